@@ -1,0 +1,211 @@
+"""What a raw score is worth: log-odds at even prior, a bounded likelihood ratio, and a word.
+
+A detector's raw score says only which picture looks more fake. Here a line turns it into natural log-odds at even
+prior, so that it is a log likelihood ratio; two bounds say how large a ratio the calibration set can vouch for; and
+two thresholds say when to call a picture fake or real, and when to keep silent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
+
+from detector.errors import CheckpointError
+from detector.intervals import clopper_pearson, effective_count
+from detector.metrics import bpcer, check, check_scores, threshold_at_apcer, threshold_at_fpr
+from detector.types import Opinion, Scores
+
+FPR = 0.01  # of real photographs called likely-fake
+MISS = 0.05  # of fakes called likely-real
+STEP = 0.01  # of the search for the bounds, in log10
+
+# Likelihood ratios from which each word applies; below 1 the words stand for the other proposition.
+# Source: ENFSI Guideline for Evaluative Reporting in Forensic Science, 2015, appendix "verbal scale", example table.
+VERBAL_SCALE = (
+    (1e6, "extremely strong support"),
+    (1e4, "very strong support"),
+    (1e3, "strong support"),
+    (1e2, "moderately strong support"),
+    (1e1, "moderate support"),
+    (2.0, "weak support"),
+)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The line, the bounds and the thresholds of one detector, and the evidence behind them.
+
+    slope, offset: log-odds = slope * raw + offset. low, high: bounds of the log10 likelihood ratio.
+    fake_above, real_below: thresholds on the log-odds; between them no opinion.
+    fpr, fpr_high: share of real photographs above `fake_above`, and its upper 95 % Clopper-Pearson bound.
+    miss, miss_high: the same for fakes below `real_below`.
+    n_real, n_fake: pictures that set line and bounds. n_threshold: real photographs that set `fake_above`.
+    """
+
+    slope: float
+    offset: float
+    low: float
+    high: float
+    fake_above: float
+    real_below: float
+    fpr: float
+    fpr_high: float
+    miss: float
+    miss_high: float
+    n_real: int
+    n_fake: int
+    n_threshold: int
+
+    def log_odds(self, raw: ArrayLike) -> Scores:
+        """Return natural log-odds (N,) at even prior of raw scores (N,): the scores of every table."""
+        return self.slope * np.asarray(raw, np.float64) + self.offset
+
+    def log10_lr(self, scores: ArrayLike) -> Scores:
+        """Return log10 likelihood ratios fake:real (N,) of log-odds (N,), no further from 0 than the bounds."""
+        return np.clip(np.asarray(scores, np.float64) / np.log(10), self.low, self.high)
+
+    def judge(self, scores: ArrayLike) -> list[Opinion]:
+        """Return log-odds (N,) in words."""
+        column = np.atleast_1d(np.asarray(scores, np.float64))
+        return [
+            Opinion.LIKELY_FAKE if fake else Opinion.LIKELY_REAL if real else Opinion.INCONCLUSIVE
+            for fake, real in zip(column > self.fake_above, column < self.real_below, strict=True)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """Return what `to_json` wrote; CheckpointError if a number is missing."""
+        try:
+            kinds = {f.name: int if f.type == "int" else float for f in fields(cls)}
+            return cls(**{name: kind(record[name]) for name, kind in kinds.items()})
+        except (KeyError, TypeError, ValueError):
+            raise CheckpointError("the card's calibration is incomplete; train or calibrate the detector again") from None
+
+
+def fit_calibration(
+    scores: ArrayLike,
+    labels: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    unseen: ArrayLike | None = None,
+    unseen_groups: ArrayLike | None = None,
+    fpr: float = FPR,
+    miss: float = MISS,
+) -> Calibration:
+    """Return the calibration of raw scores (N,) of pictures that training did not see.
+
+    labels: (N,), 0 real, 1 fake. groups: (N,), what belongs together; related pictures count for less in every bound.
+    unseen: raw scores of real photographs of another dataset, which then set the threshold for `likely-fake`.
+    fpr: share of real photographs that may be called likely-fake. miss: share of fakes that may be called likely-real.
+
+    Raises ScoresError if scores or labels cannot be used.
+    """
+    fake, (raw,) = check(labels, scores)
+    groups = np.arange(len(raw)) if groups is None else np.asarray(groups)
+    slope, offset = _fit_line(raw, fake)
+    odds = slope * raw + offset
+    real_odds, real_groups = odds[~fake], groups[~fake]
+    if unseen is not None:
+        real_odds = slope * check_scores(unseen) + offset
+        real_groups = np.arange(len(real_odds)) if unseen_groups is None else np.asarray(unseen_groups)
+    worth = effective_count(odds[fake], groups[fake])
+    low, high = find_bounds(odds[~fake] / np.log(10), odds[fake] / np.log(10),
+                            effective_count(odds[~fake], groups[~fake]), worth)  # fmt: skip
+    fake_above = max(threshold_at_fpr(real_odds, fpr), 0.0)
+    real_below = min(threshold_at_apcer(odds[fake], miss), 0.0)
+    false, missed = bpcer(real_odds, fake_above), float(np.mean(odds[fake] < real_below))
+    seen = effective_count(real_odds, real_groups)
+    return Calibration(
+        slope, offset, low, high, fake_above, real_below,
+        false, clopper_pearson(false * seen, seen)[1], missed, clopper_pearson(missed * worth, worth)[1],
+        int((~fake).sum()), int(fake.sum()), len(real_odds),
+    )  # fmt: skip
+
+
+def find_bounds(
+    real: ArrayLike, fake: ArrayLike, real_worth: float | None = None, fake_worth: float | None = None
+) -> tuple[float, float]:
+    """Return the empirical lower and upper bound (ELUB) of log10 likelihood ratios, from those of each class.
+
+    One misleading ratio, beyond all others, is added to each class. The bounds enclose the decision thresholds around
+    0 at which deciding by the ratios still costs less than deciding without them.
+
+    real_worth, fake_worth: number of unrelated pictures in each class; None takes all as unrelated.
+
+    Source: Vergeer, van Es, de Jongh, Alberink and Stoel, 2016, doi:10.1016/j.scijus.2016.06.003.
+    """
+    real, fake = np.sort(check_scores(real)), np.sort(check_scores(fake))
+    n_real, n_fake = real_worth or len(real), fake_worth or len(fake)
+    # No sample vouches for more than its size: beyond that the added ratio alone costs too much.
+    first = min(0, int(np.floor(max(min(real[0], fake[0]), -np.log10(n_fake + 1)) / STEP)))
+    last = max(0, int(np.floor(min(max(real[-1], fake[-1]), np.log10(n_real + 1)) / STEP)) + 1)
+    steps = np.arange(first, last + 1)
+    at = steps * STEP
+    accused = 1 - np.searchsorted(real, at, side="right") / len(real)
+    missed = np.searchsorted(fake, at, side="right") / len(fake)
+    accused, missed = (accused * n_real + 1) / (n_real + 1), (missed * n_fake + 1) / (n_fake + 1)
+    costly = missed + 10**at * accused > np.minimum(1, 10**at)
+    below, above = steps[costly & (steps <= 0)], steps[costly & (steps >= 0)]
+    low = below.max() + 1 if len(below) else first
+    high = above.min() - 1 if len(above) else last
+    return float(min(low, 0) * STEP), float(max(high, 0) * STEP)
+
+
+def describe(log10_lr: float) -> str:
+    """Return a log10 likelihood ratio in words: how strongly which proposition is supported.
+
+    >>> describe(2.3)
+    'moderately strong support for fake over real'
+    """
+    for ratio, words in VERBAL_SCALE:
+        if abs(log10_lr) >= np.log10(ratio):
+            return f"{words} for {'fake over real' if log10_lr > 0 else 'real over fake'}"
+    return "no support for either"
+
+
+def probability(scores: ArrayLike) -> NDArray[np.float64]:
+    """Return the probability of fake (N,) at even prior of log-odds (N,)."""
+    return np.asarray(expit(np.asarray(scores, np.float64)))
+
+
+def _fit_line(raw: Scores, fake: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return slope and offset of a logistic regression in which both classes weigh the same.
+
+    Platt's softened targets, (n + 1) / (n + 2) in place of 1, regularise it whatever the unit of the raw scores, and
+    keep the line finite where the classes do not overlap. A line that falls would turn the detector round: then the
+    slope is as good as none.
+
+    Source: Platt, 1999, Probabilistic outputs for support vector machines, section 2.2; Newton's method with step
+    halving after Lin, Lin and Weng, 2007, doi:10.1007/s10994-007-5018-6.
+    """
+    spread = raw.std() or 1.0
+    x = np.stack([(raw - raw.mean()) / spread, np.ones_like(raw)])
+    n = np.where(fake, fake.sum(), (~fake).sum())
+    target, weight = np.where(fake, (n + 1) / (n + 2), 1 / (n + 2)), 1 / n
+
+    def loss(line: NDArray[np.float64]) -> float:
+        z = line @ x
+        return float(weight @ (np.logaddexp(0, z) - target * z))
+
+    line = np.zeros(2)
+    for _ in range(100):
+        p = expit(line @ x)
+        slope = x @ (weight * (p - target))
+        step = np.linalg.solve((x * (weight * p * (1 - p))) @ x.T + 1e-12 * np.eye(2), slope)
+        while loss(line - step) > loss(line) and np.abs(step).max() > 1e-12:
+            step /= 2
+        line = line - step
+        if np.abs(step).max() < 1e-12:
+            break
+    if line[0] <= 0:
+        line = np.array([1e-6, 0.0])
+    return float(line[0] / spread), float(line[1] - line[0] * raw.mean() / spread)

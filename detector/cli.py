@@ -1,0 +1,346 @@
+"""The command line: parse, call one public function, render. The only module that prints or exits.
+
+Nothing heavy is imported before a command needs it: `detector --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from detector import __version__
+
+if TYPE_CHECKING:
+    from detector.engine import Row
+
+app = typer.Typer(name="detector", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
+                  help="Tells synthetic and manipulated faces from photographs.",
+                  context_settings={"help_option_names": ["-h", "--help"]})  # fmt: skip
+train_app = typer.Typer(no_args_is_help=True, help="Train a generator or a detector on a manifest.")
+app.add_typer(train_app, name="train")
+
+BAD_INPUT, SOME_UNREADABLE = 2, 3  # exit statuses
+
+
+def main() -> None:
+    """Run the command line; what we raise on purpose becomes one line and status 2."""
+    from detector.errors import DetectorError
+
+    try:
+        app()
+    except DetectorError as error:
+        print(f"detector: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        print("detector: interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"detector {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+Out = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
+Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same result.")]
+Weights = Annotated[
+    Path | None, typer.Option("--weights", help="Folder of a trained generator, instead of the shipped one.")
+]
+
+
+@app.command()
+def index(
+    folder: Annotated[Path, typer.Argument(help="Folder of pictures.", exists=True, file_okay=False)],
+    output: Out = Path("manifest.csv"),
+    label: Annotated[
+        Literal["real", "fake"] | None, typer.Option(help="Of all of them; else the layout real/, fake/<generator>/.")
+    ] = None,
+    generator: Annotated[str, typer.Option(help="What made the fakes.")] = "",
+    dataset: Annotated[str, typer.Option(help="Where the pictures come from; else the folder's name.")] = "",
+    group: Annotated[
+        str, typer.Option(help='Leakage unit: "file", "folder", or a regular expression on the path.')
+    ] = "file",
+    licence: Annotated[str, typer.Option(help="Of the pictures.")] = "unknown",
+    seed: Seed = 0,
+) -> None:
+    """Build a manifest from folders: hash every picture, split by group."""
+    from detector import tasks
+    from detector.types import Label
+
+    with _progress() as progress:
+        table = tasks.index(folder, output, label=Label[label.upper()] if label else None, generator=generator,
+                            dataset=dataset, group_by=group, licence=licence, seed=seed, progress=progress)  # fmt: skip
+    counts = table.groupby(["split", "label"]).size().unstack(fill_value=0)
+    rows = [
+        [split, *(str(counts.loc[split].get(k, 0)) for k in (0, 1))]
+        for split in ("train", "val", "test")
+        if split in counts.index
+    ]
+    _table(["split", "real", "fake"], rows)
+    print(f"{len(table)} pictures in {output}")
+
+
+@app.command()
+def generate(
+    name: Annotated[str, typer.Argument(help="A generator; `detector list` names them.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="How many faces.")] = 16,
+    seed: Seed = 0,
+    output: Out = Path("generated"),
+    weights: Weights = None,
+    truncation: Annotated[
+        float | None, typer.Option(min=0, max=2, help="0 is the average face, 1 the whole variety.")
+    ] = None,
+    mix: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="SOURCES DESTINATIONS", help="Seeds such as 1,2,5-8: draw the style-mixing grid."),
+    ] = None,
+    format: Annotated[Literal["png", "jpg", "webp"], typer.Option(help="Of the files.")] = "png",
+) -> None:
+    """Make labelled fake faces with their manifest, or the source x destination grid of the StyleGAN paper."""
+    from detector import tasks
+
+    options: dict[str, Any] = {} if truncation is None else {"truncation": truncation}
+    if mix is not None:
+        sources, destinations = (_seeds(text) for text in mix)
+        if output.suffix.lower() != ".png":
+            output = output / "grid.png"
+        tasks.draw_mixing(name, sources, destinations, output, weights=weights, **options)
+        print(output)
+        return
+    with _progress() as progress:
+        table = tasks.generate(name, n, output, seed=seed, weights=weights, format=format, progress=progress, **options)
+    print(f"{len(table)} faces in {output}, listed in {output / 'manifest.csv'}")
+
+
+@train_app.command("generator")
+def train_generator(
+    name: Annotated[str, typer.Argument(help="A generator; `detector list` names them.")],
+    manifest: Annotated[Path, typer.Option("--manifest", help="Its real pictures of the training split are learnt.")],
+    output: Out,
+    seed: Seed = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; else what there is.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side in pixels: 32, 64, 128 or 256.")] = None,
+    pictures: Annotated[int | None, typer.Option(min=1, help="Length of the run, in real pictures shown.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="Stop after this much time.")] = None,
+    loss: Annotated[Literal["logistic", "relativistic"] | None, typer.Option(help="The game they play.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Folder of a trained generator to begin from.")] = None,
+) -> None:
+    """Train a generator; run it again to go on after an interrupt. Under torchrun it uses every process."""
+    from detector import tasks
+
+    given = {"pictures": pictures, "seconds": None if minutes is None else 60 * minutes, "loss": loss}
+    with _progress() as progress:
+        tasks.train("generator", name, manifest, output, seed=seed, device=device,
+                    arguments={} if size is None else {"size": size}, progress=progress,
+                    **tasks.generator_options(name, given, start))  # fmt: skip
+    print(f"trained: {output}")
+
+
+@train_app.command("detector")
+def train_detector(
+    name: Annotated[str, typer.Argument(help="A detector; `detector list` names them.")],
+    manifest: Annotated[Path, typer.Option("--manifest", help="Trains on its train split, stops by its val split.")],
+    output: Out,
+    seed: Seed = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; else what there is.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the face in pixels.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Any name timm knows (cnn).")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most this many (cnn).")] = None,
+) -> None:
+    """Train a detector; run it again to go on after an interrupt. It ends by exporting ONNX."""
+    from detector import tasks
+
+    given = {"size": size, "backbone": backbone, "epochs": epochs}
+    with _progress() as progress:
+        tasks.train("detector", name, manifest, output, seed=seed, device=device,
+                    arguments={k: v for k, v in given.items() if v is not None}, progress=progress)  # fmt: skip
+    print(f"trained: {output}")
+
+
+@app.command()
+def score(
+    inputs: Annotated[
+        list[str], typer.Argument(help="Pictures, folders, manifests, or - for a list on standard input.")
+    ],
+    detector: Annotated[
+        Path | None, typer.Option("--detector", help="Folder of a trained detector, instead of the shipped one.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A .csv, .jsonl or .parquet file; else a table.")
+    ] = None,
+) -> None:
+    """Score pictures: log-odds, larger is more fake. Status 3 if some could not be read; the others have their rows."""
+    from detector import tasks
+
+    lines = sys.stdin if "-" in inputs else ()
+    with _progress() as progress:
+        answer = tasks.score(inputs, detector=detector, out=output, lines=lines, progress=progress)
+    if isinstance(answer, int):
+        errors = answer
+    else:
+        _table(["picture", "score", "probability", "verdict", "reason"], [_cells(row) for row in answer])
+        errors = sum(row.verdict == "error" for row in answer)
+    if errors:
+        raise typer.Exit(SOME_UNREADABLE)
+
+
+@app.command()
+def evaluate(
+    manifest: Annotated[Path, typer.Argument(help="What the pictures are.")],
+    detector: Annotated[
+        list[Path] | None, typer.Option("--detector", help="Folder of a trained detector; may be repeated.")
+    ] = None,
+    scores: Annotated[
+        list[Path] | None, typer.Option("--scores", help="Scores of any tool: path or sha256, and score.")
+    ] = None,
+    output: Out = Path("evaluation"),
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    seed: Seed = 0,
+) -> None:
+    """Measure detectors on a manifest: every metric per generator with its 95 % interval, as JSON, HTML, Markdown, PNG."""
+    from detector import tasks
+
+    with _progress() as progress:
+        results = tasks.evaluate(manifest, detectors=detector or [], scores=scores or [], out=output, split=split, seed=seed,
+                                 command=_command(), progress=progress)  # fmt: skip
+    _results(results)
+    print(f"report: {output / 'report.html'}")
+
+
+@app.command()
+def quickstart(
+    output: Out = Path("quickstart"),
+    real: Annotated[Path | None, typer.Option(help="Any folder of photographs, instead of the embedded ones.")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Run the whole pipeline in minutes: real faces, built-in fakes, a CNN, a report. Run it again to go on."""
+    from detector import quickstart as pipeline
+
+    with _progress() as progress:
+        made = pipeline.run(output, real=real, seed=seed, command=_command(), progress=progress)
+    _results(made.results)
+    _table(["picture", "score", "probability", "verdict", "reason"], [_cells(row) for row in made.scored])
+    for what, path in made.paths.items():
+        print(f"{what:>22}: {path}")
+
+
+@app.command("list")
+def list_things() -> None:
+    """List what there is: generators, detectors, metrics."""
+    from detector import tasks
+
+    for kind, things in tasks.list_things().items():
+        _table([kind, ""], [[name, facts] for name, facts in things.items()])
+
+
+def _cells(row: Row) -> list[str]:
+    known = row.score is not None and row.probability is not None
+    return [
+        row.path,
+        f"{row.score:+.2f}" if known else "",
+        f"{row.probability:.3f}" if known else "",
+        row.verdict,
+        row.reason,
+    ]
+
+
+def _results(results: Any) -> None:
+    """Print one line a detector and generator: the AUC with its interval."""
+    auc = results[(results.metric == "auc") & (results.perturbation == "none")]
+    _table(["detector", "generator", "AUC", "95 % interval", "real", "fake"],
+           [[r.detector, r.generator, f"{r.value:.3f}", f"{r.low:.3f} to {r.high:.3f}", str(r.n_real), str(r.n_fake)]
+            for r in auc.itertuples()])  # fmt: skip
+
+
+def _table(head: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=10_000, highlight=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in head:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))  # Text: a file name is not markup
+    console.print(table)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a progress function: a bar with the time left on standard error if it is a terminal, else silence."""
+    if not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                for other in tasks.values():
+                    bars.stop_task(other)
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield show
+
+
+def _seeds(text: str) -> list[int]:
+    """Return the numbers of a list such as 1,2,5-8."""
+    from detector.errors import DetectorError
+
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            seeds += range(int(first), int(last or first) + 1)
+    except ValueError:
+        raise DetectorError(f"seeds are numbers such as 1,2,5-8, not {text!r}") from None
+    return seeds
+
+
+def _command() -> str:
+    import shlex
+
+    return shlex.join(["detector", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    main()

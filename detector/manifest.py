@@ -1,0 +1,240 @@
+"""The table that is a dataset: one row a picture, validated in one place, CSV or Parquet.
+
+| column | meaning |
+|---|---|
+| path | in a file: posix, relative to it; in memory: absolute |
+| sha256 | identity and join key |
+| label | 0 real, 1 fake |
+| generator | what made the fake; empty if and only if real |
+| dataset | where the picture comes from |
+| group | leakage unit: identity, video or seed; never in two splits |
+| split | train, val or test |
+| licence | of the picture |
+| crop | optional: "left top right bottom" of the face, pixels; cut before anything else |
+
+Further columns pass through. Label, generator and group are columns: nothing is guessed from a path afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from detector.errors import ManifestError
+from detector.files import replacing, sha256
+from detector.images import SUFFIXES, read
+from detector.types import Label
+
+COLUMNS = ("path", "sha256", "label", "generator", "dataset", "group", "split", "licence")
+SPLITS = ("train", "val", "test")
+FRACTIONS = (0.6, 0.15, 0.25)  # of the groups, in the order of SPLITS
+
+
+def validate(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with its columns in order and of their types; ManifestError names the rows that contradict."""
+    missing = [c for c in COLUMNS if c not in manifest]
+    if missing:
+        raise ManifestError(f"the manifest lacks the columns {', '.join(missing)}; `detector index` writes them all")
+    extra = [c for c in manifest.columns if c not in COLUMNS]
+    table = manifest[[*COLUMNS, *extra]].reset_index(drop=True)
+    for column in COLUMNS:
+        if column != "label":
+            table[column] = table[column].fillna("").astype(str)
+    try:
+        table["label"] = table["label"].astype(int)
+    except (TypeError, ValueError):
+        raise ManifestError("a label is not a number; it is 0 (real) or 1 (fake)") from None
+
+    def refuse(rows: pd.Series, fault: str) -> None:
+        if rows.any():
+            shown = ", ".join(f"row {i} ({table.path[i]})" for i in table.index[rows][:3])
+            raise ManifestError(f"{fault}: {shown}{' and others' if rows.sum() > 3 else ''}")
+
+    refuse(~table.label.isin([0, 1]), "a label is neither 0 (real) nor 1 (fake)")
+    refuse(~table.split.isin(SPLITS), "a split is none of train, val, test")
+    refuse((table.label == Label.FAKE) & (table.generator == ""), "a fake names no generator")
+    refuse((table.label == Label.REAL) & (table.generator != ""), "a real picture names a generator")
+    refuse(table.group == "", "a picture has no group (identity, video or seed)")
+    refuse(table.groupby("sha256").label.transform("nunique") > 1, "the same bytes stand under two labels")
+    refuse(table.groupby("group").split.transform("nunique") > 1, "a group is in two splits")
+    return table
+
+
+def read_manifest(path: Path | str) -> pd.DataFrame:
+    """Return a validated manifest, its paths absolute.
+
+    Only `path` and `label` must be there: other tools' tables lack the rest. A missing hash is computed; a missing
+    generator is "unknown" for fakes, a missing group is the file itself, and a missing split is "test".
+    """
+    path = Path(path)
+    table = read_table(path)
+    absent = [c for c in ("path", "label") if c not in table]
+    if absent:
+        raise ManifestError(f"{path.name} lacks the column {absent[0]!r}; `detector index` writes a manifest")
+    root = path.resolve().parent
+    table["path"] = [str(root / p) for p in table.path.astype(str)]
+    if "sha256" not in table:
+        table["sha256"] = [sha256(read(p)) for p in table.path]
+    labels = pd.to_numeric(table.label, errors="coerce")
+    fills: dict[str, object] = {
+        "generator": np.where(labels == Label.FAKE, "unknown", ""),
+        "dataset": "unknown",
+        "group": table.sha256,
+        "split": "test",
+        "licence": "unknown",
+    }
+    for column, value in fills.items():
+        if column not in table:
+            table[column] = value
+    return validate(table)
+
+
+def write_manifest(manifest: pd.DataFrame, path: Path | str) -> None:
+    """Validate and write a manifest, as CSV or Parquet by the name's ending, its paths relative to it."""
+    path = Path(path)
+    table = validate(manifest)
+    root = path.resolve().parent
+    table["path"] = [_relative(Path(p), root) for p in table.path]
+    write_table(table, path)
+
+
+def read_table(path: Path | str) -> pd.DataFrame:
+    """Return a CSV, JSONL or Parquet table; ManifestError if it is missing or none of these."""
+    path = Path(path)
+    if not path.is_file():
+        raise ManifestError(f"there is no file {path}")
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        if path.suffix == ".jsonl":
+            return pd.read_json(path, lines=True, precise_float=True)
+        return pd.read_csv(path, keep_default_na=False, na_values={"score": ["", "nan"], "probability": [""]})
+    except (ValueError, OSError, KeyError) as error:
+        raise ManifestError(f"{path.name} is not a table: {' '.join(str(error).split())[:120]}") from None
+
+
+def write_table(table: pd.DataFrame, path: Path | str) -> None:
+    """Write a table in one step, as CSV, JSONL or Parquet by the name's ending."""
+    path = Path(path)
+    with replacing(path) as temporary:
+        if path.suffix == ".parquet":
+            table.to_parquet(temporary, index=False)
+        elif path.suffix == ".jsonl":
+            table.to_json(temporary, orient="records", lines=True)
+        else:
+            table.to_csv(temporary, index=False)
+
+
+def find_pictures(folder: Path | str) -> list[Path]:
+    """Return every file below a folder whose name ends like a picture's, sorted; hidden files are passed over."""
+    folder = Path(folder)
+    found = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+
+
+def index_folder(
+    folder: Path | str,
+    *,
+    label: Label | None = None,
+    generator: str = "",
+    dataset: str = "",
+    group_by: str = "file",
+    licence: str = "unknown",
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> pd.DataFrame:
+    """Return the manifest of the pictures below a folder, hashed and split by group.
+
+    label: of all of them; None reads the layout, `real/...` beside `fake/<generator>/...`, or `0_real` and `1_fake`.
+    group_by: "file" (every picture for itself), "folder" (the folder it lies in), or a regular expression on the
+    relative path, whose first bracket (else whole match) is the group.
+
+    Raises ManifestError if there are no pictures, the layout is neither, or the table contradicts itself.
+    """
+    folder = Path(folder).resolve()
+    paths = find_pictures(folder)
+    if not paths:
+        raise ManifestError(f"there are no pictures below {folder}")
+    dataset = dataset or folder.name
+    rows = []
+    for done, path in enumerate(paths, 1):
+        inside = path.relative_to(folder)
+        row_label, row_generator = (label, generator) if label is not None else _layout(inside)
+        if row_label == Label.FAKE:
+            row_generator = row_generator or generator or "unknown"
+        digest = sha256(read(path))
+        group = f"{dataset}/{_group(inside, group_by, digest)}"
+        rows.append((str(path), digest, int(row_label), row_generator, dataset, group, "train", licence))
+        progress(done, len(paths))
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).drop_duplicates(["sha256", "label"], ignore_index=True)
+    return validate(assign_splits(table, seed=seed))
+
+
+def assign_splits(manifest: pd.DataFrame, *, seed: int, fractions: Sequence[float] = FRACTIONS) -> pd.DataFrame:
+    """Return the table with `split` drawn anew: whole groups, the same fractions for reals and for each generator."""
+    table = manifest.copy()
+    rng = np.random.default_rng(seed)
+    where: dict[str, str] = {}
+    for _, rows in table.groupby(["label", "generator"], sort=True):
+        groups = [g for g in sorted(rows.group.unique()) if g not in where]
+        order = rng.permutation(len(groups))
+        edges = np.cumsum(fractions) * len(groups)
+        for rank, i in enumerate(order):
+            where[groups[i]] = SPLITS[min(int(np.searchsorted(edges, rank + 0.5)), len(SPLITS) - 1)]
+    table["split"] = table.group.map(where)
+    return table
+
+
+def merge(manifests: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Return one validated manifest of several."""
+    return validate(pd.concat(list(manifests), ignore_index=True))
+
+
+def read_crop(text: object) -> tuple[int, int, int, int] | None:
+    """Return the box in a `crop` cell; None if the cell is empty.
+
+    >>> read_crop("96 84 352 340")
+    (96, 84, 352, 340)
+    """
+    if not isinstance(text, str) or not text.strip():
+        return None
+    numbers = text.split()
+    try:
+        left, top, right, bottom = (round(float(n)) for n in numbers)
+    except ValueError:
+        raise ManifestError(f"a crop is four numbers, left top right bottom, not {text!r}") from None
+    return left, top, right, bottom
+
+
+def _layout(inside: Path) -> tuple[Label, str]:
+    for i, part in enumerate(inside.parts[:-1]):
+        if part in ("real", "0_real"):
+            return Label.REAL, ""
+        if part in ("fake", "1_fake"):
+            below, above = inside.parts[i + 1 : -1], inside.parts[:i]
+            return Label.FAKE, below[0] if below else above[-1] if above else ""
+    raise ManifestError(
+        f"cannot tell the label of {inside.as_posix()}: say --label real or --label fake, or lay the folder out as "
+        "real/... and fake/<generator>/... (0_real and 1_fake also do)"
+    )
+
+
+def _group(inside: Path, group_by: str, digest: str) -> str:
+    if group_by == "file":
+        return digest[:16]
+    if group_by == "folder":
+        return inside.parent.as_posix()
+    found = re.search(group_by, inside.as_posix())
+    if found is None:
+        raise ManifestError(f"the group pattern {group_by!r} does not match {inside.as_posix()}")
+    return found.group(1) if found.groups() else found.group(0)
+
+
+def _relative(path: Path, root: Path) -> str:
+
+    return Path(os.path.relpath(path.resolve(), root)).as_posix()

@@ -1,0 +1,291 @@
+"""One number from labels and scores: rank metrics, calibration metrics, operating points and ROC curves.
+
+Every metric is written once, for a block of reweighted samples at a time (`Tally`): a plain sample is the block of one,
+and the bootstrap of `intervals.py` is the block of thousands. Ties are ties: equal scores share one point of the ROC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, wraps
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import isotonic_regression
+from scipy.special import expit, xlogy
+
+from detector.errors import ScoresError
+from detector.registry import Registry
+
+Floats = NDArray[np.float64]
+BINS = 15  # of `ece`
+
+
+class Metric(Protocol):
+    """Labels (N,), 0 real and 1 fake, and scores (N,), log-odds, to one number; ScoresError if either is unusable."""
+
+    def __call__(self, labels: ArrayLike, scores: ArrayLike, **options: float) -> float: ...
+
+
+METRICS: Registry[Metric] = Registry("metric", "detector.metrics")
+
+
+@dataclass(frozen=True)
+class Tally:
+    """B weighted samples of the same scores: how many real and fake pictures lie at each.
+
+    scores: (U,), distinct, rising. real, fake: (B, U), weights; every row has some of both.
+    """
+
+    scores: Floats
+    real: Floats
+    fake: Floats
+
+    @cached_property
+    def real_below(self) -> Floats:
+        """Return (B, U + 1): real pictures below score k; the last column holds all."""
+        return _sums(self.real)
+
+    @cached_property
+    def fake_below(self) -> Floats:
+        """Return (B, U + 1): fake pictures below score k; the last column holds all."""
+        return _sums(self.fake)
+
+    @property
+    def n_real(self) -> Floats:
+        """Return (B,)."""
+        return self.real_below[:, -1]
+
+    @property
+    def n_fake(self) -> Floats:
+        """Return (B,)."""
+        return self.fake_below[:, -1]
+
+
+def check(labels: ArrayLike, *scores: ArrayLike) -> tuple[NDArray[np.bool_], list[Floats]]:
+    """Return labels (N,), True = fake, and each array of scores (N,) as float64; ScoresError if they cannot be used."""
+    truth = np.asarray(labels)
+    try:
+        columns = [np.asarray(s, np.float64) for s in scores]
+    except (TypeError, ValueError):
+        raise ScoresError("a score is not a number; scores are log-odds, larger = more fake") from None
+    if truth.ndim != 1 or any(c.shape != truth.shape for c in columns):
+        shapes = " and ".join(str(c.shape) for c in columns)
+        raise ScoresError(f"labels {truth.shape} and scores {shapes} differ in shape; give one of each a picture")
+    if not len(truth):
+        raise ScoresError("there are no scores; give at least one real and one fake picture")
+    if not np.isin(truth, [0, 1]).all():
+        raise ScoresError("a label is neither 0 (real) nor 1 (fake)")
+    for column in columns:
+        if bad := int((~np.isfinite(column)).sum()):
+            raise ScoresError(f"{bad} of {len(column)} scores are NaN or infinite; drop those pictures or score them again")
+    fake = truth.astype(bool)
+    if fake.all() or not fake.any():
+        raise ScoresError(f"every picture is {'fake' if fake.all() else 'real'}; a metric needs both classes")
+    return fake, columns
+
+
+def tally(labels: ArrayLike, scores: ArrayLike) -> Tally:
+    """Return the sample as a block of one. Raises ScoresError as `check`."""
+    fake, (column,) = check(labels, scores)
+    distinct, where = np.unique(column, return_inverse=True)
+    count = [np.bincount(where[mask], minlength=len(distinct)).astype(np.float64)[None] for mask in (~fake, fake)]
+    return Tally(distinct, *count)
+
+
+def metric(name: str, *, higher: bool, summary: str) -> Callable[[Callable[..., Floats]], Metric]:
+    """Return a decorator that registers a function from a Tally to (B,) as a metric of labels and scores.
+
+    higher: whether larger is better. The block form is kept as the fact `block`.
+    """
+
+    def make(block: Callable[..., Floats]) -> Metric:
+        @wraps(block)
+        def single(labels: ArrayLike, scores: ArrayLike, **options: float) -> float:
+            return float(block(tally(labels, scores), **options)[0])
+
+        return METRICS.register(name, higher=higher, summary=summary, block=block)(single)
+
+    return make
+
+
+@metric("auc", higher=True, summary="area under the ROC: chance that a fake scores above a real picture, ties count half")
+def auc(t: Tally) -> Floats:
+    """Return the Mann-Whitney statistic over n_real * n_fake.
+
+    Source: Hanley and McNeil, 1982, doi:10.1148/radiology.143.1.7063747.
+    """
+    middle = t.real_below[:, :-1] + t.real_below[:, 1:]
+    return np.asarray(np.einsum("bu,bu->b", t.fake, middle) / (2 * t.n_real * t.n_fake))
+
+
+@metric("ap", higher=True, summary="average precision: mean precision over the fakes found, no interpolation")
+def ap(t: Tally) -> Floats:
+    """Return the sum over thresholds of (rise of recall) * precision."""
+    found = t.n_fake[:, None] - t.fake_below[:, :-1]
+    taken = found + t.n_real[:, None] - t.real_below[:, :-1]
+    precision = found / np.maximum(taken, np.finfo(float).tiny)
+    return np.asarray(np.einsum("bu,bu->b", t.fake, precision) / t.n_fake)
+
+
+@metric("eer", higher=False, summary="equal error rate: where the ROC, joined by lines, meets FPR = 1 - TPR")
+def eer(t: Tally) -> Floats:
+    """Return the rate at which as large a share of fakes is missed as of real pictures is accused."""
+    rows = np.arange(len(t.real))
+
+    def gap(k: NDArray[np.intp]) -> Floats:  # (FNR - FPR) * n_real * n_fake: rises with the threshold, exact
+        return t.fake_below[rows, k] * t.n_real + (t.real_below[rows, k] - t.n_real) * t.n_fake
+
+    after = _first(lambda k: gap(k) >= 0, t)
+    before = after - 1
+    share = gap(before) / (gap(before) - gap(after))
+    low, high = t.fake_below[rows, before] / t.n_fake, t.fake_below[rows, after] / t.n_fake
+    return low + share * (high - low)
+
+
+def _tpr_at_fpr(t: Tally, fpr: float) -> Floats:
+    rows = np.arange(len(t.real))
+    allowed = np.floor(fpr * t.n_real * (1 + 1e-12))
+    k = _first(lambda k: t.n_real - t.real_below[rows, k] <= allowed, t)
+    return 1 - t.fake_below[rows, k] / t.n_fake
+
+
+@metric("tpr_at_fpr_1", higher=True, summary="share of fakes found while at most 1 % of real pictures are accused")
+def tpr_at_fpr_1(t: Tally) -> Floats:
+    """Return the largest TPR of a threshold that the data attain with FPR <= 1 %."""
+    return _tpr_at_fpr(t, 0.01)
+
+
+@metric("tpr_at_fpr_5", higher=True, summary="share of fakes found while at most 5 % of real pictures are accused")
+def tpr_at_fpr_5(t: Tally) -> Floats:
+    """Return the largest TPR of a threshold that the data attain with FPR <= 5 %."""
+    return _tpr_at_fpr(t, 0.05)
+
+
+@metric("balanced_accuracy", higher=True, summary="mean of the shares of real and of fake pictures judged right")
+def balanced_accuracy(t: Tally, threshold: float = 0.0) -> Floats:
+    """Return (TPR + TNR) / 2, a score above the threshold counting as fake."""
+    k = int(np.searchsorted(t.scores, threshold, side="right"))
+    return (1 - t.fake_below[:, k] / t.n_fake + t.real_below[:, k] / t.n_real) / 2
+
+
+@metric("brier", higher=False, summary="mean squared error of the probability, at the sample's share of fakes")
+def brier(t: Tally) -> Floats:
+    """Return the mean of (sigmoid(score) - label) ** 2 over all pictures."""
+    p = expit(t.scores)
+    return np.asarray((t.real @ p**2 + t.fake @ (1 - p) ** 2) / (t.n_real + t.n_fake))
+
+
+@metric("ece", higher=False, summary="expected calibration error of the probability in 15 equal bins")
+def ece(t: Tally) -> Floats:
+    """Return the mean gap between probability and share of fakes, bin by bin.
+
+    Source: Guo et al., 2017, arXiv:1706.04599, equation 3, on the probability of the fake class.
+    """
+    p = expit(t.scores)
+    starts = np.flatnonzero(np.diff(np.minimum(p * BINS, BINS - 1).astype(int), prepend=-1))
+    gap = np.add.reduceat(t.fake * (1 - p) - t.real * p, starts, axis=1)
+    return np.asarray(np.abs(gap).sum(1) / (t.n_real + t.n_fake))
+
+
+@metric("cllr", higher=False, summary="log-likelihood-ratio cost of the scores, in bits; 1 = no information")
+def cllr(t: Tally) -> Floats:
+    """Return the cost of the scores as natural log likelihood ratios; prevalence plays no part.
+
+    Source: Brümmer and du Preez, 2006, doi:10.1016/j.csl.2005.08.001, equation 17.
+    """
+    real = t.real @ np.logaddexp(0, t.scores) / t.n_real
+    fake = t.fake @ np.logaddexp(0, -t.scores) / t.n_fake
+    return np.asarray((real + fake) / (2 * np.log(2)))
+
+
+@metric("cllr_min", higher=False, summary="cllr after the best monotone recalibration: what discrimination alone costs")
+def cllr_min(t: Tally) -> Floats:
+    """Return the cost after isotonic regression (PAV) on the same sample.
+
+    Within a PAV block the posterior is the block's share of fakes, so the cost is the blocks' mean entropy.
+
+    Source: Brümmer and du Preez, 2006, doi:10.1016/j.csl.2005.08.001, section 7.
+    """
+    cost = np.empty(len(t.real))
+    for i, (real, fake) in enumerate(zip(t.real / t.n_real[:, None], t.fake / t.n_fake[:, None], strict=True)):
+        weight = real + fake
+        there = weight > 0
+        fit = isotonic_regression(fake[there] / weight[there], weights=weight[there])
+        p = np.clip(fit.x[fit.blocks[:-1]], 0, 1)
+        cost[i] = -fit.weights @ (xlogy(p, p) + xlogy(1 - p, 1 - p)) / (2 * np.log(2))
+    return cost
+
+
+def roc(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """Return FPR, TPR and threshold (U + 1,) from (0, 0) to (1, 1); at each point `score >= threshold` is called fake."""
+    t = tally(labels, scores)
+    fpr, tpr = 1 - t.real_below[0] / t.n_real, 1 - t.fake_below[0] / t.n_fake
+    return fpr[::-1], tpr[::-1], np.append(t.scores, np.inf)[::-1]
+
+
+def det(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """Return FPR, FNR and threshold (U + 1,): the points of a detection error trade-off curve.
+
+    Source: Martin et al., 1997, doi:10.21437/Eurospeech.1997-504.
+    """
+    fpr, tpr, thresholds = roc(labels, scores)
+    return fpr, 1 - tpr, thresholds
+
+
+def apcer(fake_scores: ArrayLike, threshold: float) -> float:
+    """Return the share of one generator's fakes that pass for real, their score not above the threshold.
+
+    Source: ISO/IEC 30107-3:2023, attack presentation classification error rate; report the worst generator.
+    """
+    return float(np.mean(check_scores(fake_scores) <= threshold))
+
+
+def bpcer(real_scores: ArrayLike, threshold: float) -> float:
+    """Return the share of real pictures that are called fake, their score above the threshold.
+
+    Source: ISO/IEC 30107-3:2023, bona fide presentation classification error rate.
+    """
+    return float(np.mean(check_scores(real_scores) > threshold))
+
+
+def threshold_at_fpr(real_scores: ArrayLike, fpr: float) -> float:
+    """Return the lowest observed score above which at most that share of real pictures lies."""
+    falling = -np.sort(-check_scores(real_scores))
+    allowed = int(np.floor(fpr * len(falling) * (1 + 1e-12)))
+    return float(falling[min(allowed, len(falling) - 1)])
+
+
+def threshold_at_apcer(fake_scores: ArrayLike, rate: float) -> float:
+    """Return the highest threshold at which at most that share of the fakes passes for real."""
+    return float(np.nextafter(-threshold_at_fpr(-check_scores(fake_scores), rate), -np.inf))
+
+
+def bpcer_at_apcer(real_scores: ArrayLike, fake_scores: ArrayLike, rate: float = 0.05) -> float:
+    """Return the share of real pictures called fake when at most `rate` of one generator's fakes passes for real."""
+    return bpcer(real_scores, threshold_at_apcer(fake_scores, rate))
+
+
+def check_scores(scores: ArrayLike) -> Floats:
+    column = np.asarray(scores, np.float64)
+    if column.ndim != 1 or not len(column) or not np.isfinite(column).all():
+        raise ScoresError("these scores are empty, NaN or infinite; give one finite number a picture")
+    return column
+
+
+def _sums(weights: Floats) -> Floats:
+    sums = np.zeros((len(weights), weights.shape[1] + 1))
+    np.cumsum(weights, axis=1, out=sums[:, 1:])
+    return sums
+
+
+def _first(test: Callable[[NDArray[np.intp]], Any], t: Tally) -> NDArray[np.intp]:
+    """Return for each row the least k in 0..U that passes a test which, once passed, stays passed; U passes."""
+    low, high = np.zeros(len(t.real), np.intp), np.full(len(t.real), len(t.scores), np.intp)
+    while (low < high).any():
+        middle = (low + high) // 2
+        passed = test(middle)
+        low, high = np.where(passed, low, np.minimum(middle + 1, high)), np.where(passed, middle, high)
+    return low

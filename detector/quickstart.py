@@ -1,0 +1,127 @@
+"""The whole pipeline on the embedded default, as a straight line: real faces, fakes of them, a detector, a report.
+
+    photographs -> split by person -> crude and style learn the training people's faces -> fakes, split by seed
+    -> every picture through the same crop, resize and JPEG -> cnn and spectrum learn -> test split -> report
+
+Each step leaves its result in the folder and is passed over when that is there, so a second run goes on or is instant.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from detector import tasks
+from detector.checkpoint import CARD, SHIPPED
+from detector.embedded import unpack_faces
+from detector.engine import Row
+from detector.errors import CheckpointError
+from detector.files import write_text
+from detector.manifest import assign_splits, index_folder, merge, read_manifest, write_manifest
+from detector.reencoding import reencode
+
+if TYPE_CHECKING:
+    from detector.learning import Progress
+
+SIZE = 64  # side of every picture the detectors see, pixels
+QUALITY = 95  # of the JPEG that real and fake alike are saved as
+SECONDS = {"crude": 25, "style": 75}  # time each generator may learn
+DETECTORS = ("cnn", "spectrum")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a run leaves: the measured results, three scored pictures, and the files to open."""
+
+    results: pd.DataFrame
+    scored: list[Row]
+    paths: dict[str, Path]
+
+
+def run(
+    folder: Path, *, real: Path | None = None, seed: int = 0, command: str = "detector quickstart", progress: Progress
+) -> Made:
+    """Make everything below `folder` and return what there is to see.
+
+    real: any folder of photographs, instead of the embedded ones.
+
+    Raises CheckpointError if the folder holds a run with another seed or other photographs.
+    """
+    settings = {"seed": seed, "real": str(real.resolve()) if real else None}
+    record = folder / "quickstart.json"
+    if record.is_file() and json.loads(record.read_text()) != settings:
+        raise CheckpointError(f"{folder} holds a quickstart of another seed or folder; name a new one with -o")
+    write_text(record, json.dumps(settings) + "\n")
+
+    photographs = _photographs(folder, real, seed, progress)
+    for name, seconds in SECONDS.items():
+        _generator(name, seconds, photographs, folder / "weights" / name, seed, progress)
+    grid = folder / "style-mixing.png"
+    if not grid.is_file():
+        tasks.draw_mixing("style", range(1, 4), range(11, 16), grid, weights=folder / "weights" / "style")
+    table = _mixed(photographs, folder, seed, progress)
+
+    for name in DETECTORS:
+        where = folder / "weights" / ("default" if name == "cnn" else name)
+        if not (where / CARD).is_file():
+            tasks.train("detector", name, table, where, seed=seed, arguments={"size": SIZE}, progress=progress)
+    report = folder / "report"
+    results = tasks.evaluate(
+        folder / "manifest.csv",
+        detectors=[folder / "weights" / "default", folder / "weights" / "spectrum"],
+        out=report, seed=seed, command=command, progress=progress,
+        faces={name: folder / "fakes" / name for name in SECONDS} | {"real": folder / "real"},
+    )  # fmt: skip
+    test = table[table.split == "test"]
+    shown = [test[test.generator == name].path.iloc[0] for name in ("", *SECONDS)]
+    scored = tasks.score(shown, detector=folder / "weights" / "default")
+    assert isinstance(scored, list)
+    paths = {"report": report / "report.html", "style-mixing grid": grid, "manifest": folder / "manifest.csv",
+             "detector": folder / "weights" / "default"}  # fmt: skip
+    return Made(results, scored, paths)
+
+
+def _photographs(folder: Path, real: Path | None, seed: int, progress: Progress) -> pd.DataFrame:
+    """Return the manifest of the real pictures, split by person."""
+    where = folder / "real" / "manifest.csv"
+    if where.is_file():
+        return read_manifest(where)
+    if real is None:
+        table = unpack_faces(folder / "real", seed=seed)
+    else:
+        table = index_folder(real, label=tasks.Label.REAL, seed=seed, progress=lambda i, n: progress("hashing", i, n))
+    write_manifest(table, where)
+    return table
+
+
+def _generator(name: str, seconds: int, photographs: pd.DataFrame, where: Path, seed: int, progress: Progress) -> None:
+    """Train a generator on the training people; a shipped one is where `style` begins."""
+    if (where / CARD).is_file():
+        return
+    shipped = SHIPPED / f"{name}-{SIZE}"
+    start = shipped if (shipped / CARD).is_file() else None
+    options: dict[str, Any] = tasks.generator_options(name, {"seconds": seconds}, start)
+
+    def show(what: str, done: int, total: int) -> None:
+        progress(f"{name}: {what}", done, total)
+
+    tasks.train("generator", name, photographs, where, seed=seed, progress=show, **options)
+
+
+def _mixed(photographs: pd.DataFrame, folder: Path, seed: int, progress: Progress) -> pd.DataFrame:
+    """Return the mixed manifest: reals by person, as many fakes a generator by seed, all cropped and saved alike."""
+    where = folder / "manifest.csv"
+    if where.is_file():
+        return read_manifest(where)
+    tables = [photographs]
+    for i, name in enumerate(SECONDS, 1):
+        fakes = tasks.generate(name, len(photographs), folder / "fakes" / name, seed=100_000 * i,
+                               weights=folder / "weights" / name, progress=progress)  # fmt: skip
+        tables.append(assign_splits(fakes, seed=seed))
+    table = reencode(merge(tables), folder / "pictures", size=SIZE, format="JPEG", quality=QUALITY, progress=progress)
+    write_manifest(table, where)
+    return table

@@ -1,0 +1,204 @@
+"""The public functions, one a task: names and paths in, tables out. `import detector` offers them, the CLI calls them.
+
+Only here and in suites are names turned into things; everything below takes objects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from detector import __version__
+from detector.checkpoint import digest_checkpoint, find_checkpoint, read_card
+from detector.detectors import DETECTORS
+from detector.engine import Row, Target, expand, score_pictures, score_to_file
+from detector.errors import DetectorError
+from detector.files import sha256, write_bytes
+from detector.generators import GENERATORS
+from detector.images import encode
+from detector.manifest import COLUMNS, index_folder, read_manifest, write_manifest
+from detector.types import Detector, Generator, Label
+
+if TYPE_CHECKING:
+    from detector.learning import Progress
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    pass
+
+
+def index(
+    folder: Path | str,
+    out: Path | str,
+    *,
+    label: Label | None = None,
+    generator: str = "",
+    dataset: str = "",
+    group_by: str = "file",
+    licence: str = "unknown",
+    seed: int = 0,
+    progress: Progress = _silent,
+) -> pd.DataFrame:
+    """Write and return the manifest of the pictures below a folder; as `manifest.index_folder`."""
+    table = index_folder(
+        folder, label=label, generator=generator, dataset=dataset, group_by=group_by, licence=licence, seed=seed,
+        progress=lambda done, total: progress("hashing", done, total),
+    )  # fmt: skip
+    write_manifest(table, out)
+    return table
+
+
+def generate(
+    name: str,
+    n: int,
+    folder: Path | str,
+    *,
+    seed: int = 0,
+    weights: Path | str | None = None,
+    format: str = "png",
+    progress: Progress = _silent,
+    **options: Any,
+) -> pd.DataFrame:
+    """Write n labelled fakes and their manifest below a folder, and return the manifest.
+
+    name: of a generator. weights: a folder with its checkpoint; None takes the shipped one or quickstart's.
+    options: passed to the generator's `sample`, such as truncation=0.7. Picture i is that of seed + i.
+    """
+    folder = Path(folder)
+    source = load_generator(name, weights)
+    rows = []
+    for start in range(0, n, 64):
+        count = min(64, n - start)
+        for i, image in enumerate(source.sample(count, seed=seed + start, **options), seed + start):
+            data = encode(image, format.upper().replace("JPG", "JPEG"))
+            path = folder / f"{i:08d}.{format}"
+            write_bytes(path, data)
+            rows.append((str(path.resolve()), sha256(data), int(Label.FAKE), name, f"generated-{name}",
+                         f"{name}/seed-{i}", "train", "made by detector"))  # fmt: skip
+        progress("generating", start + count, n)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table = table.drop_duplicates("sha256", ignore_index=True)
+    write_manifest(table, folder / "manifest.csv")
+    return table
+
+
+def train(
+    kind: str,
+    name: str,
+    manifest: Path | str | pd.DataFrame,
+    folder: Path | str,
+    *,
+    seed: int = 0,
+    device: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    progress: Progress = _silent,
+    **options: Any,
+) -> Any:
+    """Train a "generator" or a "detector" on a manifest into a folder, resuming what it holds, and return it.
+
+    arguments: of the constructor. options: of its `fit`.
+    """
+    registry = {"generator": GENERATORS, "detector": DETECTORS}[kind]
+    table = manifest if isinstance(manifest, pd.DataFrame) else read_manifest(manifest)
+    try:
+        thing = registry.get(name)(**(arguments or {}))
+    except TypeError as error:
+        raise DetectorError(f"{name} takes no such argument: {str(error).split('()')[-1].strip()}") from None
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    thing.fit(table, seed=seed, folder=folder, device=device, progress=progress, **options)
+    thing.save(folder, seed=seed, version=__version__, data=describe_data(table))
+    return thing
+
+
+def score(
+    inputs: Sequence[str | Path],
+    *,
+    detector: Path | str | None = None,
+    out: Path | str | None = None,
+    lines: Iterable[str] = (),
+    progress: Progress = _silent,
+) -> list[Row] | int:
+    """Score files, folders and manifests, in order; return the rows, or with `out` write them and count the errors.
+
+    detector: a folder of weights; None takes the shipped ones or quickstart's. lines: what `-` stands for.
+    """
+    folder, thing = load_detector(detector)
+    targets = expand([str(i) for i in inputs], lines=lines)
+    if out is None:
+        rows = []
+        for row in score_pictures(targets, thing):
+            rows.append(row)
+            progress("scoring", len(rows), len(targets))
+        return rows
+    return score_to_file(
+        targets, thing, Path(out), fingerprint=digest_checkpoint(folder),
+        progress=lambda done, total: progress("scoring", done, total),
+    )  # fmt: skip
+
+
+def score_manifest(
+    table: pd.DataFrame, detector: Detector, name: str, out: Path, *, fingerprint: str = "", progress: Progress = _silent
+) -> pd.DataFrame:
+    """Return the scores of a manifest's pictures, one row each, with the columns `benchmark.evaluate` reads."""
+    from detector.manifest import read_crop, read_table
+
+    crops = table["crop"] if "crop" in table else [None] * len(table)
+    targets = [Target(p, read_crop(c)) for p, c in zip(table.path, crops, strict=True)]
+    score_to_file(targets, detector, out, fingerprint=fingerprint,
+                  progress=lambda done, total: progress(f"scoring with {name}", done, total))  # fmt: skip
+    return read_table(out).assign(detector=name)
+
+
+def load_generator(name: str, weights: Path | str | None = None) -> Generator:
+    """Return a generator with its weights; UnknownName or CheckpointError otherwise."""
+    kind = GENERATORS.get(name)
+    folder = Path(weights) if weights is not None else find_checkpoint("generator", name)
+    card = read_card(folder, "generator")
+    if card["generator"] != name:
+        raise DetectorError(f"{folder} holds the generator {card['generator']!r}, not {name!r}")
+    thing: Generator = kind.load(folder)
+    return thing
+
+
+def load_detector(folder: Path | str | None = None) -> tuple[Path, Detector]:
+    """Return (folder, detector) of a checkpoint; None takes the shipped one or quickstart's."""
+    folder = Path(folder) if folder is not None else find_checkpoint("detector", "default")
+    thing: Detector = DETECTORS.get(read_card(folder, "detector")["detector"]).load(folder)
+    return folder, thing
+
+
+def describe_data(table: pd.DataFrame) -> dict[str, Any]:
+    """Return what a card says of the pictures something was trained on: counts, and a hash of their hashes."""
+    counts = table.groupby(["split", "label", "generator", "dataset"]).size()
+    return {
+        "manifest_sha256": hashlib.sha256("\n".join(sorted(table.sha256)).encode()).hexdigest(),
+        "pictures": [dict(zip(counts.index.names, map(_plain, key), strict=True)) | {"n": int(n)} for key, n in counts.items()],
+    }
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=int))
+
+
+def generator_options(name: str, given: Mapping[str, Any], start: Path | str | None = None) -> dict[str, Any]:
+    """Return the options of a generator's `fit`: its defaults with what was given laid over them."""
+    from dataclasses import fields, replace
+
+    GENERATORS.get(name)
+    options: dict[str, Any] = {} if start is None else {"start": Path(start)}
+    chosen = {k: v for k, v in given.items() if v is not None}
+    if chosen:
+        from detector.generators._adversarial import Options
+
+        base = GENERATORS.facts(name).get("options", Options())
+        unknown = set(chosen) - {f.name for f in fields(base)}
+        if unknown:
+            raise DetectorError(f"{name} has no option {', '.join(sorted(unknown))}")
+        options["options"] = replace(base, **chosen)
+    return options

@@ -1,0 +1,111 @@
+"""The words of the house as types: arrays, the label, four protocols and three frozen records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from pathlib import Path
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]  # RGB, (H, W, 3)
+Images = NDArray[np.uint8]  # RGB, (N, H, W, 3)
+Scores = NDArray[np.float64]  # log-odds fake:real, (N,); larger = more fake, 0 = undecided
+
+
+class Label(IntEnum):
+    """What a picture is; the fake is the positive class, everywhere."""
+
+    REAL = 0
+    FAKE = 1
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Makes faces."""
+
+    def sample(self, n: int, *, seed: int) -> Images:
+        """Return n pictures; the same seed gives the same bytes."""
+        ...
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Scores faces that were cropped and resized to `size` pixels a side."""
+
+    name: str
+    size: int
+
+    def score(self, faces: Images) -> Scores:
+        """Return one finite log-odds a face, whatever the batch or its order."""
+        ...
+
+    def judge(self, scores: Scores) -> list[Opinion]:
+        """Return the scores in words, by thresholds chosen on photographs (never a bare 0.5)."""
+        ...
+
+
+class Trainable(Protocol):
+    """What `fit` makes can be kept as a folder and read back."""
+
+    def fit(self, manifest: pd.DataFrame, *, seed: int, folder: Path) -> Self: ...
+    def save(self, folder: Path) -> None: ...
+    @classmethod
+    def load(cls, folder: Path) -> Self: ...
+
+
+Perturbation = Callable[[Image, int, np.random.Generator], Image]  # severity 1..5; keeps the shape
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One questioned picture: its untouched bytes and, where they decode, its pixels."""
+
+    path: Path
+    bytes: bytes
+    sha256: str
+    image: Image | None
+
+
+class Outcome(StrEnum):
+    """Which way one finding points."""
+
+    SUPPORTS_REAL = "supports-real"
+    SUPPORTS_FAKE = "supports-fake"
+    NEUTRAL = "neutral"
+    NOT_APPLICABLE = "not-applicable"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check saw: plain JSON, no conclusion."""
+
+    check: str
+    outcome: Outcome
+    summary: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+Check = Callable[[Exhibit], Finding]
+
+
+class Opinion(StrEnum):
+    """The words a score may be given."""
+
+    LIKELY_REAL = "likely-real"
+    LIKELY_FAKE = "likely-fake"
+    INCONCLUSIVE = "inconclusive"
+    NOT_APPLICABLE = "not-applicable"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A score in words, with the bounded likelihood ratio behind it."""
+
+    opinion: Opinion
+    log10_lr: float
+    reasons: tuple[str, ...] = ()

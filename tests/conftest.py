@@ -1,0 +1,72 @@
+"""Shared fixtures: small pictures drawn from a seed, real photographs if they are there, and the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from detector.files import sha256
+from detector.images import encode
+from detector.manifest import COLUMNS, assign_splits, write_manifest
+
+ROOT = Path(__file__).parents[1]
+
+
+def draw_picture(seed: int, *, size: int = 48, fake: bool = False) -> np.ndarray:
+    """A smooth blob on a gradient; a "fake" one carries a checkerboard, as transposed convolutions leave."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:size, 0:size] / size
+    centre, radius = rng.uniform(0.35, 0.65, 2), rng.uniform(0.15, 0.3)
+    blob = np.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / radius**2)
+    image = np.stack([rng.uniform(40, 120) + rng.uniform(60, 130) * blob + 30 * x for _ in range(3)], -1)
+    image += rng.normal(0, 4, image.shape)
+    if fake:
+        image += 24 * ((np.indices((size, size)).sum(0) % 2)[..., None] - 0.5)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def make_manifest(folder: Path, *, n: int = 60, size: int = 48, seed: int = 0) -> pd.DataFrame:
+    """n reals and n fakes of two generators as PNG, one group each, split and written to `folder/manifest.csv`."""
+    rows = []
+    for i in range(2 * n):
+        fake = i >= n
+        path = folder / f"{i:04d}.png"
+        data = encode(draw_picture(1000 * seed + i, size=size, fake=fake))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        generator = "" if not fake else "one" if i % 2 else "two"
+        rows.append((str(path.resolve()), sha256(data), int(fake), generator, "drawn", f"g{seed}-{i}", "train", "ours"))
+    table = assign_splits(pd.DataFrame(rows, columns=list(COLUMNS)), seed=seed)
+    write_manifest(table, folder / "manifest.csv")
+    return table
+
+
+@pytest.fixture(scope="session")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """The drawn manifest; read only."""
+    return make_manifest(tmp_path_factory.mktemp("drawn"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of development pictures, if this machine has one; the test is skipped otherwise."""
+    folder = Path(os.environ.get("DETECTOR_SHARED", ROOT.parent / "shared")) / "data"
+    if not folder.is_dir():
+        pytest.skip("the development pictures are not on this machine")
+    return folder
+
+
+def run_command(
+    *words: object, stdin: str = "", cwd: Path | None = None, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `detector ...` as a user would, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "detector", *map(str, words)], input=stdin, capture_output=True, text=True,
+        cwd=cwd, env=os.environ | {"COLUMNS": "200"} | settings, timeout=300, check=False,
+    )  # fmt: skip
