@@ -25,7 +25,7 @@ MISS = 0.05  # of fakes called likely-real
 STEP = 0.01  # of the search for the bounds, in log10
 
 # Likelihood ratios from which each word applies; below 1 the words stand for the other proposition.
-# Source: ENFSI Guideline for Evaluative Reporting in Forensic Science, 2015, appendix "verbal scale", example table.
+# Source: ENFSI Guideline for Evaluative Reporting in Forensic Science, 2015, version 3.0: its example of a verbal scale.
 VERBAL_SCALE = (
     (1e6, "extremely strong support"),
     (1e4, "very strong support"),
@@ -42,7 +42,8 @@ class Calibration:
 
     slope, offset: log-odds = slope * raw + offset. low, high: bounds of the log10 likelihood ratio.
     fake_above, real_below: thresholds on the log-odds; between them no opinion.
-    fpr, fpr_high: share of real photographs above `fake_above`, and its upper 95 % Clopper-Pearson bound.
+    fpr, fpr_high: share of real photographs above `fake_above`, and the upper end of its 95 % Clopper-Pearson interval,
+    which holds although the same photographs chose the threshold: a share above an order statistic is a beta variable.
     miss, miss_high: the same for fakes below `real_below`.
     n_real, n_fake: pictures that set line and bounds. n_threshold: real photographs that set `fake_above`.
     """
@@ -63,11 +64,11 @@ class Calibration:
 
     def log_odds(self, raw: ArrayLike) -> Scores:
         """Return natural log-odds (N,) at even prior of raw scores (N,): the scores of every table."""
-        return self.slope * np.asarray(raw, np.float64) + self.offset
+        return np.asarray(self.slope * np.asarray(raw, np.float64) + self.offset)
 
     def log10_lr(self, scores: ArrayLike) -> Scores:
         """Return log10 likelihood ratios fake:real (N,) of log-odds (N,), no further from 0 than the bounds."""
-        return np.clip(np.asarray(scores, np.float64) / np.log(10), self.low, self.high)
+        return np.asarray(np.clip(np.asarray(scores, np.float64) / np.log(10), self.low, self.high))
 
     def judge(self, scores: ArrayLike) -> list[Opinion]:
         """Return log-odds (N,) in words."""
@@ -85,10 +86,11 @@ class Calibration:
     def from_json(cls, record: Mapping[str, Any]) -> Self:
         """Return what `to_json` wrote; CheckpointError if a number is missing."""
         try:
-            kinds = {f.name: int if f.type == "int" else float for f in fields(cls)}
-            return cls(**{name: kind(record[name]) for name, kind in kinds.items()})
+            return cls(**{f.name: record[f.name] + (0 if f.type == "int" else 0.0) for f in fields(cls)})
         except (KeyError, TypeError, ValueError):
-            raise CheckpointError("the card's calibration is incomplete; train or calibrate the detector again") from None
+            raise CheckpointError(
+                "the card's calibration is incomplete; train or calibrate the detector again"
+            ) from None
 
 
 def fit_calibration(
@@ -172,11 +174,6 @@ def describe(log10_lr: float) -> str:
     return "no support for either"
 
 
-def probability(scores: ArrayLike) -> NDArray[np.float64]:
-    """Return the probability of fake (N,) at even prior of log-odds (N,)."""
-    return np.asarray(expit(np.asarray(scores, np.float64)))
-
-
 def _fit_line(raw: Scores, fake: NDArray[np.bool_]) -> tuple[float, float]:
     """Return slope and offset of a logistic regression in which both classes weigh the same.
 
@@ -184,7 +181,7 @@ def _fit_line(raw: Scores, fake: NDArray[np.bool_]) -> tuple[float, float]:
     keep the line finite where the classes do not overlap. A line that falls would turn the detector round: then the
     slope is as good as none.
 
-    Source: Platt, 1999, Probabilistic outputs for support vector machines, section 2.2; Newton's method with step
+    Source: Platt, 1999, Probabilistic outputs for support vector machines; Newton's method with step
     halving after Lin, Lin and Weng, 2007, doi:10.1007/s10994-007-5018-6.
     """
     spread = raw.std() or 1.0

@@ -30,7 +30,7 @@ Tensors = dict[str, NDArray[Any]]
 def write_checkpoint(folder: Path | str, tensors: Tensors, card: Mapping[str, Any]) -> None:
     """Write both files; the card comes last, so that a folder with a card is whole."""
     folder = Path(folder)
-    write_bytes(folder / WEIGHTS, save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}))
+    write_bytes(folder / WEIGHTS, save({name: np.array(tensor, order="C") for name, tensor in tensors.items()}))
     write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
 
 

@@ -7,18 +7,18 @@ share of pictures too rare to have been seen could do to the metric.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv, expit, logit, ndtr, stdtr, stdtrit
 
 from detector.errors import ScoresError
-from detector.metrics import METRICS, Floats, Tally, check
+from detector.metrics import METRICS, Block, Floats, Tally, check
 
-BLOCK = 2**19  # weights at a time: the working set stays in the cache, the memory under 100 MB
-REFLECTED = frozenset({"ece", "cllr_min"})  # biased by overfitting, and so are their resamples: reflect to undo both
+BLOCK = 2**20  # weights at a time: 8 MB an array
 
 
 @dataclass(frozen=True)
@@ -62,24 +62,21 @@ def measure(
     None takes all. Raises ScoresError if labels or scores cannot be used, UnknownName for a metric.
     """
     sample = _Sample(labels, [scores], groups)
-    names = METRICS.names() if metrics is None else list(metrics)
     whole = sample.tally(0)
-    values = {name: _block(name)(whole)[0] for name in names}
-    ends = {}
-    if "auc" in values:
-        ends["auc"] = _auc_interval(sample, level)
-    drawn = [name for name in names if name != "auc"]
-    if drawn:
-        draws = sample.bootstrap(drawn, resamples, seed)[0]
-        for name in drawn:
-            ends[name] = _interval(values[name], draws[name], sample, level, reflect=name in REFLECTED)
+    names = METRICS.names() if metrics is None else list(metrics)
+    drawn = {name: METRICS.facts(name).get("drawn", METRICS.facts(name)["block"]) for name in names if name != "auc"}
+    draws = sample.bootstrap(drawn, resamples, seed)[0]
     counts = int((~sample.fake).sum()), int(sample.fake.sum())
     estimates = {}
-    for name, value in values.items():
-        low, high = ends[name]
-        if low == high:
+    for name in names:
+        value = float(METRICS.facts(name)["block"](whole)[0])
+        if name == "auc":
+            low, high = _auc_ends(sample, level)
+        else:
+            low, high = _ends(drawn[name](whole)[0], draws[name], METRICS.facts(name), sample.freedom, level)
+        if not low < high:
             low, high = _unseen(name, sample, level)
-        estimates[name] = Estimate(float(value), float(min(low, value)), float(max(high, value)), *counts)
+        estimates[name] = Estimate(value, min(low, value), max(high, value), *counts)
     return estimates
 
 
@@ -99,14 +96,11 @@ def compare_auc(
     sample = _Sample(labels, [scores_a, scores_b], groups)
     (auc_a, *parts_a), (auc_b, *parts_b) = (_placements(sample.fake, s) for s in sample.scores)
     value = auc_b - auc_a
-    se = np.sqrt(sample.variance(parts_b[0] - parts_a[0], parts_b[1] - parts_a[1]))
-    reach = stdtrit(sample.freedom, (1 + level) / 2) * se
-    if se > 0:
-        p = float(stdtr(sample.freedom, (value + margin) / se))
-    else:
-        p = 1.0 if value >= -margin else 0.0
+    se = float(np.sqrt(sample.variance(parts_b[0] - parts_a[0], parts_b[1] - parts_a[1])))
+    reach = float(stdtrit(sample.freedom, (1 + level) / 2)) * se
+    p = float(stdtr(sample.freedom, (value + margin) / se)) if se > 0 else float(value >= -margin)
     # No sample rules out chance more firmly than all its groups pointing one way (the sign test).
-    return Difference(value, float(se), value - reach, value + reach, max(p, 0.5 ** (sample.freedom + 1)))
+    return Difference(value, se, value - reach, value + reach, max(p, 0.5 ** (sample.freedom + 1)))
 
 
 def compare(
@@ -127,19 +121,23 @@ def compare(
     """
     sample = _Sample(labels, [scores_a, scores_b], groups)
     names = METRICS.names() if metrics is None else list(metrics)
+    blocks = {name: METRICS.facts(name)["block"] for name in names if name != "auc"}
+    draws = sample.bootstrap(blocks, resamples, seed)
     differences = {}
-    draws = sample.bootstrap([n for n in names if n != "auc"], resamples, seed)
     for name in names:
         if name == "auc":
             differences[name] = compare_auc(labels, scores_a, scores_b, groups, level=level, margin=margin)
             continue
-        value = float(_block(name)(sample.tally(1))[0] - _block(name)(sample.tally(0))[0])
+        value = float(blocks[name](sample.tally(1))[0] - blocks[name](sample.tally(0))[0])
         draw = draws[1][name] - draws[0][name]
-        low, high = _interval(value, draw, sample, level)
+        # Few groups: tails further out. Source: Hesterberg, 2015, arXiv:1411.5279, expanded percentile interval.
+        df = sample.freedom
+        tail = float(ndtr(np.sqrt((df + 1) / df) * stdtrit(df, (1 - level) / 2)))
+        low, high = np.quantile(draw, [tail, 1 - tail])
         better = 1 if METRICS.facts(name)["higher"] else -1
         p = (1 + int((better * draw >= -margin).sum())) / (1 + resamples)
         differences[name] = Difference(value, float(draw.std(ddof=1)), float(low), float(high), p)
-    return {name: differences[name] for name in names}
+    return differences
 
 
 def holm(p_values: ArrayLike) -> Floats:
@@ -214,16 +212,14 @@ class _Sample:
         """Return the sample as it is, as a block of one."""
         return next(self._tallies(column, iter([np.ones((1, len(self.has_real)))])))
 
-    def bootstrap(self, names: Sequence[str], resamples: int, seed: int) -> list[dict[str, Floats]]:
-        """Return for each column of scores and each metric its value (resamples,) on the same resamples."""
-        if not names:
-            return [{} for _ in self.scores]
+    def bootstrap(self, blocks: Mapping[str, Block], resamples: int, seed: int) -> list[dict[str, Floats]]:
+        """Return for each column of scores the values (resamples, ...) of each block, on the same resamples."""
         answers = []
         for column in range(len(self.scores)):
-            values: dict[str, list[Floats]] = {name: [] for name in names}
-            for block in self._tallies(column, self._weights(resamples, seed)):
-                for name in names:
-                    values[name].append(_block(name)(block))
+            values: dict[str, list[Floats]] = {name: [] for name in blocks}
+            for drawn in self._tallies(column, self._weights(resamples if blocks else 0, seed)):
+                for name, block in blocks.items():
+                    values[name].append(block(drawn))
             answers.append({name: np.concatenate(parts) for name, parts in values.items()})
         return answers
 
@@ -231,7 +227,7 @@ class _Sample:
         """Return the variance of a mean over fakes plus a mean over real pictures, from their parts, by group.
 
         Every picture its own group: S_10 / n_fake + S_01 / n_real of DeLong et al.
-        Source: Obuchowski, 1997, doi:10.2307/2533958, equations 3 to 5.
+        Source: Obuchowski, 1997, doi:10.2307/2533958.
         """
         count = len(self.has_real)
         sums = []
@@ -272,10 +268,6 @@ class _Sample:
             yield Tally(scores[starts], both - fakes, fakes)
 
 
-def _block(name: str):  # type: ignore[no-untyped-def]
-    return METRICS.facts(name)["block"]
-
-
 def _placements(fake: NDArray[np.bool_], scores: Floats) -> tuple[float, Floats, Floats]:
     """Return the AUC, and for each fake (and real) picture the share of the other class that it is right of.
 
@@ -291,48 +283,79 @@ def _placements(fake: NDArray[np.bool_], scores: Floats) -> tuple[float, Floats,
     return float(above.mean()), above, 1 - share_below(reals, fakes)
 
 
-def _auc_interval(sample: _Sample, level: float) -> tuple[float, float]:
-    """Return DeLong's interval, on the logit scale so that it stays within 0 and 1, with Student's t for few groups."""
+def _auc_ends(sample: _Sample, level: float) -> tuple[float, float]:
+    """Return the ends of DeLong's interval; source as `compare_auc`."""
     auc, fakes, reals = _placements(sample.fake, sample.scores[0])
-    se = np.sqrt(sample.variance(fakes, reals))
-    if se == 0 or not 0 < auc < 1:
-        return auc, auc
-    reach = stdtrit(sample.freedom, (1 + level) / 2) * se / (auc * (1 - auc))
-    return float(expit(logit(auc) - reach)), float(expit(logit(auc) + reach))
+    return _spread(auc, np.sqrt(sample.variance(fakes, reals)), 1.0, sample.freedom, level)
 
 
-def _interval(
-    value: float, draws: Floats, sample: _Sample, level: float, *, reflect: bool = False
-) -> tuple[float, float]:
-    """Return the percentile interval, its tails widened for few groups.
+def _ends(centre: Any, draws: Floats, facts: Mapping[str, Any], df: int, level: float) -> tuple[float, float]:
+    """Return the ends of the interval of a resampled metric, from what was `drawn` of it."""
+    if draws.ndim == 2:
+        return _invert(centre, draws, level)
+    top = facts.get("top", 1.0)
+    if bias := facts.get("bias", 0.0):  # the sample overfits, each resample once more
+        centre, top = min(centre + bias * (centre - draws.mean()), top), np.inf
+    # Resamples of k groups vary (k - 1) / k as much as samples do.
+    low, high = _spread(float(centre), float(draws.std() * np.sqrt((df + 1) / df)), top, df, level)
+    return low, min(high, facts.get("top", 1.0))
 
-    Source: Hesterberg, 2015, arXiv:1411.5279, section 5.3 (expanded percentile interval).
+
+def _spread(value: float, se: float, top: float, df: int, level: float) -> tuple[float, float]:
+    """Return value -+ t * se on the scale of the logit, which keeps 0 and 1 out of reach, or of the log without a top.
+
+    Few groups make Student's t larger than the normal quantile. A value at an end of the scale comes back as it is.
     """
-    df = sample.freedom
-    tail = float(ndtr(np.sqrt((df + 1) / df) * stdtrit(df, (1 - level) / 2)))
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    if reflect:
-        low, high = max(2 * value - high, 0.0), max(2 * value - low, 0.0)
-    return float(low), float(high)
+    if se == 0 or not 0 < value < top:
+        return value, value
+    reach = stdtrit(df, (1 + level) / 2) * se / value
+    if np.isinf(top):
+        return float(value * np.exp(-reach)), float(value * np.exp(reach))
+    reach /= 1 - value
+    return float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
+
+
+def _invert(addends: Floats, draws: Floats, level: float) -> tuple[float, float]:
+    """Return the ends of the interval of a sum of absolute values, which noise only enlarges.
+
+    addends: (K,). draws: (resamples, K). True addends are taken to be the observed ones times some factor; the ends
+    are the least and greatest factor under which a sum as large (as small) as the observed one is no rarity.
+
+    Source: Carpenter, 1999, doi:10.1111/1467-9868.00169, test-inversion bootstrap intervals.
+    """
+    observed, noise, tail = np.abs(addends).sum(), draws - addends, (1 - level) / 2
+
+    def share(factor: float) -> float:
+        return float(np.mean(np.abs(factor * addends + noise).sum(1) < observed))
+
+    def solve(target: float) -> float:  # the factor at which `share` falls to the target
+        low, high = 0.0, 4.0
+        for _ in range(30):
+            low, high = ((low + high) / 2, high) if share((low + high) / 2) > target else (low, (low + high) / 2)
+        return low
+
+    return float(solve(1 - tail) * observed), float(solve(tail) * observed)
 
 
 def _unseen(name: str, sample: _Sample, level: float) -> tuple[float, float]:
     """Return the extremes of a metric if one class holds a share, too rare to be seen, beyond all other scores.
 
     The share is what Clopper and Pearson grant to none seen among as many unrelated pictures as the class is worth.
-    Compare Obuchowski and Lieber, 2002, doi:10.1016/S1076-6332(03)80329-X, on an observed AUC of 1.
+    Compare Obuchowski and Lieber, 2002, Academic Radiology 9:526-530, on an observed AUC of 1.
     """
     whole = sample.tally(0)
     ends = [np.nextafter(whole.scores[0], -np.inf)], [np.nextafter(whole.scores[-1], np.inf)]
     scores = np.concatenate([ends[0], whole.scores, ends[1]])
     counts = [np.pad(c, ((0, 0), (1, 1))) for c in (whole.real, whole.fake)]
-    values = [_block(name)(whole)[0]]
-    for kind, mask in enumerate((~sample.fake, sample.fake)):
+    facts = METRICS.facts(name)
+    values = [float(facts["block"](whole)[0])]
+    for kind in facts.get("blame", (0, 1)):
+        mask = sample.fake == kind
         n = effective_count(sample.scores[0][mask], sample.groups[mask])
         share = clopper_pearson(0, n, level)[1]
         for end in (0, -1):
             moved = [c.copy() for c in counts]
             moved[kind] *= 1 - share
             moved[kind][:, end] = share * mask.sum()
-            values.append(_block(name)(Tally(scores, *moved))[0])
+            values.append(float(facts["block"](Tally(scores, *moved))[0]))
     return min(values), max(values)

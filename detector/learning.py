@@ -6,6 +6,7 @@ killed and resumed draws what the unbroken run would have drawn; no global seed 
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import sys
@@ -72,11 +73,15 @@ def pick_device(name: str | None = None) -> torch.device:
     return torch.device("cpu")
 
 
-def autocast(device: torch.device) -> Any:
-    """Return a context of bfloat16 arithmetic where the machine has it, of float32 where it would be emulated."""
+def autocast(device: torch.device, *, depthwise: bool = False) -> Any:
+    """Return a context of bfloat16 arithmetic where it pays, of float32 elsewhere.
+
+    depthwise: the net is made of depthwise convolutions, which a CPU runs slower in bfloat16.
+    """
     if device.type == "cuda":
         return torch.autocast("cuda", torch.bfloat16) if torch.cuda.is_bf16_supported() else nullcontext()
-    return torch.autocast("cpu", torch.bfloat16) if torch.ops.mkldnn._is_mkldnn_bf16_supported() else nullcontext()
+    pays = not depthwise and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast("cpu", torch.bfloat16) if pays else nullcontext()
 
 
 def join_world(device: torch.device) -> tuple[int, int]:
@@ -84,7 +89,19 @@ def join_world(device: torch.device) -> tuple[int, int]:
     size = int(os.environ.get("WORLD_SIZE", 1))
     if size > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        atexit.register(torch.distributed.destroy_process_group)  # gloo aborts if left open
     return (torch.distributed.get_rank(), size) if size > 1 else (0, 1)
+
+
+@contextmanager
+def leader_first() -> Iterator[bool]:
+    """Run the block in the first process alone before the others enter it; yield whether this is the first."""
+    rank, together = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)) > 1
+    if together and rank > 0:
+        torch.distributed.barrier()
+    yield rank == 0
+    if together and rank == 0:
+        torch.distributed.barrier()
 
 
 def average_gradients(net: nn.Module) -> None:
@@ -114,7 +131,7 @@ def follow(average: nn.Module, net: nn.Module, decay: float) -> None:
 
 def source(*keys: int, device: torch.device | str = "cpu") -> torch.Generator:
     """Return a source of random numbers fixed by its keys, such as (seed, step, rank)."""
-    state = np.random.SeedSequence([k & 0xFFFFFFFF for k in keys]).generate_state(1, np.uint64)[0]
+    state = np.random.SeedSequence([len(keys), *(k & 0xFFFFFFFF for k in keys)]).generate_state(1, np.uint64)[0]
     return torch.Generator(device=device).manual_seed(int(state >> 1))
 
 
@@ -192,6 +209,11 @@ def load_pictures(manifest: pd.DataFrame, size: int, cache: Path, *, progress: P
 
     Raises ManifestError naming a picture that cannot be read.
     """
+    with leader_first():
+        return _decode_once(manifest, size, cache, progress)
+
+
+def _decode_once(manifest: pd.DataFrame, size: int, cache: Path, progress: Progress) -> NDArray[np.uint8]:
     key = cache.with_suffix(".json")
     wanted = {"size": size, "pictures": list(manifest.sha256), "crops": [str(c) for c in manifest.get("crop", ())]}
     if cache.is_file() and key.is_file() and json.loads(key.read_text()) == wanted:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import cached_property, partial, wraps
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,13 +20,16 @@ from detector.errors import ScoresError
 from detector.registry import Registry
 
 Floats = NDArray[np.float64]
+Block = Callable[..., Floats]  # a Tally, and options, to (B,)
 BINS = 15  # of `ece`
 
 
 class Metric(Protocol):
     """Labels (N,), 0 real and 1 fake, and scores (N,), log-odds, to one number; ScoresError if either is unusable."""
 
-    def __call__(self, labels: ArrayLike, scores: ArrayLike, **options: float) -> float: ...
+    def __call__(self, labels: ArrayLike, scores: ArrayLike, **options: float) -> float:
+        """Return the metric; options are those of the function, such as a threshold."""
+        ...
 
 
 METRICS: Registry[Metric] = Registry("metric", "detector.metrics")
@@ -80,11 +83,21 @@ def check(labels: ArrayLike, *scores: ArrayLike) -> tuple[NDArray[np.bool_], lis
         raise ScoresError("a label is neither 0 (real) nor 1 (fake)")
     for column in columns:
         if bad := int((~np.isfinite(column)).sum()):
-            raise ScoresError(f"{bad} of {len(column)} scores are NaN or infinite; drop those pictures or score them again")
+            raise ScoresError(
+                f"{bad} of {len(column)} scores are NaN or infinite; drop those pictures or score them again"
+            )
     fake = truth.astype(bool)
     if fake.all() or not fake.any():
         raise ScoresError(f"every picture is {'fake' if fake.all() else 'real'}; a metric needs both classes")
     return fake, columns
+
+
+def check_scores(scores: ArrayLike) -> Floats:
+    """Return the scores (N,) of one class as float64; ScoresError if there are none or one is not finite."""
+    column = np.asarray(scores, np.float64)
+    if column.ndim != 1 or not len(column) or not np.isfinite(column).all():
+        raise ScoresError("these scores are empty, NaN or infinite; give one finite number a picture")
+    return column
 
 
 def tally(labels: ArrayLike, scores: ArrayLike) -> Tally:
@@ -95,23 +108,27 @@ def tally(labels: ArrayLike, scores: ArrayLike) -> Tally:
     return Tally(distinct, *count)
 
 
-def metric(name: str, *, higher: bool, summary: str) -> Callable[[Callable[..., Floats]], Metric]:
+def metric(name: str, *, higher: bool, summary: str, **facts: Any) -> Callable[[Block], Metric]:
     """Return a decorator that registers a function from a Tally to (B,) as a metric of labels and scores.
 
-    higher: whether larger is better. The block form is kept as the fact `block`.
+    higher: whether larger is better. The function itself is kept as the fact `block`; further facts are for
+    `intervals.py`: `drawn`, what to resample in its place; `top`, the largest value, 1 if absent; `bias`, how far to
+    move against the bootstrap's bias; `blame`, the class (0, 1) whose unseen pictures count, both if absent.
     """
 
-    def make(block: Callable[..., Floats]) -> Metric:
+    def make(block: Block) -> Metric:
         @wraps(block)
         def single(labels: ArrayLike, scores: ArrayLike, **options: float) -> float:
             return float(block(tally(labels, scores), **options)[0])
 
-        return METRICS.register(name, higher=higher, summary=summary, block=block)(single)
+        return METRICS.register(name, higher=higher, summary=summary, block=block, **facts)(single)
 
     return make
 
 
-@metric("auc", higher=True, summary="area under the ROC: chance that a fake scores above a real picture, ties count half")
+@metric(
+    "auc", higher=True, summary="area under the ROC: chance that a fake scores above a real picture, ties count half"
+)
 def auc(t: Tally) -> Floats:
     """Return the Mann-Whitney statistic over n_real * n_fake.
 
@@ -145,20 +162,41 @@ def eer(t: Tally) -> Floats:
     return low + share * (high - low)
 
 
-def _tpr_at_fpr(t: Tally, fpr: float) -> Floats:
+def _tpr(t: Tally, allowed: Floats) -> Floats:
+    """Return the largest TPR with at most so many real pictures accused, (B,) each."""
     rows = np.arange(len(t.real))
-    allowed = np.floor(fpr * t.n_real * (1 + 1e-12))
     k = _first(lambda k: t.n_real - t.real_below[rows, k] <= allowed, t)
     return 1 - t.fake_below[rows, k] / t.n_fake
 
 
-@metric("tpr_at_fpr_1", higher=True, summary="share of fakes found while at most 1 % of real pictures are accused")
+def _tpr_at_fpr(t: Tally, fpr: float) -> Floats:
+    return _tpr(t, np.floor(fpr * t.n_real * (1 + 1e-12)))
+
+
+def _tpr_at_expected_fpr(t: Tally, fpr: float) -> Floats:
+    """Return the TPR where a further real picture is accused with that chance, rank fpr * (n + 1), joined by lines.
+
+    The threshold that accuses fpr of the sample accuses more of what comes after; intervals rest on this one.
+    """
+    rank = fpr * (t.n_real + 1)
+    whole = np.floor(rank)
+    low, high = _tpr(t, np.maximum(whole - 1, 0)), _tpr(t, whole)
+    return low + np.where(whole < 1, 0, rank - whole) * (high - low)
+
+
+@metric(
+    "tpr_at_fpr_1", higher=True, summary="share of fakes found while at most 1 % of real pictures are accused",
+    drawn=partial(_tpr_at_expected_fpr, fpr=0.01), blame=(1,),
+)  # fmt: skip
 def tpr_at_fpr_1(t: Tally) -> Floats:
     """Return the largest TPR of a threshold that the data attain with FPR <= 1 %."""
     return _tpr_at_fpr(t, 0.01)
 
 
-@metric("tpr_at_fpr_5", higher=True, summary="share of fakes found while at most 5 % of real pictures are accused")
+@metric(
+    "tpr_at_fpr_5", higher=True, summary="share of fakes found while at most 5 % of real pictures are accused",
+    drawn=partial(_tpr_at_expected_fpr, fpr=0.05), blame=(1,),
+)  # fmt: skip
 def tpr_at_fpr_5(t: Tally) -> Floats:
     """Return the largest TPR of a threshold that the data attain with FPR <= 5 %."""
     return _tpr_at_fpr(t, 0.05)
@@ -178,36 +216,42 @@ def brier(t: Tally) -> Floats:
     return np.asarray((t.real @ p**2 + t.fake @ (1 - p) ** 2) / (t.n_real + t.n_fake))
 
 
-@metric("ece", higher=False, summary="expected calibration error of the probability in 15 equal bins")
+def _gaps(t: Tally) -> Floats:
+    """Return (B, bins): probability less label, summed over each bin, over the number of pictures."""
+    p = expit(t.scores)
+    starts = np.flatnonzero(np.diff(np.minimum(p * BINS, BINS - 1).astype(int), prepend=-1))
+    return np.asarray(np.add.reduceat(t.real * p - t.fake * (1 - p), starts, axis=1) / (t.n_real + t.n_fake)[:, None])
+
+
+@metric("ece", higher=False, summary="expected calibration error of the probability in 15 equal bins", drawn=_gaps)
 def ece(t: Tally) -> Floats:
-    """Return the mean gap between probability and share of fakes, bin by bin.
+    """Return the mean gap between probability and share of fakes, bin by bin, at the sample's share of fakes.
 
     Source: Guo et al., 2017, arXiv:1706.04599, equation 3, on the probability of the fake class.
     """
-    p = expit(t.scores)
-    starts = np.flatnonzero(np.diff(np.minimum(p * BINS, BINS - 1).astype(int), prepend=-1))
-    gap = np.add.reduceat(t.fake * (1 - p) - t.real * p, starts, axis=1)
-    return np.asarray(np.abs(gap).sum(1) / (t.n_real + t.n_fake))
+    return np.asarray(np.abs(_gaps(t)).sum(1))
 
 
-@metric("cllr", higher=False, summary="log-likelihood-ratio cost of the scores, in bits; 1 = no information")
+@metric(
+    "cllr", higher=False, summary="log-likelihood-ratio cost of the scores, in bits; 1 = no information", top=np.inf
+)
 def cllr(t: Tally) -> Floats:
     """Return the cost of the scores as natural log likelihood ratios; prevalence plays no part.
 
-    Source: Brümmer and du Preez, 2006, doi:10.1016/j.csl.2005.08.001, equation 17.
+    Source: Brümmer and du Preez, 2006, doi:10.1016/j.csl.2005.08.001.
     """
     real = t.real @ np.logaddexp(0, t.scores) / t.n_real
     fake = t.fake @ np.logaddexp(0, -t.scores) / t.n_fake
     return np.asarray((real + fake) / (2 * np.log(2)))
 
 
-@metric("cllr_min", higher=False, summary="cllr after the best monotone recalibration: what discrimination alone costs")
+@metric("cllr_min", higher=False, summary="cllr after the best monotone recalibration: discrimination alone", bias=2.0)
 def cllr_min(t: Tally) -> Floats:
     """Return the cost after isotonic regression (PAV) on the same sample.
 
     Within a PAV block the posterior is the block's share of fakes, so the cost is the blocks' mean entropy.
 
-    Source: Brümmer and du Preez, 2006, doi:10.1016/j.csl.2005.08.001, section 7.
+    Source: Brümmer and du Preez, 2006, doi:10.1016/j.csl.2005.08.001.
     """
     cost = np.empty(len(t.real))
     for i, (real, fake) in enumerate(zip(t.real / t.n_real[:, None], t.fake / t.n_fake[:, None], strict=True)):
@@ -220,7 +264,7 @@ def cllr_min(t: Tally) -> Floats:
 
 
 def roc(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats, Floats]:
-    """Return FPR, TPR and threshold (U + 1,) from (0, 0) to (1, 1); at each point `score >= threshold` is called fake."""
+    """Return FPR, TPR and threshold (U + 1,) from (0, 0) to (1, 1), `score >= threshold` being called fake."""
     t = tally(labels, scores)
     fpr, tpr = 1 - t.real_below[0] / t.n_real, 1 - t.fake_below[0] / t.n_fake
     return fpr[::-1], tpr[::-1], np.append(t.scores, np.inf)[::-1]
@@ -266,13 +310,6 @@ def threshold_at_apcer(fake_scores: ArrayLike, rate: float) -> float:
 def bpcer_at_apcer(real_scores: ArrayLike, fake_scores: ArrayLike, rate: float = 0.05) -> float:
     """Return the share of real pictures called fake when at most `rate` of one generator's fakes passes for real."""
     return bpcer(real_scores, threshold_at_apcer(fake_scores, rate))
-
-
-def check_scores(scores: ArrayLike) -> Floats:
-    column = np.asarray(scores, np.float64)
-    if column.ndim != 1 or not len(column) or not np.isfinite(column).all():
-        raise ScoresError("these scores are empty, NaN or infinite; give one finite number a picture")
-    return column
 
 
 def _sums(weights: Floats) -> Floats:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +113,8 @@ def train(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     thing.fit(table, seed=seed, folder=folder, device=device, progress=progress, **options)
-    thing.save(folder, seed=seed, version=__version__, data=describe_data(table))
+    if int(os.environ.get("RANK", 0)) == 0:  # under torchrun, one process writes
+        thing.save(folder, seed=seed, version=__version__, data=describe_data(table))
     return thing
 
 
@@ -143,7 +145,13 @@ def score(
 
 
 def score_manifest(
-    table: pd.DataFrame, detector: Detector, name: str, out: Path, *, fingerprint: str = "", progress: Progress = _silent
+    table: pd.DataFrame,
+    detector: Detector,
+    name: str,
+    out: Path,
+    *,
+    fingerprint: str = "",
+    progress: Progress = _silent,
 ) -> pd.DataFrame:
     """Return the scores of a manifest's pictures, one row each, with the columns `benchmark.evaluate` reads."""
     from detector.manifest import read_crop, read_table
@@ -178,7 +186,9 @@ def describe_data(table: pd.DataFrame) -> dict[str, Any]:
     counts = table.groupby(["split", "label", "generator", "dataset"]).size()
     return {
         "manifest_sha256": hashlib.sha256("\n".join(sorted(table.sha256)).encode()).hexdigest(),
-        "pictures": [dict(zip(counts.index.names, map(_plain, key), strict=True)) | {"n": int(n)} for key, n in counts.items()],
+        "pictures": [
+            dict(zip(counts.index.names, map(_plain, key), strict=True)) | {"n": int(n)} for key, n in counts.items()
+        ],
     }
 
 

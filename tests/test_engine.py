@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 from conftest import draw_picture
+
 from detector.engine import COLUMNS, Target, expand, score_pictures, score_to_file
 from detector.errors import DetectorError
 from detector.files import sha256

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import draw_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import draw_picture
 from detector.errors import ManifestError
 from detector.images import encode
 from detector.manifest import (

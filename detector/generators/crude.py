@@ -88,12 +88,13 @@ class Crude:
         progress: learning.Progress = learning.silent,
     ) -> Self:
         """Learn the faces of a manifest's training split (label real) and return self; resumes what `folder` holds."""
+        where = learning.pick_device(device)
+        learning.join_world(where)
         pixels = _adversarial.reals(manifest, self.size, folder, progress)
         with learning.seeded(seed):
             net, critic = Net(self.z_dim, self.width), Discriminator(self.width)
         game = _adversarial.Game(net, critic, Net.make, self._show)
         grey = pixels.mean(3, keepdims=True).astype("uint8")
-        where = learning.pick_device(device)
         self.net = _adversarial.play(
             game, grey, options, folder=folder, seed=seed, device=where, progress=progress
         ).cpu()  # type: ignore[assignment]

@@ -201,12 +201,12 @@ class Net(nn.Module):
 
 
 def widths(size: int, width: int) -> list[int]:
-    """Return the channels from 4 pixels up to `size`: at most `width`, and no more than 12 * width / pixels.
+    """Return the channels from 4 pixels up to `size`: at most `width`, and about 12 * width / pixels.
 
     >>> widths(64, 128)
     [128, 128, 96, 48, 24]
     """
-    return [min(width, 12 * width // (4 * 2**i)) for i in range(int(math.log2(size)) - 1)]
+    return [min(width, max(12 * width // (4 * 2**i), 4)) for i in range(int(math.log2(size)) - 1)]
 
 
 @GENERATORS.register("style", year=2019, summary="style-based: mixes the styles of faces, layer by layer")
@@ -265,6 +265,7 @@ class Style:
         start: a checkpoint of a smaller or equal `style`, whose weights begin this one.
         """
         where = learning.pick_device(device)
+        learning.join_world(where)
         pixels = _adversarial.reals(manifest, self.size, folder, progress)
         with learning.seeded(seed):
             net = self._build()

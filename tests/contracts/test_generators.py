@@ -1,0 +1,118 @@
+"""Laws every generator keeps: same seed same bytes, shape, dtype, range, and a checkpoint that comes back whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from detector.checkpoint import read_tensors, write_checkpoint
+from detector.errors import CheckpointError
+from detector.generators import GENERATORS
+from detector.generators._adversarial import Options
+from detector.tasks import generator_options
+
+TRAINABLE = [name for name in GENERATORS if hasattr(GENERATORS.get(name), "fit")]
+SMALL: dict[str, dict[str, Any]] = {
+    "style": {"size": 32, "width": 16, "w_dim": 16, "z_dim": 16, "depth": 2},
+    "crude": {"width": 8},
+}
+SHORT = {"pictures": 64, "batch": 8, "snapshot": 32}
+
+
+def fitted(name: str, manifest: pd.DataFrame, folder: Path, seed: int = 0, **changes: Any) -> Any:
+    options = generator_options(name, SHORT | changes)
+    return GENERATORS.get(name)(**SMALL.get(name, {})).fit(manifest, seed=seed, folder=folder, **options)
+
+
+@pytest.fixture(scope="module", params=TRAINABLE)
+def trained(
+    request: pytest.FixtureRequest, manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Any, Path]:
+    folder = tmp_path_factory.mktemp(request.param)
+    thing = fitted(request.param, manifest, folder)
+    thing.save(folder)
+    return thing, folder
+
+
+def test_samples_are_rgb_pictures(trained: tuple[Any, Path]) -> None:
+    images = trained[0].sample(3, seed=0)
+    assert images.shape == (3, trained[0].size, trained[0].size, 3)
+    assert images.dtype == np.uint8
+    assert len({image.tobytes() for image in images}) == 3
+
+
+def test_a_picture_depends_on_its_own_seed_alone(trained: tuple[Any, Path]) -> None:
+    many = trained[0].sample(20, seed=5)
+    assert np.array_equal(many[:4], trained[0].sample(4, seed=5))
+    assert np.array_equal(many[17:], trained[0].sample(3, seed=22))
+
+
+def test_a_checkpoint_comes_back_whole(trained: tuple[Any, Path]) -> None:
+    thing, folder = trained
+    again = type(thing).load(folder)
+    assert np.array_equal(again.sample(2, seed=1), thing.sample(2, seed=1))
+
+
+def test_an_incomplete_checkpoint_is_refused(trained: tuple[Any, Path], tmp_path: Path) -> None:
+    thing, folder = trained
+    tensors = read_tensors(folder)
+    tensors.pop(next(name for name in tensors if not name.startswith("d.")))
+    write_checkpoint(tmp_path, tensors, {"generator": thing.name, "arguments": SMALL[thing.name]})
+    with pytest.raises(CheckpointError, match="lacks 1 of"):
+        type(thing).load(tmp_path)
+
+
+def test_it_leaves_its_options_losses_and_grids(trained: tuple[Any, Path]) -> None:
+    names = {p.relative_to(trained[1]).as_posix() for p in trained[1].rglob("*")}
+    assert {"options.json", "losses.csv", "samples/00000032.png", "samples/00000064.png"} <= names
+    losses = pd.read_csv(trained[1] / "losses.csv")
+    assert losses.pictures.tolist() == [32, 64]
+    assert np.isfinite(losses.to_numpy()).all()
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_an_interrupted_run_ends_as_the_unbroken_one(name: str, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    whole = fitted(name, manifest, tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    def kill(what: str, done: int, total: int) -> None:
+        if what == "training" and done == 48:
+            raise Killed
+
+    options = generator_options(name, SHORT)
+    with pytest.raises(Killed):
+        GENERATORS.get(name)(**SMALL[name]).fit(manifest, seed=0, folder=tmp_path / "cut", progress=kill, **options)
+    again = fitted(name, manifest, tmp_path / "cut")
+    apart = np.abs(whole.sample(4, seed=0).astype(int) - again.sample(4, seed=0).astype(int))
+    assert apart.max() <= 1
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_another_recipe_is_not_mixed_into_a_run(name: str, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    fitted(name, manifest, tmp_path)
+    with pytest.raises(CheckpointError, match="begun with other options"):
+        fitted(name, manifest, tmp_path, rate_g=0.1)
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_no_weights_is_a_clear_error(name: str) -> None:
+    with pytest.raises(CheckpointError, match="no weights yet"):
+        GENERATORS.get(name)().sample(1, seed=0)
+
+
+def test_both_games_can_be_played(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    for loss in ("logistic", "relativistic"):
+        thing = fitted("style", manifest, tmp_path / loss, loss=loss, r1=0.1, r2=0.1, penalty_every=2)
+        assert thing.sample(1, seed=0).shape == (1, 32, 32, 3)
+
+
+def test_options_say_what_they_count() -> None:
+    source = Path(__import__(Options.__module__, fromlist=["x"]).__file__).read_text()
+    fields = source.split("class Options")[1].split("@dataclass")[0]
+    assert all("#" in line for line in fields.splitlines() if ": " in line and "=" in line)

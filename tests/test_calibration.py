@@ -1,0 +1,191 @@
+"""Calibration against scikit-learn, the lir package's published numbers, and its own promises."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+
+from detector.calibration import VERBAL_SCALE, Calibration, describe, find_bounds, fit_calibration
+from detector.errors import CheckpointError, ScoresError
+from detector.metrics import METRICS
+from detector.types import Opinion
+
+
+def simulate(n_real, n_fake, seed, gap=3.0, spread=1.0):
+    rng = np.random.default_rng(seed)
+    scores = np.r_[rng.normal(-gap / 2, spread, n_real), rng.normal(gap / 2, spread, n_fake)]
+    return scores, np.r_[np.zeros(n_real, int), np.ones(n_fake, int)]
+
+
+# from lir.algorithms.bayeserror import elub     (lir 1.3.1)
+# elub(*simulate(n_real, n_fake, seed, spread=1.7), 1)
+LIR = [
+    (50, 50, 1, -0.77, 1.01),
+    (300, 300, 2, -0.87, 0.88),
+    (1000, 1000, 3, -0.94, 0.81),
+    (300, 40, 4, -0.92, 0.68),
+    (5000, 5000, 5, -0.91, 0.87),
+]
+
+
+@pytest.mark.parametrize(("n_real", "n_fake", "seed", "low", "high"), LIR)
+def test_bounds_equal_those_of_lir(n_real, n_fake, seed, low, high):
+    s, y = simulate(n_real, n_fake, seed, spread=1.7)
+    assert find_bounds(s[y == 0], s[y == 1]) == pytest.approx((low, high), abs=1e-9)
+
+
+def test_cllr_equals_that_of_lir():
+    # from lir.metrics import cllr, cllr_min; from lir.data.models import LLRData     (lir 1.3.1)
+    # s, y = simulate(300, 40, 4, spread=1.7); d = LLRData(features=s / np.log(10), labels=y); cllr(d), cllr_min(d)
+    s, y = simulate(300, 40, 4, spread=1.7)
+    assert METRICS.get("cllr")(y, s) == pytest.approx(0.6159836060698722, abs=1e-12)
+    assert METRICS.get("cllr_min")(y, s) == pytest.approx(0.5263026835165043, abs=1e-12)
+
+
+def test_bounds_of_small_and_of_useless_sets():
+    ratios = np.arange(1.0, 6)
+    assert find_bounds(-ratios, ratios) == pytest.approx((-0.69, 0.69))
+    assert find_bounds(ratios, -ratios) == (0, 0)
+    assert find_bounds([0.0], [0.0]) == (0, 0)
+
+
+def test_bounds_grow_with_the_set_and_shrink_with_its_groups():
+    caps = []
+    for n in (50, 300, 1000, 5000):
+        highs = [fit_calibration(*simulate(n, n, seed)).high for seed in range(15)]
+        caps.append(np.median(highs))
+    assert caps == sorted(caps)
+    for cap, (least, most) in zip(caps, [(1.2, 1.7), (1.8, 2.5), (2.2, 3.0), (2.6, 3.7)], strict=True):
+        assert least <= cap <= most
+    s, y = simulate(50, 50, 0)
+    alone = fit_calibration(np.repeat(s, 6), np.repeat(y, 6))
+    grouped = fit_calibration(np.repeat(s, 6), np.repeat(y, 6), np.repeat(np.arange(100), 6))
+    assert grouped.high < alone.high
+    assert grouped.fpr_high > alone.fpr_high
+
+
+def test_the_line_is_that_of_logistic_regression():
+    s, y = simulate(4000, 1500, 0)
+    reference = LogisticRegression(class_weight="balanced", C=1e6, tol=1e-10).fit(s[:, None], y)
+    ours = fit_calibration(s, y)
+    assert ours.slope == pytest.approx(reference.coef_[0, 0], rel=0.01)
+    assert ours.offset == pytest.approx(reference.intercept_[0], abs=0.03)
+    assert (ours.slope, ours.offset) == pytest.approx((3, 0), abs=0.2)  # the truth: gap / variance, even prior
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+def test_the_unit_of_raw_scores_plays_no_part(scale):
+    s, y = simulate(200, 100, 1)
+    assert fit_calibration(scale * s + 7, y).log_odds(scale * s + 7) == pytest.approx(
+        fit_calibration(s, y).log_odds(s), abs=1e-7
+    )
+
+
+def test_separated_classes_give_a_finite_line():
+    y = np.repeat([0, 1], 30)
+    c = fit_calibration(np.where(y, 100.0, -100.0) + np.linspace(0, 1, 60), y)
+    odds = c.log_odds([-100, 0, 100])
+    assert np.abs(odds).max() < np.log(31) + 1
+    assert -np.log10(31) <= c.low < 0 < c.high <= np.log10(31) + 0.01
+    assert c.judge(odds) == [Opinion.LIKELY_REAL, Opinion.INCONCLUSIVE, Opinion.LIKELY_FAKE] or c.fake_above == 0
+
+
+@pytest.mark.parametrize("scores", [-np.arange(40.0), np.zeros(40), np.r_[np.ones(20), -np.ones(20)]])
+def test_a_detector_that_errs_is_not_turned_round(scores):
+    c = fit_calibration(scores, np.repeat([0, 1], 20))
+    assert c.slope > 0
+    assert c.log10_lr(c.log_odds([-1e3, 1e3])) == pytest.approx([0, 0], abs=1e-3)
+
+
+def test_held_out_cost_is_near_the_least():
+    c = fit_calibration(*simulate(1000, 1000, 2))
+    s, y = simulate(5000, 5000, 3)
+    bounded = c.log10_lr(c.log_odds(s)) * np.log(10)
+    assert METRICS.get("cllr")(y, bounded) - METRICS.get("cllr_min")(y, c.log_odds(s)) < 0.02
+
+
+def test_ratios_stay_within_the_bounds_and_scores_keep_their_order():
+    s, y = simulate(100, 100, 0)
+    c = fit_calibration(s, y)
+    odds = c.log_odds(s * 100)
+    ratios = c.log10_lr(odds)
+    assert ratios.min() == c.low
+    assert ratios.max() == c.high
+    assert (np.diff(odds[np.argsort(s)]) > 0).all()
+
+
+def test_thresholds_keep_their_rates():
+    s, y = simulate(1000, 400, 0, gap=1.5)
+    c = fit_calibration(s, y, fpr=0.02, miss=0.1)
+    odds = c.log_odds(s)
+    assert np.mean(odds[y == 0] > c.fake_above) == c.fpr == 0.02
+    assert np.mean(odds[y == 1] < c.real_below) == c.miss == 0.1
+    assert c.real_below < 0 < c.fake_above
+    assert 0.02 < c.fpr_high < 0.04
+    assert 0.1 < c.miss_high < 0.15
+
+
+def test_unseen_photographs_set_the_fake_threshold():
+    s, y = simulate(500, 500, 0)
+    strange = np.random.default_rng(1).normal(0.5, 1, 2000)  # photographs that look faker
+    c = fit_calibration(s, y, unseen=strange)
+    assert c.n_threshold == 2000
+    assert c.fake_above > fit_calibration(s, y).fake_above
+    assert np.mean(c.log_odds(strange) > c.fake_above) == c.fpr == 0.01
+    pairs = fit_calibration(s, y, unseen=np.repeat(strange, 2), unseen_groups=np.repeat(np.arange(2000), 2))
+    assert pairs.fpr_high == pytest.approx(c.fpr_high, rel=0.05)
+    with pytest.raises(ScoresError, match="NaN"):
+        fit_calibration(s, y, unseen=[np.nan])
+
+
+def test_the_bound_on_false_positives_holds_on_new_photographs():
+    kept = 0
+    for seed in range(200):
+        c = fit_calibration(*simulate(150, 150, seed))
+        new = np.random.default_rng([seed, 1]).normal(-1.5, 1, 20_000)
+        kept += np.mean(c.log_odds(new) > c.fake_above) <= c.fpr_high
+    assert kept >= 190  # 97.5 % promised
+
+
+def test_judge():
+    c = dataclasses.replace(fit_calibration(*simulate(50, 50, 0)), fake_above=1.0, real_below=-2.0)
+    words = [Opinion.LIKELY_REAL, Opinion.INCONCLUSIVE, Opinion.INCONCLUSIVE, Opinion.LIKELY_FAKE]
+    assert c.judge([-2.1, -2.0, 1.0, 1.1]) == words
+    assert c.judge(1.1) == [Opinion.LIKELY_FAKE]
+    assert c.judge([]) == []
+
+
+def test_json_round_trip():
+    c = fit_calibration(*simulate(50, 50, 0))
+    assert Calibration.from_json(json.loads(json.dumps(c.to_json()))) == c
+    with pytest.raises(CheckpointError, match="incomplete"):
+        Calibration.from_json({k: v for k, v in c.to_json().items() if k != "slope"})
+    with pytest.raises(CheckpointError, match="incomplete"):
+        Calibration.from_json(c.to_json() | {"slope": "steep"})
+
+
+@pytest.mark.parametrize(("labels", "scores"), [([1, 1], [0, 1]), ([0, 1], [0, np.nan]), ([0, 1], [1]), ([], [])])
+def test_unusable_scores_are_refused(labels, scores):
+    with pytest.raises(ScoresError):
+        fit_calibration(scores, labels)
+
+
+def test_words():
+    assert describe(0) == describe(0.3) == "no support for either"
+    assert describe(np.log10(2)) == "weak support for fake over real"
+    assert describe(-1) == "moderate support for real over fake"
+    assert describe(6) == "extremely strong support for fake over real"
+    ratios = [ratio for ratio, _ in VERBAL_SCALE]
+    assert ratios == sorted(ratios, reverse=True) == [1e6, 1e4, 1e3, 1e2, 10, 2]
+
+
+@given(st.floats(-10, 10))
+def test_words_are_symmetric(ratio):
+    swapped = describe(-ratio).split(" for ")[0]
+    assert describe(ratio).split(" for ")[0] == swapped

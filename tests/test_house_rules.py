@@ -1,0 +1,114 @@
+"""Rules of the house that a reader would otherwise have to check by eye."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, run_command
+
+SOURCES = sorted((ROOT / "detector").rglob("*.py"))
+OWNERS = {  # heavy library -> the modules that may import it
+    "torch": {"generators", "detectors", "learning"},
+    "timm": {"learning"},
+    "torchvision": {"learning"},
+    "albumentations": {"augment"},
+    "cv2": {"augment", "faces", "perturbations", "features", "audit"},
+    "matplotlib": {"plots"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "pickle": set(),
+    "dill": set(),
+    "joblib": set(),
+    "socket": set(),
+    "urllib": set(),
+    "requests": set(),
+    "httpx": set(),
+}
+
+
+def imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add((node.module or "").split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_heavy_libraries_stay_with_their_owners(path: Path) -> None:
+    owner = path.relative_to(ROOT / "detector").parts[0].removesuffix(".py")
+    strays = {name for name in imports(path) if name in OWNERS and owner not in OWNERS[name]}
+    assert not strays
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_print_outside_the_command_line_and_no_global_seed(path: Path) -> None:
+    text = path.read_text()
+    if path.name != "cli.py":
+        assert not re.search(r"^\s*print\(", text, re.M)
+        assert "sys.exit" not in text
+    assert "np.random.seed" not in text
+    assert not re.search(r"(?<!fork_rng\(devices=\[\]\):\n        )torch\.manual_seed", text)
+
+
+def test_layers_import_downwards_only() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_types_check() -> None:
+    done = subprocess.run([sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_style() -> None:
+    for words in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *words, "."], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['detector', '--help']\n"
+        "from detector import cli\n"
+        "try: cli.main()\nexcept SystemExit: pass\n"
+        "heavy = {'numpy', 'pandas', 'torch', 'cv2', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_command_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    listed = re.findall(r"^│ ([a-z]+) ", run_command("--help").stdout, re.M)
+    assert len(listed) >= 6
+    assert [name for name in listed if f"detector {name}" not in readme] == []
+
+
+def test_no_module_is_named_for_nothing() -> None:
+    vague = {"utils", "helpers", "common", "base", "misc"}
+    assert not [p for p in SOURCES if p.stem in vague or p.stem.endswith("_v2")]
+
+
+def test_no_absolute_path_and_no_host_of_a_registry() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split("\0")
+    texts = [ROOT / name for name in tracked if name.endswith((".py", ".md", ".toml", ".json", ".ipynb", ".yml"))]
+    if not texts:
+        pytest.skip("not a git checkout")
+    pattern = re.compile("/" + r"(?:work|root|home)/\w|py" + r"pi\.org|file" + r"s\.pythonhosted")
+    assert [p.name for p in texts if p.is_file() and pattern.search(p.read_text())] == []

@@ -1,0 +1,84 @@
+"""What makes the style-based generator one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from detector import learning
+from detector.errors import UnknownName
+from detector.generators.style import Discriminator, Net, Style, Styled, layer_range, widths
+
+SMALL = {"size": 64, "width": 16, "w_dim": 16, "z_dim": 16, "depth": 2}
+
+
+@pytest.fixture(scope="module")
+def style() -> Style:
+    thing = Style(**SMALL)
+    with learning.seeded(0):
+        thing.net = Net(64, 3, 16, 16, 2, 16)
+    for layer in [*thing.net.synthesis.first, *thing.net.synthesis.second]:
+        torch.nn.init.constant_(layer.noise_strength, 0.5)
+    return thing
+
+
+def test_scaled_activations_equal_modulated_weights() -> None:
+    """The CPU's way gives what the paper's grouped convolution gives (1912.04958, eq. 1-3)."""
+    with learning.seeded(1):
+        layer = Styled(5, 7, 4)
+    x, w = torch.randn(3, 5, 8, 8, generator=learning.source(0)), torch.randn(3, 4, generator=learning.source(1))
+    modulated = (layer.weight * layer.scale)[None] * layer.style(w)[:, None, :, None, None]
+    modulated = modulated * (modulated.square().sum((2, 3, 4), keepdim=True) + 1e-8).rsqrt()
+    direct = F.conv2d(x.reshape(1, 15, 8, 8), modulated.reshape(21, 5, 3, 3), padding=1, groups=3).reshape(3, 7, 8, 8)
+    expected = F.leaky_relu(direct * 2**0.5, 0.2)
+    assert torch.allclose(layer(x, w, None), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [32, 64, 128, 256])
+def test_sizes(size: int) -> None:
+    net = Net(size, 3, 8, 8, 1, 8)
+    made = net.make(2, learning.source(0))
+    assert made.shape == (2, 3, size, size)
+    assert Discriminator(size, 3, widths(size, 8))(made).shape == (2,)
+
+
+def test_truncation_zero_is_the_average_face(style: Style) -> None:
+    torch.nn.init.zeros_(style.net.synthesis.first[0].noise_strength)
+    faces = style.sample(3, seed=0, truncation=0)
+    wide = style.sample(3, seed=0, truncation=1)
+    assert np.abs(faces[0].astype(int) - faces[1]).mean() < np.abs(wide[0].astype(int) - wide[1]).mean()
+
+
+def test_mixing_with_oneself_changes_nothing(style: Style) -> None:
+    for layers in ("coarse", "middle", "fine"):
+        grid = style.mix([3], [3], layers=layers)
+        assert np.array_equal(grid[0, 0], style.sample(1, seed=3)[0])
+
+
+def test_mixing_takes_the_named_layers_only(style: Style) -> None:
+    grids = {layers: style.mix([1, 2], [5, 6, 7], layers=layers) for layers in ("coarse", "middle", "fine")}
+    plain = style.sample(3, seed=5)
+    for grid in grids.values():
+        assert grid.shape == (2, 3, 64, 64, 3)
+        assert not np.array_equal(grid[0], plain)
+    assert not np.array_equal(grids["coarse"], grids["fine"])
+
+
+def test_layers_are_shared_out_completely() -> None:
+    for layers in (8, 10, 12):
+        rows = [row for name in ("coarse", "middle", "fine") for row in layer_range(name, layers)]
+        assert rows == list(range(layers))
+    with pytest.raises(UnknownName, match="coarse"):
+        layer_range("course", 10)
+
+
+def test_a_smaller_generator_starts_a_larger_one(tmp_path: Path) -> None:
+    with learning.seeded(0):
+        small, large = Net(32, 3, 16, 16, 2, 16), Net(64, 3, 16, 16, 2, 16)
+    fitted = learning.borrow_weights(large, learning.numbers(small))
+    assert fitted == len(small.state_dict())
+    assert torch.equal(large.synthesis.constant, small.synthesis.constant)
