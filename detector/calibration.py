@@ -25,7 +25,7 @@ MISS = 0.05  # of fakes called likely-real
 STEP = 0.01  # of the search for the bounds, in log10
 
 # Likelihood ratios from which each word applies; below 1 the words stand for the other proposition.
-# Source: ENFSI Guideline for Evaluative Reporting in Forensic Science, 2015, version 3.0: its example of a verbal scale.
+# Source: ENFSI Guideline for Evaluative Reporting in Forensic Science, 2015, version 3.0, example scale.
 VERBAL_SCALE = (
     (1e6, "extremely strong support"),
     (1e4, "very strong support"),

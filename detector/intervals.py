@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv, expit, logit, ndtr, stdtr, stdtrit
 
 from detector.errors import ScoresError
-from detector.metrics import METRICS, Block, Floats, Tally, check
+from detector.metrics import METRICS, Axis, Block, Floats, Tally, check
 
 BLOCK = 2**20  # weights at a time: 8 MB an array
 
@@ -259,13 +259,14 @@ class _Sample:
         order = np.argsort(self.scores[column], kind="stable")
         scores = self.scores[column][order]
         starts = np.flatnonzero(np.diff(scores, prepend=-np.inf))
+        axis = Axis(scores[starts])
         groups, fake = self.groups[order], self.fake[order].astype(np.float64)
         for block in weights:
             both = block.take(groups, axis=1)
             fakes = both * fake
             if len(starts) < len(scores):
                 both, fakes = np.add.reduceat(both, starts, axis=1), np.add.reduceat(fakes, starts, axis=1)
-            yield Tally(scores[starts], both - fakes, fakes)
+            yield Tally(axis, both - fakes, fakes)
 
 
 def _placements(fake: NDArray[np.bool_], scores: Floats) -> tuple[float, Floats, Floats]:
@@ -344,8 +345,8 @@ def _unseen(name: str, sample: _Sample, level: float) -> tuple[float, float]:
     Compare Obuchowski and Lieber, 2002, Academic Radiology 9:526-530, on an observed AUC of 1.
     """
     whole = sample.tally(0)
-    ends = [np.nextafter(whole.scores[0], -np.inf)], [np.nextafter(whole.scores[-1], np.inf)]
-    scores = np.concatenate([ends[0], whole.scores, ends[1]])
+    seen = whole.axis.scores
+    axis = Axis(np.concatenate([[np.nextafter(seen[0], -np.inf)], seen, [np.nextafter(seen[-1], np.inf)]]))
     counts = [np.pad(c, ((0, 0), (1, 1))) for c in (whole.real, whole.fake)]
     facts = METRICS.facts(name)
     values = [float(facts["block"](whole)[0])]
@@ -357,5 +358,5 @@ def _unseen(name: str, sample: _Sample, level: float) -> tuple[float, float]:
             moved = [c.copy() for c in counts]
             moved[kind] *= 1 - share
             moved[kind][:, end] = share * mask.sum()
-            values.append(float(facts["block"](Tally(scores, *moved))[0]))
+            values.append(float(facts["block"](Tally(axis, *moved))[0]))
     return min(values), max(values)

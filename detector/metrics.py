@@ -36,13 +36,35 @@ METRICS: Registry[Metric] = Registry("metric", "detector.metrics")
 
 
 @dataclass(frozen=True)
+class Axis:
+    """Distinct scores (U,), rising, and what follows from them alone: worked out once for all resamples."""
+
+    scores: Floats
+
+    @cached_property
+    def probability(self) -> Floats:
+        """Return (U,): of fake, at even prior."""
+        return np.asarray(expit(self.scores))
+
+    @cached_property
+    def cost_real(self) -> Floats:
+        """Return (U,): the surprise, in bits, that the picture is real."""
+        return np.asarray(np.logaddexp(0, self.scores) / np.log(2))
+
+    @cached_property
+    def cost_fake(self) -> Floats:
+        """Return (U,): the surprise, in bits, that the picture is fake."""
+        return np.asarray(np.logaddexp(0, -self.scores) / np.log(2))
+
+
+@dataclass(frozen=True)
 class Tally:
     """B weighted samples of the same scores: how many real and fake pictures lie at each.
 
-    scores: (U,), distinct, rising. real, fake: (B, U), weights; every row has some of both.
+    real, fake: (B, U), weights; every row has some of both.
     """
 
-    scores: Floats
+    axis: Axis
     real: Floats
     fake: Floats
 
@@ -105,7 +127,7 @@ def tally(labels: ArrayLike, scores: ArrayLike) -> Tally:
     fake, (column,) = check(labels, scores)
     distinct, where = np.unique(column, return_inverse=True)
     count = [np.bincount(where[mask], minlength=len(distinct)).astype(np.float64)[None] for mask in (~fake, fake)]
-    return Tally(distinct, *count)
+    return Tally(Axis(distinct), *count)
 
 
 def metric(name: str, *, higher: bool, summary: str, **facts: Any) -> Callable[[Block], Metric]:
@@ -205,20 +227,20 @@ def tpr_at_fpr_5(t: Tally) -> Floats:
 @metric("balanced_accuracy", higher=True, summary="mean of the shares of real and of fake pictures judged right")
 def balanced_accuracy(t: Tally, threshold: float = 0.0) -> Floats:
     """Return (TPR + TNR) / 2, a score above the threshold counting as fake."""
-    k = int(np.searchsorted(t.scores, threshold, side="right"))
+    k = int(np.searchsorted(t.axis.scores, threshold, side="right"))
     return (1 - t.fake_below[:, k] / t.n_fake + t.real_below[:, k] / t.n_real) / 2
 
 
 @metric("brier", higher=False, summary="mean squared error of the probability, at the sample's share of fakes")
 def brier(t: Tally) -> Floats:
     """Return the mean of (sigmoid(score) - label) ** 2 over all pictures."""
-    p = expit(t.scores)
+    p = t.axis.probability
     return np.asarray((t.real @ p**2 + t.fake @ (1 - p) ** 2) / (t.n_real + t.n_fake))
 
 
 def _gaps(t: Tally) -> Floats:
     """Return (B, bins): probability less label, summed over each bin, over the number of pictures."""
-    p = expit(t.scores)
+    p = t.axis.probability
     starts = np.flatnonzero(np.diff(np.minimum(p * BINS, BINS - 1).astype(int), prepend=-1))
     return np.asarray(np.add.reduceat(t.real * p - t.fake * (1 - p), starts, axis=1) / (t.n_real + t.n_fake)[:, None])
 
@@ -240,9 +262,7 @@ def cllr(t: Tally) -> Floats:
 
     Source: Brümmer and du Preez, 2006, doi:10.1016/j.csl.2005.08.001.
     """
-    real = t.real @ np.logaddexp(0, t.scores) / t.n_real
-    fake = t.fake @ np.logaddexp(0, -t.scores) / t.n_fake
-    return np.asarray((real + fake) / (2 * np.log(2)))
+    return np.asarray(t.real @ t.axis.cost_real / t.n_real + t.fake @ t.axis.cost_fake / t.n_fake) / 2
 
 
 @metric("cllr_min", higher=False, summary="cllr after the best monotone recalibration: discrimination alone", bias=2.0)
@@ -254,10 +274,11 @@ def cllr_min(t: Tally) -> Floats:
     Source: Brümmer and du Preez, 2006, doi:10.1016/j.csl.2005.08.001.
     """
     cost = np.empty(len(t.real))
-    for i, (real, fake) in enumerate(zip(t.real / t.n_real[:, None], t.fake / t.n_fake[:, None], strict=True)):
-        weight = real + fake
-        there = weight > 0
-        fit = isotonic_regression(fake[there] / weight[there], weights=weight[there])
+    for i in range(len(cost)):
+        there = np.flatnonzero(t.real[i] + t.fake[i])
+        fake = t.fake[i].take(there) / t.n_fake[i]
+        weight = t.real[i].take(there) / t.n_real[i] + fake
+        fit = isotonic_regression(fake / weight, weights=weight)
         p = np.clip(fit.x[fit.blocks[:-1]], 0, 1)
         cost[i] = -fit.weights @ (xlogy(p, p) + xlogy(1 - p, 1 - p)) / (2 * np.log(2))
     return cost
@@ -267,7 +288,7 @@ def roc(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats, Floats]:
     """Return FPR, TPR and threshold (U + 1,) from (0, 0) to (1, 1), `score >= threshold` being called fake."""
     t = tally(labels, scores)
     fpr, tpr = 1 - t.real_below[0] / t.n_real, 1 - t.fake_below[0] / t.n_fake
-    return fpr[::-1], tpr[::-1], np.append(t.scores, np.inf)[::-1]
+    return fpr[::-1], tpr[::-1], np.append(t.axis.scores, np.inf)[::-1]
 
 
 def det(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats, Floats]:
@@ -320,7 +341,7 @@ def _sums(weights: Floats) -> Floats:
 
 def _first(test: Callable[[NDArray[np.intp]], Any], t: Tally) -> NDArray[np.intp]:
     """Return for each row the least k in 0..U that passes a test which, once passed, stays passed; U passes."""
-    low, high = np.zeros(len(t.real), np.intp), np.full(len(t.real), len(t.scores), np.intp)
+    low, high = np.zeros(len(t.real), np.intp), np.full(len(t.real), t.real.shape[1], np.intp)
     while (low < high).any():
         middle = (low + high) // 2
         passed = test(middle)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SIZE = 64  # side of every picture the detectors see, pixels
 QUALITY = 95  # of the JPEG that real and fake alike are saved as
 SECONDS = {"crude": 25, "style": 75}  # time each generator may learn
-DETECTORS = ("cnn", "spectrum")
+ARGUMENTS = {"cnn": {"size": SIZE, "epochs": 6, "patience": 2}, "spectrum": {"size": SIZE}}  # of each detector
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ def run(
         tasks.draw_mixing("style", range(1, 4), range(11, 16), grid, weights=folder / "weights" / "style")
     table = _mixed(photographs, folder, seed, progress)
 
-    for name in DETECTORS:
+    for name, arguments in ARGUMENTS.items():
         where = folder / "weights" / ("default" if name == "cnn" else name)
         if not (where / CARD).is_file():
-            tasks.train("detector", name, table, where, seed=seed, arguments={"size": SIZE}, progress=progress)
+            tasks.train("detector", name, table, where, seed=seed, arguments=arguments, progress=progress)
     report = folder / "report"
     results = tasks.evaluate(
         folder / "manifest.csv",

@@ -74,7 +74,7 @@ def test_the_line_is_that_of_logistic_regression():
     s, y = simulate(4000, 1500, 0)
     reference = LogisticRegression(class_weight="balanced", C=1e6, tol=1e-10).fit(s[:, None], y)
     ours = fit_calibration(s, y)
-    assert ours.slope == pytest.approx(reference.coef_[0, 0], rel=0.01)
+    assert ours.slope == pytest.approx(reference.coef_[0, 0], rel=0.02)  # softened targets
     assert ours.offset == pytest.approx(reference.intercept_[0], abs=0.03)
     assert (ours.slope, ours.offset) == pytest.approx((3, 0), abs=0.2)  # the truth: gap / variance, even prior
 

@@ -13,6 +13,7 @@ from sklearn.isotonic import IsotonicRegression
 from detector.errors import ScoresError, UnknownName
 from detector.metrics import (
     METRICS,
+    Tally,
     apcer,
     bpcer,
     bpcer_at_apcer,
@@ -137,8 +138,9 @@ def test_laws(sample):
 @pytest.mark.parametrize(
     ("labels", "scores", "words"),
     [([1, 1], [0, 1], "every picture is fake"), ([0], [0], "every picture is real"), ([], [], "no scores"),
-     ([0, 1], [0, np.nan], "1 of 2 scores are NaN"), ([0, 1], [0, np.inf], "infinite"), ([0, 1], [0, 1, 2], "differ in shape"),
-     ([0, 2], [0, 1], "neither 0"), ([0, 1], ["a", "b"], "not a number")],
+     ([0, 1], [0, np.nan], "1 of 2 scores are NaN"), ([0, 1], [0, np.inf], "infinite"),
+     ([0, 1], [0, 1, 2], "differ in shape"), ([0, 2], [0, 1], "neither 0"),
+     ([0, 1], ["a", "b"], "not a number")],
 )  # fmt: skip
 def test_unusable_scores_are_refused_in_one_sentence(name, labels, scores, words):
     with pytest.raises(ScoresError, match=words) as error:
@@ -183,7 +185,7 @@ def test_a_block_equals_its_rows(name):
     y, s = simulate(80, 3, ties=True)
     whole = tally(y, s)
     weights = np.random.default_rng(0).integers(0, 4, (5, len(y)))
-    distinct = whole.scores
+    distinct = whole.axis.scores
     rows = []
     for w in weights:
         assert w[y == 0].any()
@@ -192,5 +194,5 @@ def test_a_block_equals_its_rows(name):
     counts = [
         np.stack([[w[(s == v) & (y == k)].sum() for v in distinct] for w in weights]).astype(float) for k in (0, 1)
     ]
-    block = METRICS.facts(name)["block"](type(whole)(distinct, *counts))
+    block = METRICS.facts(name)["block"](Tally(whole.axis, *counts))
     assert np.allclose(block, rows, rtol=0, atol=1e-12)

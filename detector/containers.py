@@ -1,0 +1,237 @@
+"""What lies around the pixels of a picture file, read from its bytes: segments, chunks, end, EXIF, XMP, ICC, text.
+
+Nothing here decodes pixels or raises on damage: what cannot be followed ends the walk, and every walk is bounded, so
+a file of 100 MB of one-byte blocks costs no more than an honest one.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+MAX_PARTS = 65_536  # segments, chunks or blocks that are followed in one file
+MAX_TEXT = 2**20  # bytes of one text, XMP or EXIF block that are looked at
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+XMP_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
+XMP_PNG = b"XML:com.adobe.xmp"
+XMP_GIF = b"XMP DataXMP"
+_MAGIC = {
+    b"\xff\xd8\xff": "JPEG",
+    PNG_MAGIC: "PNG",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+}
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # not stuffing, fill or restart
+_PACKET = re.compile(rb"<x:xmpmeta[\s>].{0,%d}?</x:xmpmeta>" % MAX_TEXT, re.S)
+
+
+class Part(NamedTuple):
+    """One segment (JPEG) or chunk (PNG, WebP): its name, the offset of its first byte, and its payload."""
+
+    name: str
+    offset: int
+    payload: bytes
+
+
+class Extent(NamedTuple):
+    """Where the picture ends and how many frames it declares; None where the format or the damage hides it."""
+
+    end: int | None
+    frames: int | None
+
+
+def sniff(data: bytes) -> str:
+    """Return the format that the first bytes declare, as Pillow names it; "" if it is none of ours."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    return next((name for magic, name in _MAGIC.items() if data.startswith(magic)), "")
+
+
+def parts(data: bytes) -> list[Part]:
+    """Return the segments or chunks of a JPEG, PNG or WebP file up to its end or its first damage; else nothing."""
+    walk = {"JPEG": _segments, "PNG": _chunks, "WEBP": _riff}.get(sniff(data))
+    return list(walk(data)) if walk else []
+
+
+def extent(data: bytes) -> Extent:
+    """Return the end of the picture and its number of frames."""
+    kind = sniff(data)
+    if kind == "GIF":
+        return _gif(data)
+    if kind == "TIFF":
+        return Extent(None, _directories(data))
+    if kind == "BMP":
+        size = int.from_bytes(data[2:6], "little")
+        return Extent(size if 26 < size <= len(data) else None, 1)
+    found = parts(data)
+    last = found[-1] if found else None
+    if kind == "WEBP":
+        size = int.from_bytes(data[4:8], "little") + 8
+        return Extent(size if size <= len(data) else None, sum(p.name == "ANMF" for p in found) or 1)
+    if kind == "PNG":
+        animated = next((p.payload for p in found if p.name == "acTL" and len(p.payload) >= 4), b"\0\0\0\1")
+        whole = last is not None and last.name == "IEND"
+        return Extent(last.offset + 12 + len(last.payload) if last and whole else None, int.from_bytes(animated[:4]))
+    if kind == "JPEG":
+        return Extent(last.offset + 2 if last and last.name == "EOI" else None, 1)
+    return Extent(None, None)
+
+
+def exif(data: bytes) -> bytes:
+    """Return the EXIF block, beginning with its TIFF header; empty if there is none, or more than MAX_TEXT bytes."""
+    kind = sniff(data)
+    if kind == "TIFF":
+        return data
+    for part in parts(data):
+        if part.name == "APP1" and part.payload[:6] == b"Exif\0\0":
+            return part.payload[6:]
+        if part.name in ("eXIf", "EXIF") and len(part.payload) <= MAX_TEXT:
+            return part.payload.removeprefix(b"Exif\0\0")
+    return b""
+
+
+def xmp(data: bytes) -> str:
+    """Return the XMP packet from <x:xmpmeta to </x:xmpmeta>; empty if there is none within MAX_TEXT bytes."""
+    blocks = [text.encode() for key, text in texts(data) if key == XMP_PNG.decode()]
+    blocks += [p.payload[len(XMP_JPEG) :] for p in parts(data) if p.payload.startswith(XMP_JPEG)]
+    blocks += [p.payload for p in parts(data) if p.name == "XMP "]
+    if sniff(data) in ("TIFF", "GIF") or not blocks:  # the standard asks that a packet be found by scanning
+        start = data.find(b"<x:xmpmeta")
+        blocks.append(data[start : start + MAX_TEXT] if start >= 0 else b"")
+    found = (_PACKET.search(block[:MAX_TEXT]) for block in blocks)
+    return next((m.group().decode("utf-8", "replace") for m in found if m), "")
+
+
+def icc(data: bytes) -> bytes:
+    """Return the ICC profile of a JPEG, PNG or WebP file, capped at MAX_TEXT bytes; empty if there is none."""
+    found = parts(data)
+    pieces = [p.payload[14:] for p in found if p.name == "APP2" and p.payload[:12] == b"ICC_PROFILE\0"]
+    for part in found:
+        if part.name == "ICCP":
+            pieces.append(part.payload)
+        elif part.name == "iCCP":
+            name, _, packed = part.payload.partition(b"\0")
+            pieces.append(_inflate(packed[1:]) if len(name) < 80 else b"")
+    return b"".join(pieces)[:MAX_TEXT]
+
+
+def texts(data: bytes) -> list[tuple[str, str]]:
+    """Return the (keyword, text) pairs of a PNG's tEXt, zTXt and iTXt chunks, each capped at MAX_TEXT bytes."""
+    pairs = []
+    for part in parts(data) if sniff(data) == "PNG" else ():
+        if part.name not in ("tEXt", "zTXt", "iTXt"):
+            continue
+        key, _, rest = part.payload.partition(b"\0")
+        encoding = "latin-1"
+        if part.name == "zTXt":
+            rest = _inflate(rest[1:])
+        elif part.name == "iTXt":
+            packed, encoding = rest[:1] == b"\1", "utf-8"
+            rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2]
+            rest = _inflate(rest) if packed else rest
+        pairs.append((key[:79].decode("latin-1"), rest[:MAX_TEXT].decode(encoding, "replace")))
+    return pairs[:256]
+
+
+def _segments(data: bytes) -> Iterator[Part]:
+    """Yield SOI, APPn, DQT, SOFn, ..., EOI; the compressed data after SOS is passed over."""
+    at = 2
+    yield Part("SOI", 0, b"")
+    for _ in range(MAX_PARTS):
+        found = _MARKER.search(data, at)
+        if found is None:
+            return
+        start, code = found.start(), data[found.start() + 1]
+        if code == 0xD9:
+            yield Part("EOI", start, b"")
+            return
+        length = int.from_bytes(data[start + 2 : start + 4])
+        if code == 0xD8 or length < 2 or start + 2 + length > len(data):
+            return
+        yield Part(_name(code), start, data[start + 4 : start + 2 + length])
+        at = start + 2 + length
+
+
+def _name(code: int) -> str:
+    if 0xE0 <= code <= 0xEF:
+        return f"APP{code - 0xE0}"
+    if 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC):
+        return f"SOF{code - 0xC0}"
+    return {0xC4: "DHT", 0xDB: "DQT", 0xDA: "SOS", 0xDD: "DRI", 0xFE: "COM", 0xCC: "DAC"}.get(code, f"{code:02X}")
+
+
+def _chunks(data: bytes) -> Iterator[Part]:
+    at = len(PNG_MAGIC)
+    for _ in range(MAX_PARTS):
+        length, name = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
+        if len(name) < 4 or at + 12 + length > len(data):
+            return
+        yield Part(name.decode("latin-1"), at, data[at + 8 : at + 8 + length])
+        if name == b"IEND":
+            return
+        at += 12 + length
+
+
+def _riff(data: bytes) -> Iterator[Part]:
+    at, end = 12, min(len(data), int.from_bytes(data[4:8], "little") + 8)
+    for _ in range(MAX_PARTS):
+        name, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        if at + 8 > end or at + 8 + length > end:
+            return
+        yield Part(name.decode("latin-1"), at, data[at + 8 : at + 8 + length])
+        at += 8 + length + length % 2
+
+
+def _gif(data: bytes) -> Extent:
+    def table(flags: int) -> int:
+        return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
+
+    frames, at = 0, 13 + (table(data[10]) if len(data) > 12 else 0)
+    for _ in range(MAX_PARTS):
+        kind = data[at : at + 1]
+        if kind == b";":
+            return Extent(at + 1, frames)
+        if kind == b"!":
+            at += 2
+        elif kind == b"," and at + 10 <= len(data):
+            frames, at = frames + 1, at + 11 + table(data[at + 9])
+        else:
+            break
+        for _ in range(MAX_PARTS):
+            size = data[at] if at < len(data) else 0
+            at += 1 + size
+            if not size:
+                break
+        else:
+            break
+        if at > len(data):
+            break
+    return Extent(None, frames or None)
+
+
+def _directories(data: bytes) -> int | None:
+    order = "<" if data[:2] == b"II" else ">"
+    at, seen = int.from_bytes(data[4:8], "little" if order == "<" else "big"), set[int]()
+    while at and at not in seen and len(seen) < 1000:
+        if at + 2 > len(data):
+            break
+        seen.add(at)
+        (entries,) = struct.unpack_from(order + "H", data, at)
+        after = at + 2 + 12 * entries
+        if after + 4 > len(data):
+            break
+        (at,) = struct.unpack_from(order + "I", data, after)
+    return len(seen) or None
+
+
+def _inflate(packed: bytes) -> bytes:
+    try:
+        return zlib.decompressobj().decompress(packed, MAX_TEXT)
+    except zlib.error:
+        return b""

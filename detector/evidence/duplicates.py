@@ -1,0 +1,104 @@
+"""Has this picture been seen before: in a list the user gives, or among what our own generators made?"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detector.errors import ManifestError
+from detector.evidence import CHECKS
+from detector.fingerprints import distances, perceptual_hash, read_fingerprints
+from detector.types import Exhibit, Finding, Outcome
+
+LIMITS = (
+    "A match says that the picture is, or derives from, one in the list, and is worth what the list is worth. No match "
+    "says nothing. Crops, rotations and overlays hide a picture from a perceptual hash; 64-bit hashes of aligned faces "
+    "can collide."
+)
+CLOSE = {64: 4 / 64, 256: 0.1}  # share of differing bits. Mild recompression and resizing: below .07; different: .24
+VOTES = {"fake": Outcome.SUPPORTS_FAKE, "1": Outcome.SUPPORTS_FAKE, "real": Outcome.SUPPORTS_REAL,
+         "0": Outcome.SUPPORTS_REAL}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Entry:
+    sha256: str
+    phash: str
+    label: str
+    about: dict[str, Any]
+
+
+@CHECKS.register("duplicates", limits=LIMITS, reference={str(bits): share for bits, share in CLOSE.items()})
+def check(exhibit: Exhibit, *, known: Path | None = None, registry: Path | None = None) -> Finding:
+    """Return the closest known picture: by SHA-256, or by perceptual hash, mirrored or not.
+
+    known: a CSV with `sha256` or `phash` (16 or 64 hexadecimal digits, as imagehash writes them), and where wanted
+    `label` (real or fake) and `note`. registry: a fingerprint file; None is this installation's own.
+
+    Raises ManifestError if either list is not one.
+    """
+    entries = [_Entry(f.sha256, f.phash, "fake", {"generator": f.generator, "seed": f.seed, "checkpoint": f.checkpoint,
+                                                  "list": "registry"}) for f in read_fingerprints(registry)]  # fmt: skip
+    entries += read_known(known) if known else []
+    if not entries:
+        return Finding("duplicates", Outcome.NOT_APPLICABLE, "There is no list of known pictures to compare with.")
+    match = _closest(exhibit, entries)
+    if match is None:
+        return Finding("duplicates", Outcome.NEUTRAL, f"None of {len(entries):,} known pictures.",
+                       {"compared": len(entries), "match": None})  # fmt: skip
+    entry, share, mirrored = match
+    how = "the very bytes of" if share is None else f"a near duplicate ({share:.1%} of the hash differs) of"
+    about = f"generator {entry.about['generator']}, seed {entry.about['seed']}" if "seed" in entry.about else "the list"
+    details = {
+        "compared": len(entries),
+        "match": {"exact": share is None, "distance": share, "mirrored": mirrored, "label": entry.label or None,
+                  "sha256": entry.sha256 or None, **entry.about},
+    }  # fmt: skip
+    summary = f"The picture is {how} a known one ({about}; label: {entry.label or 'none'})."
+    return Finding("duplicates", VOTES.get(entry.label, Outcome.NEUTRAL), summary, details)
+
+
+def read_known(path: Path) -> list[_Entry]:
+    """Return the rows of a list of known pictures; ManifestError names the first row that is not one."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise ManifestError(f"{path.name} cannot be read as a list of known pictures: {error}") from None
+    entries = []
+    for number, row in enumerate(rows, 2):
+        digest, phash = ((row.get(k) or "").strip().lower() for k in ("sha256", "phash"))
+        try:
+            sizes = len(bytes.fromhex(digest)), 8 * len(bytes.fromhex(phash))
+        except ValueError:
+            sizes = -1, -1
+        if sizes[0] not in (0, 32) or sizes[1] not in (0, *CLOSE) or sizes == (0, 0):
+            raise ManifestError(f"{path.name}, line {number}: give sha256 (64 digits) or phash (16 or 64 digits)")
+        note = (row.get("note") or "")[:200]
+        entries.append(_Entry(digest, phash, (row.get("label") or "").strip().lower()[:16], {"note": note, "list": path.name}))
+    return entries
+
+
+def _closest(exhibit: Exhibit, entries: list[_Entry]) -> tuple[_Entry, float | None, bool] | None:
+    for entry in entries:
+        if entry.sha256 == exhibit.sha256:
+            return entry, None, False
+    if exhibit.image is None or min(exhibit.image.shape[:2]) < 16 or exhibit.image.std() < 2:  # blank ones all agree
+        return None
+    hashes = [entry.phash for entry in entries]
+    found: list[tuple[float, bool, int]] = []
+    for side in (8, 16):
+        for mirrored in (False, True):
+            image = np.ascontiguousarray(exhibit.image[:, ::-1]) if mirrored else exhibit.image
+            shares = distances(perceptual_hash(image, side), hashes)
+            nearest = int(np.argmin(shares))
+            if shares[nearest] <= CLOSE[side * side]:
+                found.append((round(float(shares[nearest]), 4), mirrored, nearest))
+    if not found:
+        return None
+    share, mirrored, nearest = min(found)
+    return entries[nearest], share, mirrored

@@ -1,0 +1,124 @@
+"""Picture -> vector: how much power each spatial frequency holds, what denoising leaves over, what 8 x 8 blocks show.
+
+Pure functions of pixels: no picture's vector depends on the others in its batch.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.types import Images
+
+Vectors = NDArray[np.float64]
+
+FLOOR = 1e-3  # power below that of rounding to 8 bits (1/12): a flat picture has a finite logarithm
+MODES = 64  # of an 8 x 8 DCT
+
+
+def radial_spectrum(images: Images, bins: int) -> Vectors:
+    """Return the log power (N, bins) at each spatial frequency from 0 to Nyquist, averaged over directions.
+
+    images: (N, H, W, 3), any H and W from 2. The mean is taken off and a Hann window laid over; the power is per
+    pixel, so that white noise of variance v is log v at every frequency and every size. A bin too narrow to hold a
+    frequency of a small picture takes the value between its neighbours.
+
+    Source: Durall, Keuper, Keuper 2020, arXiv:2003.01826, section 3.1 (azimuthal average of the power spectrum).
+    """
+    grey = _grey(images)
+    _, height, width = grey.shape
+    window = np.outer(_hann(height), _hann(width))
+    rows = np.fft.fftfreq(height)[:, None]
+    columns = np.fft.rfftfreq(width)[None, :]
+    which = np.minimum((np.hypot(rows, columns) * 2 * bins).astype(np.intp), bins).ravel()  # bin `bins` is discarded
+    twice = np.full(columns.shape, 2.0)  # the half of the plane that rfft leaves out
+    twice[:, columns[0] == 0] = 1
+    if width % 2 == 0:
+        twice[:, -1] = 1
+    weight = np.broadcast_to(twice, (height, columns.size)).ravel()
+    count = np.bincount(which, weight, minlength=bins + 1)[:bins]
+    filled = np.flatnonzero(count)
+    spectra = np.empty((len(grey), bins))
+    for i, picture in enumerate(grey):
+        power = np.abs(np.fft.rfft2((picture - picture.mean()) * window)).ravel() ** 2 * weight
+        mean = np.bincount(which, power, minlength=bins + 1)[filled] / count[filled] / (window**2).sum()
+        spectra[i] = np.interp(np.arange(bins), filled, np.log(mean + FLOOR))
+    return spectra
+
+
+def noise_residual(images: Images) -> Vectors:
+    """Return what a 3 x 3 median leaves of the brightness, (N, H, W), in grey levels: noise, edges, fingerprints."""
+    grey = _grey(images).astype(np.float32)
+    return np.stack([picture - cv2.medianBlur(picture, 3) for picture in grey]).astype(np.float64)
+
+
+def residual_statistics(images: Images) -> Vectors:
+    """Return (N, 8) numbers of the noise residual.
+
+    Log of its standard deviation, its kurtosis, its correlation with itself one pixel right, down and diagonally and
+    two pixels right and down, and the log ratio of its spread in the channel differences to that in the brightness.
+    """
+    residual = noise_residual(images)
+    spread = residual.std((1, 2)) + FLOOR
+    unit = (residual - residual.mean((1, 2), keepdims=True)) / spread[:, None, None]
+    shifts = [(0, 1), (1, 0), (1, 1), (0, 2), (2, 0)]
+    height, width = residual.shape[1:]
+    near = [(unit[:, : height - y, : width - x] * unit[:, y:, x:]).mean((1, 2)) for y, x in shifts]
+    colour = images[..., [0, 2]].astype(np.float32) - images[..., [1]]
+    rough = (colour[:, :, 1:] - colour[:, :, :-1]).std((1, 2, 3)) + FLOOR
+    return np.column_stack([np.log(spread), (unit**4).mean((1, 2)), *near, np.log(rough / spread)])
+
+
+def block_dct(images: Images) -> Vectors:
+    """Return the brightness of every whole 8 x 8 block as DCT coefficients, (N, blocks, 64), row by row of the block.
+
+    The grid starts at the upper left corner, as JPEG's does; an orthonormal DCT-II of grey levels less 128.
+    """
+    grey = _grey(images) - 128
+    n, height, width = grey.shape
+    down, across = height // 8, width // 8
+    blocks = grey[:, : down * 8, : across * 8].reshape(n, down, 8, across, 8).transpose(0, 1, 3, 2, 4)
+    k = np.arange(8)
+    basis = np.cos(np.pi * (2 * k[None, :] + 1) * k[:, None] / 16) / 2
+    basis[0] /= np.sqrt(2)
+    return (basis @ blocks @ basis.T).reshape(n, down * across, MODES)
+
+
+def dct_statistics(images: Images) -> Vectors:
+    """Return (N, 63): the log mean magnitude of each alternating 8 x 8 DCT coefficient; zeros if below 8 pixels.
+
+    The scale of the Laplace distribution that natural pictures follow; generators and recompression bend it.
+
+    Source: Frank et al. 2020, arXiv:2003.08685, section 3 (DCT artefacts); Lam and Goodman 2000 (Laplace model).
+    """
+    blocks = block_dct(images)
+    if blocks.shape[1] == 0:
+        return np.zeros((len(images), MODES - 1))
+    return np.log(np.abs(blocks[:, :, 1:]).mean(1) + FLOOR)
+
+
+def blockiness(images: Images) -> Vectors:
+    """Return (N, 8): the log ratio of steps across columns and rows that JPEG's grid at offset 0..7 would show.
+
+    Steps across the boundaries of an 8-pixel grid at that offset over steps everywhere, less 0 if nothing repeats:
+    element 0 stands out if the picture was saved as JPEG and not cropped since, another if it was cropped.
+    """
+    grey = _grey(images)
+    totals = []
+    for steps in (np.abs(np.diff(grey, axis=2)).mean(1), np.abs(np.diff(grey, axis=1)).mean(2)):  # (N, W-1), (N, H-1)
+        overall = steps.mean(1) + FLOOR
+        at = [steps[:, (7 + k) % 8 :: 8] for k in range(8)]
+        totals.append(
+            np.log(np.column_stack([(a.mean(1) if a.size else overall) + FLOOR for a in at]) / overall[:, None])
+        )
+    return (totals[0] + totals[1]) / 2
+
+
+def _grey(images: Images) -> Vectors:
+    return images.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+
+
+def _hann(n: int) -> Vectors:
+    """Return a periodic Hann window, without the two zeros that would waste the edge of a small picture."""
+    return 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(n) + 0.5) / n)

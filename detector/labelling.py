@@ -1,0 +1,233 @@
+"""Our own fakes say so: XMP and IPTC source type, a signed C2PA manifest, and a line in the fingerprint registry.
+
+The labels lie around the pixels and leave them alone, so what is trained on never carries a mark. Each of the three
+survives what the others do not: the manifest proves, the XMP is read by platforms, the fingerprint outlives stripping.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import io
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detector.containers import PNG_MAGIC, XMP_JPEG, XMP_PNG, parts, sniff
+from detector.errors import MissingExtra, UnsupportedFormat
+from detector.files import sha256, write_bytes
+from detector.fingerprints import Fingerprint, append, home, perceptual_hash
+from detector.images import decode
+
+SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+LABELLED = ("JPEG", "PNG", "WEBP")  # what can be labelled without touching the pixels
+VALID_DAYS = 3650
+
+# Never a connection: neither for a manifest that lives elsewhere nor for a certificate's revocation.
+C2PA_SETTINGS: dict[str, Any] = {
+    "version": 1,
+    "core": {"allowed_network_hosts": []},
+    "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
+    "builder": {"thumbnail": {"enabled": False}},
+}
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Who signs: a PEM chain (leaf first), its private key in PEM, and the key's algorithm as C2PA names it."""
+
+    chain: bytes
+    key: bytes
+    algorithm: str = "ed25519"
+
+
+def label_file(
+    data: bytes, *, generator: str, seed: int, checkpoint: str, signer: Signer | None = None, registry: Path | None = None
+) -> bytes:
+    """Return the file with its labels, its pixels untouched, and append it to the fingerprint registry.
+
+    signer: the user's own; None is the local one if c2pa-python is installed, else no manifest is added.
+
+    Raises UnsupportedFormat for other files than JPEG, PNG and WebP; what `decode` raises for damaged ones.
+    """
+    labelled = insert_xmp(data, xmp_packet(generator, seed, checkpoint))
+    if signer is None and has_c2pa():
+        signer = local_signer()
+    if signer is not None:
+        labelled = sign(labelled, signer, generator=generator, seed=seed, checkpoint=checkpoint)
+    phash = perceptual_hash(decode(data))
+    append([Fingerprint(sha256(labelled), phash, generator, seed, checkpoint)], registry)
+    return labelled
+
+
+def xmp_packet(generator: str, seed: int, checkpoint: str) -> bytes:
+    """Return an XMP packet that declares trained algorithmic media.
+
+    Source: IPTC Photo Metadata Standard 2025.1, property Digital Source Type; XMP part 1, section 7.
+    """
+    from xml.sax.saxutils import quoteattr
+
+    return (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""'
+        ' xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/"'
+        ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
+        f" xmp:CreatorTool={quoteattr(f'detector generator {generator}')}"
+        f" dc:source={quoteattr(f'checkpoint {checkpoint}, seed {seed}')}"
+        f' Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}"/></rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
+    ).encode()
+
+
+def insert_xmp(data: bytes, packet: bytes) -> bytes:
+    """Return the file with one XMP packet, in place of any that was there.
+
+    Raises UnsupportedFormat for other files than JPEG, PNG and WebP.
+    """
+    kind = sniff(data)
+    if kind not in LABELLED:
+        raise UnsupportedFormat(f"only {', '.join(LABELLED)} files can be labelled; write one of these")
+    for part in reversed(parts(data)):  # the old packets go first
+        old = part.payload.startswith((XMP_JPEG, XMP_PNG + b"\0")) or part.name == "XMP "
+        if old and part.name in ("APP1", "iTXt", "XMP "):
+            size = len(part.payload) + {"JPEG": 4, "PNG": 12, "WEBP": 8 + len(part.payload) % 2}[kind]
+            data = data[: part.offset] + data[part.offset + size :]
+    if kind == "JPEG":
+        body = XMP_JPEG + packet
+        after = 2 + next((4 + len(p.payload) for p in parts(data) if p.name == "APP0" and p.offset == 2), 0)
+        return data[:after] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[after:]
+    if kind == "PNG":
+        body = b"iTXt" + XMP_PNG + b"\0\0\0\0\0" + packet
+        chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+        after = len(PNG_MAGIC) + 25  # the header chunk comes first and has a fixed length
+        return data[:after] + chunk + data[after:]
+    return _webp_with_xmp(data, packet)
+
+
+def has_c2pa() -> bool:
+    """Return whether manifests can be signed and read: the extra `evidence` is installed."""
+    from importlib.util import find_spec
+
+    return find_spec("c2pa") is not None and find_spec("cryptography") is not None
+
+
+def sign(data: bytes, signer: Signer, *, generator: str, seed: int, checkpoint: str) -> bytes:
+    """Return the file with a C2PA manifest: created, by this generator, as trained algorithmic media.
+
+    Raises MissingExtra without c2pa-python; UnsupportedFormat if the file or the certificate is refused.
+    """
+    if not has_c2pa():
+        raise MissingExtra("signing needs c2pa-python: pip install 'face-forgery-detector[evidence]'")
+    import c2pa
+
+    from detector import __version__
+
+    action = {
+        "action": "c2pa.created",
+        "digitalSourceType": SOURCE_TYPE,
+        "softwareAgent": {"name": f"detector generator {generator}"},
+        "parameters": {"seed": seed, "checkpoint": checkpoint},
+    }
+    manifest = {
+        "claim_generator_info": [{"name": "detector", "version": __version__}],
+        "title": f"{generator} {seed}",
+        "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [action]}}],
+    }
+    signed = io.BytesIO()
+    try:
+        credentials = c2pa.C2paSignerInfo(signer.algorithm, signer.chain, signer.key, None)
+        with c2pa.Context.from_dict(C2PA_SETTINGS) as context, c2pa.Builder(manifest, context) as builder:
+            mime = f"image/{sniff(data).lower()}"
+            builder.sign(c2pa.Signer.from_info(credentials), mime, io.BytesIO(data), signed)
+    except c2pa.C2paError as error:
+        raise UnsupportedFormat(f"c2pa will not sign it: {' '.join(str(error).split())[:160]}") from None
+    return signed.getvalue()
+
+
+def local_signer(folder: Path | None = None) -> Signer:
+    """Return the signer of this installation, its keys made on first use; `root.pem` there is what to trust.
+
+    Raises MissingExtra without the cryptography package.
+    """
+    folder = folder or home() / "certificate"
+    path = folder / "signer.pem"  # the key and its chain in one file, so that two first uses cannot mix theirs
+    if not path.is_file():
+        chain, key = _make_certificate()
+        folder.mkdir(parents=True, exist_ok=True)
+        mine = folder / f".{os.getpid()}.pem"
+        with os.fdopen(os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(key + chain)
+        with contextlib.suppress(FileExistsError):  # somebody was faster: theirs counts
+            os.link(mine, path)
+        mine.unlink()
+    key, begin, certificates = path.read_bytes().partition(b"-----BEGIN CERTIFICATE")
+    chain = begin + certificates
+    if not (folder / "root.pem").is_file():
+        write_bytes(folder / "root.pem", chain[chain.rindex(begin) :])
+    return Signer(chain, key)
+
+
+def _make_certificate() -> tuple[bytes, bytes]:
+    """Return (chain, key) in PEM: a root that signs one leaf, then forgets its key.
+
+    Source: C2PA specification 2.2, section 14.5.1 (certificate profile: key usage, extended key usage).
+    """
+    try:
+        from cryptography import x509
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+        from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+    except ImportError:
+        raise MissingExtra("a certificate needs cryptography: pip install 'face-forgery-detector[evidence]'") from None
+
+    root_key, leaf_key = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    start = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+
+    def name(common: str) -> x509.Name:
+        who = ((NameOID.ORGANIZATION_NAME, "detector, this installation"), (NameOID.COMMON_NAME, common))
+        return x509.Name([x509.NameAttribute(oid, text) for oid, text in who])
+
+    def certificate(common: str, key: Ed25519PublicKey, *, root: bool) -> x509.Certificate:
+        usage = {
+            "digital_signature": not root, "key_cert_sign": root, "crl_sign": root, "content_commitment": False,
+            "key_encipherment": False, "data_encipherment": False, "key_agreement": False, "encipher_only": False,
+            "decipher_only": False,
+        }  # fmt: skip
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name(common))
+            .issuer_name(name("local root"))
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(start)
+            .not_valid_after(start + datetime.timedelta(days=VALID_DAYS))
+            .add_extension(x509.BasicConstraints(ca=root, path_length=None), critical=True)
+            .add_extension(x509.KeyUsage(**usage), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False)
+        )
+        if not root:
+            builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False)
+        return builder.sign(root_key, None)
+
+    root = certificate("local root", root_key.public_key(), root=True).public_bytes(Encoding.PEM)
+    leaf = certificate("local generator", leaf_key.public_key(), root=False).public_bytes(Encoding.PEM)
+    return leaf + root, leaf_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _webp_with_xmp(data: bytes, packet: bytes) -> bytes:
+    """Return a WebP whose extended header announces XMP, with the packet last (WebP container specification)."""
+    found = parts(data)
+    header = bytearray(found[0].payload) if found and found[0].name == "VP8X" else None
+    if header is None or len(header) != 10:
+        height, width = decode(data).shape[:2]
+        lossless = next((p.payload for p in found if p.name == "VP8L"), b"")
+        alpha = 0x10 if len(lossless) > 4 and lossless[4] & 0x10 else 0
+        header = bytearray([alpha, 0, 0, 0]) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    header[0] |= 0x04
+    kept = [p for p in found if p.name != "VP8X"]
+    pieces = [("VP8X", bytes(header)), *((p.name, p.payload) for p in kept), ("XMP ", packet)]
+    body = b"".join(n.encode("latin-1") + struct.pack("<I", len(b)) + b + b"\0" * (len(b) % 2) for n, b in pieces)
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body

@@ -1,0 +1,161 @@
+"""The layouts other tools keep their pictures in, read into a manifest.
+
+Each function takes a path and returns rows (path, label, generator, group, split); `read_layout` makes the manifest of
+them. A name is called real if it is one of REAL_NAMES or ends in "real"; anything else names the generator.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+
+from detector.errors import ManifestError
+from detector.files import sha256, write_bytes
+from detector.images import SUFFIXES, read
+from detector.manifest import COLUMNS, assign_splits, find_pictures, validate
+from detector.registry import Registry
+from detector.types import Label
+
+Rows = Iterator[tuple[Path, Label, str, str, str]]  # path, label, generator, group, split ("" if the layout has none)
+LAYOUTS: Registry[Callable[[Path, Path], Rows]] = Registry("layout", "detector.layouts")
+
+REAL_NAMES = frozenset({"0", "0_real", "real", "reals", "original", "authentic", "nature", "live", "bonafide"})
+SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+@LAYOUTS.register("folders", summary="ImageFolder: one folder a class, optionally below train/val/test")
+def read_folders(source: Path, copies: Path) -> Rows:
+    """Yield the rows of [split/]class/picture."""
+    for path in find_pictures(source):
+        parts = list(path.relative_to(source).parts[:-1])
+        split = SPLIT_NAMES.get(parts[0].lower(), "") if parts else ""
+        parts = parts[1:] if split else parts
+        if not parts:
+            raise ManifestError(f"{path.name} lies in no class folder; give the picture's folder a class name")
+        label, generator = _class(parts[-1] if parts[-1] in ("0_real", "1_fake") else parts[0], parts)
+        yield path, label, generator, "", split
+
+
+@LAYOUTS.register("jsonl", summary="Hugging Face imagefolder: metadata.jsonl with file_name and label")
+def read_jsonl(source: Path, copies: Path) -> Rows:
+    """Yield the rows of a metadata.jsonl, or of the one inside a folder; optional keys: generator, group, split."""
+    source = source / "metadata.jsonl" if source.is_dir() else source
+    for number, line in enumerate(_text(source).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            name, given = entry["file_name"], entry["label"]
+        except (ValueError, KeyError, TypeError):
+            raise ManifestError(f"{source.name}, line {number}: not a JSON object with file_name and label") from None
+        label, generator = _class(str(given), [str(entry.get("generator") or given)])
+        yield _inside(source.parent, name), label, generator, str(entry.get("group", "")), str(entry.get("split", ""))
+
+
+@LAYOUTS.register(
+    "deepfakebench", summary="DeepfakeBench JSON: dataset / class / split / [compression /] video / frames"
+)
+def read_deepfakebench(source: Path, copies: Path) -> Rows:
+    """Yield the rows of a DeepfakeBench dataset file; frames are relative to it, a video is a group."""
+
+    def walk(node: Any, split: str) -> Rows:
+        for key, below in node.items():
+            if isinstance(below, dict) and isinstance(below.get("frames"), list):
+                label, generator = _class(str(below.get("label", "")), [str(below.get("label", ""))])
+                for frame in below["frames"]:
+                    yield _inside(source.parent, str(frame).replace("\\", "/")), label, generator, str(key), split
+            elif isinstance(below, dict):
+                yield from walk(below, SPLIT_NAMES.get(str(key).lower(), split))
+
+    try:
+        yield from walk(json.loads(_text(source)), "")
+    except (ValueError, AttributeError):
+        raise ManifestError(f"{source.name} is not a DeepfakeBench dataset file") from None
+
+
+@LAYOUTS.register("webdataset", summary="WebDataset tar: pictures with a .cls or .json beside them")
+def read_webdataset(source: Path, copies: Path) -> Rows:
+    """Yield the rows of a tar, whose pictures are copied below `copies`; no member chooses where it is written."""
+    labels: dict[str, tuple[Label, str]] = {}
+    pictures: dict[str, Path] = {}
+    try:
+        with tarfile.open(source) as archive:
+            for member in archive:
+                name = PurePosixPath(member.name)
+                file = archive.extractfile(member) if member.isfile() else None
+                if file is None:
+                    continue
+                key, ending = str(name.with_suffix("")), name.suffix.lower()
+                if ending in SUFFIXES:
+                    data = file.read()
+                    pictures[key] = copies / f"{sha256(data)[:32]}{ending}"
+                    write_bytes(pictures[key], data)
+                elif ending == ".cls":
+                    labels[key] = _class(file.read(64).decode(errors="replace").strip(), [])
+                elif ending == ".json":
+                    entry = json.loads(file.read(2**20))
+                    labels[key] = _class(str(entry["label"]), [str(entry.get("generator") or entry["label"])])
+    except (tarfile.TarError, ValueError, KeyError, EOFError) as error:
+        raise ManifestError(f"{source.name} is not a WebDataset tar: {error}") from None
+    for key, path in pictures.items():
+        if key not in labels:
+            raise ManifestError(f"{source.name}: {key} has neither a .cls nor a .json that gives its label")
+        yield path, *labels[key], "", ""
+
+
+def read_layout(
+    source: Path | str,
+    layout: str,
+    *,
+    copies: Path,
+    dataset: str = "",
+    licence: str = "unknown",
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> pd.DataFrame:
+    """Return the manifest of a data set in another tool's layout; splits it names are kept, else drawn by group.
+
+    Raises UnknownName for a layout there is not, ManifestError for one that does not fit.
+    """
+    source = Path(source)
+    dataset = dataset or source.stem
+    found = list(LAYOUTS.get(layout)(source, copies))
+    if not found:
+        raise ManifestError(f"there are no pictures in {source} under the layout {layout!r}")
+    rows = []
+    for done, (path, label, generator, group, split) in enumerate(found, 1):
+        digest = sha256(read(path))
+        rows.append((str(path.resolve()), digest, int(label), generator, dataset, f"{dataset}/{group or digest[:16]}",
+                     SPLIT_NAMES.get(split.lower(), ""), licence))  # fmt: skip
+        progress(done, len(found))
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).drop_duplicates(["sha256", "label"], ignore_index=True)
+    return validate(table if (table.split != "").all() else assign_splits(table, seed=seed))
+
+
+def _class(name: str, below: list[str]) -> tuple[Label, str]:
+    """Return (label, generator) of a class's name; the generator is the most telling of the names it lies below."""
+    if name.lower() in REAL_NAMES or name.lower().endswith("real"):
+        return Label.REAL, ""
+    telling = [part for part in below if part.lower() not in ("1", "fake", "fakes", "1_fake")]
+    own = name if name.lower() not in ("1", "fake", "fakes", "1_fake") else ""
+    return Label.FAKE, own or (telling[0] if telling else "unknown")
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """Return the path of a file named in a table; it may not climb out of the table's folder."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise ManifestError(f"{name} lies outside {folder}; move the table beside its pictures")
+    return path
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'not text'}") from None

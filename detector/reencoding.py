@@ -1,0 +1,88 @@
+"""A dataset in which only the faces differ: every picture through one decode, one crop, one resize, one encode."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+
+from detector.errors import ImageError, ManifestError
+from detector.faces import Box, centre_square
+from detector.files import sha256, write_bytes
+from detector.images import cut, encode, load, read, resize
+from detector.manifest import read_crop, validate, write_table
+
+ENDINGS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
+SKIPPED = "skipped.csv"  # path, sha256, reason: beside the pictures, if any were left out
+
+
+def reencode(
+    manifest: pd.DataFrame,
+    folder: Path | str,
+    *,
+    size: int | None,
+    format: str = "JPEG",
+    quality: int = 95,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> pd.DataFrame:
+    """Return a validated manifest of copies in `folder`: the same rows in order, new path and sha256, no crop.
+
+    The crop (else the centre square) is cut out, resized to `size` pixels a side unless that is None, and written
+    without metadata as JPEG, PNG or WEBP. Further columns pass through. Finished files are not made again, so an
+    interrupted run goes on where it stopped; names depend on the picture, its crop and every setting.
+
+    Pictures that cannot be read, and copies with the very bytes of an earlier one of that label, are left out and
+    listed with the reason in `folder/skipped.csv`. Raises ManifestError if nothing is left, or if the result
+    contradicts itself (the same bytes under two labels, a group in two splits).
+    """
+    if format not in ENDINGS:
+        raise ManifestError(f"pictures are re-encoded as {', '.join(ENDINGS)}, not as {format}")
+    folder = Path(folder).resolve()
+    table = manifest.reset_index(drop=True)
+    boxes = [read_crop(crop) for crop in table["crop"]] if "crop" in table else [None] * len(table)
+    settings = f"{size} {format} {quality}"
+    targets = [
+        folder / (sha256(f"{old} {box} {settings}".encode())[:24] + ENDINGS[format])
+        for old, box in zip(table.sha256, boxes, strict=True)
+    ]
+
+    def copy(path: str, box: Box | None, target: Path) -> tuple[str, str]:
+        try:
+            data = read(target) if target.is_file() else _copied(path, box, target, size, format, quality)
+        except ImageError as error:
+            return "", f"{error.reason}: {error}"
+        return sha256(data), ""
+
+    made: list[tuple[str, str]] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes, resizes and encodes outside Python's lock
+        for result in pool.map(copy, table.path, boxes, targets):
+            made.append(result)
+            progress("re-encoding", len(made), len(table))
+
+    table["old"] = table["sha256"]
+    table["sha256"], table["reason"] = [digest for digest, _ in made], [reason for _, reason in made]
+    twin = table.duplicated(["sha256", "label"]) & (table.reason == "")
+    table.loc[twin, "reason"] = "its copy has the same bytes as an earlier one"
+    _write_skipped(table[table.reason != ""], folder / SKIPPED)
+    table["path"] = [str(target) for target in targets]
+    table = table[table.reason == ""].drop(columns=["old", "reason", "crop"], errors="ignore")
+    if table.empty:
+        raise ManifestError(f"not one of the {len(manifest)} pictures could be read; {SKIPPED} in {folder} says why")
+    return validate(table)
+
+
+def _copied(path: str, box: Box | None, target: Path, size: int | None, format: str, quality: int) -> bytes:
+    image = load(path)
+    face = cut(image, box or centre_square(image))
+    data = encode(face if size is None else resize(face, size, size), format, quality=quality)
+    write_bytes(target, data)
+    return data
+
+
+def _write_skipped(rows: pd.DataFrame, where: Path) -> None:
+    where.unlink(missing_ok=True)
+    if len(rows):
+        write_table(pd.DataFrame({"path": rows.path, "sha256": rows.old, "reason": rows.reason}), where)

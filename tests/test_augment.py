@@ -1,0 +1,25 @@
+"""Training-time augmentation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from conftest import draw_picture
+from detector.augment import make_augmentation
+
+
+@pytest.mark.parametrize("size", [32, 64, 97])
+def test_same_seed_same_picture_and_the_shape_is_kept(size: int) -> None:
+    change = make_augmentation()
+    image = draw_picture(0, size=size)
+    first = [change(image, seed) for seed in range(40)]
+    assert all(x.shape == image.shape and x.dtype == np.uint8 for x in first)
+    assert all(np.array_equal(change(image, seed), x) for seed, x in enumerate(first))
+    assert sum(not np.array_equal(x, image) for x in first) > 30
+
+
+def test_strength_zero_leaves_pictures_alone() -> None:
+    change = make_augmentation(0)
+    image = draw_picture(0)
+    assert all(np.array_equal(change(image, seed), image) for seed in range(10))

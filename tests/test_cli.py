@@ -1,0 +1,239 @@
+"""The command line as a user meets it: real processes, exit statuses, what is on which stream."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from conftest import draw_picture, make_manifest, run_command
+from detector import __version__
+from detector.images import encode
+from test_images import png_header
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a drawn manifest and two detectors trained on it through the command line."""
+    folder = tmp_path_factory.mktemp("cli")
+    make_manifest(folder / "in", n=40)
+    manifest = folder / "in" / "manifest.csv"
+    for name, more in (("spectrum", ["--size", 48]), ("cnn", ["--size", 48, "--backbone", "resnet10t", "--epochs", 1])):
+        done = run_command("train", "detector", name, "--manifest", manifest, "-o", folder / name, *more)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_version_and_module_form() -> None:
+    assert run_command("--version").stdout == f"detector {__version__}\n"
+
+
+def test_list_names_every_kind() -> None:
+    text = run_command("list").stdout
+    assert all(word in text for word in ("crude", "style", "cnn", "spectrum", "auc", "tpr_at_fpr_1"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["score", "x.jpg", "--detector", "absent"], "absent holds no card.json"),
+        (["generate", "stile", "-n", 1], "did you mean 'style'"),
+        (["train", "detector", "cn", "--manifest", "absent.csv", "-o", "o"], "there is no file absent.csv"),
+        (["evaluate", "absent.csv", "--scores", "s.csv"], "there is no file absent.csv"),
+        (["generate", "style", "--mix", "1-x", "2"], "seeds are numbers such as 1,2,5-8"),
+        (["score", "x.jpg"], "run `detector quickstart`"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(tmp_path: Path, words: list[object], message: str) -> None:
+    done = run_command(*words, cwd=tmp_path, DETECTOR_WEIGHTS=str(tmp_path / "none"))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_index_then_score_a_mixed_folder(tmp_path: Path, data: Path) -> None:
+    """200 photographs, a text file, a truncated JPEG, a bomb and an empty file: 204 rows, 4 errors, status 3."""
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for i in range(200):
+        (folder / f"{i:03d}.jpg").write_bytes(encode(draw_picture(i, size=256), "JPEG"))
+    (folder / "text.jpg").write_text("This is not a picture.")
+    (folder / "torn.jpg").write_bytes(encode(draw_picture(1, size=256), "JPEG")[:2000])
+    (folder / "bomb.png").write_bytes(png_header(20_000, 20_000))
+    (folder / "empty.jpg").touch()
+    code = (
+        "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:]);"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(code)"
+    )
+    out = tmp_path / "scores.csv"
+    words = [
+        sys.executable,
+        "-c",
+        code,
+        sys.executable,
+        "-m",
+        "detector",
+        "score",
+        folder,
+        "--detector",
+        data / "cnn",
+        "-o",
+        out,
+    ]
+    done = subprocess.run([str(w) for w in words], capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert done.stderr == ""
+    assert int(done.stdout) < 600 * 1024  # kB
+    table = pd.read_csv(out, keep_default_na=False)
+    assert table.columns.tolist() == ["path", "sha256", "width", "height", "score", "probability", "verdict", "reason"]
+    assert len(table) == 204
+    assert table.path.tolist() == sorted(str(p) for p in folder.iterdir())
+    bad = table[table.verdict == "error"]
+    assert sorted(Path(p).name for p in bad.path) == ["bomb.png", "empty.jpg", "text.jpg", "torn.jpg"]
+    assert bad.reason.str.len().min() > 10
+
+
+def test_standard_input_and_the_table(data: Path) -> None:
+    table = pd.read_csv(data / "in" / "manifest.csv")
+    paths = [str(data / "in" / p) for p in table.path[:3]]
+    done = run_command("score", "-", "--detector", data / "spectrum", stdin="\n".join(paths))
+    assert done.returncode == 0, done.stderr
+    assert all(p in done.stdout for p in paths)
+    assert done.stderr == ""
+
+
+def test_scoring_imports_no_torch(data: Path) -> None:
+    for name in ("cnn", "spectrum"):
+        code = (
+            f"import sys; from detector import tasks; tasks.score([r'{data / 'in'}'], detector=r'{data / name}');"
+            "heavy = {'torch', 'timm', 'albumentations', 'sklearn', 'matplotlib'} & set(sys.modules); assert not heavy, heavy"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_evaluate_writes_its_report(tmp_path: Path, data: Path) -> None:
+    done = run_command(
+        "evaluate", data / "in" / "manifest.csv", "--detector", data / "spectrum", "-o", tmp_path / "out"
+    )
+    assert done.returncode == 0, done.stderr
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert {"report.json", "report.md", "report.html", "roc.png", "det.png"} <= names
+    assert "spectrum" in done.stdout
+
+
+def test_scores_of_another_tool_are_evaluated(tmp_path: Path, data: Path) -> None:
+    table = pd.read_csv(data / "in" / "manifest.csv")
+    scores = pd.DataFrame({"path": table.path, "score": table.label * 2.0 - 1 + np.arange(len(table)) * 1e-3})
+    scores.to_csv(data / "in" / "theirs.csv", index=False)
+    done = run_command(
+        "evaluate", data / "in" / "manifest.csv", "--scores", data / "in" / "theirs.csv", "-o", tmp_path / "out"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1.000" in done.stdout
+
+
+def test_one_class_says_so(tmp_path: Path, data: Path) -> None:
+    table = pd.read_csv(data / "in" / "manifest.csv", keep_default_na=False)
+    table[table.label == 0].to_csv(data / "in" / "reals.csv", index=False)
+    done = run_command("evaluate", data / "in" / "reals.csv", "--detector", data / "spectrum", "-o", tmp_path)
+    assert done.returncode == 2
+    assert "fake" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_generate_and_mix_with_a_trained_generator(tmp_path: Path, data: Path) -> None:
+    weights = tmp_path / "g"
+    words = [
+        "train",
+        "generator",
+        "style",
+        "--manifest",
+        data / "in" / "manifest.csv",
+        "-o",
+        weights,
+        "--size",
+        32,
+        "--pictures",
+        32,
+    ]
+    assert run_command(*words).returncode == 0
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        done = run_command(
+            "generate", "style", "-n", 3, "--seed", 7, "-o", folder, "--weights", weights, "--truncation", 0.5
+        )
+        assert done.returncode == 0, done.stderr
+    a, b = ([p.read_bytes() for p in sorted(f.glob("*.png"))] for f in folders)
+    assert len(a) == 3
+    assert a == b
+    table = pd.read_csv(folders[0] / "manifest.csv")
+    assert table.generator.unique().tolist() == ["style"]
+    assert table.group.tolist() == ["style/seed-7", "style/seed-8", "style/seed-9"]
+    grid = tmp_path / "grid.png"
+    done = run_command("generate", "style", "--mix", "1-2", "5,6,7", "-o", grid, "--weights", weights)
+    assert done.returncode == 0, done.stderr
+    assert min(Image.open(grid).size) > 32 * 3
+    assert run_command("generate", "crude", "-n", 1, "--weights", weights).returncode == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_a_killed_scoring_goes_on_to_the_same_file(tmp_path: Path, data: Path) -> None:
+    for i in range(400):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{i:03d}.png").write_bytes(encode(draw_picture(i, size=300)))
+    words = ["score", tmp_path / "in", "--detector", data / "cnn", "-o"]
+    assert run_command(*words, tmp_path / "whole.csv").returncode == 0
+    out = tmp_path / "cut.csv"
+    process = subprocess.Popen([sys.executable, "-m", "detector", *map(str, words), str(out)])
+    partial = tmp_path / ".cut.csv.partial"
+    while process.poll() is None and not (partial.exists() and partial.stat().st_size > 20_000):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+    assert partial.exists()
+    assert run_command(*words, out).returncode == 0
+    whole, cut = pd.read_csv(tmp_path / "whole.csv"), pd.read_csv(out)
+    assert np.abs(whole.score - cut.score).max() < 1e-6
+    assert whole.path.equals(cut.path)
+    assert not partial.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_a_killed_training_goes_on(tmp_path: Path, data: Path) -> None:
+    words = [
+        "train",
+        "detector",
+        "cnn",
+        "--manifest",
+        data / "in" / "manifest.csv",
+        "--size",
+        48,
+        "--backbone",
+        "resnet10t",
+        "--epochs",
+        3,
+    ]
+    out = tmp_path / "cut"
+    process = subprocess.Popen([sys.executable, "-m", "detector", *map(str, words), "-o", str(out)])
+    while process.poll() is None and not (out / "resume.safetensors").exists():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "card.json").exists()
+    for folder in (out, tmp_path / "whole"):
+        done = run_command(*words, "-o", folder)
+        assert done.returncode == 0, done.stderr
+        assert not list(folder.glob(".*"))
+    histories = [(f / "history.json").read_text() for f in (out, tmp_path / "whole")]
+    assert histories[0] == histories[1]

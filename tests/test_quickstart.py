@@ -1,0 +1,78 @@
+"""The whole line at tiny size, the notebook that shows it, and the control that an honest line fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import ROOT
+from detector import quickstart, tasks
+from detector.manifest import read_manifest
+from detector.metrics import METRICS
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, quickstart.Made]:
+    folder = tmp_path_factory.mktemp("quickstart")
+    patch = pytest.MonkeyPatch()
+    patch.setattr(quickstart, "SECONDS", {"crude": 4, "style": 4})
+    small_cnn = {"size": 64, "epochs": 1, "backbone": "resnet10t"}
+    patch.setattr(quickstart, "ARGUMENTS", quickstart.ARGUMENTS | {"cnn": small_cnn})
+    made = quickstart.run(folder, progress=lambda what, done, total: None)
+    patch.undo()
+    return folder, made
+
+
+def test_it_leaves_what_it_promises(small: tuple[Path, quickstart.Made]) -> None:
+    _, made = small
+    assert all(path.exists() for path in made.paths.values())
+    assert set(made.results.detector) == {"cnn", "spectrum"}
+    assert set(made.results.generator) == {"crude", "style"}
+    assert len(made.scored) == 3
+
+
+def test_splits_share_no_person_and_no_seed(small: tuple[Path, quickstart.Made]) -> None:
+    table = read_manifest(small[0] / "manifest.csv")
+    assert (table.groupby("group").split.nunique() == 1).all()
+    assert set(table.generator) == {"", "crude", "style"}
+    assert {Path(p).suffix for p in table.path} == {".jpg"}
+
+
+def test_a_second_run_is_instant_and_the_same(small: tuple[Path, quickstart.Made]) -> None:
+    folder, made = small
+    before = {p: p.stat().st_mtime_ns for p in (folder / "weights").rglob("*") if p.is_file()}
+    again = quickstart.run(folder, progress=lambda what, done, total: None)
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    pd.testing.assert_frame_equal(again.results, made.results)
+
+
+def test_permuted_labels_teach_nothing(tmp_path: Path, small: tuple[Path, quickstart.Made]) -> None:
+    """Give half of the training groups of each class the other label: what is then measured is leakage or luck."""
+    table = read_manifest(small[0] / "manifest.csv")
+    rng = np.random.default_rng(0)
+    learnt = table[table.split != "test"]
+    turned: set[str] = set()
+    for _, rows in learnt.groupby(["split", "generator"]):
+        groups = rng.permutation(rows.group.unique())
+        turned |= set(groups[: len(groups) // 2])
+    drawn = table.assign(label=np.where(table.group.isin(turned), 1 - table.label, table.label))
+    drawn["generator"] = np.where(drawn.label == 1, "permuted", "")
+    thing = tasks.train(
+        "detector", "cnn", drawn, tmp_path, arguments={"size": 64, "epochs": 4, "backbone": "resnet10t"}
+    )
+    test = table[table.split == "test"]
+    scores = tasks.score_manifest(test, thing, "cnn", tmp_path / "scores.csv")
+    assert 0.35 <= METRICS.get("auc")(test.label.to_numpy(), scores.score.to_numpy()) <= 0.65
+
+
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    import nbclient
+    import nbformat
+
+    book = nbformat.read(ROOT / "notebooks" / "quickstart.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in book.cells)
+    nbclient.NotebookClient(book, timeout=240, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert (tmp_path / "notebook" / "report" / "report.html").is_file()
