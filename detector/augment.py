@@ -34,16 +34,18 @@ def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
         A.Downscale((0.4, 0.95), interpolation_pair={"downscale": k, "upscale": u}, p=1)
         for k, u in zip(KERNELS, (*KERNELS[1:], KERNELS[0]), strict=True)
     ]
+    codecs = [A.ImageCompression(name, (30, 100), p=share) for name, share in (("jpeg", 0.75), ("webp", 0.25))]
     steps = A.Compose([
         A.HorizontalFlip(p=p),
-        A.Affine(scale=(0.9, 1.15), translate_percent=(-0.05, 0.05), rotate=(-8, 8), border_mode=cv2.BORDER_REFLECT, p=p),
+        A.Affine(scale=(0.9, 1.15), translate_percent=(-0.05, 0.05), rotate=(-8, 8),
+                 border_mode=cv2.BORDER_REFLECT, p=p),
         A.OneOf(kernels, p=p),
         A.GaussianBlur(blur_limit=0, sigma_limit=(0.2, 2.0), p=0.5 * p),
         A.RandomBrightnessContrast(0.2, 0.2, p=p),
         A.HueSaturationValue(8, 20, 10, p=0.5 * p),
         A.ToGray(p=0.2 * p),
         A.GaussNoise(std_range=(0.005, 0.05), p=0.5 * p),
-        A.OneOf([A.ImageCompression("jpeg", (30, 100), p=0.75), A.ImageCompression("webp", (30, 100), p=0.25)], p=1.4 * p),
+        A.OneOf(codecs, p=1.4 * p),
         A.CoarseDropout((1, 2), (0.1, 0.3), (0.1, 0.3), p=0.4 * p),
     ])  # fmt: skip
 

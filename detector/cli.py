@@ -215,12 +215,14 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     seed: Seed = 0,
 ) -> None:
-    """Measure detectors on a manifest: every metric per generator with its 95 % interval, as JSON, HTML, Markdown, PNG."""
+    """Measure detectors on a manifest: every metric per generator with its 95 % interval, in a report."""
     from detector import tasks
 
     with _progress() as progress:
-        results = tasks.evaluate(manifest, detectors=detector or [], scores=scores or [], out=output, split=split, seed=seed,
-                                 command=_command(), progress=progress)  # fmt: skip
+        results = tasks.evaluate(
+            manifest, detectors=detector or [], scores=scores or [], out=output, split=split, seed=seed,
+            command=_command(), progress=progress,
+        )  # fmt: skip
     _results(results)
     print(f"report: {output / 'report.html'}")
 

@@ -95,13 +95,13 @@ def dct_statistics(images: Images) -> Vectors:
     blocks = block_dct(images)
     if blocks.shape[1] == 0:
         return np.zeros((len(images), MODES - 1))
-    return np.log(np.abs(blocks[:, :, 1:]).mean(1) + FLOOR)
+    return np.asarray(np.log(np.abs(blocks[:, :, 1:]).mean(1) + FLOOR))
 
 
 def blockiness(images: Images) -> Vectors:
     """Return (N, 8): the log ratio of steps across columns and rows that JPEG's grid at offset 0..7 would show.
 
-    Steps across the boundaries of an 8-pixel grid at that offset over steps everywhere, less 0 if nothing repeats:
+    Steps across the boundaries of an 8-pixel grid at that offset over steps everywhere: 0 where nothing repeats;
     element 0 stands out if the picture was saved as JPEG and not cropped since, another if it was cropped.
     """
     grey = _grey(images)
@@ -112,13 +112,13 @@ def blockiness(images: Images) -> Vectors:
         totals.append(
             np.log(np.column_stack([(a.mean(1) if a.size else overall) + FLOOR for a in at]) / overall[:, None])
         )
-    return (totals[0] + totals[1]) / 2
+    return np.asarray((totals[0] + totals[1]) / 2)
 
 
 def _grey(images: Images) -> Vectors:
-    return images.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+    return np.asarray(images.astype(np.float64) @ np.array([0.299, 0.587, 0.114]))
 
 
 def _hann(n: int) -> Vectors:
     """Return a periodic Hann window, without the two zeros that would waste the edge of a small picture."""
-    return 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(n) + 0.5) / n)
+    return np.asarray(0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(n) + 0.5) / n))

@@ -45,7 +45,13 @@ class Signer:
 
 
 def label_file(
-    data: bytes, *, generator: str, seed: int, checkpoint: str, signer: Signer | None = None, registry: Path | None = None
+    data: bytes,
+    *,
+    generator: str,
+    seed: int,
+    checkpoint: str,
+    signer: Signer | None = None,
+    registry: Path | None = None,
 ) -> bytes:
     """Return the file with its labels, its pixels untouched, and append it to the fingerprint registry.
 

@@ -52,9 +52,10 @@ def import_timm() -> types.ModuleType:
             raise
         for name in [n for n in sys.modules if n.split(".")[0] == "torchvision"]:
             del sys.modules[name]
-        library = torch.library.Library("torchvision", "DEF")  # noqa: TOR901
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+        define: Callable[[str], Any] = library.define
+        define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _kept_alive.append(library)
     import timm
 
@@ -112,7 +113,7 @@ def average_gradients(net: nn.Module) -> None:
     flat = torch.cat([g.flatten() for g in gradients])
     torch.distributed.all_reduce(flat)
     flat /= torch.distributed.get_world_size()
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+    for gradient, mean in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
         gradient.copy_(mean.view_as(gradient))
 
 
@@ -122,11 +123,11 @@ def follow(average: nn.Module, net: nn.Module, decay: float) -> None:
     theirs = dict(net.named_parameters())
     for name, mine in average.named_parameters():
         mine.lerp_(theirs[name], 1 - decay)
-    for mine, their in zip(average.buffers(), net.buffers(), strict=True):
-        if mine.is_floating_point():
-            mine.lerp_(their, 1 - decay)
+    for kept, current in zip(average.buffers(), net.buffers(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(current, 1 - decay)
         else:
-            mine.copy_(their)
+            kept.copy_(current)
 
 
 def source(*keys: int, device: torch.device | str = "cpu") -> torch.Generator:

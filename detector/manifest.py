@@ -21,6 +21,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -81,7 +82,7 @@ def read_manifest(path: Path | str) -> pd.DataFrame:
     if "sha256" not in table:
         table["sha256"] = [sha256(read(p)) for p in table.path]
     labels = pd.to_numeric(table.label, errors="coerce")
-    fills: dict[str, object] = {
+    fills: dict[str, Any] = {
         "generator": np.where(labels == Label.FAKE, "unknown", ""),
         "dataset": "unknown",
         "group": table.sha256,

@@ -23,6 +23,7 @@ from detector.errors import CheckpointError
 from detector.files import write_text
 from detector.manifest import assign_splits, index_folder, merge, read_manifest, write_manifest
 from detector.reencoding import reencode
+from detector.types import Label
 
 if TYPE_CHECKING:
     from detector.learning import Progress
@@ -93,7 +94,7 @@ def _photographs(folder: Path, real: Path | None, seed: int, progress: Progress)
     if real is None:
         table = unpack_faces(folder / "real", seed=seed)
     else:
-        table = index_folder(real, label=tasks.Label.REAL, seed=seed, progress=lambda i, n: progress("hashing", i, n))
+        table = index_folder(real, label=Label.REAL, seed=seed, progress=lambda i, n: progress("hashing", i, n))
     write_manifest(table, where)
     return table
 

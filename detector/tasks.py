@@ -6,7 +6,6 @@ Only here and in suites are names turned into things; everything below takes obj
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -183,17 +182,9 @@ def load_detector(folder: Path | str | None = None) -> tuple[Path, Detector]:
 
 def describe_data(table: pd.DataFrame) -> dict[str, Any]:
     """Return what a card says of the pictures something was trained on: counts, and a hash of their hashes."""
-    counts = table.groupby(["split", "label", "generator", "dataset"]).size()
-    return {
-        "manifest_sha256": hashlib.sha256("\n".join(sorted(table.sha256)).encode()).hexdigest(),
-        "pictures": [
-            dict(zip(counts.index.names, map(_plain, key), strict=True)) | {"n": int(n)} for key, n in counts.items()
-        ],
-    }
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value, default=int))
+    counts = table.groupby(["split", "label", "generator", "dataset"]).size().rename("n").reset_index()
+    digest = hashlib.sha256("\n".join(sorted(table.sha256)).encode()).hexdigest()
+    return {"manifest_sha256": digest, "pictures": counts.to_dict("records")}
 
 
 def generator_options(name: str, given: Mapping[str, Any], start: Path | str | None = None) -> dict[str, Any]:

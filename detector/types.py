@@ -52,10 +52,18 @@ class Detector(Protocol):
 class Trainable(Protocol):
     """What `fit` makes can be kept as a folder and read back."""
 
-    def fit(self, manifest: pd.DataFrame, *, seed: int, folder: Path) -> Self: ...
-    def save(self, folder: Path) -> None: ...
+    def fit(self, manifest: pd.DataFrame, *, seed: int, folder: Path) -> Self:
+        """Learn from the manifest's splits, resuming what `folder` holds, and return self."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write weights and card."""
+        ...
+
     @classmethod
-    def load(cls, folder: Path) -> Self: ...
+    def load(cls, folder: Path) -> Self:
+        """Return what `save` kept."""
+        ...
 
 
 Perturbation = Callable[[Image, int, np.random.Generator], Image]  # severity 1..5; keeps the shape

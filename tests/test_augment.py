@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from conftest import draw_picture
+
 from detector.augment import make_augmentation
 
 

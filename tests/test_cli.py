@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
-
 from conftest import draw_picture, make_manifest, run_command
+from PIL import Image
+from test_images import png_header
+
 from detector import __version__
 from detector.images import encode
-from test_images import png_header
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,8 @@ def test_scoring_imports_no_torch(data: Path) -> None:
     for name in ("cnn", "spectrum"):
         code = (
             f"import sys; from detector import tasks; tasks.score([r'{data / 'in'}'], detector=r'{data / name}');"
-            "heavy = {'torch', 'timm', 'albumentations', 'sklearn', 'matplotlib'} & set(sys.modules); assert not heavy, heavy"
+            "heavy = {'torch', 'timm', 'albumentations', 'sklearn', 'matplotlib'} & set(sys.modules);"
+            "assert not heavy, heavy"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

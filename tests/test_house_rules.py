@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from conftest import ROOT, run_command
 
 SOURCES = sorted((ROOT / "detector").rglob("*.py"))

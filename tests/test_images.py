@@ -132,14 +132,13 @@ def test_mutated_files_raise_our_errors_only(format: str, data: st.DataObject) -
     original = bytearray(saved(COLOUR.resize((32, 32)), format))
     for _ in range(data.draw(st.integers(1, 12))):
         original[data.draw(st.integers(0, len(original) - 1))] = data.draw(st.integers(0, 255))
+    said = ""
     try:
-        image = images.decode(bytes(original))
+        assert images.decode(bytes(original)).shape[2] == 3
     except ImageError as error:
-        assert str(error)
-        assert "\n" not in str(error)
-    else:
-        assert image.dtype == np.uint8
-        assert image.shape[2] == 3
+        said = f"refused: {error}"
+    assert "\n" not in said
+    assert said != "refused: "
 
 
 def test_hostile_files_raise_our_errors_only(shared: Path) -> None:

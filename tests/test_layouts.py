@@ -8,8 +8,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
-
 from conftest import draw_picture
+
 from detector.errors import ManifestError, UnknownName
 from detector.images import encode
 from detector.layouts import LAYOUTS, read_layout

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 from conftest import ROOT
+
 from detector import quickstart, tasks
 from detector.manifest import read_manifest
 from detector.metrics import METRICS

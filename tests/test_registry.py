@@ -46,7 +46,10 @@ def test_every_file_registers_its_own_name(home: str, name: str) -> None:
 def test_listing_files_imports_none(tmp_path: object) -> None:
     import subprocess
 
-    code = "import sys; from detector.generators import GENERATORS as g; print(g.names()); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from detector.generators import GENERATORS as g; print(g.names());"
+        "sys.exit('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "'style'" in done.stdout

@@ -9,6 +9,7 @@ arXiv:2104.02617 (no down-sampling in the first layer: `stem_stride=1`).
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -115,12 +116,12 @@ class Cnn:
         labels = rows.label.to_numpy()
         train, val = (np.flatnonzero(rows.split == s) for s in ("train", "val"))
         with learning.seeded(seed):
-            net = self._build().to(where, memory_format=torch.channels_last)
+            net: nn.Module = self._build().to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         average = copy.deepcopy(net).eval().requires_grad_(False)
         optimiser = torch.optim.AdamW(net.parameters(), self.rate, weight_decay=0.02)
         parts: dict[str, Any] = {"net": net, "average": average, "optimiser": optimiser}
         steps = max(len(train) // self.batch, 1)
-        done = {"epoch": 0, "best": -1.0, "best_epoch": 0, "history": []}
+        done: dict[str, Any] = {"epoch": 0, "best": -1.0, "best_epoch": 0, "history": []}
         resume, best = folder / "resume.safetensors", folder / "best.safetensors"
         if resume.is_file():
             done = learning.load_state(resume, parts)
@@ -136,7 +137,7 @@ class Cnn:
                     logits = net(torch.from_numpy(x).to(where))
                 loss = F.binary_cross_entropy_with_logits(logits.float(), target)
                 optimiser.zero_grad(set_to_none=True)
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 learning.average_gradients(net)
                 optimiser.step()
                 learning.follow(average, net, 0.5 ** (1 / min(self.half_life, 1 + count / 4)))
@@ -165,8 +166,7 @@ class Cnn:
         if self._net is None or self.calibration is None:
             raise CheckpointError("this detector was not trained here; fit it first")
         self._export(folder)
-        arguments = {k: getattr(self, k) for k in ("backbone", "size", "stem_stride", "pretrained", "epochs", "patience",
-                     "batch", "rate", "smoothing", "augmentation", "half_life")}  # fmt: skip
+        arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
         card = {"detector": self.name, "arguments": arguments, "calibration": self.calibration.to_json(), **facts}
         write_checkpoint(folder, learning.numbers(self._net), card)
         self._session = Session(folder)
@@ -220,8 +220,8 @@ class Cnn:
         for _ in range(steps):
             n = self.batch // 2
             chosen = rng.integers(len(fakes), size=self.batch - n)
-            picked = [rng.choice(real, n), [rng.choice(fakes[c]) for c in chosen]]
-            plans.append((np.concatenate(picked).astype(int), rng.integers(2**31, size=self.batch)))
+            picked = [*rng.choice(real, n), *(rng.choice(fakes[c]) for c in chosen)]
+            plans.append((np.array(picked, int), rng.integers(2**31, size=self.batch)))
         workers = 2
         kits = [make_augmentation(self.augmentation) for _ in range(workers)]
 

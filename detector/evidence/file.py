@@ -21,7 +21,7 @@ ENDINGS = {
     "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"}, "PNG": {".png"}, "WEBP": {".webp"}, "GIF": {".gif"},
     "BMP": {".bmp", ".dib"}, "TIFF": {".tif", ".tiff"},
 }  # fmt: skip
-ALIKE = 0.7  # correlation of thumbnail and picture below which they are said to differ; benchmarks/false_alarms.py
+ALIKE = 0.6  # correlation below which they differ; 44 thumbnails of camera photographs: 43 above .98, one at .69
 
 
 @CHECKS.register("file", limits=LIMITS, reference=f"thumbnails of camera photographs correlate above {ALIKE}")

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,7 +58,7 @@ class Game:
 
     generator: nn.Module
     discriminator: nn.Module
-    make: Callable[[nn.Module, int, torch.Generator], Tensor]
+    make: Callable[[Any, int, torch.Generator], Tensor]
     show: Callable[[nn.Module], Images]  # a fixed set of samples, for the grids
 
 
@@ -73,10 +74,10 @@ def play(
 ) -> nn.Module:
     """Train on pictures (N, H, W, C) and return the averaged generator."""
     rank, world = learning.join_world(device)
-    g, d = game.generator.to(device, memory_format=torch.channels_last), game.discriminator.to(
-        device, memory_format=torch.channels_last
-    )  # fmt: skip
-    average = copy.deepcopy(g).eval().requires_grad_(False)
+    for net in (game.generator, game.discriminator):
+        net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    g, d = game.generator, game.discriminator
+    average: nn.Module = copy.deepcopy(g).eval().requires_grad_(False)
     opt_g = torch.optim.Adam(g.parameters(), options.rate_g, (options.beta1, options.beta2), eps=1e-8)
     opt_d = torch.optim.Adam(d.parameters(), options.rate_d, (options.beta1, options.beta2), eps=1e-8)
     parts: dict[str, nn.Module | torch.optim.Optimizer] = {
@@ -187,6 +188,6 @@ def _reals(pixels: NDArray[np.uint8], n: int, flip: bool, rng: torch.Generator) 
 
 def _descend(optimiser: torch.optim.Optimizer, net: nn.Module, loss: Tensor) -> None:
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     learning.average_gradients(net)
     optimiser.step()

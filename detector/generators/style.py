@@ -10,6 +10,7 @@ the activations: conv(x, w * s) = conv(x * s, w), then dividing by the norm of w
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -86,7 +87,8 @@ class ToRGB(nn.Module):
         self.conv = Conv(inputs, colours, 1)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        return self.conv(x * self.style(w)[:, :, None, None].to(x.dtype))
+        out: Tensor = self.conv(x * self.style(w)[:, :, None, None].to(x.dtype))
+        return out
 
 
 class Mapping(nn.Module):
@@ -129,7 +131,7 @@ class Synthesis(nn.Module):
             x = second(x, w[:, 2 * i + 1], self._noise(x, noise))
             rgb = to_rgb(x, w[:, 2 * i + 1])
             picture = rgb if picture is None else _double(picture) + rgb
-        assert picture is not None
+        assert isinstance(picture, Tensor)
         return picture
 
     def _noise(self, x: Tensor, source: torch.Generator | None) -> Tensor | None:
@@ -165,7 +167,8 @@ class Discriminator(nn.Module):
         spread = x.float().std(0, unbiased=False).mean().to(x.dtype).expand(len(x), 1, *x.shape[2:])
         x = F.leaky_relu(self.last(torch.cat([x, spread], 1)), 0.2)
         x = F.leaky_relu(self.hidden(x.flatten(1)), 0.2)
-        return self.logit(x).squeeze(1)
+        logit: Tensor = self.logit(x)
+        return logit.squeeze(1)
 
 
 def _double(x: Tensor) -> Tensor:
@@ -286,7 +289,7 @@ class Style:
         tensors = learning.numbers(self._net(), "g.")
         if getattr(self, "_critic", None) is not None:
             tensors |= learning.numbers(self._critic, "d.")
-        arguments = {k: getattr(self, k) for k in ("size", "colours", "z_dim", "w_dim", "depth", "width", "truncation")}
+        arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
         write_checkpoint(folder, tensors, {"generator": self.name, "arguments": arguments, **facts})
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Laws every detector keeps: one finite score a face, whatever the batch and its order; save and load change nothing."""
+"""Laws every detector keeps: one finite score a face, whatever batch and order; save and load change nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-
 from conftest import draw_picture
+
 from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, ManifestError
 from detector.types import Detector, Opinion
