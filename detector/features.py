@@ -50,7 +50,10 @@ def radial_spectrum(images: Images, bins: int) -> Vectors:
 def noise_residual(images: Images) -> Vectors:
     """Return what a 3 x 3 median leaves of the brightness, (N, H, W), in grey levels: noise, edges, fingerprints."""
     grey = _grey(images).astype(np.float32)
-    return np.stack([picture - cv2.medianBlur(picture, 3) for picture in grey]).astype(np.float64)
+    soft = np.empty_like(grey)
+    for i, picture in enumerate(grey):
+        soft[i] = cv2.medianBlur(picture, 3)
+    return (grey - soft).astype(np.float64)
 
 
 def residual_statistics(images: Images) -> Vectors:
@@ -64,7 +67,7 @@ def residual_statistics(images: Images) -> Vectors:
     unit = (residual - residual.mean((1, 2), keepdims=True)) / spread[:, None, None]
     shifts = [(0, 1), (1, 0), (1, 1), (0, 2), (2, 0)]
     height, width = residual.shape[1:]
-    near = [(unit[:, : height - y, : width - x] * unit[:, y:, x:]).mean((1, 2)) for y, x in shifts]
+    near = [(unit[:, : height - y, : width - x] * unit[:, y:, x:]).sum((1, 2)) / (height * width) for y, x in shifts]
     colour = images[..., [0, 2]].astype(np.float32) - images[..., [1]]
     rough = (colour[:, :, 1:] - colour[:, :, :-1]).std((1, 2, 3)) + FLOOR
     return np.column_stack([np.log(spread), (unit**4).mean((1, 2)), *near, np.log(rough / spread)])

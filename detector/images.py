@@ -10,10 +10,11 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageOps
+from PIL import ImageOps, UnidentifiedImageError
 
 from detector.errors import DamagedImage, ImageError, ImageTooLarge, UnsupportedFormat
 from detector.types import Image
@@ -61,7 +62,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...
         raise
     except Pillow.DecompressionBombError:
         raise ImageTooLarge(f"the header promises far more than {max_pixels / 1e6:g} megapixels") from None
-    except Pillow.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise UnsupportedFormat(f"not a picture in any of {', '.join(formats)}") from None
     except MemoryError:
         raise ImageTooLarge("there is not enough memory to decode it") from None
@@ -93,7 +94,10 @@ def cut(image: Image, box: tuple[int, int, int, int]) -> Image:
 def encode(image: Image, format: str = "PNG", *, quality: int = 95, subsampling: str = "4:2:0") -> bytes:
     """Return the bytes of a PNG, JPEG or WEBP file without metadata; `quality` 1..100 for the lossy ones."""
     buffer = io.BytesIO()
-    options = {"JPEG": {"quality": quality, "subsampling": subsampling}, "WEBP": {"quality": quality}}
+    options: dict[str, dict[str, Any]] = {
+        "JPEG": {"quality": quality, "subsampling": subsampling},
+        "WEBP": {"quality": quality},
+    }
     Pillow.fromarray(image).save(buffer, format, **options.get(format, {}))
     return buffer.getvalue()
 

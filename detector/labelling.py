@@ -23,6 +23,7 @@ from detector.fingerprints import Fingerprint, append, home, perceptual_hash
 from detector.images import decode
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+GENERATED = ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "compositeSynthetic")
 LABELLED = ("JPEG", "PNG", "WEBP")  # what can be labelled without touching the pixels
 VALID_DAYS = 3650
 

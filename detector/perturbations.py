@@ -208,7 +208,7 @@ def _shrunk(image: Image, scale: float, kernel: Kernel) -> Image:
 
 def _scale(image: Image, side: int, otherwise: float) -> float:
     """Return what brings the longer side down to `side`; `otherwise` if it is smaller already."""
-    return min(otherwise, side / max(image.shape[0], image.shape[1]))
+    return min(otherwise, side / float(max(image.shape)))
 
 
 def _sent(image: Image, scale: float, qualities: list[int], kernel: Kernel = "bicubic") -> Image:
@@ -221,4 +221,4 @@ def _sent(image: Image, scale: float, qualities: list[int], kernel: Kernel = "bi
 
 
 def _rounded(image: NDArray[np.floating[Any]]) -> Image:
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(image), 0, 255), np.uint8)

@@ -70,14 +70,13 @@ def run(
         where = folder / "weights" / ("default" if name == "cnn" else name)
         if not (where / CARD).is_file():
             tasks.train("detector", name, table, where, seed=seed, arguments=arguments, progress=progress)
-    report = folder / "report"
+    report, test = folder / "report", table[table.split == "test"]
     results = tasks.evaluate(
         folder / "manifest.csv",
         detectors=[folder / "weights" / "default", folder / "weights" / "spectrum"],
         out=report, seed=seed, command=command, progress=progress,
-        faces={name: folder / "fakes" / name for name in SECONDS} | {"real": folder / "real"},
+        faces={name or "real": test[test.generator == name].path.tolist()[:16] for name in ("", *SECONDS)},
     )  # fmt: skip
-    test = table[table.split == "test"]
     shown = [test[test.generator == name].path.iloc[0] for name in ("", *SECONDS)]
     scored = tasks.score(shown, detector=folder / "weights" / "default")
     assert isinstance(scored, list)

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from detector.errors import ImageError, ManifestError
 from detector.faces import Box, centre_square
 from detector.files import sha256, write_bytes
+from detector.headers import describe
 from detector.images import cut, encode, load, read, resize
 from detector.manifest import read_crop, validate, write_table
 
@@ -72,6 +74,32 @@ def reencode(
     if table.empty:
         raise ManifestError(f"not one of the {len(manifest)} pictures could be read; {SKIPPED} in {folder} says why")
     return validate(table)
+
+
+def balance(manifest: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """Return as many photographs as fakes of every split and size (to the nearest power of two), in their order.
+
+    Generators are drawn evenly. Raises ManifestError if photographs and fakes share no split and size.
+    """
+    sides = []
+    crops = manifest["crop"] if "crop" in manifest else [None] * len(manifest)
+    for path, crop in zip(manifest.path, crops, strict=True):
+        header = describe(read(path))
+        box = read_crop(crop) or (0, 0, header.width, header.height)
+        sides.append(min(box[2] - box[0], box[3] - box[1]))
+    table = manifest.reset_index(drop=True)
+    draw = np.random.default_rng(seed).permutation(len(table))
+    order = table.assign(size=np.rint(np.log2(np.maximum(sides, 1))).astype(int), draw=draw).sort_values("draw")
+    order["turn"] = order.groupby(["split", "size", "label", "generator"]).cumcount()
+    order = order.sort_values(["turn", "draw"])
+    order["rank"] = order.groupby(["split", "size", "label"]).cumcount()
+    counts = order.groupby(["split", "size"]).label.agg(lambda labels: min((labels == 0).sum(), (labels == 1).sum()))
+    kept = order["rank"].to_numpy() < counts.reindex(pd.MultiIndex.from_frame(order[["split", "size"]])).to_numpy()
+    if not kept.any():
+        raise ManifestError(
+            "photographs and fakes share no split and size, so they cannot be balanced; add some that do"
+        )
+    return table.loc[sorted(order.index[kept])].reset_index(drop=True)
 
 
 def _copied(path: str, box: Box | None, target: Path, size: int | None, format: str, quality: int) -> bytes:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from detector import __version__
@@ -21,7 +22,7 @@ from detector.errors import DetectorError
 from detector.files import sha256, write_bytes
 from detector.generators import GENERATORS
 from detector.images import encode
-from detector.manifest import COLUMNS, index_folder, read_manifest, write_manifest
+from detector.manifest import COLUMNS, index_folder, read_crop, read_manifest, read_table, write_manifest
 from detector.types import Detector, Generator, Label
 
 if TYPE_CHECKING:
@@ -153,8 +154,6 @@ def score_manifest(
     progress: Progress = _silent,
 ) -> pd.DataFrame:
     """Return the scores of a manifest's pictures, one row each, with the columns `benchmark.evaluate` reads."""
-    from detector.manifest import read_crop, read_table
-
     crops = table["crop"] if "crop" in table else [None] * len(table)
     targets = [Target(p, read_crop(c)) for p, c in zip(table.path, crops, strict=True)]
     score_to_file(targets, detector, out, fingerprint=fingerprint,
@@ -203,3 +202,94 @@ def generator_options(name: str, given: Mapping[str, Any], start: Path | str | N
             raise DetectorError(f"{name} has no option {', '.join(sorted(unknown))}")
         options["options"] = replace(base, **chosen)
     return options
+
+
+def evaluate(
+    manifest: Path | str,
+    *,
+    out: Path | str,
+    detectors: Sequence[Path | str] = (),
+    scores: Sequence[Path | str] = (),
+    split: str = "test",
+    seed: int = 0,
+    command: str = "",
+    faces: Mapping[str, Sequence[str]] | None = None,
+    progress: Progress = _silent,
+) -> pd.DataFrame:
+    """Measure detectors (folders of weights) and scores (tables of any tool) on a manifest; return the tidy results.
+
+    Writes report.json, report.html, report.md and plots below `out`. Without either, the shipped detector is measured.
+    faces: caption -> paths of pictures to show in the report.
+    """
+    from detector import benchmark
+
+    out, manifest = Path(out), Path(manifest)
+    table = read_manifest(manifest)
+    wanted = table[table.split == split]
+    parts = [benchmark.join_scores(_named(read_table(path), Path(path)), table, split=split) for path in scores]
+    chosen: list[Path | str | None] = list(detectors) or ([] if scores else [None])
+    for given in chosen:
+        folder, thing = load_detector(given)
+        kept = score_manifest(wanted, thing, thing.name, out / "scores" / f"{thing.name}.csv",
+                              fingerprint=digest_checkpoint(folder), progress=progress)  # fmt: skip
+        parts.append(benchmark.join_scores(kept, table, split=split))
+    joined = pd.concat(parts, ignore_index=True)
+    progress("measuring", 0, 1)
+    results = benchmark.measure_scores(joined, seed=seed)
+    progress("measuring", 1, 1)
+    metadata = {
+        "command": command,
+        "split": split,
+        "pictures": {label.name.lower(): int((wanted.label == label).sum()) for label in Label},
+        "manifest": manifest.name,
+        "manifest_sha256": describe_data(wanted)["manifest_sha256"],
+        "seed": seed,
+        "versions": describe_environment(),
+    }
+    benchmark.publish(joined, results, out, metadata=metadata, faces=faces)
+    return results
+
+
+def draw_mixing(
+    name: str,
+    sources: Sequence[int],
+    destinations: Sequence[int],
+    out: Path | str,
+    *,
+    weights: Path | str | None = None,
+    **options: Any,
+) -> None:
+    """Write the source x destination grid of a generator that mixes styles, as a PNG; options go to its `sample`."""
+    from detector import plots
+
+    source: Any = load_generator(name, weights)
+    if not hasattr(source, "mix"):
+        able = [n for n in GENERATORS if hasattr(GENERATORS.get(n), "mix")]
+        raise DetectorError(f"{name} has no styles to mix; these have: {', '.join(able)}")
+    ends = [np.concatenate([source.sample(1, seed=s, **options) for s in seeds]) for seeds in (sources, destinations)]
+    mixed = {
+        layers: source.mix(sources, destinations, layers=layers, **options) for layers in ("coarse", "middle", "fine")
+    }
+    write_bytes(out, plots.to_png(plots.mixing_figure(ends[0], ends[1], mixed), dpi=140))
+
+
+def list_things() -> dict[str, dict[str, str]]:
+    """Return what there is, kind -> name -> what it is; imports no more than that takes."""
+    from detector.metrics import METRICS
+
+    return {registry.kind + "s": {name: str(registry.facts(name).get("summary", "")) for name in registry}
+            for registry in (GENERATORS, DETECTORS, METRICS)}  # fmt: skip
+
+
+def describe_environment() -> dict[str, str]:
+    """Return the versions that a figure depends on."""
+    import platform
+    from importlib.metadata import version
+
+    packages = ("numpy", "scipy", "pandas", "pillow", "onnxruntime")
+    return {"detector": __version__, "python": platform.python_version()} | {p: version(p) for p in packages}
+
+
+def _named(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return scores under the name of their file, unless they carry one."""
+    return table if "detector" in table else table.assign(detector=path.stem)

@@ -55,8 +55,8 @@ def test_no_pictures_no_vectors(name: str) -> None:
 
 @pytest.mark.parametrize("size", [32, 64, 129])
 def test_white_noise_has_a_flat_spectrum_at_its_variance(size: int) -> None:
-    spectrum = np.exp(radial_spectrum(noise(40, size, size, spread=20), 8)).mean(0)
-    np.testing.assert_allclose(spectrum, 400, rtol=0.1)
+    spectrum = np.exp(radial_spectrum(noise(80, size, size, spread=20), 8)).mean(0)
+    np.testing.assert_allclose(spectrum[1:], 400, rtol=0.08)  # the first bin lost the mean
 
 
 @pytest.mark.parametrize(("period", "expected"), [(4, 16), (8, 8), (3, 21)])
@@ -81,12 +81,9 @@ def test_the_spectrum_agrees_with_the_plain_way() -> None:
     np.testing.assert_allclose(radial_spectrum(images, bins)[0], [np.log(np.mean(h) + 1e-3) for h in held], atol=1e-9)
 
 
-def test_doubling_without_a_filter_shows_in_the_upper_half() -> None:
-    smooth = noise(8, 32, 32)
-    doubled = smooth.repeat(2, 1).repeat(2, 2)
-    assert (
-        radial_spectrum(doubled, 8)[:, 4:].mean(1) < radial_spectrum(noise(8, 64, 64), 8)[:, 4:].mean(1) - 0.5
-    ).all()
+def test_doubling_leaves_less_power_near_nyquist() -> None:
+    doubled = noise(8, 32, 32).repeat(2, 1).repeat(2, 2)
+    assert (radial_spectrum(doubled, 8)[:, -1] < radial_spectrum(noise(8, 64, 64), 8)[:, -1] - 1).all()
 
 
 def test_the_residual_keeps_noise_and_drops_ramps() -> None:

@@ -7,7 +7,6 @@ import io
 
 import numpy as np
 import pytest
-from conftest import draw_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow

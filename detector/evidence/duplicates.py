@@ -1,9 +1,9 @@
-"""Has this picture been seen before: in a list the user gives, or among what our own generators made?"""
+"""Was this picture seen before: in a list the user gives, or among what our own generators made."""
 
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,10 @@ def check(exhibit: Exhibit, *, known: Path | None = None, registry: Path | None 
 
     Raises ManifestError if either list is not one.
     """
-    entries = [_Entry(f.sha256, f.phash, "fake", {"generator": f.generator, "seed": f.seed, "checkpoint": f.checkpoint,
-                                                  "list": "registry"}) for f in read_fingerprints(registry)]  # fmt: skip
+    entries = [
+        _Entry(made.sha256, made.phash, "fake", {**asdict(made), "list": "registry"})
+        for made in read_fingerprints(registry)
+    ]
     entries += read_known(known) if known else []
     if not entries:
         return Finding("duplicates", Outcome.NOT_APPLICABLE, "There is no list of known pictures to compare with.")
@@ -56,7 +58,7 @@ def check(exhibit: Exhibit, *, known: Path | None = None, registry: Path | None 
     details = {
         "compared": len(entries),
         "match": {"exact": share is None, "distance": share, "mirrored": mirrored, "label": entry.label or None,
-                  "sha256": entry.sha256 or None, **entry.about},
+                  **entry.about, "sha256": entry.sha256 or None},
     }  # fmt: skip
     summary = f"The picture is {how} a known one ({about}; label: {entry.label or 'none'})."
     return Finding("duplicates", VOTES.get(entry.label, Outcome.NEUTRAL), summary, details)
@@ -78,8 +80,8 @@ def read_known(path: Path) -> list[_Entry]:
             sizes = -1, -1
         if sizes[0] not in (0, 32) or sizes[1] not in (0, *CLOSE) or sizes == (0, 0):
             raise ManifestError(f"{path.name}, line {number}: give sha256 (64 digits) or phash (16 or 64 digits)")
-        note = (row.get("note") or "")[:200]
-        entries.append(_Entry(digest, phash, (row.get("label") or "").strip().lower()[:16], {"note": note, "list": path.name}))
+        label, note = (row.get("label") or "").strip().lower()[:16], (row.get("note") or "")[:200]
+        entries.append(_Entry(digest, phash, label, {"note": note, "list": path.name}))
     return entries
 
 

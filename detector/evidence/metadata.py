@@ -10,13 +10,13 @@ from typing import Any
 from detector import containers
 from detector.evidence import CHECKS
 from detector.evidence._exif import has_maker_note, read_exif
+from detector.labelling import GENERATED
 from detector.types import Exhibit, Finding, Outcome
 
 LIMITS = (
     "Metadata is written by anybody with free tools and removed by most platforms: absence says nothing and camera "
     "fields prove nothing. What names a generator is believed because nobody gains by it, and may still be a joke."
 )
-GENERATED = ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "compositeSynthetic")
 GENERATORS = re.compile(
     r"stable.?diffusion|midjourney|dall[\W_]?e\b|adobe firefly|comfyui|automatic1111|invokeai|novelai|fooocus|"
     r"\bflux\.?1|\bsdxl\b|stylegan|openai|ideogram|leonardo\.ai|made with google ai|\bgrok\b|faceapp|reface\b|"
@@ -30,8 +30,8 @@ EDITORS = re.compile(
 )
 MAKERS = ("canon", "nikon", "sony", "fujifilm", "olympus", "panasonic", "pentax", "kodak", "samsung", "apple", "google",
           "huawei", "xiaomi", "leica", "ricoh", "sanyo", "casio")  # fmt: skip
-SOFTWARE_FIELDS = ("Software", "ProcessingSoftware", "HostComputer", "CreatorTool", "softwareAgent", "Credit", "AISystemUsed",
-                   "OriginatingProgram", "ImageHistory")  # fmt: skip
+SOFTWARE_FIELDS = ("Software", "ProcessingSoftware", "HostComputer", "CreatorTool", "softwareAgent", "Credit",
+                   "AISystemUsed", "OriginatingProgram", "ImageHistory")  # fmt: skip
 IPTC_FIELDS = {5: "ObjectName", 40: "SpecialInstructions", 55: "DateCreated", 65: "OriginatingProgram", 80: "Byline",
                105: "Headline", 110: "Credit", 115: "Source", 116: "Copyright", 120: "Caption"}  # fmt: skip
 MAX_FIELDS, MAX_TEXT = 80, 300
@@ -61,7 +61,9 @@ def check(exhibit: Exhibit) -> Finding:
         "generator_marks": marks,
     }
     if marks:
-        return Finding("metadata", Outcome.SUPPORTS_FAKE, f"The file names a generator: {'; '.join(marks)[:200]}.", details)
+        return Finding(
+            "metadata", Outcome.SUPPORTS_FAKE, f"The file names a generator: {'; '.join(marks)[:200]}.", details
+        )
     said = []
     if details["camera"]:
         said.append(f"camera {details['camera']['make']} {details['camera']['model']}")
@@ -72,7 +74,7 @@ def check(exhibit: Exhibit) -> Finding:
 
 
 def read_xmp(data: bytes) -> dict[str, str]:
-    """Return local name -> text of the properties in the XMP packet; empty if it is absent, broken or declares entities."""
+    """Return local name -> text of the properties in XMP; empty if it is absent, broken or declares entities."""
     text = containers.xmp(data)
     if not text or "<!" in text:  # no DOCTYPE, so no entity bombs
         return {}
@@ -153,7 +155,9 @@ def _camera(data: bytes, exif: dict[str, Any]) -> dict[str, Any] | None:
     if not make and not model:
         return None
     fields = ("ExposureTime", "FNumber", "ISOSpeedRatings", "FocalLength", "LensModel", "DateTimeOriginal")
-    return {"make": make[:80], "model": model[:80], "maker_note": has_maker_note(data)} | {k: exif.get(k) for k in fields}
+    return {"make": make[:80], "model": model[:80], "maker_note": has_maker_note(data)} | {
+        k: exif.get(k) for k in fields
+    }
 
 
 def _disagreements(exif: dict[str, Any], exhibit: Exhibit) -> list[str]:

@@ -1,4 +1,4 @@
-"""Content Credentials: is there a C2PA manifest, does it still fit the bytes, and who signed it?
+"""Content Credentials: whether there is a C2PA manifest, whether it still fits the bytes, and who signed it.
 
 A manifest that lives at a URL is named and never fetched: a file must not choose an address for us to open.
 """
@@ -14,7 +14,7 @@ from typing import Any
 from detector.containers import sniff
 from detector.evidence import CHECKS
 from detector.files import sha256
-from detector.labelling import C2PA_SETTINGS, has_c2pa
+from detector.labelling import C2PA_SETTINGS, GENERATED, has_c2pa
 from detector.types import Exhibit, Finding, Outcome
 
 LIMITS = (
@@ -23,7 +23,6 @@ LIMITS = (
     "manifest elsewhere is looked up."
 )
 REFERENCE = "states: absent, valid-untrusted, trusted, invalid, remote-only, unreadable"
-GENERATED = ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "compositeSynthetic")
 CAPTURED = ("digitalCapture", "computationalCapture")
 UNTRUSTED = "signingCredential.untrusted"
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -39,11 +38,13 @@ def check(exhibit: Exhibit, *, trust: Path | None = None) -> Finding:
         return Finding("provenance", Outcome.NOT_APPLICABLE,
                        "Content Credentials are not read: pip install 'face-forgery-detector[evidence]'.")  # fmt: skip
     lists = read_trust(trust)
-    details: dict[str, Any] = {"state": "absent", "trust_lists": [{k: v for k, v in t.items() if k != "pem"} for t in lists]}
+    named = [{key: entry[key] for key in ("name", "date", "sha256")} for entry in lists]
+    details: dict[str, Any] = {"state": "absent", "trust_lists": named}
     kind = sniff(exhibit.bytes)
     if kind in ("", "BMP"):
         return Finding("provenance", Outcome.NOT_APPLICABLE, "This format carries no Content Credentials.", details)
-    details |= _read_store(exhibit.bytes, f"image/{kind.lower()}", "\n".join(t["pem"] for t in lists))
+    anchors = "\n".join(entry["pem"] or "" for entry in lists)
+    details |= _read_store(exhibit.bytes, f"image/{kind.lower()}", anchors)
     return Finding("provenance", _point(details), _say(details), details)
 
 
@@ -54,8 +55,11 @@ def read_trust(trust: Path | None) -> list[dict[str, str | None]]:
     found = []
     for path in sorted(trust.glob("*.pem")) if trust.is_dir() else [trust]:
         text = path.read_text(encoding="utf-8", errors="replace")
-        date = _DATE.search(path.name) or _DATE.search(text.partition("-----BEGIN")[0])
-        found.append({"name": path.name, "date": date.group() if date else None, "sha256": sha256(text.encode()), "pem": text})
+        if "PRIVATE KEY" in text:  # a signer, not a list
+            continue
+        match = _DATE.search(path.name) or _DATE.search(text.partition("-----BEGIN")[0])
+        date = match.group() if match else None
+        found.append({"name": path.name, "date": date, "sha256": sha256(text.encode()), "pem": text})
     return found
 
 
@@ -95,6 +99,7 @@ def _summarise(store: dict[str, Any]) -> dict[str, Any]:
     signer = manifest.get("signature_info") or {}
     types = [a["digitalSourceType"] for a in actions if "digitalSourceType" in a]
     codes = sorted({str(f["code"]) for f in failures})
+    about = (manifest.get("claim_generator_info") or [{}])[0]
     state = {"Trusted": "trusted", "Valid": "valid-untrusted"}.get(store.get("validation_state", ""), "invalid")
     earlier = {s["code"] for i in manifest.get("ingredients", []) for s in i.get("validation_status") or []}
     return {
@@ -102,7 +107,7 @@ def _summarise(store: dict[str, Any]) -> dict[str, Any]:
         "codes": [c for c in codes if c != UNTRUSTED] if state == "invalid" else codes,
         "ingredient_codes": sorted(str(c) for c in earlier),
         "signer": {k: _cut(signer.get(k)) for k in ("issuer", "common_name", "alg", "cert_serial_number", "time")},
-        "claim_generator": _cut(manifest.get("claim_generator") or (manifest.get("claim_generator_info") or [{}])[0].get("name")),
+        "claim_generator": _cut(manifest.get("claim_generator") or about.get("name")),
         "title": _cut(manifest.get("title")),
         "actions": [_cut(a.get("action")) for a in actions],
         "digital_source_types": sorted({str(t).rstrip("/").rpartition("/")[2][:80] for t in types}),
@@ -140,5 +145,3 @@ def _say(details: dict[str, Any]) -> str:
 
 def _cut(value: Any) -> str | None:
     return None if value is None else str(value)[:200]
-
-

@@ -115,7 +115,7 @@ def play(
     counted = 0
     while step < steps and time.monotonic() - started < options.seconds:
         rng = learning.source(seed, step, rank)
-        real = _reals(pixels, share, options.flip, rng).to(device, memory_format=torch.channels_last)
+        real = draw(pixels, share, options.flip, rng).to(device, memory_format=torch.channels_last)
         change = (lambda x, r=rng: augment(x, r)) if options.augment else (lambda x: x)
         with learning.autocast(device):
             with torch.no_grad():
@@ -178,7 +178,8 @@ def to_pixels(x: Tensor) -> Images:
     return x.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def _reals(pixels: NDArray[np.uint8], n: int, flip: bool, rng: torch.Generator) -> Tensor:
+def draw(pixels: NDArray[np.uint8], n: int, flip: bool, rng: torch.Generator) -> Tensor:
+    """Return n pictures (n, C, H, W) in -1..1 drawn from pixels (N, H, W, C), half of them mirrored if `flip`."""
     rows = torch.randint(len(pixels), (n,), generator=rng).numpy()
     x = torch.from_numpy(pixels[rows]).permute(0, 3, 1, 2).float() / 127.5 - 1
     if flip:

@@ -19,6 +19,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -171,6 +172,15 @@ class Discriminator(nn.Module):
         return logit.squeeze(1)
 
 
+def _to_colours(name: str, tensor: NDArray[Any], colours: int) -> NDArray[Any]:
+    """Return a tensor of a colour net for a grey one: the mean of what is drawn, the sum of what is looked at."""
+    if colours == 1 and ".to_rgb." in name and ".conv." in name:
+        return np.asarray(tensor.mean(0, keepdims=True))
+    if colours == 1 and ".from_rgb." in name and tensor.ndim == 4:
+        return np.asarray(tensor.sum(1, keepdims=True) / math.sqrt(3))  # the scale counts the inputs
+    return tensor
+
+
 def _double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
@@ -270,11 +280,13 @@ class Style:
         where = learning.pick_device(device)
         learning.join_world(where)
         pixels = _adversarial.reals(manifest, self.size, folder, progress)
+        if self.colours == 1:
+            pixels = pixels.mean(3, keepdims=True).astype(np.uint8)
         with learning.seeded(seed):
             net = self._build()
             critic = Discriminator(self.size, self.colours, widths(self.size, self.width))
         if start is not None:
-            tensors = read_tensors(start)
+            tensors = {name: _to_colours(name, t, self.colours) for name, t in read_tensors(start).items()}
             learning.borrow_weights(net, tensors, "g.")
             learning.borrow_weights(critic, tensors, "d.")
         game = _adversarial.Game(net, critic, Net.make, self._show)

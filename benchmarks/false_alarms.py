@@ -1,0 +1,93 @@
+"""How often each evidence check accuses a photograph, as a table and as `detector/evidence/reference.json`.
+
+    python benchmarks/false_alarms.py SHARED/data            # writes detector/evidence/reference.json
+
+Camera photographs with their metadata, 300 faces as they came and 300 others that were resized and saved again. The
+check `duplicates` is given the hashes of every fake at hand. A check above 5 % weighs nothing (`evidence.weigh`).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from detector.evidence import CHECKS, MAX_FALSE_ALARMS, REFERENCE, make_exhibit, read_exhibit
+from detector.files import write_text
+from detector.fingerprints import Fingerprint, append, perceptual_hash
+from detector.images import encode, load, resize
+from detector.intervals import clopper_pearson
+from detector.types import Exhibit, Outcome
+
+FACES = 300
+
+
+def recompress(exhibit: Exhibit, rng: np.random.Generator) -> Exhibit:
+    image = exhibit.image
+    scale = rng.uniform(0.6, 1.4) if rng.random() < 0.5 else 1.0
+    image = resize(image, round(image.shape[1] * scale), round(image.shape[0] * scale))
+    data = encode(image, "JPEG", quality=int(rng.integers(50, 98)))
+    return make_exhibit(data, exhibit.path)
+
+
+def photographs(data: Path) -> Iterator[tuple[str, Exhibit]]:
+    rng = np.random.default_rng(0)
+    for path in sorted((data / "evidence/camera").iterdir()):
+        yield "camera", read_exhibit(path)
+    table = pd.read_csv(data / "faces/manifest.csv")
+    reals = table[table.label == 0].sample(2 * FACES, random_state=0).path
+    for i, name in enumerate(reals):
+        exhibit = read_exhibit(data / "faces" / name)
+        yield ("untouched", exhibit) if i < FACES else ("recompressed", recompress(exhibit, rng))
+
+
+def register_fakes(data: Path, registry: Path) -> None:
+    table = pd.read_csv(data / "faces/manifest.csv")
+    fakes = table[table.label == 1]
+    prints = (perceptual_hash(load(data / "faces" / name)) for name in fakes.path)
+    append(
+        (Fingerprint(s, p, g, 0, "") for s, p, g in zip(fakes.sha256, prints, fakes.generator, strict=True)), registry
+    )
+
+
+def main(data: Path) -> None:
+    seen = []
+    with tempfile.TemporaryDirectory() as folder:
+        registry = Path(folder) / "fakes.jsonl"
+        register_fakes(data, registry)
+        checks = {name: CHECKS.get(name) for name in CHECKS}
+        checks["duplicates"] = functools.partial(checks["duplicates"], registry=registry)
+        for kind, exhibit in photographs(data):
+            seen += [(name, kind, check(exhibit)) for name, check in checks.items()]
+
+    reference, rows = {}, []
+    for name in checks:
+        kept = [(kind, f) for check, kind, f in seen if check == name and f.outcome != Outcome.NOT_APPLICABLE]
+        alarms = [kind for kind, f in kept if f.outcome == Outcome.SUPPORTS_FAKE]
+        n, k = len(kept), len(alarms)
+        high = clopper_pearson(k, n)[1]
+        reference[name] = {"n": n, "alarms": k, "rate": round(k / max(n, 1), 4), "high": round(high, 4)}
+        measured = CHECKS.facts(name).get("measured", ())
+        reference[name]["ranges"] = {
+            key: np.round(np.quantile([f.details[key] for _, f in kept], (0.01, 0.99), axis=0), 3).tolist()
+            for key in measured
+        }
+        by_kind = {kind: f"{alarms.count(kind)}/{sum(k == kind for k, _ in kept)}"
+                   for kind in ("camera", "untouched", "recompressed")}  # fmt: skip
+        weighs = "yes" if k / max(n, 1) <= MAX_FALSE_ALARMS else "NOTHING"
+        rows.append(
+            {"check": name, **by_kind, "rate": reference[name]["rate"], "below": round(high, 4), "weighs": weighs}
+        )
+    print(pd.DataFrame(rows).to_string(index=False))
+    what = "photographs: rate of supports-fake, upper end of its 95 % Clopper-Pearson interval, 1-99 % ranges"
+    write_text(REFERENCE, json.dumps({"what": what, "checks": reference}, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

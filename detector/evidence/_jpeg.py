@@ -1,0 +1,61 @@
+"""How a JPEG was compressed, read from its headers alone: tables, quality, subsampling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.containers import Part, parts
+from detector.headers import jpeg_quality
+
+ZIGZAG = np.array([
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
+    28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54,
+    47, 55, 62, 63,
+])  # fmt: skip
+SUBSAMPLING = {"1x1 1x1 1x1": "4:4:4", "2x1 1x1 1x1": "4:2:2", "2x2 1x1 1x1": "4:2:0", "1x2 1x1 1x1": "4:4:0",
+               "4x1 1x1 1x1": "4:1:1"}  # fmt: skip
+
+
+def read_jpeg(data: bytes) -> dict[str, Any] | None:
+    """Return tables (8 x 8 rows), estimated IJG quality, subsampling and coding; None if it is no readable JPEG."""
+    found = parts(data)
+    frame = next((p for p in found if p.name.startswith("SOF") and len(p.payload) >= 6), None)
+    tables = _tables(found)
+    if frame is None or not tables:
+        return None
+    body = frame.payload
+    count = min(body[5], 4, (len(body) - 6) // 3)
+    factors = [f"{body[7 + 3 * i] >> 4}x{body[7 + 3 * i] & 15}" for i in range(count)]
+    used = list(dict.fromkeys(body[8 + 3 * i] for i in range(count) if body[8 + 3 * i] in tables)) or [min(tables)]
+    quality, standard = jpeg_quality([tables[number].tolist() for number in used])
+    return {
+        "width_height": [int.from_bytes(body[3:5]), int.from_bytes(body[1:3])],
+        "precision": body[0],
+        "components": count,
+        "subsampling": "grey" if count == 1 else SUBSAMPLING.get(" ".join(factors), " ".join(factors)),
+        "progressive": frame.name == "SOF2",
+        "quality": quality,
+        "standard_tables": standard,
+        "tables": {str(k): t.reshape(8, 8).tolist() for k, t in sorted(tables.items())},
+        "segments": [p.name for p in found[:64]],
+    }
+
+
+def _tables(found: list[Part]) -> dict[int, NDArray[np.int64]]:
+    tables = {}
+    for part in found:
+        at = 0
+        while part.name == "DQT" and at < len(part.payload):
+            wide, number = part.payload[at] >> 4, part.payload[at] & 15
+            size = 128 if wide else 64
+            raw = part.payload[at + 1 : at + 1 + size]
+            if len(raw) < size or number > 3:
+                break
+            table = np.zeros(64, np.int64)
+            table[ZIGZAG] = np.frombuffer(raw, ">u2" if wide else np.uint8)
+            tables[number] = table
+            at += 1 + size
+    return tables

@@ -1,0 +1,168 @@
+"""How often and how the picture was compressed, and whether all of it was compressed alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.evidence import CHECKS
+from detector.evidence._exif import read_exif
+from detector.evidence._jpeg import read_jpeg
+from detector.images import decode, encode
+from detector.types import Exhibit, Finding, Image, Outcome
+
+LIMITS = (
+    "Saving twice, cropping and odd tables are what platforms do, and point nowhere. A region with its own history "
+    "means something was pasted, by anybody: captions, stickers and collages do it too. Only the middle 1024 x 1024 "
+    "pixels are searched, and a region is seen only if it kept its 8 x 8 grid and was saved worse than the whole."
+)
+WINDOW = 1024  # pixels a side, from the middle
+QUALITIES = tuple(range(30, 100, 5))
+FLAT = 1.0  # log squared error at the lowest quality; flatter blocks show no ghost
+GLOBAL = 0.15  # depth of the median dip that means: all of it was saved so before
+LOCAL_DEPTH, LOCAL_Z = 0.6, 6.5  # of a dip in some blocks alone; see benchmarks/false_alarms.py
+GRID_Z = 6.0
+
+REFERENCE = (
+    f"local ghost: depth below {LOCAL_DEPTH} or z below {LOCAL_Z}; grid: z below 2.1 on 100 pictures never compressed"
+)
+
+
+@CHECKS.register("compression", limits=LIMITS, reference=REFERENCE)
+def check(exhibit: Exhibit) -> Finding:
+    """Return JPEG tables, quality and subsampling, the block grid, and ghosts of earlier saves.
+
+    Points to fake only where some blocks were once saved at another quality than the rest.
+    """
+    header = read_jpeg(exhibit.bytes)
+    details: dict[str, Any] = {"jpeg": header, "grid": None, "ghost": None}
+    if exhibit.image is None or min(exhibit.image.shape[:2]) < 64:
+        if header is None:
+            why = "Neither a JPEG header nor pixels to look at."
+            return Finding("compression", Outcome.NOT_APPLICABLE, why, details)
+        return Finding("compression", Outcome.NEUTRAL, f"{_say(header)}; too few pixels to look at.", details)
+    window, corner = _window(_as_stored(exhibit))
+    details["grid"] = grid = find_grid(window)
+    details["ghost"] = ghost = find_ghosts(window, header["quality"] if header else None)
+    if ghost["local"]:
+        left, top, right, bottom = ghost["local"].pop("box")
+        ghost["local"]["box"] = [left + corner[0], top + corner[1], right + corner[0], bottom + corner[1]]
+    said = [_say(header)] if header else ["Not a JPEG"]
+    if ghost["earlier_quality"]:
+        said.append(f"all of it was saved at about quality {ghost['earlier_quality']} before")
+    if grid["phase"] is not None and (header is None or grid["phase"] != [0, 0]):
+        said.append(f"it has the 8 x 8 grid of an earlier JPEG, displaced by {grid['phase'][0]}, {grid['phase'][1]}")
+    if ghost["local"]:
+        where = ghost["local"]
+        part = f"a region ({where['share']:.0%} of it)"
+        said.append(f"{part} was saved at about quality {where['quality']} before and the rest was not")
+    outcome = Outcome.SUPPORTS_FAKE if ghost["local"] else Outcome.NEUTRAL
+    return Finding("compression", outcome, "; ".join(said) + ".", details)
+
+
+def find_grid(image: Image) -> dict[str, Any]:
+    """Return the offset [x, y] of the strongest 8 x 8 block grid and its z-score; the offset is None below GRID_Z.
+
+    A boundary is where a step exceeds the mean of its two neighbours; means by column and by row modulo 8, in units of
+    their standard error. A JPEG's own grid, at [0, 0], hides an earlier one that was not much coarser.
+
+    Source: after Li, Yuan and Yu 2009, Passive detection of doctored JPEG image via block artifact grid extraction.
+    """
+    luma = _luma(image)
+    offsets, scores = [], []
+    for plane in (luma, luma.T):
+        step = np.abs(np.diff(plane, axis=1))
+        excess = np.clip(step[:, 1:-1] - (step[:, :-2] + step[:, 2:]) / 2, -4, 4).mean(axis=0, dtype=np.float64)
+        phase = (np.arange(len(excess)) + 2) % 8  # excess[0] lies between columns 1 and 2
+        means = np.array([excess[phase == p].mean() for p in range(8)])
+        error = float((excess - means[phase]).std()) / np.sqrt(len(excess) / 8) + 0.002
+        best = int(means.argmax())
+        scores.append((means[best] - np.delete(means, best).mean()) / error)
+        offsets.append(best)
+    z = round(float(min(scores)), 2)
+    return {"phase": offsets if z >= GRID_Z else None, "z": z}
+
+
+def find_ghosts(image: Image, quality: int | None) -> dict[str, Any]:
+    """Return the quality at which all of a picture was saved before, and the part of it with a history of its own.
+
+    The picture is saved at each of QUALITIES; blocks that were once saved near one of them change least there. That
+    dip of the log squared error, block by block, is a ghost. `quality`: the file's own, near which everything dips.
+
+    Source: Farid 2009, Exposing digital forgeries from JPEG ghosts, IEEE TIFS 4(1), equations 1-4; the dip, its
+    normalisation by the picture's own spread and the thresholds are ours.
+    """
+    luma = _luma(image)
+    height, width = (side // 16 * 16 for side in luma.shape)
+
+    def error(at: int) -> NDArray[np.float64]:
+        again = _luma(decode(encode(image, "JPEG", quality=at)))
+        squared = (again - luma)[:height, :width] ** 2
+        blocks = squared.reshape(height // 16, 16, width // 16, 16).mean((1, 3), dtype=np.float64)
+        return np.asarray(np.log(blocks + 0.1))
+
+    errors = np.stack([error(at) for at in QUALITIES])
+    dips = (errors[:-2] + errors[2:]) / 2 - errors[1:-1]
+    textured = errors[0] > FLAT
+    found: dict[str, Any] = {"earlier_quality": None, "local": None, "depth": 0.0, "z": 0.0}
+    weight = _mean3(textured.astype(np.float64))
+    inside = textured & (weight > 0.6)
+    if inside.sum() < 64:
+        return found
+    for at, dip in zip(QUALITIES[1:-1], dips, strict=True):
+        if quality is not None and at > quality - 8:
+            continue
+        smooth = _mean3(np.where(textured, dip, 0)) / np.maximum(weight, 1e-6)
+        values = smooth[inside]
+        middle = float(np.median(values))
+        if middle > GLOBAL:
+            if found["earlier_quality"] is None or middle > found["earlier_depth"]:
+                found |= {"earlier_quality": at, "earlier_depth": round(middle, 3)}
+            continue
+        spread = 1.4826 * float(np.median(np.abs(values - middle))) + 0.05
+        depth = float(np.quantile(values, 0.96)) - middle
+        if depth / spread > found["z"]:
+            found |= {"depth": round(depth, 3), "z": round(depth / spread, 2)}
+            if depth > LOCAL_DEPTH and depth / spread > LOCAL_Z:
+                hit = inside & (smooth > middle + depth / 2)
+                rows, columns = np.flatnonzero(hit.any(1)), np.flatnonzero(hit.any(0))
+                box = [16 * int(columns[0]), 16 * int(rows[0]), 16 * int(columns[-1]) + 16, 16 * int(rows[-1]) + 16]
+                found["local"] = {"quality": at, "share": round(float(hit.sum() / inside.sum()), 3), "box": box}
+    return found
+
+
+def _say(header: dict[str, Any]) -> str:
+    kind = "standard tables" if header["standard_tables"] else "tables of its maker's own"
+    return f"JPEG of about quality {header['quality']}, {header['subsampling']}, {kind}"
+
+
+def _as_stored(exhibit: Exhibit) -> Image:
+    """Return the picture as its blocks lie in the file: `decode` turned it upright."""
+    assert exhibit.image is not None
+    image, turn = exhibit.image, read_exif(exhibit.bytes).get("Orientation")
+    if turn in (5, 6, 7, 8):
+        image = image.transpose(1, 0, 2)
+    if turn in (2, 3, 7, 8):
+        image = image[:, ::-1]
+    if turn in (3, 4, 6, 7):
+        image = image[::-1]
+    return np.ascontiguousarray(image)
+
+
+def _window(image: Image) -> tuple[Image, tuple[int, int]]:
+    """Return the middle of the picture and its left and top, multiples of 16 so that the blocks stay whole."""
+    top, left = (max(0, side - WINDOW) // 2 // 16 * 16 for side in image.shape[:2])
+    return np.ascontiguousarray(image[top : top + WINDOW, left : left + WINDOW]), (left, top)
+
+
+def _luma(image: Image) -> NDArray[np.float32]:
+    return np.asarray(image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))
+
+
+def _mean3(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean over each 3 x 3 neighbourhood, edges repeated."""
+    padded = np.pad(values, 1, mode="edge")
+    height, width = values.shape
+    return np.asarray(sum(padded[i : i + height, j : j + width] for i in range(3) for j in range(3)) / 9)

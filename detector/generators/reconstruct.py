@@ -1,0 +1,148 @@
+"""Fakes made from real pictures: small autoencoders that copy a face, each enlarging it in its own way.
+
+A reconstruction shares everything with its original but the traces of a network's last stage, so a detector that
+learns from such pairs cannot learn content, framing or format. Five ways of enlarging stand for the decoders in use.
+Source: Frank et al. 2020, arXiv:2003.08685 (enlarging leaves traces); Zhang, Karaman, Chang 2019, arXiv:1907.06515
+(autoencoders that imitate a GAN's traces); Chen et al. 2025, arXiv:2505.14359 (aligned pairs remove bias).
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detector import learning
+from detector.checkpoint import read_card, read_tensors, write_checkpoint
+from detector.errors import CheckpointError
+from detector.generators import GENERATORS, _adversarial
+from detector.types import Images
+
+KINDS = ("nearest", "transposed", "shuffle", "bilinear", "haar")
+
+
+class Enlarge(nn.Module):
+    """Features (N, inputs, H, W) -> (N, outputs, 2H, 2W), in one of five ways."""
+
+    def __init__(self, kind: str, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.kind = kind
+        if kind == "transposed":
+            self.conv: nn.Module = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1)
+        else:
+            self.conv = nn.Conv2d(inputs, outputs * (4 if kind in ("shuffle", "haar") else 1), 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kind in ("nearest", "bilinear"):
+            x = F.interpolate(x, scale_factor=2, mode=self.kind)
+        x = self.conv(x)
+        if self.kind == "haar":  # the inverse of a Haar step: mean and three differences -> 2 x 2 pixels
+            a, b, c, d = x.chunk(4, 1)
+            x = torch.stack([a + b + c + d, a - b + c - d, a + b - c - d, a - b - c + d], 2).flatten(1, 2) / 2
+        return F.pixel_shuffle(x, 2) if self.kind in ("shuffle", "haar") else x
+
+
+class Copier(nn.Module):
+    """Picture (N, 3, H, W) in -1..1 -> its copy, through half the side and `code` channels."""
+
+    def __init__(self, kind: str, width: int, code: int) -> None:
+        super().__init__()
+        self.encode = nn.Sequential(
+            nn.Conv2d(3, width, 3, 2, 1), nn.SiLU(), nn.Conv2d(width, width, 3, 1, 1), nn.SiLU(),
+            nn.Conv2d(width, code, 3, 1, 1),
+        )  # fmt: skip
+        self.decode = nn.Sequential(
+            nn.Conv2d(code, width, 3, 1, 1), nn.SiLU(), nn.Conv2d(width, width, 3, 1, 1), nn.SiLU(),
+            Enlarge(kind, width, width), nn.SiLU(), nn.Conv2d(width, 3, 3, 1, 1),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        copy: Tensor = self.decode(self.encode(x))
+        return copy
+
+
+@GENERATORS.register("reconstruct", year=2019, summary="copies of real faces by five small autoencoders: aligned pairs")
+class Reconstruct:
+    """Five autoencoders that differ in how they enlarge.
+
+    size: side of the pictures it learns from; it copies any even size. width, code: channels of the first
+    layer and of the bottleneck. seconds: of training each.
+    """
+
+    name = "reconstruct"
+
+    def __init__(self, *, size: int = 64, width: int = 24, code: int = 6, seconds: float = 60) -> None:
+        self.size, self.width, self.code, self.seconds = size, width, code, seconds
+        self.nets: nn.ModuleDict | None = None
+
+    @torch.no_grad()
+    def alter(self, faces: Images, *, seed: int) -> Images:
+        """Return the copy of each face (N, H, W, 3), by the autoencoder that the seed and its place choose."""
+        nets = self._nets().eval()
+        x = torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
+        chosen = np.random.default_rng(seed).integers(len(KINDS), size=len(faces))
+        copies = [nets[KINDS[k]](x[i : i + 1]) for i, k in enumerate(chosen)]
+        return _adversarial.to_pixels(torch.cat(copies))
+
+    def fit(
+        self,
+        manifest: pd.DataFrame,
+        *,
+        seed: int,
+        folder: Path,
+        device: str | None = None,
+        progress: learning.Progress = learning.silent,
+    ) -> Self:
+        """Learn to copy the faces of a manifest's training split (label real) and return self."""
+        where = learning.pick_device(device)
+        learning.join_world(where)
+        pixels = _adversarial.reals(manifest, self.size, folder, progress)
+        with learning.seeded(seed):
+            self.nets = self._build()
+        for number, kind in enumerate(KINDS):
+            net: nn.Module = self.nets[kind].to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            optimiser = torch.optim.Adam(net.parameters(), 4e-3)
+            started, step = time.monotonic(), 0
+            while (spent := time.monotonic() - started) < self.seconds:
+                for group in optimiser.param_groups:
+                    group["lr"] = 4e-3 * (1 - 0.95 * spent / self.seconds)
+                real = _adversarial.draw(pixels, 16, True, learning.source(seed, number, step)).to(where)
+                with learning.autocast(where):
+                    copy = net(real)
+                loss = F.l1_loss(copy.float(), real)
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                learning.average_gradients(net)
+                optimiser.step()
+                step += 1
+                progress(f"learning to copy ({kind})", round(spent), round(self.seconds))
+            net.cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        return self
+
+    def save(self, folder: Path, **facts: Any) -> None:
+        """Write weights and card."""
+        arguments = {"size": self.size, "width": self.width, "code": self.code, "seconds": self.seconds}
+        card = {"generator": self.name, "arguments": arguments, **facts}
+        write_checkpoint(folder, learning.numbers(self._nets()), card)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Return the generator kept in a folder."""
+        self = cls(**read_card(folder, "generator")["arguments"])
+        self.nets = self._build()
+        learning.fill(self.nets, read_tensors(folder))
+        return self
+
+    def _build(self) -> nn.ModuleDict:
+        return nn.ModuleDict({kind: Copier(kind, self.width, self.code) for kind in KINDS})
+
+    def _nets(self) -> nn.ModuleDict:
+        if self.nets is None:
+            raise CheckpointError("this generator has no weights yet; fit it or load a checkpoint")
+        return self.nets

@@ -1,0 +1,78 @@
+"""Fakes made from one real picture: a region is replaced by a changed copy of itself and blended back.
+
+Nothing but the seam and the slight disagreement of colour, sharpness or place gives it away, as in a face swap. No
+landmarks are needed: the region is a warped ellipse around the middle of a face crop, or a part of it.
+Source: Shiohara and Yamasaki 2022, arXiv:2204.08376, sec. 3.2 (self-blended images).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.generators import GENERATORS
+from detector.images import resize
+from detector.types import Image, Images
+
+REGIONS = {  # centre and half axes, shares of the side of a face crop
+    "face": (0.5, 0.55, 0.32, 0.4),
+    "eyes": (0.5, 0.42, 0.3, 0.12),
+    "mouth": (0.5, 0.74, 0.2, 0.12),
+    "lower face": (0.5, 0.68, 0.28, 0.24),
+}
+
+
+@GENERATORS.register("swap", year=2022, summary="self-blended faces: a region replaced by a changed copy of itself")
+class Swap:
+    """Local manipulations of real faces, with their masks; needs no weights."""
+
+    name = "swap"
+
+    def alter(self, faces: Images, *, seed: int) -> Images:
+        """Return each face (N, H, W, 3) with one region blended from a changed copy."""
+        return self.alter_with_masks(faces, seed=seed)[0]
+
+    def alter_with_masks(self, faces: Images, *, seed: int) -> tuple[Images, NDArray[np.float32]]:
+        """Return the altered faces and their masks (N, H, W), 0 untouched to 1 replaced."""
+        rng = np.random.default_rng(seed)
+        pairs = [_blend(face, rng) for face in faces]
+        return np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
+
+
+def _blend(face: Image, rng: np.random.Generator) -> tuple[Image, NDArray[np.float32]]:
+    mask = _mask(face.shape[0], face.shape[1], rng) * rng.choice([0.5, 0.75, 1.0, 1.0, 1.0])
+    changed, kept = (face, _change(face, rng)) if rng.random() < 0.5 else (_change(face, rng), face)
+    out = mask[..., None] * changed + (1 - mask[..., None]) * kept
+    return np.clip(np.rint(out), 0, 255).astype(np.uint8), mask.astype(np.float32)
+
+
+def _mask(height: int, width: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return a soft ellipse (H, W) over a region, its edge wavy."""
+    x0, y0, a, b = REGIONS[rng.choice(list(REGIONS))]
+    y, x = (np.mgrid[0:height, 0:width] + 0.5) / [[[height]], [[width]]]
+    x, y = (x - x0 - rng.uniform(-0.04, 0.04)) / a, (y - y0 - rng.uniform(-0.04, 0.04)) / b
+    angle, radius = np.arctan2(y, x), np.hypot(x, y)
+    edge = 1 + sum(rng.normal(0, 0.06) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 5))
+    softness = rng.uniform(0.03, 0.25)
+    return np.asarray(1 / (1 + np.exp(np.clip((radius - edge) / softness * 4, -50, 50))))
+
+
+def _change(face: Image, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return the face moved by a pixel or two, and with other colours or another sharpness."""
+    height, width = face.shape[:2]
+    grown = rng.uniform(0.97, 1.05)
+    big = resize(face, round(width * grown), round(height * grown))
+    dy, dx = (round(v) for v in rng.uniform(-0.03, 0.03, 2) * height)
+    dy, dx = dy + (big.shape[0] - height) // 2, dx + (big.shape[1] - width) // 2
+    rows = np.clip(np.arange(height) + dy, 0, big.shape[0] - 1)
+    columns = np.clip(np.arange(width) + dx, 0, big.shape[1] - 1)
+    out = big[rows][:, columns].astype(np.float64)
+    if rng.random() < 0.7:
+        out = (out - 128) * rng.uniform(0.85, 1.15) + 128 + rng.uniform(-15, 15) + rng.uniform(-10, 10, 3)
+    if rng.random() < 0.5:
+        share = rng.uniform(0.4, 0.8)
+        small = resize(
+            np.clip(out, 0, 255).astype(np.uint8), max(round(width * share), 1), max(round(height * share), 1)
+        )
+        out = resize(small, width, height).astype(np.float64)
+    return out

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from conftest import draw_picture
+from PIL import Image as Pillow
+from PIL import ImageCms, PngImagePlugin
+
+from detector import containers
+from detector.images import encode
+
+KINDS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_type_end_and_frames(kind: str) -> None:
+    data = encode(draw_picture(1), kind)
+    assert containers.sniff(data) == kind
+    end = None if kind == "TIFF" else len(data)
+    assert containers.extent(data) == (end, 1)
+    assert containers.extent(data + b"more")[0] == end
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_frames_of_an_animation(kind: str) -> None:
+    frames = [Pillow.fromarray(draw_picture(seed)) for seed in range(3)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, kind, save_all=True, append_images=frames[1:])
+    assert containers.extent(buffer.getvalue()).frames == 3
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_blocks_are_those_that_pillow_wrote(kind: str) -> None:
+    exif = Pillow.Exif()
+    exif[0x010F] = "maker"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">hello</x:xmpmeta>'
+    options = {"pnginfo": PngImagePlugin.PngInfo()} if kind == "PNG" else {"xmp": packet}
+    if kind == "PNG":
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", packet.decode(), zip=True)
+        options["pnginfo"].add_text("plain", "text")
+        options["pnginfo"].add_text("packed", "text" * 99, zip=True)
+    buffer = io.BytesIO()
+    Pillow.fromarray(draw_picture(1)).save(buffer, kind, exif=exif, icc_profile=profile, **options)
+    data = buffer.getvalue()
+    assert containers.exif(data) == exif.tobytes().removeprefix(b"Exif\0\0")
+    assert containers.icc(data) == profile
+    assert containers.xmp(data) == packet.decode()
+    if kind == "PNG":
+        assert [t for t in containers.texts(data) if "xmp" not in t[0]] == [("plain", "text"), ("packed", "text" * 99)]
+
+
+def test_a_small_chunk_that_inflates_without_end_is_cut() -> None:
+    body = b"zTXtx\0\0" + zlib.compress(b"0" * 50_000_000)
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    data = encode(draw_picture(1))
+    assert len(containers.texts(data[:33] + chunk + data[33:])[0][1]) == containers.MAX_TEXT
+
+
+def test_a_directory_that_points_to_itself_ends() -> None:
+    data = b"II*\0\x08\0\0\0" + b"\0\0" + b"\x08\0\0\0"
+    assert containers.extent(data) == (None, 1)
+
+
+def test_an_embedded_thumbnail_does_not_end_a_jpeg() -> None:
+    inner, outer = encode(draw_picture(1, size=16), "JPEG"), encode(draw_picture(2), "JPEG")
+    data = outer[:2] + b"\xff\xe1" + struct.pack(">H", len(inner) + 2) + inner + outer[2:]
+    assert containers.extent(data).end == len(data)
+    assert np.array_equal([p.name for p in containers.parts(data)][:2], ["SOI", "APP1"])

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import io
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import draw_picture
+
+from detector import labelling
+from detector.evidence import make_exhibit, provenance, read_exhibit
+from detector.images import decode, encode
+from detector.labelling import SOURCE_TYPE
+from detector.types import Finding, Outcome
+
+c2pa = pytest.importorskip("c2pa")
+
+# What each name of public-testfiles promises, as its README says; I and A carry no manifest.
+PLANTED: dict[str, tuple[str, list[str]]] = {
+    "A": ("absent", []),
+    "I": ("absent", []),
+    "C": ("valid-untrusted", ["signingCredential.untrusted"]),
+    "CA": ("valid-untrusted", ["signingCredential.untrusted"]),
+    "CAI": ("valid-untrusted", ["signingCredential.untrusted"]),
+    "CAICA": ("valid-untrusted", ["signingCredential.untrusted"]),
+    "CACAICAICICA": ("valid-untrusted", ["signingCredential.untrusted"]),
+    "CIE-sig-CA": ("valid-untrusted", ["signingCredential.untrusted"]),
+    "E-dat-CA": ("invalid", ["assertion.dataHash.mismatch"]),
+    "E-sig-CA": ("invalid", ["claimSignature.mismatch"]),
+    "E-uri-CA": ("invalid", ["assertion.hashedURI.mismatch"]),
+    "E-clm-CAICAI": ("invalid", ["assertion.hashedURI.mismatch", "ingredient.manifest.missing"]),
+    "E-uri-CIE-sig-CA": ("invalid", ["assertion.hashedURI.mismatch"]),
+    "XCA": ("invalid", ["assertion.dataHash.mismatch"]),
+    "XCI": ("invalid", ["assertion.dataHash.mismatch"]),
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DETECTOR_HOME", str(tmp_path / "home"))
+
+
+def signed(data: bytes | None = None, source: str = SOURCE_TYPE, **changes: Any) -> bytes:
+    """A file signed by the local certificate, its one action declaring `source`."""
+    data = data or encode(draw_picture(1, size=128), "JPEG")
+    signer = labelling.local_signer()
+    action = {"action": "c2pa.created", "digitalSourceType": source}
+    manifest = {
+        "claim_generator_info": [{"name": "test", "version": "1"}],
+        "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [action]}}],
+    }
+    out = io.BytesIO()
+    info = c2pa.C2paSignerInfo(signer.algorithm, signer.chain, signer.key, None)
+    with c2pa.Context.from_dict(labelling.C2PA_SETTINGS) as context, c2pa.Builder(manifest, context) as builder:
+        if "remote" in changes:
+            builder.set_no_embed()
+            builder.set_remote_url(changes["remote"])
+        builder.sign(c2pa.Signer.from_info(info), "image/jpeg", io.BytesIO(data), out)
+    return out.getvalue()
+
+
+def check(data: bytes, **options: Any) -> Finding:
+    return provenance.check(make_exhibit(data, Path("x.jpg")), **options)
+
+
+@pytest.mark.parametrize("name", sorted(PLANTED))
+def test_planted_faults_are_named(name: str, shared: Path) -> None:
+    path = shared / "evidence/c2pa" / f"adobe-20220124-{name}.jpg"
+    if not path.is_file():
+        pytest.skip("the C2PA files are not on this machine")
+    state, codes = PLANTED[name]
+    found = provenance.check(read_exhibit(path)).details
+    assert (found["state"], found.get("codes", [])) == (state, codes)
+    if "CIE" in name:
+        assert "claimSignature.mismatch" in found["ingredient_codes"]
+
+
+def test_every_planted_file_is_valid_or_faulty_as_its_name_says(shared: Path) -> None:
+    paths = sorted((shared / "evidence/c2pa").glob("*.jpg"))
+    if not paths:
+        pytest.skip("the C2PA files are not on this machine")
+    for path in paths:
+        name = path.stem.removeprefix("adobe-20220124-")
+        state = "absent" if name in ("A", "I") else "invalid" if name[:2] in ("E-", "XC") else "valid-untrusted"
+        assert provenance.check(read_exhibit(path), trust=path.parent).details["state"] == state, name
+
+
+def test_trust_lists_are_named_and_dated(tmp_path: Path) -> None:
+    (tmp_path / "mine-2026-08-21.pem").write_bytes(labelling.local_signer().chain)
+    (tmp_path / "other.pem").write_text("Retrieved 2025-01-02\n-----BEGIN CERTIFICATE-----\n")
+    lists = provenance.read_trust(tmp_path)
+    assert [(t["name"], t["date"]) for t in lists] == [
+        ("mine-2026-08-21.pem", "2026-08-21"),
+        ("other.pem", "2025-01-02"),
+    ]
+    assert all(len(t["sha256"] or "") == 64 for t in lists)
+
+
+def test_signer_is_trusted_only_through_a_list(tmp_path: Path) -> None:
+    data = signed()
+    details = check(data).details
+    assert details["state"] == "valid-untrusted"
+    assert details["signer"]["common_name"] == "local generator"
+    assert details["digital_source_types"] == ["trainedAlgorithmicMedia"]
+    trusted = check(data, trust=labelling.home() / "certificate").details
+    assert (trusted["state"], trusted["codes"]) == ("trusted", [])
+    assert [t["name"] for t in trusted["trust_lists"]] == ["root.pem"]
+
+
+@pytest.mark.parametrize(
+    ("source", "untrusted", "trusted"),
+    [
+        ("trainedAlgorithmicMedia", Outcome.SUPPORTS_FAKE, Outcome.SUPPORTS_FAKE),
+        ("compositeWithTrainedAlgorithmicMedia", Outcome.SUPPORTS_FAKE, Outcome.SUPPORTS_FAKE),
+        ("digitalCapture", Outcome.NEUTRAL, Outcome.SUPPORTS_REAL),
+        ("humanEdits", Outcome.NEUTRAL, Outcome.NEUTRAL),
+    ],
+)
+def test_a_capture_is_believed_from_the_trusted_only(source: str, untrusted: Outcome, trusted: Outcome) -> None:
+    data = signed(source=SOURCE_TYPE.replace("trainedAlgorithmicMedia", source))
+    assert check(data).outcome == untrusted
+    assert check(data, trust=labelling.home() / "certificate" / "root.pem").outcome == trusted
+
+
+def test_a_changed_byte_is_invalid_and_points_nowhere() -> None:
+    data = bytearray(signed())
+    data[-100] ^= 1
+    found = check(bytes(data))
+    assert (found.details["state"], found.details["codes"]) == ("invalid", ["assertion.dataHash.mismatch"])
+    assert found.outcome == Outcome.NEUTRAL
+
+
+def test_saved_again_is_absent() -> None:
+    found = check(encode(decode(signed()), "JPEG"))
+    assert (found.details["state"], found.outcome) == ("absent", Outcome.NEUTRAL)
+
+
+def test_a_manifest_at_a_url_causes_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The listener hears c2pa's own default settings, so silence under ours means something."""
+    heard = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(20)
+        port = server.getsockname()[1]
+
+        def listen() -> None:
+            try:
+                server.accept()[0].close()
+                heard.set()
+            except OSError:
+                pass
+
+        thread = threading.Thread(target=listen, daemon=True)
+        thread.start()
+        data = signed(remote=f"http://127.0.0.1:{port}/m.c2pa")
+
+        with monkeypatch.context() as blocked:
+            blocked.setattr(socket.socket, "connect", lambda *_: pytest.fail("a connection from Python"))
+            found = check(data)
+        assert found.details["state"] == "remote-only"
+        assert found.details["url"].endswith("/m.c2pa")
+        assert found.outcome == Outcome.NEUTRAL
+        assert not heard.is_set()
+
+        with pytest.raises(c2pa.C2paError), c2pa.Context() as context:
+            c2pa.Reader.try_create("image/jpeg", io.BytesIO(data), context=context)
+        thread.join()
+        assert heard.is_set()
+
+
+def test_without_the_extra_it_does_not_apply(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "has_c2pa", lambda: False)
+    found = check(signed())
+    assert found.outcome == Outcome.NOT_APPLICABLE
+    assert "[evidence]" in found.summary
