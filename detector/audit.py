@@ -8,7 +8,7 @@ A finding is serious only if the lower end of its interval, corrected for the nu
 chance: small clean sets stay quiet. An AUC of 0.6 is too much for headers, which no face depends on, if only for one
 generator. A generator may fail in colour or sharpness by itself, so there 0.6 is a note, and serious is what tells
 every generator from the photographs at 0.8: then it is the pictures that were treated differently. With fewer than
-a dozen pictures of a class, nothing is certain enough to be serious.
+some fifteen pictures of a class nothing is certain enough to be serious.
 """
 
 from __future__ import annotations

@@ -6,75 +6,80 @@ most of the easiest fakes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from detector.errors import ImageError, ScoresError
+from detector.errors import ImageError, ScoresError, UnknownName
 from detector.faces import prepare
 from detector.images import encode, load
 from detector.intervals import measure
-from detector.manifest import read_crop
+from detector.manifest import SPLITS, read_crop
 from detector.metrics import METRICS, det, roc
-from detector.report import Report, Thumbnail, write_report
-from detector.types import Images, Label
+from detector.report import Figure, Report, Thumbnail, write_report
+from detector.types import Image, Label
 
 METRIC_NAMES = ("auc", "ap", "eer", "tpr_at_fpr_1", "tpr_at_fpr_5", "balanced_accuracy")
 KEYS = ["detector", "perturbation", "severity"]  # what else, beside the generator, a row is measured for
+DEFAULTS: dict[str, Any] = dict(zip(KEYS, ("scores", "none", 0), strict=True))
 COLUMNS = ["detector", "generator", "perturbation", "severity", "metric", "value", "low", "high", "n_real", "n_fake"]
+FACE = 96  # side of a face in the report, pixels
+MISTAKES = 5  # of each kind a detector, in the report
+
+
+def evaluate(
+    scores: pd.DataFrame,
+    manifest: pd.DataFrame,
+    *,
+    split: str = "test",
+    metrics: Sequence[str] = METRIC_NAMES,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return the results of `measure_scores` on what `join_scores` joins; raises as both."""
+    joined = join_scores(scores, manifest, split=split)
+    return measure_scores(joined, metrics=metrics, level=level, resamples=resamples, seed=seed)
 
 
 def join_scores(scores: pd.DataFrame, manifest: pd.DataFrame, *, split: str = "test") -> pd.DataFrame:
-    """Return the split's rows of the manifest beside their scores, by hash if there is one, else by path.
+    """Return the split's rows of the manifest beside their scores, once for every detector, perturbation and severity.
 
-    Optional columns of scores: detector ("scores"), perturbation ("none"), severity (0), verdict. Pictures that could
-    not be read (verdict "error") are left out; every other picture of the split must have a finite score.
+    scores: a column score, and sha256 or path; a row is found by its hash if it has one, else by its path: as it is,
+    from the working folder, by its ending, or by its file name if that is the only one. Optional columns: detector
+    ("scores"), perturbation ("none"), severity (0), verdict, reason. Rows of other pictures are passed over. A picture
+    that could not be read (no score, verdict "error") stays as a row whose score is NaN, and is not measured.
 
-    Raises ScoresError naming what is missing.
+    Raises ScoresError if a class is missing, a score is not finite, or a picture has no score or two; UnknownName.
     """
-    if "score" not in scores:
-        raise ScoresError(f"the scores have no column 'score'; there are: {', '.join(str(c) for c in scores.columns)}")
-    table = manifest[manifest.split == split]
-    if table.empty:
-        there = ", ".join(sorted(manifest.split.unique()))
-        raise ScoresError(f"the manifest has no picture in the split {split!r}; it has: {there}")
-    for label in Label:
-        if not (table.label == label).any():
-            both = [s for s, rows in manifest.groupby("split") if rows.label.nunique() == 2]
-            instead = f"; both classes are in: {', '.join(both)}" if both else ""
-            raise ScoresError(
-                f"the split {split!r} has no {label.name.lower()} picture to tell apart{instead}"
-            )
-    theirs = scores.copy()
-    for column, value in zip(KEYS, ("scores", "none", 0), strict=True):
-        if column not in theirs:
-            theirs[column] = value
-    if "verdict" in theirs:
-        theirs = theirs[theirs.verdict != "error"]
-        unread = set(scores.path[scores.verdict == "error"].astype(str)) if "path" in scores else set()
-        table = table[~table.path.isin(unread)]
-    key = "sha256" if "sha256" in theirs and theirs.sha256.notna().all() and (theirs.sha256 != "").all() else "path"
-    if key not in theirs:
-        raise ScoresError("the scores have neither a column 'sha256' nor a column 'path' to join them by")
-    if key == "path":
-        theirs = theirs.assign(path=_match_paths(theirs.path.astype(str), table.path))
-    theirs = theirs.assign(score=pd.to_numeric(theirs.score, errors="coerce"))
+    table = _take_split(manifest, split)
+    theirs = _check_scores(scores)
+    theirs["sha256"] = _find_hashes(theirs, manifest)
     parts = []
+    names: Any
     for names, part in theirs.groupby(KEYS, sort=False):
-        part = part.drop_duplicates(key)
-        joined = table.merge(part[[key, *KEYS, "score"]], on=key, how="left")
-        absent = joined[joined.score.isna() | np.isinf(joined.score)]
+        name, condition = names[0], "" if names[1] == "none" else f" under {names[1]} {names[2]}"
+        found = part.groupby("sha256").agg(score=("score", "first"), high=("score", "max"), low=("score", "min"),
+                                           reason=("reason", "first"))  # fmt: skip
+        joined = table.merge(found, left_on="sha256", right_index=True, how="left", indicator=True)
+        absent, torn = (
+            joined[joined.pop("_merge") == "left_only"],
+            joined[joined.pop("high") - joined.pop("low") > 1e-6],
+        )
         if len(absent):
-            what = "has no finite score" if len(absent) == 1 else "have no finite score"
             raise ScoresError(
-                f"{len(absent)} of {len(joined)} pictures {what} by {names[0]!r}, the first: {absent.path.iloc[0]}"
+                f"{len(absent):,} of {len(table):,} pictures of the split {split!r} have no score by {name!r}"
+                f"{condition}, the first: {absent.path.iloc[0]}; score them too, from the same bytes"
             )
-        parts.append(joined)
-    if not parts:
-        raise ScoresError("the scores table is empty")
+        if len(torn):
+            raise ScoresError(f"{torn.path.iloc[0]} has two scores by {name!r}{condition}; keep one row a picture")
+        _check_classes(joined, f"{name!r}{condition}")
+        parts.append(joined.assign(detector=str(names[0]), perturbation=str(names[1]), severity=names[2]))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -99,17 +104,19 @@ def measure_scores(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def summarise(results: pd.DataFrame, *, metric: str = "auc") -> list[dict[str, Any]]:
-    """Return the headline of each detector on unperturbed pictures: its worst generator, and the mean over all."""
-    sign = 1 if METRICS.facts(metric)["higher"] else -1
+def summarise(results: pd.DataFrame, *, metric: str | None = None) -> list[dict[str, Any]]:
+    """Return the headline of each detector on unperturbed pictures: its worst generator, and the mean over all.
+
+    metric: None takes the first that was measured.
+    """
+    metric = metric or str(results.metric.iloc[0])
     plain = results[(results.metric == metric) & (results.perturbation == "none")]
-    lines = []
-    for detector, part in plain.groupby("detector", sort=False):
-        worst = part.iloc[int((sign * part.value).to_numpy().argmin())]
-        lines.append({"detector": detector, "metric": metric, "worst_generator": worst.generator, "value": float(worst.value),
-                      "low": float(worst.low), "high": float(worst.high), "mean": float(part.value.mean()),
-                      "generators": len(part)})  # fmt: skip
-    return lines
+    return [
+        {"detector": detector, "metric": metric, "worst_generator": worst.generator, "value": float(worst.value),
+         "low": float(worst.low), "high": float(worst.high), "mean": float(part.value.mean()), "generators": len(part)}
+        for detector, part in plain.groupby("detector", sort=False)
+        for worst in [_worst_first(part).iloc[0]]
+    ]  # fmt: skip
 
 
 def publish(
@@ -119,86 +126,220 @@ def publish(
     *,
     metadata: Mapping[str, Any],
     faces: Mapping[str, Sequence[str]] | None = None,
+    audit: Sequence[Mapping[str, Any]] = (),
+    level: float = 0.95,
 ) -> None:
     """Write report.json, report.html, report.md and the plots below a folder.
 
-    faces: caption -> paths of pictures to show as a grid.
+    metadata: what to say of the evaluation, plain JSON; the headline, what was left out and notes are added to it.
+    faces: caption -> paths of pictures to show as a grid. audit: findings, with name, severity, summary and fix.
     """
-    figures = dict(_draw(joined)) | {f"faces {name}": _grid(name, paths) for name, paths in (faces or {}).items()}
-    write_report(folder, Report.model_validate({"metadata": dict(metadata), "results": results.to_dict("records")}), headline=summarise(results),
-                 figures=figures, mistakes=_mistakes(joined))  # fmt: skip
+    headline = summarise(results)
+    record = {**metadata, "level": level, "headline": headline, "excluded": _excluded(joined), "notes": _notes(joined),
+              "audit": [dict(finding) for finding in audit]}  # fmt: skip
+    read = joined[joined.score.notna()]
+    figures = [*_draw(read[read.perturbation == "none"], results), *_draw_robustness(results)]
+    for name, paths in (faces or {}).items():
+        grid = _draw_faces(paths)
+        figures += [Figure(f"faces_{name}", "Faces", name, grid)] if grid else []
+    rows = [row | {"high": row["high"] if np.isfinite(row["high"]) else None} for row in results.to_dict("records")]
+    write_report(folder, Report.model_validate({"metadata": record, "results": rows}),
+                 figures=figures, mistakes=_mistakes(read))  # fmt: skip
+
+
+def _take_split(manifest: pd.DataFrame, split: str) -> pd.DataFrame:
+    if split not in SPLITS:
+        raise UnknownName("split", split, SPLITS)
+    table = manifest[manifest.split == split]
+    both = [str(s) for s, rows in manifest.groupby("split") if rows.label.nunique() == 2]
+    for label in Label:
+        if not (table.label == label).any():
+            other = f"only {Label(1 - label).name.lower()} pictures" if len(table) else "no picture at all"
+            instead = f"these splits have both classes: {', '.join(both)}" if both else "no split has both classes"
+            raise ScoresError(f"the split {split!r} has {other}, and a metric needs real and fake ones; {instead}")
+    return table.reset_index(drop=True)
+
+
+def _check_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns that are needed, each of its type."""
+    if "score" not in scores or not {"sha256", "path"} & set(scores):
+        there = ", ".join(str(c) for c in scores.columns)
+        raise ScoresError(f"scores need a column 'score', and 'sha256' or 'path'; these have: {there or 'none'}")
+    if scores.empty:
+        raise ScoresError("the table of scores is empty")
+    theirs = pd.DataFrame({"score": pd.to_numeric(scores.score, errors="coerce").astype(float)}, index=scores.index)
+    defaults: dict[str, Any] = {"sha256": "", "path": "", "verdict": "", "reason": ""} | DEFAULTS
+    for column, value in defaults.items():
+        theirs[column] = scores[column].fillna(value) if column in scores else value
+    theirs["severity"] = pd.to_numeric(theirs.severity, errors="coerce").fillna(-1).astype(int)
+    if (theirs.severity < 0).any():
+        raise ScoresError("a severity is not a whole number; 0 is untouched, 1 to 5 is mild to strong")
+    bad = theirs[~np.isfinite(theirs.score) & ~(theirs.score.isna() & (theirs.verdict == "error"))]
+    if len(bad):
+        shown = ", ".join(f"row {i} ({p or s})" for i, p, s in zip(bad.index[:3], bad.path, bad.sha256, strict=False))
+        raise ScoresError(
+            f"{len(bad):,} of {len(theirs):,} scores are NaN, infinite or no numbers: {shown}"
+            f"{' and others' if len(bad) > 3 else ''}; score them again, or say verdict=error if they cannot be read"
+        )
+    return theirs
+
+
+def _find_hashes(theirs: pd.DataFrame, manifest: pd.DataFrame) -> pd.Series:
+    """Return for each row the hash of its picture: the one it has, else that of the manifest's row its path means."""
+    hashes = dict(zip(manifest.path.astype(str), manifest.sha256, strict=True))
+    given = theirs.sha256.astype(str).str.lower()
+    paths = theirs.path.astype(str)[given == ""].unique()
+    meant = {path: guess for path in paths for guess in (path, os.path.abspath(path)) if guess in hashes}
+    for whole in (True, False):  # all of a relative path, then the file name alone
+        rest = {path: _tail(os.path.normpath(path), whole) for path in paths if path and path not in meant}
+        twice = Counter(rest.values())
+        for depth in {tail.count("/") + 1 for tail in rest.values()}:
+            ours: dict[str, str] = {}
+            for path in hashes:
+                tail = "/".join(path.split("/")[-depth:])
+                ours[tail] = path if tail not in ours else ""
+            meant |= {path: ours[tail] for path, tail in rest.items() if ours.get(tail) and twice[tail] == 1}
+    return given.where(given != "", theirs.path.map(lambda path: hashes.get(meant.get(path, ""), "")))
+
+
+def _tail(path: str, whole: bool) -> str:
+    parts = [part for part in path.split("/") if part not in ("", "..")]
+    return "/".join(parts if whole else parts[-1:])
+
+
+def _check_classes(joined: pd.DataFrame, what: str) -> None:
+    """Raise ScoresError if all real pictures, or all fakes of a generator, are unreadable."""
+    for generator, rows in joined.groupby("generator"):
+        if rows.score.isna().all():
+            kind = f"fakes of {generator!r}" if generator else "real pictures"
+            raise ScoresError(f"{what} could read none of the {len(rows):,} {kind}; look at the column 'reason'")
 
 
 def _pairs(part: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield each generator's fakes together with all real pictures."""
-    real = part[part.label == Label.REAL]
-    for generator, fake in part[part.label == Label.FAKE].groupby("generator"):
+    """Yield each generator's readable fakes together with all readable real pictures."""
+    read = part[part.score.notna()]
+    real = read[read.label == Label.REAL]
+    for generator, fake in read[read.label == Label.FAKE].groupby("generator"):
         yield str(generator), pd.concat([real, fake])
 
 
-def _match_paths(theirs: pd.Series, ours: pd.Series) -> list[str]:
-    """Return our path for each of theirs: the same, or the only one that ends in it; theirs where there is none."""
-    known = set(ours)
-    by_name: dict[str, list[str]] = {}
-    for path in ours:
-        by_name.setdefault(Path(path).name, []).append(path)
-    matched = []
-    for path in theirs:
-        ends = [p for p in by_name.get(Path(path).name, []) if p.endswith("/" + path.lstrip("./"))]
-        matched.append(path if path in known or len(ends) != 1 else ends[0])
-    return matched
+def _worst_first(results: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of one metric, the worst value first."""
+    return results.sort_values("value", ascending=METRICS.facts(str(results.metric.iloc[0]))["higher"], kind="stable")
 
 
-def _draw(joined: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
-    from detector import plots
-
-    rocs, dets = {}, {}
-    plain = joined[joined.perturbation == "none"]
-    for detector, part in plain.groupby("detector", sort=False):
-        for generator, both in _pairs(part):
-            name = f"{detector} on {generator}"
-            rocs[name] = roc(both.label.to_numpy(), both.score.to_numpy())[:2]
-            dets[name] = det(both.label.to_numpy(), both.score.to_numpy())[:2]
-    for name, draw, curves in (("roc", plots.draw_roc, rocs), ("det", plots.draw_det, dets)):
-        figure, ax = plots.new_figure()
-        draw(curves, ax)
-        yield name, plots.to_png(figure)
-    for detector, part in plain.groupby("detector", sort=False):
-        for generator, both in _pairs(part):
-            figure, ax = plots.new_figure(5.2, 3.2)
-            plots.draw_histogram(both.score[both.label == 0], both.score[both.label == 1], ax, name=generator)
-            ax.set_title(f"{detector} on {generator}", loc="left", fontsize=10)
-            yield f"scores {detector} {generator}", plots.to_png(figure)
+def _excluded(joined: pd.DataFrame) -> dict[str, Any]:
+    """Return how many pictures could not be read, detector -> generator ("real") -> number."""
+    lost = joined[joined.score.isna()]
+    return {
+        str(detector): {str(g) or "real": int(n) for g, n in rows.groupby("generator").sha256.nunique().items()}
+        for detector, rows in lost.groupby("detector", sort=False)
+    }
 
 
-def _grid(name: str, paths: Sequence[str]) -> bytes:
-    from detector import plots
-
-    figure, ax = plots.new_figure(6.4, 3.4)
-    plots.draw_faces(_load_faces(paths, 96), ax, title=name)
-    return plots.to_png(figure)
-
-
-def _load_faces(paths: Iterable[str], size: int) -> Images:
-    return np.stack([prepare(load(path), size) for path in paths])
-
-
-def _mistakes(joined: pd.DataFrame, n: int = 6) -> list[Thumbnail]:
-    """Return, for each detector, the pictures it was most wrong about."""
-    out = []
-    plain = joined[joined.perturbation == "none"]
-    for detector, part in plain.groupby("detector", sort=False):
-        wrong = part.assign(error=np.where(part.label == 1, -part.score, part.score)).nlargest(n, "error")
-        for row in wrong[wrong.error > 0].itertuples():
-            score = float(str(row.score))
-            try:
-                crop = read_crop(getattr(row, "crop", None))
-                picture = encode(prepare(load(str(row.path)), 96, crop), "JPEG", quality=85)
-            except ImageError:
-                continue
-            out.append(
-                Thumbnail(
-                    str(detector), Path(str(row.path)).name, str(row.generator) or "real", float(row.score), picture
-                )
+def _notes(joined: pd.DataFrame) -> list[str]:
+    """Return what a reader of these figures should be warned of."""
+    notes = [
+        f"{sum(counts.values()):,} pictures that {detector} could not read are left out of its figures: "
+        + ", ".join(f"{n:,} {generator}" for generator, n in counts.items())
+        for detector, counts in _excluded(joined).items()
+    ]
+    for detector, part in joined.groupby("detector", sort=False):
+        if part.score.dropna().between(0, 1).all():
+            notes.append(
+                f"the scores of {detector} all lie between 0 and 1, as probabilities do; balanced accuracy and "
+                "whatever rests on probabilities take log-odds, with 0 for undecided"
             )
-    return out
+    return notes
+
+
+def _draw(plain: pd.DataFrame, results: pd.DataFrame) -> Iterator[Figure]:
+    """Yield the figures of unperturbed pictures: one panel a detector, the worst generator first."""
+    from detector import plots
+
+    first = results[(results.metric == results.metric.iloc[0]) & (results.perturbation == "none")]
+    order = list(dict.fromkeys(_worst_first(first).generator)) if len(first) else []
+    parts = {str(name): dict(sorted(_pairs(part), key=lambda pair: order.index(pair[0])))
+             for name, part in plain.groupby("detector", sort=False)}  # fmt: skip
+    if not parts:
+        return
+
+    def real(both: pd.DataFrame) -> Any:
+        return both.score[both.label == Label.REAL]
+
+    def fake(both: pd.DataFrame) -> Any:
+        return both.score[both.label == Label.FAKE]
+
+    for name, draw, curve, words in (
+        ("roc", plots.draw_roc, roc, "ROC: fakes found against real pictures accused, at every threshold"),
+        ("det", plots.draw_det, det, "DET: both kinds of error, on normal-deviate scales; lower left is better"),
+    ):
+        axes = plots.new_axes(len(parts))
+        for ax, (detector, pairs) in zip(axes, parts.items(), strict=True):
+            draw({g: curve(both.label, both.score)[:2] for g, both in pairs.items()}, ax, title=detector)
+        yield Figure(name, "ROC and DET", words, plots.to_png(axes[0].figure))
+    for generator in order:
+        shown = {detector: pairs[generator] for detector, pairs in parts.items() if generator in pairs}
+        axes = plots.new_axes(len(shown), width=4.6, height=2.8)
+        for ax, (detector, both) in zip(axes, shown.items(), strict=True):
+            plots.draw_histogram(real(both), fake(both), ax, generator=generator, title=detector)
+        yield Figure(f"scores_{generator}", "Scores", f"real and {generator}", plots.to_png(axes[0].figure))
+    axes = plots.new_axes(len(parts))
+    for ax, (detector, pairs) in zip(axes, parts.items(), strict=True):
+        fakes = {generator: fake(both) for generator, both in pairs.items()}
+        plots.draw_tippett(real(next(iter(pairs.values()))), fakes, ax, title=detector)
+    words = "Tippett: how often a likelihood ratio is at least so large; right of 0, the real line misleads"
+    yield Figure("tippett", "Calibration", words, plots.to_png(axes[0].figure))
+    axes = plots.new_axes(len(parts))
+    for ax, detector in zip(axes, parts, strict=True):
+        part = plain[plain.detector == detector]
+        plots.draw_reliability(part.label, part.score, ax, title=detector)
+    words = "Reliability: on the diagonal, a probability means what it says; bars are 95 % intervals"
+    yield Figure("reliability", "Calibration", words, plots.to_png(axes[0].figure))
+
+
+def _draw_robustness(results: pd.DataFrame) -> Iterator[Figure]:
+    """Yield the curves of the worst generator under each perturbation, if there are perturbations."""
+    from detector import plots
+
+    first = results[results.metric == results.metric.iloc[0]]
+    names = [name for name in first.perturbation.unique() if name != "none"]
+    if not names:
+        return
+    axes = plots.new_axes(len(names), height=3.2)
+    for ax, name in zip(axes, names, strict=True):
+        curves = {}
+        for detector, part in first[first.perturbation.isin(["none", name])].groupby("detector", sort=False):
+            worst = pd.DataFrame([_worst_first(rows).iloc[0] for _, rows in part.groupby("severity")])
+            curves[str(detector)] = (worst.severity, worst.value, worst.low, worst.high)
+        plots.draw_robustness(curves, ax, metric=f"{first.metric.iloc[0]}, worst generator", title=name)
+    yield Figure("robustness", "Robustness", "the worst generator at each severity; bands are 95 % intervals",
+                 plots.to_png(axes[0].figure))  # fmt: skip
+
+
+def _draw_faces(paths: Sequence[str]) -> bytes:
+    """Return a grid of those pictures that can be read; nothing if none can."""
+    from detector import plots
+
+    faces = [face for path in paths if (face := _face(path)) is not None]
+    return encode(plots.tile(np.stack(faces), min(8, len(faces)))) if faces else b""
+
+
+def _face(path: str, crop: object = None) -> Image | None:
+    try:
+        return prepare(load(path), FACE, read_crop(crop))
+    except ImageError:
+        return None
+
+
+def _mistakes(read: pd.DataFrame) -> list[Thumbnail]:
+    """Return, for each detector, the real pictures it was surest are fake, and the fakes it was surest are real."""
+    thumbnails = []
+    plain = read[read.perturbation == "none"].assign(wrong=lambda t: np.where(t.label == Label.FAKE, -t.score, t.score))
+    for (detector, _), part in plain[plain.wrong > 0].groupby(["detector", "label"], sort=False):
+        for row in part.nlargest(MISTAKES, "wrong").to_dict("records"):
+            face = _face(row["path"], row.get("crop"))
+            picture = b"" if face is None else encode(face, "JPEG", quality=85)
+            truth = row["generator"] or "real"
+            thumbnails.append(Thumbnail(str(detector), Path(row["path"]).name, truth, row["score"], picture))
+    return thumbnails

@@ -24,7 +24,7 @@ app = typer.Typer(name="detector", no_args_is_help=True, pretty_exceptions_enabl
 train_app = typer.Typer(no_args_is_help=True, help="Train a generator or a detector on a manifest.")
 app.add_typer(train_app, name="train")
 
-BAD_INPUT, SOME_UNREADABLE = 2, 3  # exit statuses
+SERIOUS, BAD_INPUT, SOME_UNREADABLE = 1, 2, 3  # exit statuses
 
 
 def main() -> None:
@@ -112,6 +112,9 @@ def generate(
         tuple[str, str] | None,
         typer.Option(metavar="SOURCES DESTINATIONS", help="Seeds such as 1,2,5-8: draw the style-mixing grid."),
     ] = None,
+    originals: Annotated[
+        Path | None, typer.Option("--from", help="Manifest whose real pictures are altered (reconstruct, swap).")
+    ] = None,
     format: Annotated[Literal["png", "jpg", "webp"], typer.Option(help="Of the files.")] = "png",
 ) -> None:
     """Make labelled fake faces with their manifest, or the source x destination grid of the StyleGAN paper."""
@@ -126,7 +129,12 @@ def generate(
         print(output)
         return
     with _progress() as progress:
-        table = tasks.generate(name, n, output, seed=seed, weights=weights, format=format, progress=progress, **options)
+        if originals is not None:
+            table = tasks.alter(name, originals, output, n=n, seed=seed, weights=weights, progress=progress)
+        else:
+            table = tasks.generate(
+                name, n, output, seed=seed, weights=weights, format=format, progress=progress, **options
+            )
     print(f"{len(table)} faces in {output}, listed in {output / 'manifest.csv'}")
 
 
@@ -225,6 +233,27 @@ def evaluate(
         )  # fmt: skip
     _results(results)
     print(f"report: {output / 'report.html'}")
+
+
+@app.command()
+def audit(
+    manifest: Annotated[Path, typer.Argument(help="What the pictures are said to be.")],
+    fix: Annotated[
+        Path | None, typer.Option(help="Folder for a balanced copy, every picture re-encoded alike, with its manifest.")
+    ] = None,
+    size: Annotated[int, typer.Option(help="Side of the re-encoded pictures, in pixels.")] = 128,
+    seed: Seed = 0,
+) -> None:
+    """Find what gives the label away besides the face. Status 1 if a finding is serious."""
+    from detector import tasks
+
+    with _progress() as progress:
+        findings = tasks.check_data(manifest, fixed=fix, size=size, seed=seed, progress=progress)
+    _table(["finding", "severity", "what", "fix"], [[f.name, f.severity.value, f.summary, f.fix] for f in findings])
+    if fix is not None:
+        print(f"fixed copy: {fix / 'manifest.csv'}")
+    if any(f.severity.value == "serious" for f in findings):
+        raise typer.Exit(SERIOUS)
 
 
 @app.command()

@@ -129,8 +129,6 @@ def sign(data: bytes, signer: Signer, *, generator: str, seed: int, checkpoint: 
         raise MissingExtra("signing needs c2pa-python: pip install 'face-forgery-detector[evidence]'")
     import c2pa
 
-    from detector import __version__
-
     action = {
         "action": "c2pa.created",
         "digitalSourceType": SOURCE_TYPE,
@@ -138,7 +136,7 @@ def sign(data: bytes, signer: Signer, *, generator: str, seed: int, checkpoint: 
         "parameters": {"seed": seed, "checkpoint": checkpoint},
     }
     manifest = {
-        "claim_generator_info": [{"name": "detector", "version": __version__}],
+        "claim_generator_info": [{"name": "detector"}],
         "title": f"{generator} {seed}",
         "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [action]}}],
     }

@@ -33,6 +33,7 @@ from detector.types import Label
 
 COLUMNS = ("path", "sha256", "label", "generator", "dataset", "group", "split", "licence")
 SPLITS = ("train", "val", "test")
+MAX_SIDE = 20_000  # of a crop, pixels
 FRACTIONS = (0.6, 0.15, 0.25)  # of the groups, in the order of SPLITS
 
 
@@ -66,8 +67,8 @@ def validate(manifest: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def read_manifest(path: Path | str) -> pd.DataFrame:
-    """Return a validated manifest, its paths absolute.
+def read_manifest(path: Path | str, *, check: bool = True) -> pd.DataFrame:
+    """Return a validated manifest, its paths absolute; unchecked, contradictions are left for `audit` to report.
 
     Only `path` and `label` must be there: other tools' tables lack the rest. A missing hash is computed; a missing
     generator is "unknown" for fakes, a missing group is the file itself, and a missing split is "test".
@@ -92,7 +93,7 @@ def read_manifest(path: Path | str) -> pd.DataFrame:
     for column, value in fills.items():
         if column not in table:
             table[column] = value
-    return validate(table)
+    return validate(table) if check else table
 
 
 def write_manifest(manifest: pd.DataFrame, path: Path | str) -> None:
@@ -209,6 +210,8 @@ def read_crop(text: object) -> tuple[int, int, int, int] | None:
         left, top, right, bottom = (round(float(n)) for n in numbers)
     except ValueError:
         raise ManifestError(f"a crop is four numbers, left top right bottom, not {text!r}") from None
+    if not (left < right <= left + MAX_SIDE and top < bottom <= top + MAX_SIDE):
+        raise ManifestError(f"a crop is left top right bottom with left < right and top < bottom, not {text!r}")
     return left, top, right, bottom
 
 

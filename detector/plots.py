@@ -1,6 +1,6 @@
 """Pictures of measurements: numbers and axes in, the same axes out. The only module that imports matplotlib.
 
-No pyplot and no global state: `new_axes` makes a figure of its own, `figure_png` turns it into bytes. Names are drawn as
+No pyplot and no global state: `new_axes` makes a figure of its own, `to_png` turns it into bytes. Names are drawn as
 they are, never as formulas. Colours are told apart by colour-blind eyes (Okabe and Ito, 2008) and lines by their dashes
 in grey print; the paper is white, also on a dark page.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ Curve = tuple[ArrayLike, ArrayLike]  # x (U,), y (U,)
 Band = tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]  # x, value, low, high, each (K,)
 
 REAL, FAKE = "#0072B2", "#D55E00"
-COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # of the first curves; the others are grey
+COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333")  # of the first curves; others are grey
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1.5, 1.5, 1.5)), (0, (8, 2)), (0, (3, 1, 1, 1)))
 INK, PALE, GRID = "#333333", "#B5B5B5", "#E8E8E8"
 DPI = 150
@@ -40,7 +40,7 @@ def new_axes(panels: int = 1, *, columns: int = 3, width: float = 4.2, height: f
     """Return the axes of one new figure, `columns` side by side at most; width and height of a panel in inches."""
     columns = min(panels, columns)
     rows = -(-panels // columns)
-    figure = Figure(figsize=(width * columns, height * rows), dpi=DPI, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for spare in axes[panels:]:
@@ -48,38 +48,38 @@ def new_axes(panels: int = 1, *, columns: int = 3, width: float = 4.2, height: f
     return axes[:panels]
 
 
-def figure_png(figure: Any) -> bytes:
+def to_png(figure: Any, *, dpi: int = DPI) -> bytes:
     """Return a figure as the bytes of a PNG file, cut to what is drawn; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")  # of a name: a box is drawn
-        figure.savefig(buffer, format="png", bbox_inches="tight", pad_inches=0.08, metadata={"Software": None})
+        figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.08, metadata={"Software": None})
     return buffer.getvalue()
 
 
-def draw_roc(ax: Axes, curves: Mapping[str, Curve], *, title: str = "") -> Axes:
+def draw_roc(curves: Mapping[str, Curve], ax: Axes, *, title: str = "") -> Axes:
     """Return the axes with one ROC a name, x = FPR and y = TPR, and the line of chance."""
     ax.plot([0, 1], [0, 1], color=PALE, lw=0.8, zorder=1)
     lines = _draw_lines(ax, {name: (np.asarray(x), np.asarray(y)) for name, (x, y) in curves.items()})
-    ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     _label(ax, title, "real pictures accused (FPR)", "fakes found (TPR)")
     _legend(ax, lines, "lower right")
     return ax
 
 
-def draw_det(ax: Axes, curves: Mapping[str, Curve], *, title: str = "") -> Axes:
+def draw_det(curves: Mapping[str, Curve], ax: Axes, *, title: str = "") -> Axes:
     """Return the axes with one DET curve a name, x = FPR and y = FNR, both on the scale of normal quantiles.
 
-    Rates beyond the axes are drawn on their edge. Source: Martin et al., 1997, doi:10.21437/Eurospeech.1997-504.
+    Rates too small for the axes are drawn on their edge. Source: Martin et al., 1997, doi:10.21437/Eurospeech.1997-504.
     """
     rates = {name: np.asarray(curve, np.float64) for name, curve in curves.items()}
     balance = max((float(np.minimum(*curve).max()) for curve in rates.values()), default=0.0)
     positive = np.concatenate([curve[curve > 0] for curve in rates.values()]) if rates else np.array([0.01])
     low = float(np.clip(positive.min() / 2, 0.0005, 0.005))
     high = 0.99 if balance > 0.5 else 0.7
-    ends = ndtri([low, high])
+    ends = ndtri([low * 0.9, high])
     ax.plot(ends, ends, color=PALE, lw=0.8, zorder=1)
-    lines = _draw_lines(ax, {name: tuple(ndtri(np.clip(curve, low, high))) for name, curve in rates.items()})
+    lines = _draw_lines(ax, {name: tuple(ndtri(np.clip(curve, low, 1 - 1e-9))) for name, curve in rates.items()})
     ticks = [rate for rate in RATES if low <= rate <= high]
     names = [f"{100 * rate:g} %" for rate in ticks]
     ax.set(xlim=ends, ylim=ends, aspect="equal", xticks=ndtri(ticks), yticks=ndtri(ticks))
@@ -90,7 +90,7 @@ def draw_det(ax: Axes, curves: Mapping[str, Curve], *, title: str = "") -> Axes:
     return ax
 
 
-def draw_scores(ax: Axes, real: ArrayLike, fake: ArrayLike, *, generator: str, title: str = "") -> Axes:
+def draw_histogram(real: ArrayLike, fake: ArrayLike, ax: Axes, *, generator: str, title: str = "") -> Axes:
     """Return the axes with the histograms of real and of one generator's scores; each has area 1.
 
     real, fake: log-odds, (N,) and (M,). The outermost thousandths are counted in the outermost bins.
@@ -115,7 +115,7 @@ def draw_scores(ax: Axes, real: ArrayLike, fake: ArrayLike, *, generator: str, t
     return ax
 
 
-def draw_tippett(ax: Axes, real: ArrayLike, fakes: Mapping[str, ArrayLike], *, title: str = "") -> Axes:
+def draw_tippett(real: ArrayLike, fakes: Mapping[str, ArrayLike], ax: Axes, *, title: str = "") -> Axes:
     """Return the axes with the share of pictures, y, whose log10 likelihood ratio is at least x: real and generators.
 
     real, fakes: natural log-odds at even prior, (N,). Right of 0, whatever is left of the real line misleads.
@@ -128,8 +128,7 @@ def draw_tippett(ax: Axes, real: ArrayLike, fakes: Mapping[str, ArrayLike], *, t
     real_x, real_y = curves.pop("real")
     lines = {"real": ax.step([-reach, *real_x, reach], [1, *real_y, 0], where="pre", color=REAL, lw=2)[0]}
     stepped = {n: (np.array([-reach, *x, reach]), np.array([1, *y, 0])) for n, (x, y) in curves.items()}
-    colours = tuple(c for c in COLOURS if c != REAL)
-    lines |= _draw_lines(ax, stepped, colours=colours, drawstyle="steps-pre")
+    lines |= _draw_lines(ax, stepped, drawstyle="steps-pre")
     ax.axvline(0, color=INK, lw=0.8, dashes=(2, 2))
     ax.set(xlim=(-reach, reach), ylim=(0, 1))
     _label(ax, title, "log₁₀ likelihood ratio, fake : real", "share of pictures with at least this ratio")
@@ -137,7 +136,7 @@ def draw_tippett(ax: Axes, real: ArrayLike, fakes: Mapping[str, ArrayLike], *, t
     return ax
 
 
-def draw_reliability(ax: Axes, labels: ArrayLike, scores: ArrayLike, *, bins: int = 10, title: str = "") -> Axes:
+def draw_reliability(labels: ArrayLike, scores: ArrayLike, ax: Axes, *, bins: int = 10, title: str = "") -> Axes:
     """Return the axes with the share of fakes, y, among pictures of like probability, x, as both classes weighed alike.
 
     labels: (N,), 0 real, 1 fake. scores: log-odds at even prior, (N,). Bars: 95 % Clopper-Pearson, every picture for
@@ -166,7 +165,7 @@ def draw_reliability(ax: Axes, labels: ArrayLike, scores: ArrayLike, *, bins: in
     return ax
 
 
-def draw_robustness(ax: Axes, curves: Mapping[str, Band], *, metric: str, title: str = "") -> Axes:
+def draw_robustness(curves: Mapping[str, Band], ax: Axes, *, metric: str, title: str = "") -> Axes:
     """Return the axes with one line a name, x = severity (0 is untouched), y = metric, its interval a band."""
     lines = _draw_lines(ax, {name: (np.asarray(c[0]), np.asarray(c[1])) for name, c in curves.items()}, marker="o")
     for line, (x, _, low, high) in zip(lines.values(), curves.values(), strict=True):
@@ -177,7 +176,7 @@ def draw_robustness(ax: Axes, curves: Mapping[str, Band], *, metric: str, title:
     return ax
 
 
-def draw_mixing(ax: Axes, sources: Images, destinations: Images, grids: Mapping[str, NDArray[np.uint8]]) -> Axes:
+def draw_mixing(sources: Images, destinations: Images, grids: Mapping[str, NDArray[np.uint8]], ax: Axes) -> Axes:
     """Return the axes with the style-mixing grid: each face is the one above it, wearing styles of the one at its left.
 
     sources: (S, H, W, 3). destinations: (D, H, W, 3). grids: which styles are taken (coarse, ...), to (S, D, H, W, 3).
@@ -196,15 +195,35 @@ def draw_mixing(ax: Axes, sources: Images, destinations: Images, grids: Mapping[
         centres.append(top + rows * height / 2)
     ax.imshow(canvas)
     ax.set_axis_off()
-    words = {"color": INK, "fontsize": 9, "ha": "center", "parse_math": False}
-    ax.text(width + gap + columns * width / 2, -gap / 2, "destination", va="bottom", **words)
+    words: dict[str, Any] = {"color": INK, "fontsize": 9, "parse_math": False}
+    ax.text(width + gap + columns * width / 2, -gap / 2, "destination", ha="center", va="bottom", **words)
     for centre, name in zip(centres, grids, strict=True):
-        ax.text(-gap / 2, centre, f"{_shorten(name)} styles of the source", va="center", rotation=90, **words)
+        ax.text(
+            -gap / 2, centre, f"{_shorten(name)} styles of the source", ha="right", va="center", rotation=90, **words
+        )
+    return ax
+
+
+def mixing_figure(sources: Images, destinations: Images, grids: Mapping[str, NDArray[np.uint8]]) -> Figure:
+    """Return a figure that holds nothing but `draw_mixing`, its faces about an inch wide."""
+    (ax,) = new_axes(width=1.0 * (len(destinations) + 1), height=1.0 * (len(grids) * len(sources) + 1))
+    draw_mixing(sources, destinations, grids, ax)
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    return figure
+
+
+def draw_faces(images: Images, ax: Axes, *, columns: int = 8, title: str = "") -> Axes:
+    """Return the axes with the pictures (N, H, W, 3) as one, `columns` abreast."""
+    ax.imshow(tile(images, columns))
+    ax.set_axis_off()
+    if title:
+        _title(title, ax)
     return ax
 
 
 def tile(images: Images, columns: int, *, gap: int = 2) -> Image:
-    """Return pictures (N, H, W, 3) as one, `columns` abreast, `gap` white pixels between them and in unfilled places."""
+    """Return pictures (N, H, W, 3) as one, `columns` abreast, with `gap` white pixels between them."""
     n, height, width = images.shape[:3]
     rows = -(-n // columns)
     sheet = np.full((rows * columns, height + gap, width + gap, 3), 255, np.uint8)
@@ -217,18 +236,16 @@ def tile(images: Images, columns: int, *, gap: int = 2) -> Image:
     )
 
 
-def _draw_lines(
-    ax: Axes, curves: Mapping[str, tuple[Any, ...]], *, colours: Sequence[str] = COLOURS, **style: Any
-) -> dict[str, Any]:
-    """Return name -> line: the first in colours, the others grey behind them and, but for the first of these, unnamed."""
+def _draw_lines(ax: Axes, curves: Mapping[str, tuple[Any, ...]], **style: Any) -> dict[str, Any]:
+    """Return name -> line: the first ones in colours, the others grey behind them under one name."""
     lines: dict[str, Any] = {}
     for i, (name, (x, y)) in enumerate(curves.items()):
-        if i < len(colours):
+        if i < len(COLOURS):
             dash = DASHES[i % len(DASHES)]
-            (lines[name],) = ax.plot(x, y, color=colours[i], linestyle=dash, lw=1.6, ms=3.5, zorder=4, **style)
+            (lines[name],) = ax.plot(x, y, color=COLOURS[i], linestyle=dash, lw=1.6, ms=3.5, zorder=4, **style)
         else:
             (line,) = ax.plot(x, y, color=PALE, lw=0.9, zorder=2, **style)
-            lines.setdefault(f"{len(curves) - len(colours)} others", line)
+            lines.setdefault(f"{len(curves) - len(COLOURS)} others", line)
     return lines
 
 
@@ -236,7 +253,7 @@ def _label(ax: Axes, title: str, x: str, y: str) -> None:
     ax.set_xlabel(x, color=INK, fontsize=9)
     ax.set_ylabel(y, color=INK, fontsize=9)
     if title:
-        ax.set_title(_shorten(title), color=INK, fontsize=10, loc="left", fontweight="bold", parse_math=False)
+        _title(title, ax)
     ax.tick_params(colors=INK, labelsize=8, length=0)
     ax.grid(color=GRID, lw=0.7)
     ax.set_axisbelow(True)
@@ -245,11 +262,15 @@ def _label(ax: Axes, title: str, x: str, y: str) -> None:
         spine.set_color(PALE)
 
 
-def _legend(ax: Axes, lines: Mapping[str, Any], place: str, *, columns: int = 1) -> None:
+def _title(title: str, ax: Axes) -> None:
+    ax.set_title(_shorten(title), color=INK, fontsize=10, loc="left", fontweight="bold", parse_math=False)
+
+
+def _legend(ax: Axes, lines: Mapping[str, Any], place: Any, *, columns: int = 1) -> None:
     """Draw a legend whose names are neither formulas nor, for a leading underscore, left out."""
     if not lines:
         return
-    legend = ax.legend(list(lines.values()), ["name"] * len(lines), loc=place, ncols=columns, frameon=True,
+    legend = ax.legend([*lines.values()], ["name"] * len(lines), loc=place, ncols=columns, frameon=True,
                        fontsize=8, labelcolor=INK, facecolor="white", edgecolor="none", framealpha=0.85)  # fmt: skip
     for text, name in zip(legend.get_texts(), lines, strict=True):
         text.set_parse_math(False)

@@ -21,6 +21,7 @@ from detector.embedded import unpack_faces
 from detector.engine import Row
 from detector.errors import CheckpointError
 from detector.files import write_text
+from detector.images import load
 from detector.manifest import assign_splits, index_folder, merge, read_manifest, write_manifest
 from detector.reencoding import reencode
 from detector.types import Label
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 
 SIZE = 64  # side of every picture the detectors see, pixels
 QUALITY = 95  # of the JPEG that real and fake alike are saved as
-SECONDS = {"crude": 25, "style": 75}  # time each generator may learn
+OPTIONS = {  # of each generator; it has so many seconds to learn
+    "crude": {"seconds": 25},
+    "style": {"seconds": 150, "r1": 0.2, "half_life": 2000},
+}
 ARGUMENTS = {"cnn": {"size": SIZE, "epochs": 6, "patience": 2}, "spectrum": {"size": SIZE}}  # of each detector
 
 
@@ -59,8 +63,8 @@ def run(
     write_text(record, json.dumps(settings) + "\n")
 
     photographs = _photographs(folder, real, seed, progress)
-    for name, seconds in SECONDS.items():
-        _generator(name, seconds, photographs, folder / "weights" / name, seed, progress)
+    for name in OPTIONS:
+        _generator(name, photographs, folder / "weights" / name, seed, progress)
     grid = folder / "style-mixing.png"
     if not grid.is_file():
         tasks.draw_mixing("style", range(1, 4), range(11, 16), grid, weights=folder / "weights" / "style")
@@ -75,9 +79,9 @@ def run(
         folder / "manifest.csv",
         detectors=[folder / "weights" / "default", folder / "weights" / "spectrum"],
         out=report, seed=seed, command=command, progress=progress,
-        faces={name or "real": test[test.generator == name].path.tolist()[:16] for name in ("", *SECONDS)},
+        faces={name or "real": test[test.generator == name].path.tolist()[:16] for name in ("", *OPTIONS)},
     )  # fmt: skip
-    shown = [test[test.generator == name].path.iloc[0] for name in ("", *SECONDS)]
+    shown = [test[test.generator == name].path.iloc[0] for name in ("", *OPTIONS)]
     scored = tasks.score(shown, detector=folder / "weights" / "default")
     assert isinstance(scored, list)
     paths = {"report": report / "report.html", "style-mixing grid": grid, "manifest": folder / "manifest.csv",
@@ -98,18 +102,25 @@ def _photographs(folder: Path, real: Path | None, seed: int, progress: Progress)
     return table
 
 
-def _generator(name: str, seconds: int, photographs: pd.DataFrame, where: Path, seed: int, progress: Progress) -> None:
+def _generator(name: str, photographs: pd.DataFrame, where: Path, seed: int, progress: Progress) -> None:
     """Train a generator on the training people; a shipped one is where `style` begins."""
     if (where / CARD).is_file():
         return
     shipped = SHIPPED / f"{name}-{SIZE}"
     start = shipped if (shipped / CARD).is_file() else None
-    options: dict[str, Any] = tasks.generator_options(name, {"seconds": seconds}, start)
+    options: dict[str, Any] = tasks.generator_options(name, OPTIONS[name], start)
+    arguments = {"size": SIZE, "colours": 1 if _are_grey(photographs) else 3} if name == "style" else {}
 
     def show(what: str, done: int, total: int) -> None:
         progress(f"{name}: {what}", done, total)
 
-    tasks.train("generator", name, photographs, where, seed=seed, progress=show, **options)
+    tasks.train("generator", name, photographs, where, seed=seed, arguments=arguments, progress=show, **options)
+
+
+def _are_grey(photographs: pd.DataFrame) -> bool:
+    """Tell whether a few of the photographs have no colour: fakes of them must have none either."""
+    some = [load(path) for path in photographs.path[:: max(len(photographs) // 8, 1)]]
+    return all((image == image[:, :, :1]).all() for image in some)
 
 
 def _mixed(photographs: pd.DataFrame, folder: Path, seed: int, progress: Progress) -> pd.DataFrame:
@@ -118,7 +129,7 @@ def _mixed(photographs: pd.DataFrame, folder: Path, seed: int, progress: Progres
     if where.is_file():
         return read_manifest(where)
     tables = [photographs]
-    for i, name in enumerate(SECONDS, 1):
+    for i, name in enumerate(OPTIONS, 1):
         fakes = tasks.generate(name, len(photographs), folder / "fakes" / name, seed=100_000 * i,
                                weights=folder / "weights" / name, progress=progress)  # fmt: skip
         tables.append(assign_splits(fakes, seed=seed))

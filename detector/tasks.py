@@ -19,13 +19,15 @@ from detector.checkpoint import digest_checkpoint, find_checkpoint, read_card
 from detector.detectors import DETECTORS
 from detector.engine import Row, Target, expand, score_pictures, score_to_file
 from detector.errors import DetectorError
+from detector.faces import prepare
 from detector.files import sha256, write_bytes
 from detector.generators import GENERATORS
-from detector.images import encode
+from detector.images import encode, load
 from detector.manifest import COLUMNS, index_folder, read_crop, read_manifest, read_table, write_manifest
 from detector.types import Detector, Generator, Label
 
 if TYPE_CHECKING:
+    from detector.audit import AuditFinding
     from detector.learning import Progress
 
 
@@ -72,6 +74,8 @@ def generate(
     """
     folder = Path(folder)
     source = load_generator(name, weights)
+    if not hasattr(source, "sample"):
+        raise DetectorError(f"{name} alters real pictures; name a manifest of them with --from")
     rows = []
     for start in range(0, n, 64):
         count = min(64, n - start)
@@ -86,6 +90,47 @@ def generate(
     table = table.drop_duplicates("sha256", ignore_index=True)
     write_manifest(table, folder / "manifest.csv")
     return table
+
+
+def alter(
+    name: str,
+    originals: pd.DataFrame | Path | str,
+    folder: Path | str,
+    *,
+    n: int | None = None,
+    seed: int = 0,
+    size: int = 128,
+    weights: Path | str | None = None,
+    progress: Progress = _silent,
+) -> pd.DataFrame:
+    """Write fakes that a generator makes of real pictures, as PNG with their manifest, and return it.
+
+    originals: a manifest; its first n real pictures are cut, resized to `size` pixels a side and altered. A fake keeps
+    the group and split of its original, so that a pair never straddles two splits.
+
+    Raises DetectorError if the generator makes faces from nothing, or there is no real picture.
+    """
+    table = originals if isinstance(originals, pd.DataFrame) else read_manifest(originals)
+    reals = table[table.label == Label.REAL].iloc[:n]
+    if reals.empty:
+        raise DetectorError("the manifest has no real picture to alter")
+    source: Any = load_generator(name, weights)
+    if not hasattr(source, "alter"):
+        raise DetectorError(f"{name} makes faces from nothing; leave out --from")
+    folder = Path(folder)
+    crops = reals["crop"] if "crop" in reals else [None] * len(reals)
+    made = reals.drop(columns="crop", errors="ignore").assign(label=int(Label.FAKE), generator=name)
+    paths, hashes = [], []
+    for i, (path, crop) in enumerate(zip(reals.path, crops, strict=True)):
+        data = encode(source.alter(prepare(load(path), size, read_crop(crop))[None], seed=seed + i)[0])
+        out = folder / f"{i:08d}.png"
+        write_bytes(out, data)
+        paths.append(str(out.resolve()))
+        hashes.append(sha256(data))
+        progress(f"altering with {name}", i + 1, len(reals))
+    made["path"], made["sha256"] = paths, hashes
+    write_manifest(made, folder / "manifest.csv")
+    return made.reset_index(drop=True)
 
 
 def train(
@@ -164,6 +209,9 @@ def score_manifest(
 def load_generator(name: str, weights: Path | str | None = None) -> Generator:
     """Return a generator with its weights; UnknownName or CheckpointError otherwise."""
     kind = GENERATORS.get(name)
+    if not hasattr(kind, "load"):
+        plain: Generator = kind()  # needs no weights
+        return plain
     folder = Path(weights) if weights is not None else find_checkpoint("generator", name)
     card = read_card(folder, "generator")
     if card["generator"] != name:
@@ -248,6 +296,29 @@ def evaluate(
     }
     benchmark.publish(joined, results, out, metadata=metadata, faces=faces)
     return results
+
+
+def check_data(
+    manifest: Path | str,
+    *,
+    fixed: Path | str | None = None,
+    size: int = 128,
+    seed: int = 0,
+    progress: Progress = _silent,
+) -> list[AuditFinding]:
+    """Return what gives a manifest's labels away besides the face, serious findings first; as `audit.audit`.
+
+    fixed: a folder for a balanced copy of the pictures, all re-encoded alike, `size` pixels a side.
+    """
+    from detector import audit
+    from detector.reencoding import reencode
+
+    table = read_manifest(manifest, check=False)
+    findings = audit.audit(table, seed=seed, progress=progress)
+    if fixed is not None:
+        copy = reencode(audit.mend(table, findings, seed=seed), Path(fixed) / "pictures", size=size, progress=progress)
+        write_manifest(copy, Path(fixed) / "manifest.csv")
+    return findings
 
 
 def draw_mixing(

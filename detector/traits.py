@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.ndimage import label
 
 from detector.errors import ImageError
 from detector.faces import centre_square
@@ -110,7 +110,6 @@ def _pixels(face: Image) -> dict[str, float]:
 
 def _wedge(brightest: NDArray[np.int16]) -> float:
     """Return the share of black pixels (H, W) that hang together with the border."""
-    black = (brightest <= BLACK).astype(np.uint8)
-    _, parts = cv2.connectedComponents(black, connectivity=4)
+    parts, _ = label(brightest <= BLACK)
     edge = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
     return float(np.isin(parts, np.unique(edge[edge > 0])).mean())

@@ -20,6 +20,7 @@ from detector.manifest import (
     find_pictures,
     index_folder,
     merge,
+    read_crop,
     read_manifest,
     validate,
     write_manifest,
@@ -176,6 +177,12 @@ def test_no_pictures_is_an_error(tmp_path: Path) -> None:
 def test_hidden_files_are_passed_over(tmp_path: Path) -> None:
     layout(tmp_path, ["a.png", ".b.png", ".c/d.png"])
     assert [p.name for p in find_pictures(tmp_path)] == ["a.png"]
+
+
+@pytest.mark.parametrize("text", ["1 2 3", "a b c d", "10 10 10 10", "5 5 2 2", "0 0 40000 40000"])
+def test_crops_that_are_no_boxes_are_refused(text: str) -> None:
+    with pytest.raises(ManifestError, match="a crop is"):
+        read_crop(text)
 
 
 def test_merge_validates() -> None:

@@ -18,7 +18,7 @@ from detector.metrics import METRICS
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, quickstart.Made]:
     folder = tmp_path_factory.mktemp("quickstart")
     patch = pytest.MonkeyPatch()
-    patch.setattr(quickstart, "SECONDS", {"crude": 4, "style": 4})
+    patch.setattr(quickstart, "OPTIONS", {"crude": {"seconds": 4}, "style": {"seconds": 4}})
     small_cnn = {"size": 64, "epochs": 1, "backbone": "resnet10t"}
     patch.setattr(quickstart, "ARGUMENTS", quickstart.ARGUMENTS | {"cnn": small_cnn})
     made = quickstart.run(folder, progress=lambda what, done, total: None)

@@ -85,7 +85,7 @@ class Reconstruct:
     def alter(self, faces: Images, *, seed: int) -> Images:
         """Return the copy of each face (N, H, W, 3), by the autoencoder that the seed and its place choose."""
         nets = self._nets().eval()
-        x = torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
+        x = torch.tensor(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
         chosen = np.random.default_rng(seed).integers(len(KINDS), size=len(faces))
         copies = [nets[KINDS[k]](x[i : i + 1]) for i, k in enumerate(chosen)]
         return _adversarial.to_pixels(torch.cat(copies))

@@ -53,8 +53,8 @@ def _mask(height: int, width: int, rng: np.random.Generator) -> NDArray[np.float
     x, y = (x - x0 - rng.uniform(-0.04, 0.04)) / a, (y - y0 - rng.uniform(-0.04, 0.04)) / b
     angle, radius = np.arctan2(y, x), np.hypot(x, y)
     edge = 1 + sum(rng.normal(0, 0.06) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 5))
-    softness = rng.uniform(0.03, 0.25)
-    return np.asarray(1 / (1 + np.exp(np.clip((radius - edge) / softness * 4, -50, 50))))
+    steep = 4 / rng.uniform(0.03, 0.25)
+    return np.asarray(1 / (1 + np.exp(np.clip((radius - edge) * steep, -50, 50))), np.float64)
 
 
 def _change(face: Image, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -67,9 +67,10 @@ def _change(face: Image, rng: np.random.Generator) -> NDArray[np.float64]:
     rows = np.clip(np.arange(height) + dy, 0, big.shape[0] - 1)
     columns = np.clip(np.arange(width) + dx, 0, big.shape[1] - 1)
     out = big[rows][:, columns].astype(np.float64)
-    if rng.random() < 0.7:
+    recoloured = rng.random() < 0.7
+    if recoloured:
         out = (out - 128) * rng.uniform(0.85, 1.15) + 128 + rng.uniform(-15, 15) + rng.uniform(-10, 10, 3)
-    if rng.random() < 0.5:
+    if not recoloured or rng.random() < 0.3:
         share = rng.uniform(0.4, 0.8)
         small = resize(
             np.clip(out, 0, 255).astype(np.uint8), max(round(width * share), 1), max(round(height * share), 1)

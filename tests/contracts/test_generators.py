@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import draw_picture
 
+from detector import tasks
 from detector.checkpoint import read_tensors, write_checkpoint
-from detector.errors import CheckpointError
+from detector.errors import CheckpointError, DetectorError
 from detector.generators import GENERATORS
 from detector.generators._adversarial import Options
 from detector.tasks import generator_options
 
-TRAINABLE = [name for name in GENERATORS if hasattr(GENERATORS.get(name), "fit")]
+TRAINABLE = [name for name in GENERATORS if hasattr(GENERATORS.get(name), "sample")]
+ALTERING = [name for name in GENERATORS if hasattr(GENERATORS.get(name), "alter")]
 SMALL: dict[str, dict[str, Any]] = {
     "style": {"size": 32, "width": 16, "w_dim": 16, "z_dim": 16, "depth": 2},
     "crude": {"width": 8},
@@ -116,3 +119,45 @@ def test_options_say_what_they_count() -> None:
     source = Path(__import__(Options.__module__, fromlist=["x"]).__file__).read_text()
     fields = source.split("class Options")[1].split("@dataclass")[0]
     assert all("#" in line for line in fields.splitlines() if ": " in line and "=" in line)
+
+
+@pytest.fixture(scope="module", params=ALTERING)
+def altering(request: pytest.FixtureRequest, manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    kind = GENERATORS.get(request.param)
+    if not hasattr(kind, "fit"):
+        return kind()
+    folder = tmp_path_factory.mktemp(request.param)
+    kind(size=32, width=8, seconds=0.2).fit(manifest, seed=0, folder=folder).save(folder)
+    return kind.load(folder)
+
+
+def test_altered_faces_keep_their_shape_and_depend_on_the_seed(altering: Any) -> None:
+    faces = np.stack([draw_picture(i, size=64) for i in range(6)])
+    first = altering.alter(faces, seed=0)
+    assert first.shape == faces.shape
+    assert first.dtype == np.uint8
+    assert np.array_equal(altering.alter(faces, seed=0), first)
+    assert not np.array_equal(altering.alter(faces, seed=1), first)
+    assert not np.array_equal(first, faces)
+
+
+def test_a_swap_changes_what_its_mask_says_and_no_more() -> None:
+    faces = np.stack([draw_picture(i, size=64) for i in range(20)])
+    altered, masks = GENERATORS.get("swap")().alter_with_masks(faces, seed=3)
+    assert masks.shape == (20, 64, 64)
+    assert 0 <= masks.min() <= masks.max() <= 1
+    apart = np.abs(altered.astype(int) - faces).max(3)
+    kept = [apart[i][masks[i] < 1e-3] for i in range(20)]
+    assert sum(k.size for k in kept) > 1000
+    # one half keeps the surroundings, the other keeps the region
+    assert sum(k.size > 0 and k.max() <= 1 for k in kept) >= 5
+
+
+def test_altered_pictures_stay_with_their_originals(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    made = tasks.alter("swap", manifest, tmp_path, n=10, size=32)
+    reals = manifest[manifest.label == 0].iloc[:10]
+    assert made.group.tolist() == reals.group.tolist()
+    assert made.split.tolist() == reals.split.tolist()
+    assert set(made.generator) == {"swap"}
+    with pytest.raises(DetectorError, match="--from"):
+        tasks.generate("swap", 1, tmp_path)
