@@ -21,7 +21,7 @@ from detector.images import encode, load
 from detector.intervals import measure
 from detector.manifest import SPLITS, read_crop
 from detector.metrics import METRICS, det, roc
-from detector.report import Figure, Report, Thumbnail, write_report
+from detector.report import METRIC_TITLES, Figure, Report, Thumbnail, write_report
 from detector.types import Image, Label
 
 METRIC_NAMES = ("auc", "ap", "eer", "tpr_at_fpr_1", "tpr_at_fpr_5", "balanced_accuracy")
@@ -67,14 +67,13 @@ def join_scores(scores: pd.DataFrame, manifest: pd.DataFrame, *, split: str = "t
         found = part.groupby("sha256").agg(score=("score", "first"), high=("score", "max"), low=("score", "min"),
                                            reason=("reason", "first"))  # fmt: skip
         joined = table.merge(found, left_on="sha256", right_index=True, how="left", indicator=True)
-        absent, torn = (
-            joined[joined.pop("_merge") == "left_only"],
-            joined[joined.pop("high") - joined.pop("low") > 1e-6],
-        )
+        absent = joined[joined.pop("_merge") == "left_only"]
+        torn = joined[joined.pop("high") - joined.pop("low") > 1e-6]
         if len(absent):
             raise ScoresError(
                 f"{len(absent):,} of {len(table):,} pictures of the split {split!r} have no score by {name!r}"
-                f"{condition}, the first: {absent.path.iloc[0]}; score them too, from the same bytes"
+                f"{condition}, the first: {absent.path.iloc[0]}; "
+                "score them too (rows are matched by sha256 if given, else by path)"
             )
         if len(torn):
             raise ScoresError(f"{torn.path.iloc[0]} has two scores by {name!r}{condition}; keep one row a picture")
@@ -239,15 +238,18 @@ def _excluded(joined: pd.DataFrame) -> dict[str, Any]:
 
 def _notes(joined: pd.DataFrame) -> list[str]:
     """Return what a reader of these figures should be warned of."""
-    notes = [
-        f"{sum(counts.values()):,} pictures that {detector} could not read are left out of its figures: "
-        + ", ".join(f"{n:,} {generator}" for generator, n in counts.items())
-        for detector, counts in _excluded(joined).items()
-    ]
-    for detector, part in joined.groupby("detector", sort=False):
+    notes = []
+    for detector, counts in _excluded(joined).items():
+        total = joined.sha256[joined.detector == detector].nunique()
+        lost = ", ".join(f"{n:,} {generator}" for generator, n in counts.items())
+        notes.append(
+            f"{detector} could not read {sum(counts.values()):,} of its {total:,} pictures, "
+            f"which its figures leave out: {lost}"
+        )
+    for name, part in joined.groupby("detector", sort=False):
         if part.score.dropna().between(0, 1).all():
             notes.append(
-                f"the scores of {detector} all lie between 0 and 1, as probabilities do; balanced accuracy and "
+                f"the scores of {name} all lie between 0 and 1, as probabilities do; balanced accuracy and "
                 "whatever rests on probabilities take log-odds, with 0 for undecided"
             )
     return notes
@@ -302,7 +304,8 @@ def _draw_robustness(results: pd.DataFrame) -> Iterator[Figure]:
     """Yield the curves of the worst generator under each perturbation, if there are perturbations."""
     from detector import plots
 
-    first = results[results.metric == results.metric.iloc[0]]
+    metric = str(results.metric.iloc[0])
+    first = results[results.metric == metric]
     names = [name for name in first.perturbation.unique() if name != "none"]
     if not names:
         return
@@ -312,8 +315,8 @@ def _draw_robustness(results: pd.DataFrame) -> Iterator[Figure]:
         for detector, part in first[first.perturbation.isin(["none", name])].groupby("detector", sort=False):
             worst = pd.DataFrame([_worst_first(rows).iloc[0] for _, rows in part.groupby("severity")])
             curves[str(detector)] = (worst.severity, worst.value, worst.low, worst.high)
-        plots.draw_robustness(curves, ax, metric=f"{first.metric.iloc[0]}, worst generator", title=name)
-    yield Figure("robustness", "Robustness", "the worst generator at each severity; bands are 95 % intervals",
+        plots.draw_robustness(curves, ax, metric=f"{METRIC_TITLES.get(metric, metric)}, worst generator", title=name)
+    yield Figure("robustness", "Robustness", "the worst generator at each severity; bands are the intervals",
                  plots.to_png(axes[0].figure))  # fmt: skip
 
 

@@ -12,21 +12,22 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from detector.errors import DetectorError, ImageError
-from detector.faces import Box, prepare
+from detector.faces import Box, face_square, locate_faces, prepare
 from detector.files import replacing, sha256
 from detector.images import decode, read
 from detector.manifest import find_pictures, read_crop, read_manifest
-from detector.types import Detector, Image
+from detector.types import Detector, Image, Opinion
 
 BATCH = 32
 THREADS = 2
+SMALLEST = 40  # width of a face, pixels, below which a located face is not judged
 TABLES = frozenset({".csv", ".parquet", ".jsonl"})
 
 
@@ -79,10 +80,10 @@ def score_pictures(
     """Yield one row a target, in order."""
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[tuple[Row, Image | None]]] = deque()
-        coming = iter(targets)
+        coming, locates = iter(targets), getattr(detector, "locates", False)
         while True:
             for target in islice(coming, 2 * batch - len(waiting)):
-                waiting.append(pool.submit(_open, target, detector.size))
+                waiting.append(pool.submit(_open, target, detector.size, locates))
             if not waiting:
                 return
             yield from _finish([waiting.popleft().result() for _ in range(min(batch, len(waiting)))], detector)
@@ -122,14 +123,27 @@ def score_to_file(
     return errors
 
 
-def _open(target: Target, size: int) -> tuple[Row, Image | None]:
-    digest = ""
+def _open(target: Target, size: int, locates: bool) -> tuple[Row, Image | None]:
+    """Return the picture's row, with a verdict already if the detector has no say in it, and its face."""
+    digest, verdict, reason, crop = "", "", "", target.crop
     try:
         data = read(target.path)
         digest = sha256(data)
         image = decode(data)
         height, width = image.shape[:2]
-        return Row(target.path, digest, width, height), prepare(image, size, target.crop)
+        if locates and crop is None:
+            boxes = locate_faces(image)
+            if not boxes:
+                verdict, reason = Opinion.NOT_APPLICABLE.value, "no face found"
+            else:
+                crop, side = face_square(boxes[0]), boxes[0][2] - boxes[0][0]
+                if side < SMALLEST:
+                    verdict, reason = (
+                        Opinion.INCONCLUSIVE.value,
+                        f"the face is {side} pixels wide, less than {SMALLEST}",
+                    )
+        row = Row(target.path, digest, width, height, verdict=verdict, reason=reason)
+        return row, prepare(image, size, crop)
     except ImageError as error:
         return Row(target.path, digest, verdict="error", reason=f"{error.reason}: {error}"), None
 
@@ -144,7 +158,7 @@ def _finish(opened: list[tuple[Row, Image | None]], detector: Detector) -> Itera
             continue
         score, opinion = next(answers)
         probability = float(1 / (1 + np.exp(-score)))
-        yield Row(row.path, row.sha256, row.width, row.height, score, probability, opinion.value)
+        yield replace(row, score=score, probability=probability, verdict=row.verdict or opinion.value)
 
 
 def _stamp(path: str) -> list[int]:

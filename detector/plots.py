@@ -33,6 +33,7 @@ INK, PALE, GRID = "#333333", "#B5B5B5", "#E8E8E8"
 DPI = 150
 RATES = (0.0001, 0.001, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99)  # ticks of a DET curve
 BINS = 40  # of a histogram
+POINTS = 2000  # of a curve that are drawn
 NAME = 28  # characters of a name that are drawn
 
 
@@ -86,7 +87,7 @@ def draw_det(curves: Mapping[str, Curve], ax: Axes, *, title: str = "") -> Axes:
     ax.set_xticklabels(names)
     ax.set_yticklabels(names)
     _label(ax, title, "real pictures accused (FPR)", "fakes missed (FNR)")
-    _legend(ax, lines, "upper right")
+    _legend(ax, lines)
     return ax
 
 
@@ -130,9 +131,10 @@ def draw_tippett(real: ArrayLike, fakes: Mapping[str, ArrayLike], ax: Axes, *, t
     stepped = {n: (np.array([-reach, *x, reach]), np.array([1, *y, 0])) for n, (x, y) in curves.items()}
     lines |= _draw_lines(ax, stepped, drawstyle="steps-pre")
     ax.axvline(0, color=INK, lw=0.8, dashes=(2, 2))
-    ax.set(xlim=(-reach, reach), ylim=(0, 1))
+    room = 0.08 * -(-len(lines) // 2)  # above the curves, for the legend: what it would hide misleads
+    ax.set(xlim=(-reach, reach), ylim=(0, 1.03 + room), yticks=np.linspace(0, 1, 6))
     _label(ax, title, "log₁₀ likelihood ratio, fake : real", "share of pictures with at least this ratio")
-    _legend(ax, lines, "lower left")
+    _legend(ax, lines, "upper center", columns=2)
     return ax
 
 
@@ -172,7 +174,7 @@ def draw_robustness(curves: Mapping[str, Band], ax: Axes, *, metric: str, title:
         ax.fill_between(np.asarray(x), np.asarray(low), np.asarray(high), color=line.get_color(), alpha=0.15, lw=0)
     ax.set_xticks(sorted({int(s) for c in curves.values() for s in np.asarray(c[0])}))
     _label(ax, title, "severity", metric)
-    _legend(ax, lines, "lower left")
+    _legend(ax, lines)
     return ax
 
 
@@ -239,7 +241,9 @@ def tile(images: Images, columns: int, *, gap: int = 2) -> Image:
 def _draw_lines(ax: Axes, curves: Mapping[str, tuple[Any, ...]], **style: Any) -> dict[str, Any]:
     """Return name -> line: the first ones in colours, the others grey behind them under one name."""
     lines: dict[str, Any] = {}
-    for i, (name, (x, y)) in enumerate(curves.items()):
+    for i, (name, (all_x, all_y)) in enumerate(curves.items()):
+        shown = np.unique(np.linspace(0, len(all_x) - 1, min(len(all_x), POINTS)).astype(int))
+        x, y = all_x[shown], all_y[shown]
         if i < len(COLOURS):
             dash = DASHES[i % len(DASHES)]
             (lines[name],) = ax.plot(x, y, color=COLOURS[i], linestyle=dash, lw=1.6, ms=3.5, zorder=4, **style)
@@ -251,7 +255,7 @@ def _draw_lines(ax: Axes, curves: Mapping[str, tuple[Any, ...]], **style: Any) -
 
 def _label(ax: Axes, title: str, x: str, y: str) -> None:
     ax.set_xlabel(x, color=INK, fontsize=9)
-    ax.set_ylabel(y, color=INK, fontsize=9)
+    ax.set_ylabel(y, color=INK, fontsize=9, parse_math=False)
     if title:
         _title(title, ax)
     ax.tick_params(colors=INK, labelsize=8, length=0)
@@ -266,7 +270,7 @@ def _title(title: str, ax: Axes) -> None:
     ax.set_title(_shorten(title), color=INK, fontsize=10, loc="left", fontweight="bold", parse_math=False)
 
 
-def _legend(ax: Axes, lines: Mapping[str, Any], place: Any, *, columns: int = 1) -> None:
+def _legend(ax: Axes, lines: Mapping[str, Any], place: Any = "best", *, columns: int = 1) -> None:
     """Draw a legend whose names are neither formulas nor, for a leading underscore, left out."""
     if not lines:
         return
@@ -274,9 +278,9 @@ def _legend(ax: Axes, lines: Mapping[str, Any], place: Any, *, columns: int = 1)
                        fontsize=8, labelcolor=INK, facecolor="white", edgecolor="none", framealpha=0.85)  # fmt: skip
     for text, name in zip(legend.get_texts(), lines, strict=True):
         text.set_parse_math(False)
-        text.set_text(_shorten(name))
+        text.set_text(_shorten(name, NAME + 10))
 
 
-def _shorten(name: str) -> str:
+def _shorten(name: str, limit: int = NAME) -> str:
     line = " ".join("".join(c if c.isprintable() else " " for c in name).split())
-    return line if len(line) <= NAME else line[: NAME - 1] + "…"
+    return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SIZE = 64  # side of every picture the detectors see, pixels
 QUALITY = 95  # of the JPEG that real and fake alike are saved as
-OPTIONS = {  # of each generator; it has so many seconds to learn
+OPTIONS: dict[str, dict[str, float]] = {  # of each generator; it has so many seconds to learn
     "crude": {"seconds": 25},
     "style": {"seconds": 150, "r1": 0.2, "half_life": 2000},
 }

@@ -35,7 +35,10 @@ class Generator(Protocol):
 
 @runtime_checkable
 class Detector(Protocol):
-    """Scores faces that were cropped and resized to `size` pixels a side."""
+    """Scores faces that were cropped and resized to `size` pixels a side.
+
+    One that also has `locates = True` wants the largest face of a picture cut out first; others take its middle.
+    """
 
     name: str
     size: int

@@ -183,7 +183,8 @@ def test_generate_and_mix_with_a_trained_generator(tmp_path: Path, data: Path) -
     grid = tmp_path / "grid.png"
     done = run_command("generate", "style", "--mix", "1-2", "5,6,7", "-o", grid, "--weights", weights)
     assert done.returncode == 0, done.stderr
-    assert min(Image.open(grid).size) > 32 * 3
+    with Image.open(grid) as picture:
+        assert min(picture.size) > 32 * 3
     assert run_command("generate", "crude", "-n", 1, "--weights", weights).returncode == 2
 
 

@@ -124,6 +124,17 @@ def test_another_detector_starts_afresh(tmp_path: Path, pictures: list[Target]) 
     assert again.calls == 5
 
 
+def test_a_detector_that_locates_does_not_judge_what_has_no_face(pictures: list[Target]) -> None:
+    class Locating(Brightness):
+        locates = True
+
+    row = next(iter(score_pictures(pictures[:1], Locating())))
+    assert row.score is not None
+    assert (row.verdict, row.reason) == ("not-applicable", "no face found")
+    given = next(iter(score_pictures([Target(pictures[0].path, (0, 0, 8, 8))], Locating())))
+    assert given.verdict in ("likely-fake", "likely-real")
+
+
 def test_unknown_ending_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DetectorError, match=r"\.csv, \.jsonl or \.parquet"):
         score_to_file([], Brightness(), tmp_path / "scores.xlsx")

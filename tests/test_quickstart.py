@@ -50,22 +50,28 @@ def test_a_second_run_is_instant_and_the_same(small: tuple[Path, quickstart.Made
 
 
 def test_permuted_labels_teach_nothing(tmp_path: Path, small: tuple[Path, quickstart.Made]) -> None:
-    """Give half of the training groups of each class the other label: what is then measured is leakage or luck."""
+    """Give half of the training groups of each class the other label: what is then measured is leakage or luck.
+
+    Luck is large in one run, since real against fake is the strongest direction in the pictures and any net leans one
+    way along it; so it is averaged over several permutations.
+    """
     table = read_manifest(small[0] / "manifest.csv")
-    rng = np.random.default_rng(0)
-    learnt = table[table.split != "test"]
-    turned: set[str] = set()
-    for _, rows in learnt.groupby(["split", "generator"]):
-        groups = rng.permutation(rows.group.unique())
-        turned |= set(groups[: len(groups) // 2])
-    drawn = table.assign(label=np.where(table.group.isin(turned), 1 - table.label, table.label))
-    drawn["generator"] = np.where(drawn.label == 1, "permuted", "")
-    thing = tasks.train(
-        "detector", "cnn", drawn, tmp_path, arguments={"size": 64, "epochs": 4, "backbone": "resnet10t"}
-    )
     test = table[table.split == "test"]
-    scores = tasks.score_manifest(test, thing, "cnn", tmp_path / "scores.csv")
-    assert 0.35 <= METRICS.get("auc")(test.label.to_numpy(), scores.score.to_numpy()) <= 0.65
+    learnt = table[table.split != "test"]
+    aucs = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        turned: set[str] = set()
+        for _, rows in learnt.groupby(["split", "generator"]):
+            groups = rng.permutation(rows.group.unique())
+            turned |= set(groups[: len(groups) // 2])
+        drawn = table.assign(label=np.where(table.group.isin(turned), 1 - table.label, table.label))
+        drawn["generator"] = np.where(drawn.label == 1, "permuted", "")
+        arguments = {"size": 32, "epochs": 2, "backbone": "resnet10t"}
+        thing = tasks.train("detector", "cnn", drawn, tmp_path / str(seed), seed=seed, arguments=arguments)
+        scores = tasks.score_manifest(test, thing, "cnn", tmp_path / f"{seed}.csv")
+        aucs.append(METRICS.get("auc")(test.label.to_numpy(), scores.score.to_numpy()))
+    assert 0.35 <= np.mean(aucs) <= 0.65, aucs
 
 
 def test_the_notebook_runs(tmp_path: Path) -> None:

@@ -47,8 +47,7 @@ def test_listing_files_imports_none(tmp_path: object) -> None:
     import subprocess
 
     code = (
-        "import sys; from detector.generators import GENERATORS as g; print(g.names());"
-        "sys.exit('torch' in sys.modules)"
+        "import sys; from detector.generators import GENERATORS as g; print(g.names());sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

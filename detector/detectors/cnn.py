@@ -47,7 +47,7 @@ class Cnn:
     cost. pretrained: start from ImageNet weights if the extra `imagenet` is installed.
     epochs: at most; patience: epochs without a better validation AUC before stopping. batch: pictures a step.
     rate: AdamW's peak step. smoothing: label smoothing. augmentation: strength, 0 for none. half_life: steps after
-    which the weight average has forgotten half.
+    which the weight average has forgotten half. locates: whether scoring cuts out the largest face first.
     """
 
     name = "cnn"
@@ -66,10 +66,11 @@ class Cnn:
         smoothing: float = 0.05,
         augmentation: float = 1.0,
         half_life: float = 20.0,
+        locates: bool = False,
     ) -> None:
         self.backbone, self.size, self.stem_stride, self.pretrained = backbone, size, stem_stride, pretrained
         self.epochs, self.patience, self.batch, self.rate = epochs, patience, batch, rate
-        self.smoothing, self.augmentation, self.half_life = smoothing, augmentation, half_life
+        self.smoothing, self.augmentation, self.half_life, self.locates = smoothing, augmentation, half_life, locates
         self.calibration: Calibration | None = None
         self._session: Session | None = None
         self._net: nn.Module | None = None

@@ -7,12 +7,16 @@ Source: Shiohara and Yamasaki 2022, arXiv:2204.08376, sec. 3.2 (self-blended ima
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.generators import GENERATORS
 from detector.images import resize
 from detector.types import Image, Images
+
+Pixels = NDArray[np.float64]
 
 REGIONS = {  # centre and half axes, shares of the side of a face crop
     "face": (0.5, 0.55, 0.32, 0.4),
@@ -46,18 +50,20 @@ def _blend(face: Image, rng: np.random.Generator) -> tuple[Image, NDArray[np.flo
     return np.clip(np.rint(out), 0, 255).astype(np.uint8), mask.astype(np.float32)
 
 
-def _mask(height: int, width: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def _mask(height: int, width: int, rng: np.random.Generator) -> Pixels:
     """Return a soft ellipse (H, W) over a region, its edge wavy."""
     x0, y0, a, b = REGIONS[rng.choice(list(REGIONS))]
-    y, x = (np.mgrid[0:height, 0:width] + 0.5) / [[[height]], [[width]]]
-    x, y = (x - x0 - rng.uniform(-0.04, 0.04)) / a, (y - y0 - rng.uniform(-0.04, 0.04)) / b
-    angle, radius = np.arctan2(y, x), np.hypot(x, y)
-    edge = 1 + sum(rng.normal(0, 0.06) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 5))
+    y, x = np.indices((height, width)) + 0.5
+    x, y = (x / width - x0 - rng.uniform(-0.04, 0.04)) / a, (y / height - y0 - rng.uniform(-0.04, 0.04)) / b
+    angle = np.arctan2(y, x)
+    edge = np.ones((height, width))
+    for k in (2, 3, 5):
+        edge += rng.normal(0, 0.06) * np.cos(k * angle + rng.uniform(0, 2 * np.pi))
     steep = 4 / rng.uniform(0.03, 0.25)
-    return np.asarray(1 / (1 + np.exp(np.clip((radius - edge) * steep, -50, 50))), np.float64)
+    return cast(Pixels, 1 / (1 + np.exp(np.clip((np.hypot(x, y) - edge) * steep, -50, 50))))
 
 
-def _change(face: Image, rng: np.random.Generator) -> NDArray[np.float64]:
+def _change(face: Image, rng: np.random.Generator) -> Pixels:
     """Return the face moved by a pixel or two, and with other colours or another sharpness."""
     height, width = face.shape[:2]
     grown = rng.uniform(0.97, 1.05)
@@ -76,4 +82,4 @@ def _change(face: Image, rng: np.random.Generator) -> NDArray[np.float64]:
             np.clip(out, 0, 255).astype(np.uint8), max(round(width * share), 1), max(round(height * share), 1)
         )
         out = resize(small, width, height).astype(np.float64)
-    return out
+    return cast(Pixels, out)

@@ -1,0 +1,250 @@
+"""Scores and a manifest become results: what is joined to what, what is refused, what is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector import benchmark
+from detector.errors import ScoresError, UnknownName
+from detector.intervals import measure
+from detector.manifest import COLUMNS
+from detector.metrics import METRICS
+
+MEANS = {"": -1.5, "crude": 3.0, "style": 0.5}
+
+
+def draw(n: int = 40, *, seed: int = 0, root: str = "/data") -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A manifest with n test and n train pictures of each kind, and scores of them all, in another order."""
+    rng = np.random.default_rng(seed)
+    rows, scores = [], []
+    for generator, mean in MEANS.items():
+        for split in ("test", "train"):
+            for i in range(n):
+                name = f"{generator or 'real'}-{split}-{i}"
+                group = f"{generator}/{split}/{i // 2}"
+                path = f"{root}/{generator or 'real'}/{name}.png"
+                sha = f"{len(rows):064x}"
+                rows.append((path, sha, int(generator != ""), generator, "drawn", group, split, "ours"))
+                scores.append(rng.normal(mean))
+    manifest = pd.DataFrame(rows, columns=list(COLUMNS))
+    table = manifest[["path", "sha256"]].assign(score=scores)
+    return manifest, table.sample(frac=1, random_state=0, ignore_index=True)
+
+
+def evaluate(scores: pd.DataFrame, manifest: pd.DataFrame, **options: object) -> pd.DataFrame:
+    return benchmark.evaluate(scores, manifest, **({"metrics": ["auc"], "resamples": 50} | options))
+
+
+def test_each_generator_meets_all_real_pictures() -> None:
+    manifest, scores = draw()
+    results = benchmark.evaluate(scores, manifest, resamples=100, seed=3)
+    assert list(results.columns) == benchmark.COLUMNS
+    assert len(results) == 2 * len(benchmark.METRIC_NAMES)
+    assert set(results.detector) == {"scores"}
+    assert set(zip(results.perturbation, results.severity, strict=True)) == {("none", 0)}
+    assert (results.n_real == 40).all()
+    assert (results.n_fake == 40).all()
+    by_hand = scores.merge(manifest, on="sha256")
+    part = by_hand[(by_hand.split == "test") & by_hand.generator.isin(["", "style"])]
+    for name in benchmark.METRIC_NAMES:
+        row = results[(results.generator == "style") & (results.metric == name)].iloc[0]
+        assert row.value == pytest.approx(METRICS.get(name)(part.label, part.score))
+    same = measure(part.label, part.score, part.group, ["auc"], seed=3)["auc"]
+    row = results[(results.generator == "style") & (results.metric == "auc")].iloc[0]
+    assert (row.low, row.high) == pytest.approx((same.low, same.high))
+
+
+def test_the_headline_is_the_worst_generator_and_the_mean() -> None:
+    manifest, scores = draw()
+    results = evaluate(scores, manifest, metrics=["auc", "eer"])
+    (line,) = benchmark.summarise(results)
+    auc = results[results.metric == "auc"].set_index("generator").value
+    assert line["worst_generator"] == "style"
+    assert line["value"] == auc["style"]
+    assert line["mean"] == pytest.approx(auc.mean())
+    assert line["generators"] == 2
+    (line,) = benchmark.summarise(results, metric="eer")  # here larger is worse
+    assert line["worst_generator"] == "style"
+    assert line["value"] == results[results.metric == "eer"].value.max()
+
+
+def test_detectors_and_perturbations_are_measured_apart() -> None:
+    manifest, scores = draw()
+    noisy = scores.assign(score=scores.score + np.random.default_rng(0).normal(0, 3, len(scores)))
+    both = pd.concat([
+        scores.assign(detector="cnn", perturbation="none", severity=0),
+        noisy.assign(detector="cnn", perturbation="jpeg", severity=5),
+        scores.assign(detector="twin", perturbation="none", severity=0),
+    ])  # fmt: skip
+    results = evaluate(both, manifest)
+    style = results[results.generator == "style"].set_index(["detector", "perturbation", "severity"]).value
+    assert style["cnn", "none", 0] == style["twin", "none", 0] > style["cnn", "jpeg", 5]
+    assert [line["detector"] for line in benchmark.summarise(results)] == ["cnn", "twin"]
+    assert benchmark.summarise(results)[0]["value"] == style["cnn", "none", 0]
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 1000))
+def test_order_of_rows_changes_nothing(seed: int) -> None:
+    manifest, scores = draw(8)
+    expected = evaluate(scores, manifest)
+    shuffled = scores.sample(frac=1, random_state=seed)
+    pd.testing.assert_frame_equal(evaluate(shuffled, manifest), expected)
+
+
+@pytest.mark.parametrize("how", ["hash", "upper", "absolute", "relative", "dotted", "name", "moved", "working"])
+def test_ways_to_name_a_picture(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest, scores = draw(6, root=str(tmp_path))
+    expected = evaluate(scores, manifest)
+    monkeypatch.chdir(tmp_path / "..")
+    change = {
+        "hash": lambda p: "nonsense",
+        "upper": lambda p: "nonsense",
+        "absolute": lambda p: p,
+        "relative": lambda p: p.removeprefix(f"{tmp_path}/"),
+        "dotted": lambda p: "../" + p.removeprefix(f"{tmp_path}/"),
+        "name": lambda p: Path(p).name,
+        "moved": lambda p: f"/elsewhere/{Path(p).name}",
+        "working": lambda p: str(Path(p).relative_to(tmp_path.parent)),
+    }[how]
+    theirs = scores.assign(path=scores.path.map(change))
+    theirs = (
+        theirs.assign(sha256=theirs.sha256.str.upper()) if how in ("hash", "upper") else theirs.drop(columns="sha256")
+    )
+    pd.testing.assert_frame_equal(evaluate(theirs, manifest), expected)
+
+
+def test_an_ambiguous_name_is_not_guessed() -> None:
+    manifest, scores = draw(6)
+    real = manifest.label == 0  # test/0.png ... and train/0.png ...
+    numbers = manifest.groupby(["split", "label"]).cumcount().astype(str)
+    manifest["path"] = manifest.path.where(~real, "/data/" + manifest.split + "/" + numbers + ".png")
+    theirs = scores[["score"]].assign(path=manifest.set_index("sha256").path[scores.sha256].to_numpy())
+    expected = evaluate(scores, manifest)
+    inside = theirs.assign(path=theirs.path.str.removeprefix("/data/"))
+    pd.testing.assert_frame_equal(evaluate(inside, manifest), expected)
+    with pytest.raises(ScoresError, match="6 of 18 pictures of the split 'test' have no score"):
+        evaluate(theirs.assign(path=[Path(p).name for p in theirs.path]), manifest)
+    for split in ("test", "train"):  # ambiguous in the manifest alone
+        part = theirs[theirs.path.str.contains(split)]
+        with pytest.raises(ScoresError, match=f"6 of 18 pictures of the split '{split}' have no score"):
+            evaluate(part.assign(path=[Path(p).name for p in part.path]), manifest, split=split)
+
+
+def test_equal_names_in_their_table_are_not_guessed() -> None:
+    manifest, scores = draw(6)
+    theirs = pd.DataFrame({"path": [f"{i}/{Path(p).name}" for p in scores.path for i in (1, 2)], "score": 0.0})
+    with pytest.raises(ScoresError, match="have no score"):
+        evaluate(theirs, manifest)
+
+
+def test_a_known_hash_beats_a_path_and_an_unknown_one_is_another_picture() -> None:
+    manifest, scores = draw(6)
+    other = scores.assign(sha256="f" * 64)
+    with pytest.raises(ScoresError, match="matched by sha256 if given, else by path"):
+        evaluate(other, manifest)
+
+
+def test_rows_of_other_pictures_are_passed_over() -> None:
+    manifest, scores = draw(6)
+    more = pd.concat([scores, pd.DataFrame([{"path": "/x/other.png", "sha256": "e" * 64, "score": 9.0}])])
+    pd.testing.assert_frame_equal(evaluate(more, manifest), evaluate(scores, manifest))
+
+
+def test_the_same_row_twice_is_one_and_two_scores_are_refused() -> None:
+    manifest, scores = draw(6)
+    twice = pd.concat([scores, scores.assign(score=scores.score + 1e-9)])
+    pd.testing.assert_frame_equal(evaluate(twice, manifest), evaluate(scores, manifest))
+    with pytest.raises(ScoresError, match="has two scores by 'scores'; keep one row a picture"):
+        evaluate(pd.concat([scores, scores.assign(score=scores.score + 1)]), manifest)
+
+
+def test_unreadable_pictures_are_left_out_and_counted() -> None:
+    manifest, scores = draw(6)
+    manifest = manifest[manifest.split == "test"]
+    first = manifest.groupby("generator").sha256.first()
+    lost = scores.sha256.isin(first[["", "style"]])
+    theirs = scores.assign(score=scores.score.where(~lost), verdict=np.where(lost, "error", "likely-real"))
+    theirs.loc[lost, "sha256"] = ""  # never read, so never hashed
+    joined = benchmark.join_scores(theirs, manifest)
+    assert len(joined) == len(manifest)
+    assert joined.score.isna().sum() == 2
+    assert benchmark._excluded(joined) == {"scores": {"real": 1, "style": 1}}
+    assert benchmark._notes(joined) == [
+        "scores could not read 2 of its 18 pictures, which its figures leave out: 1 real, 1 style"
+    ]
+    results = benchmark.measure_scores(joined, metrics=["auc"], resamples=10).set_index("generator")
+    assert results.n_real.tolist() == [5, 5]
+    assert results.n_fake.to_dict() == {"crude": 6, "style": 5}
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("", "none of the 6 real pictures"), ("style", "none of the 6 fakes of 'style'")]
+)
+def test_a_class_or_generator_that_cannot_be_read_is_an_error(kind: str, words: str) -> None:
+    manifest, scores = draw(6)
+    lost = scores.sha256.isin(manifest.sha256[manifest.generator == kind])
+    theirs = scores.assign(score=scores.score.where(~lost), verdict=np.where(lost, "error", ""))
+    with pytest.raises(ScoresError, match=words):
+        evaluate(theirs, manifest)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, "high", "", None])
+def test_scores_that_are_no_numbers_are_named(bad: object) -> None:
+    manifest, scores = draw(6)
+    theirs = scores.astype({"score": object})
+    theirs.loc[4, "score"] = bad
+    with pytest.raises(
+        ScoresError, match=rf"1 of 36 scores are NaN, infinite or no numbers: row 4 \({theirs.path[4]}\)"
+    ):
+        evaluate(theirs, manifest)
+
+
+def test_a_missing_score_is_counted_and_named() -> None:
+    manifest, scores = draw(6)
+    gone = manifest.sha256[manifest.split == "test"].iloc[:3]
+    with pytest.raises(
+        ScoresError,
+        match=r"3 of 18 pictures of the split 'test' have no score by 'x', the first: /data/real/real-test-0",
+    ):
+        evaluate(scores[~scores.sha256.isin(gone)].assign(detector="x"), manifest)
+
+
+def test_missing_columns_and_empty_tables() -> None:
+    manifest, scores = draw(6)
+    with pytest.raises(ScoresError, match=r"need a column 'score'.*these have: path, sha256"):
+        evaluate(scores.drop(columns="score"), manifest)
+    with pytest.raises(ScoresError, match="'sha256' or 'path'"):
+        evaluate(scores[["score"]], manifest)
+    with pytest.raises(ScoresError, match="empty"):
+        evaluate(scores[:0], manifest)
+    with pytest.raises(ScoresError, match="severity"):
+        evaluate(scores.assign(severity="strong"), manifest)
+
+
+def test_a_split_of_one_class_says_which_and_where_there_are_two() -> None:
+    manifest, scores = draw(6)
+    one = manifest.assign(split=np.where((manifest.label == 0) & (manifest.split == "test"), "val", manifest.split))
+    with pytest.raises(ScoresError, match=r"'test' has only fake pictures.*both classes: train"):
+        evaluate(scores, one)
+    with pytest.raises(ScoresError, match="'val' has only real pictures"):
+        evaluate(scores, one, split="val")
+    with pytest.raises(ScoresError, match=r"'val' has no picture at all.*both classes: test, train"):
+        evaluate(scores, manifest, split="val")
+    with pytest.raises(ScoresError, match="no split has both"):
+        evaluate(scores, manifest[manifest.label == 1])
+    with pytest.raises(UnknownName, match="did you mean 'test'"):
+        evaluate(scores, manifest, split="tests")
+
+
+def test_scores_like_probabilities_are_remarked_upon() -> None:
+    manifest, scores = draw(6)
+    joined = benchmark.join_scores(scores.assign(score=1 / (1 + np.exp(-scores.score))), manifest)
+    assert "as probabilities do" in benchmark._notes(joined)[0]
+    assert benchmark._notes(benchmark.join_scores(scores, manifest)) == []

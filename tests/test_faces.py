@@ -1,0 +1,59 @@
+"""Locating and cutting out faces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import draw_picture
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.embedded import unpack_faces
+from detector.faces import add_crops, centre_square, face_square, locate_faces, prepare
+from detector.images import load
+
+
+def test_every_tenth_embedded_photograph_has_its_face_in_the_middle(tmp_path: Path) -> None:
+    found = 0
+    for path in unpack_faces(tmp_path).path[::10]:
+        image = load(path)
+        boxes = locate_faces(image)
+        found += len(boxes) > 0
+        for left, top, right, bottom in boxes[:1]:
+            assert abs((left + right) / 2 - 46) < 20
+            assert abs((top + bottom) / 2 - 56) < 25
+    assert found >= 38  # of 40
+
+
+def test_a_blob_is_no_face() -> None:
+    assert locate_faces(draw_picture(0, size=100)) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 500), (500, 3)])
+def test_odd_pictures_do_not_raise(shape: tuple[int, int]) -> None:
+    assert locate_faces(np.zeros((*shape, 3), np.uint8)) == []
+
+
+@given(st.integers(-50, 500), st.integers(-50, 500), st.integers(1, 300), st.integers(1, 300))
+def test_the_square_is_square_and_holds_the_box(left: int, top: int, width: int, height: int) -> None:
+    x0, y0, x1, y1 = face_square((left, top, left + width, top + height), 1.5)
+    assert x1 - x0 == y1 - y0
+    assert x0 <= left + 1
+    assert y1 >= top + height - 1
+
+
+def test_prepare_cuts_the_middle_by_default() -> None:
+    image = np.zeros((10, 30, 3), np.uint8)
+    image[:, 10:20] = 200
+    assert centre_square(image) == (10, 0, 20, 10)
+    assert (prepare(image, 8) == 200).all()
+
+
+def test_rows_without_a_face_are_left_out(tmp_path: Path) -> None:
+    table = unpack_faces(tmp_path).iloc[:4].copy()
+    Path(table.path.iloc[1]).write_bytes(b"not a picture")
+    crops = add_crops(table)
+    assert len(crops) == 3
+    assert crops.crop.str.split().str.len().eq(4).all()

@@ -1,0 +1,194 @@
+"""Reports: valid against their schema, whole, escaped, offline."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+
+from detector import benchmark, report
+from detector.images import decode, encode
+from detector.manifest import COLUMNS
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>|`$x$` \"'"
+
+
+class Page(HTMLParser):
+    """Every tag with its attributes, and the text of the page apart from style and script."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] not in ("style", "script"):
+            self.text += data
+
+
+def row(generator: str = "style", metric: str = "auc", value: float = 0.9, **more: object) -> dict[str, object]:
+    plain = {"detector": "cnn", "generator": generator, "perturbation": "none", "severity": 0, "metric": metric,
+             "value": value, "low": value - 0.05, "high": value + 0.05, "n_real": 40, "n_fake": 30}  # fmt: skip
+    return plain | more
+
+
+def make(folder: Path, rows: list[dict[str, object]], **options: object) -> Page:
+    metadata = options.pop("metadata", {})
+    report.write_report(folder, report.Report.model_validate({"metadata": metadata, "results": rows}), **options)
+    return Page((folder / "report.html").read_text())
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
+    """A report with everything in it: two detectors, a hostile generator, a perturbation, an unreadable picture."""
+    folder = tmp_path_factory.mktemp("published")
+    rng = np.random.default_rng(0)
+    rows, scores = [], []
+    for generator, mean in (("", -1.0), ("style", 0.5), (HOSTILE, 2.0), (HOSTILE.upper(), 2.0)):
+        for i in range(20):
+            path = folder / f"{len(rows)}.png"
+            if i < 10:  # the other half is missing: no thumbnail, no crash
+                path.write_bytes(encode(rng.integers(0, 255, (40, 30, 3), dtype=np.uint8)))
+            label = int(generator != "")
+            rows.append((str(path), f"{len(rows):064x}", label, generator, "d", f"g{len(rows)}", "test", "ours"))
+            scores.append(rng.normal(mean))
+    manifest = pd.DataFrame(rows, columns=list(COLUMNS))
+    parts = []
+    for detector in ("cnn", "spectrum"):
+        for perturbation, severity in (("none", 0), ("jpeg", 1), ("jpeg", 5)):
+            noise = rng.normal(0, 0.1 + severity / 3, len(rows))
+            part = manifest[["sha256", "path"]].assign(score=scores + noise, detector=detector)
+            parts.append(part.assign(perturbation=perturbation, severity=severity))
+    table = pd.concat(parts, ignore_index=True).assign(verdict="")
+    table.loc[0, ["score", "verdict"]] = [np.nan, "error"]
+    joined = benchmark.join_scores(table, manifest)
+    results = benchmark.measure_scores(joined, resamples=20)
+    audit = [{"name": "size", "severity": "serious", "summary": "<b>all</b> differ", "fix": "crop", "value": 0.9}]
+    benchmark.publish(
+        joined, results, folder / "out", audit=audit,
+        metadata={"command": f"detector evaluate {HOSTILE}", "split": "test", "versions": {"numpy": "2"}},
+        faces={"style": [*manifest.path[20:24], str(folder / "absent.png")], "none": [str(folder / "absent.png")]},
+    )  # fmt: skip
+    return folder / "out", results
+
+
+def test_the_schema_is_current() -> None:
+    """After a change: SCHEMA.write_text(make_schema()), both of detector.report."""
+    assert report.SCHEMA.read_text() == report.make_schema()
+    jsonschema.Draft202012Validator.check_schema(json.loads(report.make_schema()))
+
+
+def test_the_record_is_valid_and_holds_every_result(published: tuple[Path, pd.DataFrame]) -> None:
+    folder, results = published
+    record = json.loads((folder / "report.json").read_text())
+    jsonschema.validate(record, json.loads(report.SCHEMA.read_text()))
+    assert list(record["results"][0]) == benchmark.COLUMNS
+    pd.testing.assert_frame_equal(pd.DataFrame(record["results"]), results)
+    assert record["metadata"]["headline"] == benchmark.summarise(results)
+    assert record["metadata"]["excluded"] == {"cnn": {"real": 1}}
+    assert record["metadata"]["level"] == 0.95
+
+
+def test_the_files(published: tuple[Path, pd.DataFrame]) -> None:
+    folder, _ = published
+    names = {p.name for p in folder.iterdir()}
+    assert {"report.json", "report.md", "report.html", "roc.png", "det.png", "scores_style.png", "tippett.png",
+            "reliability.png", "robustness.png", "faces_style.png"} <= names  # fmt: skip
+    assert "faces_none.png" not in names
+    assert len([n for n in names if n.startswith("scores_")]) == 3  # two names differ in case alone
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]+\.(png|json|md|html)", n) for n in names)
+    for path in folder.glob("*.png"):
+        assert decode(path.read_bytes()).std() > 5
+
+
+def test_the_page_needs_nothing_else(published: tuple[Path, pd.DataFrame]) -> None:
+    page = Page((published[0] / "report.html").read_text())
+    for tag, attributes in page.tags:
+        assert tag not in ("link", "iframe", "object", "base")
+        for name in ("src", "href", "srcset", "action"):
+            assert (attributes.get(name) or "data:").startswith("data:")
+        assert "onerror" not in attributes
+    policy = next(a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'")
+    assert "@import" not in (published[0] / "report.html").read_text()
+
+
+def test_names_are_text(published: tuple[Path, pd.DataFrame]) -> None:
+    page = Page((published[0] / "report.html").read_text())
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert HOSTILE in page.text
+    assert f"detector evaluate {HOSTILE}" in page.text
+    assert "<b>all</b> differ" in page.text
+    markdown = (published[0] / "report.md").read_text()
+    assert "<script" not in re.sub(r"\\.", "", markdown)
+    widths = {re.sub(r"\\.", "", line).count("|") for line in markdown.splitlines() if line.startswith("| cnn")}
+    assert widths == {4 + len(benchmark.METRIC_NAMES) + 1}
+
+
+def test_the_page_shows_what_there_is(published: tuple[Path, pd.DataFrame]) -> None:
+    folder, results = published
+    page = Page((folder / "report.html").read_text())
+    (first, _) = benchmark.summarise(results)
+    assert first["worst_generator"] == "style"
+    for text in (f"{first['value']:.3f}", f"[{first['low']:.3f}, {first['high']:.3f}]", f"{first['mean']:.3f}",
+                 "cnn could not read 1 of its 80 pictures", "severity 5", "Most confident mistakes"):  # fmt: skip
+        assert text in page.text
+    images = [a["src"] for tag, a in page.tags if tag == "img"]
+    assert sum(src.startswith("data:image/png") for src in images) == len(list(folder.glob("*.png")))
+    assert 0 < sum(src.startswith("data:image/jpeg") for src in images) <= 4 * benchmark.MISTAKES
+    assert any(a.get("class") == "blank" for _, a in page.tags)
+
+
+def test_optional_sections_are_absent_without_data(tmp_path: Path) -> None:
+    page = make(tmp_path, [row()])
+    for text in ("Audit", "mistakes", "perturbation", "ROC and DET", "Faces"):
+        assert text not in page.text
+    assert {p.name for p in tmp_path.iterdir()} == {"report.json", "report.md", "report.html"}
+
+
+def test_the_worst_generator_comes_first(tmp_path: Path) -> None:
+    for metric, order in (("auc", ["low", "middle", "high"]), ("eer", ["high", "middle", "low"])):
+        rows = [row(name, metric, value) for name, value in (("middle", 0.5), ("high", 0.8), ("low", 0.2))]
+        page = make(tmp_path, rows)
+        assert sorted(order, key=page.text.index) == order
+        lines = [line for line in (tmp_path / "report.md").read_text().splitlines() if line.startswith("| cnn")]
+        assert [line.split(" | ")[1] for line in lines] == order
+
+
+def test_an_interval_without_an_upper_end(tmp_path: Path) -> None:
+    make(tmp_path, [row(metric="cllr", high=None)])
+    record = json.loads((tmp_path / "report.json").read_text())
+    jsonschema.validate(record, json.loads(report.SCHEMA.read_text()))
+    assert record["results"][0]["high"] is None
+    assert "0.900 [0.850, ∞]" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize("bad", [{"value": float("nan")}, {"n_fake": 0}, {"severity": 6}, {"extra": 1}])
+def test_a_result_that_is_none_is_refused(bad: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        report.Result.model_validate(row(**bad))
+
+
+def test_a_report_replaces_the_last_one_whole(tmp_path: Path) -> None:
+    make(tmp_path, [row(value=0.9)])
+    make(tmp_path, [row(value=0.8)])
+    assert "0.800" in (tmp_path / "report.md").read_text()
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+    json.loads((tmp_path / "report.json").read_text())
+
+
+def test_file_names_are_safe_and_differ() -> None:
+    figures = [report.Figure(name, "", "", b"") for name in ("../../etc", "a b", "A_b", "", "..", "x" * 300, "人")]
+    names = report._file_names(figures)
+    assert names == ["etc.png", "a_b.png", "A_b-2.png", "figure.png", "figure-2.png", "x" * 80 + ".png", "figure-3.png"]
