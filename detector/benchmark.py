@@ -282,7 +282,7 @@ def _draw(plain: pd.DataFrame, results: pd.DataFrame) -> Iterator[Figure]:
         yield Figure(name, "ROC and DET", words, plots.to_png(axes[0].figure))
     for generator in order:
         shown = {detector: pairs[generator] for detector, pairs in parts.items() if generator in pairs}
-        axes = plots.new_axes(len(shown), width=4.6, height=2.8)
+        axes = plots.new_axes(len(shown), width=4.3, height=2.7)
         for ax, (detector, both) in zip(axes, shown.items(), strict=True):
             plots.draw_histogram(real(both), fake(both), ax, generator=generator, title=detector)
         yield Figure(f"scores_{generator}", "Scores", f"real and {generator}", plots.to_png(axes[0].figure))

@@ -62,7 +62,8 @@ def find_checkpoint(kind: str, name: str) -> Path:
 
     Raises CheckpointError if there are neither.
     """
-    for folder in (SHIPPED / name, QUICKSTART / "weights" / name):
+    largest_first = sorted(SHIPPED.glob(f"{name}-*"), key=lambda p: int(p.name.rpartition("-")[2]), reverse=True)
+    for folder in (SHIPPED / name, *largest_first, QUICKSTART / "weights" / name):
         if (folder / CARD).is_file():
             return folder
     raise CheckpointError(

@@ -221,6 +221,7 @@ def evaluate(
     ] = None,
     output: Out = Path("evaluation"),
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    no_audit: Annotated[bool, typer.Option("--no-audit", help="Do not look for shortcuts in the pictures.")] = False,
     seed: Seed = 0,
 ) -> None:
     """Measure detectors on a manifest: every metric per generator with its 95 % interval, in a report."""
@@ -229,6 +230,7 @@ def evaluate(
     with _progress() as progress:
         results = tasks.evaluate(
             manifest, detectors=detector or [], scores=scores or [], out=output, split=split, seed=seed,
+            audited=not no_audit,
             command=_command(), progress=progress,
         )  # fmt: skip
     _results(results)

@@ -23,7 +23,10 @@ from detector.calibration import Calibration, fit_calibration
 from detector.checkpoint import MODEL, read_card, write_checkpoint
 from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, ManifestError
+from detector.faces import prepare
 from detector.files import replacing, write_text
+from detector.images import load
+from detector.manifest import read_crop
 from detector.metrics import METRICS
 from detector.runtime import Session
 from detector.types import Images, Label, Opinion, Scores
@@ -171,6 +174,24 @@ class Cnn:
         card = {"detector": self.name, "arguments": arguments, "calibration": self.calibration.to_json(), **facts}
         write_checkpoint(folder, learning.numbers(self._net), card)
         self._session = Session(folder)
+
+    def calibrate(self, manifest: pd.DataFrame, unseen: pd.DataFrame) -> Self:
+        """Set line and bounds anew on a manifest, and `likely-fake` on real pictures of another one; return self."""
+        if self._session is None:
+            raise CheckpointError("this detector has no weights yet; fit and save it, or load a checkpoint")
+        raw = [self._session.logits(self._faces(table)) for table in (manifest, unseen)]
+        self.calibration = fit_calibration(
+            raw[0],
+            manifest.label.to_numpy(),
+            manifest.group.to_numpy(),
+            unseen=raw[1],
+            unseen_groups=unseen.group.to_numpy(),
+        )
+        return self
+
+    def _faces(self, manifest: pd.DataFrame) -> Images:
+        crops = manifest["crop"] if "crop" in manifest else [None] * len(manifest)
+        return np.stack([prepare(load(p), self.size, read_crop(c)) for p, c in zip(manifest.path, crops, strict=True)])
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -1,0 +1,59 @@
+"""Make what the suite `smoke` is measured on: 60 generated faces, and the small detector it keeps watch over.
+
+    detector generate style -n 60 --seed 0 --weights detector/weights/style-64 -o build/smoke/test
+    detector generate style -n 320 --seed 1000 --weights detector/weights/style-64 -o build/smoke/fit
+    python benchmarks/make_smoke.py build/smoke
+
+The faces of `test` go, grey, into `benchmarks/data/smoke`; those of `fit` and the embedded photographs of the training
+people teach `benchmarks/detectors/spectrum`. Nobody and nothing is in both.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from detector import tasks
+from detector.embedded import unpack_faces
+from detector.files import sha256, write_bytes
+from detector.images import encode, load
+from detector.manifest import merge, read_manifest, write_manifest
+from detector.suites import write_alike
+
+HERE = Path(__file__).parent
+SIDE = 64  # pixels
+
+
+def grey(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Return the manifest of grey copies: the photographs have no colour, so colour must not give the fakes away."""
+    paths, hashes = [], []
+    for i, path in enumerate(table.path):
+        light = np.rint(load(path) @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+        data = encode(np.repeat(light[..., None], 3, axis=2))
+        write_bytes(folder / f"{i:02d}.png", data)
+        paths.append(str((folder / f"{i:02d}.png").resolve()))
+        hashes.append(sha256(data))
+    return table.assign(path=paths, sha256=hashes)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("build", type=Path, help="the folder that holds test/manifest.csv and fit/manifest.csv")
+    build = parser.parse_args().build
+    for old in (HERE / "data" / "smoke").glob("*.png"):
+        old.unlink()
+    test = grey(read_manifest(build / "test" / "manifest.csv"), HERE / "data" / "smoke")
+    write_manifest(test.assign(split="test", dataset="smoke"), HERE / "data" / "smoke" / "manifest.csv")
+
+    fakes = grey(read_manifest(build / "fit" / "manifest.csv"), build / "grey").assign(split="train")
+    fakes.loc[fakes.index % 4 == 0, "split"] = "val"
+    faces = unpack_faces(build / "orl")
+    learnt = write_alike(merge([faces[faces.split != "test"], fakes]), build / "alike", SIDE)
+    tasks.train("detector", "spectrum", learnt, HERE / "detectors" / "spectrum", arguments={"size": SIDE, "bins": 16})
+
+
+if __name__ == "__main__":
+    main()
