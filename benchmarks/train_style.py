@@ -26,6 +26,12 @@ STAGES = [  # side in pixels, options; each starts from the one before
 ]
 
 
+def report(what: str, done: int, total: int) -> None:
+    """Print one line every hundred steps."""
+    if done % 1600 == 0:
+        print(f"{what}: {done} of {total}", flush=True)
+
+
 def main() -> None:
     """Run the stages and write the card."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -40,8 +46,7 @@ def main() -> None:
         folder = given.out / f"stage-{number}"
         if not (folder / CARD).is_file():
             style = Style(size)
-            style.fit(reals, seed=1, folder=folder, options=options, start=start,
-                      progress=lambda what, done, total: None if done % 1600 else print(what, done, total, flush=True))  # fmt: skip
+            style.fit(reals, seed=1, folder=folder, options=options, start=start, progress=report)
             style.save(folder)
         start = folder
     card = read_card(start or given.out, "generator") | {"seconds": round(time.monotonic() - began)}

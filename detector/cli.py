@@ -68,7 +68,7 @@ Weights = Annotated[
 
 @app.command()
 def index(
-    folder: Annotated[Path, typer.Argument(help="Folder of pictures.", exists=True, file_okay=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder of pictures, or what --layout reads.", exists=True)],
     output: Out = Path("manifest.csv"),
     label: Annotated[
         Literal["real", "fake"] | None, typer.Option(help="Of all of them; else the layout real/, fake/<generator>/.")
@@ -79,6 +79,10 @@ def index(
         str, typer.Option(help='Leakage unit: "file", "folder", or a regular expression on the path.')
     ] = "file",
     licence: Annotated[str, typer.Option(help="Of the pictures.")] = "unknown",
+    layout: Annotated[
+        Literal["folders", "jsonl", "deepfakebench", "webdataset"] | None,
+        typer.Option(help="Of another tool's data set."),
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Build a manifest from folders: hash every picture, split by group."""
@@ -87,7 +91,8 @@ def index(
 
     with _progress() as progress:
         table = tasks.index(folder, output, label=Label[label.upper()] if label else None, generator=generator,
-                            dataset=dataset, group_by=group, licence=licence, seed=seed, progress=progress)  # fmt: skip
+                            dataset=dataset, group_by=group, licence=licence, layout=layout, seed=seed,
+                            progress=progress)  # fmt: skip
     counts = table.groupby(["split", "label"]).size().unstack(fill_value=0)
     rows = [
         [split, *(str(counts.loc[split].get(k, 0)) for k in (0, 1))]
@@ -276,9 +281,15 @@ def quickstart(
 
 
 @app.command("list")
-def list_things() -> None:
-    """List what there is: generators, detectors, metrics."""
+def list_things(
+    card: Annotated[str | None, typer.Option(help="Show this card: of shipped weights, or a folder's.")] = None,
+) -> None:
+    """List what there is: generators, detectors, metrics, perturbations, shipped weights; or show one card."""
     from detector import tasks
+
+    if card is not None:
+        _table([card, ""], [[key, value] for key, value in tasks.describe_card(card)])
+        return
 
     for kind, things in tasks.list_things().items():
         _table([kind, ""], [[name, facts] for name, facts in things.items()])

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from detector import __version__
-from detector.checkpoint import digest_checkpoint, find_checkpoint, read_card
+from detector.checkpoint import CARD, MODEL, SHIPPED, digest_checkpoint, find_checkpoint, read_card
 from detector.detectors import DETECTORS
 from detector.engine import Row, Target, expand, score_pictures, score_to_file
-from detector.errors import DetectorError
+from detector.errors import CheckpointError, DetectorError
 from detector.faces import prepare
 from detector.files import sha256, write_bytes
 from detector.generators import GENERATORS
@@ -48,10 +48,22 @@ def index(
     dataset: str = "",
     group_by: str = "file",
     licence: str = "unknown",
+    layout: str | None = None,
     seed: int = 0,
     progress: Progress = _silent,
 ) -> pd.DataFrame:
-    """Write and return the manifest of the pictures below a folder; as `manifest.index_folder`."""
+    """Write and return the manifest of the pictures below a folder; as `manifest.index_folder`.
+
+    layout: of another tool's data set, a name in `layouts.LAYOUTS`; as `layouts.read_layout`.
+    """
+    if layout is not None:
+        from detector.layouts import read_layout
+
+        copies = Path(out).parent / "pictures"
+        table = read_layout(folder, layout, copies=copies, dataset=dataset, licence=licence, seed=seed,
+                            progress=lambda done, total: progress("hashing", done, total))  # fmt: skip
+        write_manifest(table, out)
+        return table
     table = index_folder(
         folder, label=label, generator=generator, dataset=dataset, group_by=group_by, licence=licence, seed=seed,
         progress=lambda done, total: progress("hashing", done, total),
@@ -360,9 +372,34 @@ def draw_mixing(
 def list_things() -> dict[str, dict[str, str]]:
     """Return what there is, kind -> name -> what it is; imports no more than that takes."""
     from detector.metrics import METRICS
+    from detector.perturbations import PERTURBATIONS
 
-    return {registry.kind + "s": {name: str(registry.facts(name).get("summary", "")) for name in registry}
-            for registry in (GENERATORS, DETECTORS, METRICS)}  # fmt: skip
+    things = {registry.kind + "s": {name: str(registry.facts(name).get("summary", "")) for name in registry}
+              for registry in (GENERATORS, DETECTORS, METRICS, PERTURBATIONS)}  # fmt: skip
+    cards = sorted(path.parent.name for path in SHIPPED.glob(f"*/{CARD}"))
+    return things | {"shipped weights": dict.fromkeys(cards, "`detector list --card` shows its card")}
+
+
+def describe_card(name: Path | str) -> list[tuple[str, str]]:
+    """Return the card of shipped weights, or of a folder, as (what, value) lines; CheckpointError if there is none."""
+    folder = SHIPPED / name if (SHIPPED / name / CARD).is_file() else Path(name)
+    kind = "detector" if (folder / MODEL).is_file() else "generator"
+    lines: list[tuple[str, str]] = []
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, below in value.items():
+                walk(f"{prefix}.{key}" if prefix else key, below)
+        elif isinstance(value, list):
+            lines.extend((prefix if i == 0 else "", str(item)) for i, item in enumerate(value))
+        else:
+            lines.append((prefix, f"{value:.4g}" if isinstance(value, float) else str(value)))
+
+    try:
+        walk("", read_card(folder, kind))
+    except CheckpointError:
+        walk("", read_card(folder, "detector"))
+    return lines
 
 
 def describe_environment() -> dict[str, str]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers share two cores; before torch is imported
+
 import subprocess
 import sys
 from pathlib import Path
