@@ -1,0 +1,52 @@
+"""Which game trains the style-based generator best in the same CPU time: KID of each loss, one run after the other.
+
+python benchmarks/choose_loss.py ../shared/data build/losses --seconds 150
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from generator_quality import extract, kid, load_faces, photographs
+
+from detector.generators._adversarial import Options
+from detector.generators.style import Style
+
+SIZE = 32
+GAMES = {  # each at the penalty its paper advises for small pictures
+    "logistic, R1": {"loss": "logistic", "r1": 0.5, "r2": 0.0},
+    "relativistic, R1 and R2": {"loss": "relativistic", "r1": 0.5, "r2": 0.5},
+}
+
+
+def main() -> None:
+    """Print one line a loss."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="the folder that holds faces/manifest.csv")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seconds", type=float, default=150)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    reals = photographs(given.data)
+    held_out = extract(load_faces(reals[reals.split != "train"], SIZE))
+    for name, game in GAMES.items():
+        folder = given.out / game["loss"]
+        shutil.rmtree(folder, ignore_errors=True)
+        options = Options(seconds=given.seconds, pictures=10**7, batch=16, augment=False, half_life=2_000, **game)
+        style = Style(SIZE).fit(reals, seed=0, folder=folder, options=options)
+        shown = (folder / "losses.csv").read_text().splitlines()[-1].split(",")[0]
+        value, error = kid(held_out, extract(style.sample(1000, seed=0, truncation=1.0)))
+        print(
+            f"{name}: KID x 1000 = {value:.1f} +- {error:.1f} after {given.seconds:.0f} s and {shown} pictures",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

