@@ -23,7 +23,7 @@ from detector.faces import add_crops, prepare
 from detector.files import write_bytes, write_text
 from detector.images import load
 from detector.intervals import clopper_pearson
-from detector.manifest import assign_splits, read_manifest, validate, write_manifest
+from detector.manifest import assign_splits, read_manifest, read_table, validate, write_manifest
 from detector.reencoding import reencode
 from detector.types import Opinion
 
@@ -79,8 +79,20 @@ def main() -> None:
     tasks.train("detector", "cnn", table, out / "cnn", seed=0, arguments=arguments, progress=report)
     ship(out, table, unseen)
     half = unseen[(unseen.label == 1) | ~is_first_half(unseen)]
-    write_manifest(half, out / "unseen-half.csv")
-    tasks.evaluate(out / "unseen-half.csv", detectors=[out / "default"], out=out / "report", progress=report)
+    whole = half.assign(crop=f"0 0 {SIDE} {SIDE}")  # the faces are cut out already
+    write_manifest(whole, out / "unseen-half.csv")
+    results = tasks.evaluate(out / "unseen-half.csv", detectors=[out / "default"], out=out / "report", progress=report)
+    card = read_card(out / "default", "detector")
+    auc = results[results.metric == "auc"]
+    card["auc_on_unseen"] = {r.generator: f"{r.value:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in auc.itertuples()}
+    verdicts = read_table(out / "report" / "scores" / "cnn.csv").merge(half[["sha256", "generator"]], on="sha256")
+    card["verdicts_on_unseen"] = {
+        name or "real portraits": {
+            word: round(share, 3) for word, share in rows.verdict.value_counts(normalize=True).items()
+        }
+        for name, rows in verdicts.groupby("generator")
+    }
+    write_text(out / "default" / CARD, json.dumps(card, indent=2) + "\n")
 
 
 def is_first_half(table: pd.DataFrame) -> pd.Series:

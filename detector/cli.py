@@ -217,7 +217,7 @@ def score(
 
 @app.command()
 def evaluate(
-    manifest: Annotated[Path, typer.Argument(help="What the pictures are.")],
+    manifest: Annotated[Path | None, typer.Argument(help="What the pictures are; not with --suite.")] = None,
     detector: Annotated[
         list[Path] | None, typer.Option("--detector", help="Folder of a trained detector; may be repeated.")
     ] = None,
@@ -227,19 +227,38 @@ def evaluate(
     output: Out = Path("evaluation"),
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     no_audit: Annotated[bool, typer.Option("--no-audit", help="Do not look for shortcuts in the pictures.")] = False,
+    suite: Annotated[str | None, typer.Option(help="A suite's name or TOML file, in place of a manifest.")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="Compare a suite with this; status 1 if it got worse.")] = None,
+    update_baseline: Annotated[
+        bool, typer.Option("--update-baseline", help="Write the baseline instead of comparing with it.")
+    ] = False,
     seed: Seed = 0,
 ) -> None:
     """Measure detectors on a manifest: every metric per generator with its 95 % interval, in a report."""
     from detector import tasks
+    from detector.errors import DetectorError
 
+    if (manifest is None) == (suite is None):
+        raise DetectorError("name either a manifest or a --suite")
+    report = None
     with _progress() as progress:
-        results = tasks.evaluate(
-            manifest, detectors=detector or [], scores=scores or [], out=output, split=split, seed=seed,
-            audited=not no_audit,
-            command=_command(), progress=progress,
-        )  # fmt: skip
+        if suite is not None:
+            results, report = tasks.run_suite(
+                suite, out=output, detectors=detector or [], baseline=baseline, update_baseline=update_baseline,
+                command=_command(), progress=progress,
+            )  # fmt: skip
+        else:
+            results = tasks.evaluate(
+                manifest or "", detectors=detector or [], scores=scores or [], out=output, split=split, seed=seed,
+                audited=not no_audit, command=_command(), progress=progress,
+            )  # fmt: skip
     _results(results)
     print(f"report: {output / 'report.html'}")
+    if report is not None:
+        print("\n".join([*report.reasons, *report.notes]))
+        print("gate: passed" if report.passed else "gate: failed")
+        if not report.passed:
+            raise typer.Exit(SERIOUS)
 
 
 @app.command()

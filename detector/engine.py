@@ -83,10 +83,10 @@ def score_pictures(
         coming, locates = iter(targets), getattr(detector, "locates", False)
         while True:
             for target in islice(coming, 2 * batch - len(waiting)):
-                waiting.append(pool.submit(_open, target, detector.size, locates))
+                waiting.append(pool.submit(open_target, target, detector.size, locates))
             if not waiting:
                 return
-            yield from _finish([waiting.popleft().result() for _ in range(min(batch, len(waiting)))], detector)
+            yield from judge_faces([waiting.popleft().result() for _ in range(min(batch, len(waiting)))], detector)
 
 
 def score_to_file(
@@ -123,7 +123,7 @@ def score_to_file(
     return errors
 
 
-def _open(target: Target, size: int, locates: bool) -> tuple[Row, Image | None]:
+def open_target(target: Target, size: int, locates: bool) -> tuple[Row, Image | None]:
     """Return the picture's row, with a verdict already if the detector has no say in it, and its face."""
     digest, verdict, reason, crop = "", "", "", target.crop
     try:
@@ -148,7 +148,8 @@ def _open(target: Target, size: int, locates: bool) -> tuple[Row, Image | None]:
         return Row(target.path, digest, verdict="error", reason=f"{error.reason}: {error}"), None
 
 
-def _finish(opened: list[tuple[Row, Image | None]], detector: Detector) -> Iterator[Row]:
+def judge_faces(opened: list[tuple[Row, Image | None]], detector: Detector) -> Iterator[Row]:
+    """Yield the rows of `open_target` with score, probability and verdict, all faces in one batch."""
     faces = [face for _, face in opened if face is not None]
     scores = detector.score(np.stack(faces)) if faces else np.zeros(0)
     answers = iter(zip(scores.tolist(), detector.judge(scores), strict=True))

@@ -1,7 +1,7 @@
 """A suite: what to measure, on which pictures, under which perturbations, in one TOML file; and the run of one.
 
-A suite is declared, never programmed. Every picture is decoded and cut as `detector score` does it, then perturbed, then
-scored; what a perturbation draws depends on the picture's hash and the suite's seed alone.
+A suite is declared, never programmed. Every picture is decoded and cut as `detector score` does it, then perturbed,
+then scored; what a perturbation draws depends on the picture's hash and the suite's seed alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from detector.benchmark import join_scores, measure_scores
 from detector.checkpoint import digest_checkpoint, read_card
 from detector.detectors import DETECTORS
 from detector.embedded import unpack_faces
-from detector.engine import Row, Target, _finish, _open
+from detector.engine import Row, Target, judge_faces, open_target
 from detector.errors import DetectorError, ManifestError, UnknownName
 from detector.faces import prepare
 from detector.files import sha256, write_bytes
@@ -69,7 +69,6 @@ class Suite(BaseModel):
     metrics: Annotated[list[str], Field(min_length=1)] = ["auc"]
     operating_points: list[Share] = []
     tolerances: dict[str, Annotated[float, Field(ge=0)]] = {}
-    by: list[str] = []
     seed: int = 0
     resamples: Annotated[int, Field(ge=100)] = 2000
 
@@ -196,6 +195,8 @@ def run_suite(
             kept = folder / "scores" / re.sub(r"[^A-Za-z0-9-]+", "_", name)
             scores = _score(suite, name, _load(weights), pictures, kept, digest_checkpoint(weights), progress)
             parts.append((scores, join_scores(scores, pictures, split=suite.split)))
+        except ManifestError:  # the pictures' fault
+            raise
         except Exception as error:  # a stranger's detector may raise anything, and the others' results must stand
             failed[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     if not parts:
@@ -249,7 +250,7 @@ def _score_block(suite: Suite, detector: Detector, block: pd.DataFrame) -> Itera
     targets = [Target(p, read_crop(c)) for p, c in zip(block.path, crops, strict=True)]
     locates = bool(getattr(detector, "locates", False))
     with ThreadPoolExecutor(2) as pool:
-        opened = list(pool.map(lambda target: _open(target, detector.size, locates), targets))
+        opened = list(pool.map(lambda target: open_target(target, detector.size, locates), targets))
     for (row, _), digest in zip(opened, block.sha256, strict=True):
         if row.sha256 not in ("", digest):
             raise _other_picture(row.path)
@@ -260,7 +261,7 @@ def _score_block(suite: Suite, detector: Detector, block: pd.DataFrame) -> Itera
              perturb(face, perturbation, severity, seed=suite.seed, key=row.sha256))
             for row, face in named
         ]  # fmt: skip
-        for row in _finish(faces, detector):
+        for row in judge_faces(faces, detector):
             yield perturbation, severity, row
 
 

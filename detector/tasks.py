@@ -29,6 +29,7 @@ from detector.types import Detector, Generator, Label
 
 if TYPE_CHECKING:
     from detector.audit import AuditFinding
+    from detector.gate import GateReport
     from detector.learning import Progress
 
 
@@ -321,6 +322,50 @@ def evaluate(
         findings = [asdict(finding) | {"rows": len(finding.rows)} for finding in audit.audit(some, progress=progress)]
     benchmark.publish(joined, results, out, metadata=metadata, faces=faces, audit=findings)
     return results
+
+
+def run_suite(
+    name: Path | str,
+    *,
+    out: Path | str,
+    detectors: Sequence[Path | str] = (),
+    baseline: Path | str | None = None,
+    update_baseline: bool = False,
+    seed: int | None = None,
+    command: str = "",
+    progress: Progress = _silent,
+) -> tuple[pd.DataFrame, GateReport | None]:
+    """Run a suite; return its results and, against a baseline, what the gate says of them.
+
+    name: of a suite in `benchmarks/suites`, or the path of a TOML file. detectors: folders of weights, in place of the
+    suite's; a suite that names none measures the shipped detector. update_baseline: write the baseline instead.
+
+    Writes the report below `out`, and beside it junit.xml and gate.md where there is a gate.
+    """
+    from detector import benchmark, gate, suites
+
+    out, suite = Path(out), suites.read_suite(name)
+    chosen = {Path(folder).name: Path(folder) for folder in detectors}
+    if not chosen and not suite.detectors:
+        chosen = {"default": find_checkpoint("detector", "default")}
+    run = suites.run_suite(suite, out, detectors=chosen or None, progress=progress)
+    metadata = {
+        "command": command, "suite": suite.name, "failed": run.failed,
+        "verdict_flips": run.flips.to_dict("records"), "versions": describe_environment(),
+    }  # fmt: skip
+    benchmark.publish(run.joined, run.results, out, metadata=metadata)
+    if baseline is None:
+        return run.results, None
+    if update_baseline:
+        gate.write_baseline(gate.make_baseline(suite.name, run.joined, run.results), Path(baseline))
+        return run.results, None
+    report = gate.compare(
+        suite.name, run.joined, run.results, gate.read_baseline(Path(baseline)), suite.tolerances,
+        seed=suite.seed if seed is None else seed, resamples=suite.resamples,
+    )  # fmt: skip
+    gate.write_junit(report, out / "junit.xml")
+    gate.write_summary(report, out / "gate.md")
+    return run.results, report
 
 
 def check_data(

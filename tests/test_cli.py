@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import draw_picture, make_manifest, run_command
+from conftest import ROOT, draw_picture, make_manifest, run_command
 from PIL import Image
 from test_images import png_header
 
 from detector import __version__
+from detector.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.images import encode
 
 
@@ -269,6 +271,22 @@ def test_audit_says_what_gives_the_label_away(tmp_path: Path) -> None:
     fixed = run_command("audit", tmp_path / "planted.csv", "--fix", tmp_path / "fixed", "--size", 32)
     assert fixed.returncode == 1
     assert run_command("audit", tmp_path / "fixed" / "manifest.csv").returncode == 0
+
+
+def test_the_smoke_suite_passes_its_gate_and_a_worse_detector_does_not(tmp_path: Path) -> None:
+    words = ["evaluate", "--suite", "smoke", "--baseline", ROOT / "benchmarks/baselines/smoke.json", "-o"]
+    done = run_command(*words, tmp_path / "same", cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "gate: passed" in done.stdout
+    assert (tmp_path / "same" / "junit.xml").is_file()
+    worse = tmp_path / "spectrum"
+    shutil.copytree(ROOT / "benchmarks/detectors/spectrum", worse)
+    tensors = read_tensors(worse)
+    tensors["slope"] = tensors["slope"] * np.random.default_rng(0).normal(0, 1, tensors["slope"].shape)
+    write_checkpoint(worse, tensors, read_card(worse, "detector"))
+    done = run_command(*words, tmp_path / "worse", "--detector", worse, cwd=ROOT)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "gate: failed" in done.stdout
 
 
 def test_cards_are_shown() -> None:

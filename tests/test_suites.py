@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT, make_manifest
+
+from detector import suites
+from detector.detectors.spectrum import Spectrum
+from detector.errors import DetectorError, ManifestError, UnknownName
+from detector.suites import SUITES, SuiteError, count_flips, gather_pictures, read_suite, run_suite
+
+SPECTRUM = ROOT / "benchmarks" / "detectors" / "spectrum"
+BODY = 'name = "t"\nmanifests = ["manifest.csv"]\nperturbations = ["noise"]\nresamples = 100\n'
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> suites.Suite:
+    make_manifest(tmp_path, n=24)
+    (tmp_path / "t.toml").write_text(BODY)
+    return read_suite(tmp_path / "t.toml")
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in SUITES.glob("*.toml")))
+def test_every_suite_of_the_repository_can_be_read_and_has_the_name_of_its_file(name: str) -> None:
+    assert read_suite(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('perturbation = ["jpeg"]', "no key 'perturbation'; did you mean 'perturbations'"),
+        ("sed = 1", "did you mean 'seed'"),
+        ("severities = [6]", "severities.0"),
+        ("tolerances = {eer = 0.1}", "'eer' has a tolerance but is not measured"),
+        ("seed = ", "not TOML"),
+    ],
+)
+def test_a_faulty_file_is_one_clear_line(tmp_path: Path, line: str, words: str) -> None:
+    (tmp_path / "t.toml").write_text(BODY + line)
+    with pytest.raises(SuiteError, match=words) as caught:
+        read_suite(tmp_path / "t.toml")
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_names(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="did you mean 'smoke'"):
+        read_suite("smok")
+    for line in ('metrics = ["aux"]', "operating_points = [0.02]"):
+        (tmp_path / "t.toml").write_text(BODY + line)
+        with pytest.raises(UnknownName, match="metric"):
+            read_suite(tmp_path / "t.toml")
+    (tmp_path / "t.toml").write_text(BODY.replace("noise", "nois"))
+    with pytest.raises(UnknownName, match="did you mean 'noise'"):
+        read_suite(tmp_path / "t.toml")
+
+
+def test_a_run_is_deterministic_resumes_from_its_shards_and_survives_a_broken_detector(
+    suite: suites.Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suites, "BLOCK", 4)
+    both = {"good": SPECTRUM, "broken": tmp_path / "nowhere"}
+    first = run_suite(suite, tmp_path / "a", detectors=both)
+    assert set(first.results.detector) == {"good"}
+    assert "CheckpointError" in first.failed["broken"]
+    assert set(zip(first.results.perturbation, first.results.severity, strict=True)) == {("none", 0), ("noise", 3)}
+    pd.testing.assert_frame_equal(run_suite(suite, tmp_path / "b", detectors={"good": SPECTRUM}).scores, first.scores)
+
+    shards = sorted((tmp_path / "a" / "scores" / "good").iterdir())
+    assert len(shards) > 2
+    shards[0].unlink()
+    calls: list[int] = []
+    score = Spectrum.score
+    monkeypatch.setattr(Spectrum, "score", lambda self, faces: calls.append(len(faces)) or score(self, faces))
+    pd.testing.assert_frame_equal(run_suite(suite, tmp_path / "a", detectors={"good": SPECTRUM}).scores, first.scores)
+    assert len(calls) == 2  # one block, untouched and perturbed
+
+
+def test_a_crash_while_scoring_leaves_the_others_results(
+    suite: suites.Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Crashing:
+        name, size = "crashing", 64
+
+        def score(self, faces: np.ndarray) -> np.ndarray:
+            raise ZeroDivisionError("by design")
+
+    load = suites._load
+    monkeypatch.setattr(suites, "_load", lambda folder: Crashing() if folder == tmp_path else load(folder))
+    run = run_suite(suite, tmp_path / "a", detectors={"bad": tmp_path, "good": SPECTRUM})
+    assert run.failed == {"bad": "ZeroDivisionError: by design"}
+    assert set(run.results.detector) == {"good"}
+    with pytest.raises(DetectorError, match="every detector failed, the first: ZeroDivisionError"):
+        run_suite(suite, tmp_path / "a", detectors={"bad": tmp_path})
+
+
+def test_a_changed_file_is_refused_when_copies_are_made(suite: suites.Suite, tmp_path: Path) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text(BODY + "side = 32")
+    pictures = gather_pictures(read_suite(path), tmp_path / "a")
+    assert {Path(p).suffix for p in pictures.path} == {".bmp"}
+    for victim in tmp_path.glob("*.png"):
+        victim.write_bytes(victim.read_bytes() + b"x")
+    with pytest.raises(ManifestError, match="not the picture its manifest names"):
+        gather_pictures(read_suite(path), tmp_path / "b")
+
+
+def test_keep_leaves_out_other_rows(suite: suites.Suite, tmp_path: Path) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text(BODY + '[keep]\ngenerator = ["", "one"]')
+    assert set(gather_pictures(read_suite(path), tmp_path).generator) == {"", "one"}
+
+
+def test_flips_counts_changed_verdicts() -> None:
+    pictures = pd.DataFrame({"sha256": list("abcd"), "group": list("abcd")})
+    plain = pd.DataFrame({"sha256": list("abcd"), "score": 1.0, "verdict": "likely-fake", "perturbation": "none",
+                          "severity": 0, "detector": "d"})  # fmt: skip
+    blurred = plain.assign(perturbation="blur", severity=3, verdict=["likely-fake"] * 3 + ["inconclusive"])
+    flips = count_flips(pd.concat([plain, blurred]), pictures).to_dict("records")
+    assert [(f["perturbation"], f["severity"], f["flips"], f["n"]) for f in flips] == [("blur", 3, 0.25, 4)]
+    assert flips[0]["low"] < 0.25 < flips[0]["high"]
+
+
+def test_the_pictures_of_smoke_are_those_of_its_baseline(tmp_path: Path) -> None:
+    kept = json.loads((ROOT / "benchmarks" / "baselines" / "smoke.json").read_text())
+    made = gather_pictures(read_suite("smoke"), tmp_path)
+    assert {p["sha256"] for p in kept["pictures"]} == set(made.sha256)
+    assert made.label.value_counts().to_dict() == {0: 100, 1: 60}
+
+
+def test_without_copies_a_changed_file_is_refused_and_an_unreadable_one_becomes_a_row(
+    suite: suites.Suite, tmp_path: Path
+) -> None:
+    first, second = gather_pictures(suite, tmp_path).path.iloc[[0, -1]]
+    Path(first).unlink()
+    run = run_suite(suite, tmp_path / "a", detectors={"good": SPECTRUM})
+    lost = run.scores[run.scores.score.isna()]
+    assert set(zip(lost.path, lost.verdict, strict=True)) == {(first, "error")}
+    assert (run.joined.score.isna().sum(), len(run.flips)) == (2, 1)
+    Path(second).write_bytes(Path(second).read_bytes() + b"x")
+    with pytest.raises(ManifestError, match="not the picture its manifest names"):
+        run_suite(suite, tmp_path / "b", detectors={"good": SPECTRUM})
