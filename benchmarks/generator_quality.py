@@ -25,7 +25,7 @@ from detector.detectors.cnn import _start_from_imagenet
 from detector.errors import MissingExtra
 from detector.faces import prepare
 from detector.images import load
-from detector.manifest import assign_splits, read_crop, read_manifest
+from detector.manifest import assign_splits, read_crops, read_manifest
 from detector.types import Images
 
 Floats = NDArray[np.float64]
@@ -77,7 +77,8 @@ def precision_recall(real: Floats, fake: Floats, *, k: int = 3) -> tuple[float, 
 
 def load_faces(table: pd.DataFrame, size: int) -> Images:
     """Return the faces (N, size, size, 3) of a manifest."""
-    return np.stack([prepare(load(p), size, read_crop(c)) for p, c in zip(table.path, table["crop"], strict=True)])
+    pairs = zip(table.path, read_crops(table), strict=True)
+    return np.stack([prepare(load(path), size, crop) for path, crop in pairs])
 
 
 def photographs(data: Path) -> pd.DataFrame:

@@ -13,7 +13,7 @@ some fifteen pictures of a class nothing is certain enough to be serious.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -27,7 +27,7 @@ from detector.intervals import Estimate, clopper_pearson, measure
 from detector.manifest import COLUMNS, SPLITS, validate
 from detector.reencoding import balance
 from detector.traits import Hashes, measure_traits, near_pairs
-from detector.types import Label
+from detector.types import Label, Progress, silent
 
 NEEDED = ("path", "sha256", "label", "generator", "group", "split")
 CLEAR = 0.6  # AUC that the lower end of an interval has to pass
@@ -95,12 +95,9 @@ FAMILIES = (
     Family("sharpness", ("fine", "medium"), "take both classes from one resolution and resize alike; a "
            "generator that only blurs is caught by blur alone and teaches nothing else", inherent=True),
 )  # fmt: skip
-Progress = Callable[[str, int, int], None]
 
 
-def audit(
-    manifest: pd.DataFrame, *, seed: int = 0, progress: Progress = lambda what, done, total: None
-) -> list[AuditFinding]:
+def audit(manifest: pd.DataFrame, *, seed: int = 0, progress: Progress = silent) -> list[AuditFinding]:
     """Return one finding a question, the serious ones first.
 
     manifest: need not be valid: a group in two splits or the same bytes under two labels are what is looked for. It

@@ -17,7 +17,7 @@ import pandas as pd
 
 from detector.errors import ImageError, ScoresError, UnknownName
 from detector.faces import prepare
-from detector.images import encode, load
+from detector.images import encode, load, tile
 from detector.intervals import measure
 from detector.manifest import SPLITS, read_crop
 from detector.metrics import METRICS, det, roc
@@ -322,10 +322,8 @@ def _draw_robustness(results: pd.DataFrame) -> Iterator[Figure]:
 
 def _draw_faces(paths: Sequence[str]) -> bytes:
     """Return a grid of those pictures that can be read; nothing if none can."""
-    from detector import plots
-
     faces = [face for path in paths if (face := _face(path)) is not None]
-    return encode(plots.tile(np.stack(faces), min(8, len(faces)))) if faces else b""
+    return encode(tile(np.stack(faces), min(8, len(faces)))) if faces else b""
 
 
 def _face(path: str, crop: object = None) -> Image | None:

@@ -24,6 +24,8 @@ CARD, WEIGHTS, MODEL = "card.json", "weights.safetensors", "model.onnx"
 SHIPPED = Path(__file__).parent / "weights"
 QUICKSTART = Path("quickstart")  # where `detector quickstart` leaves what it trained, below the working folder
 
+KINDS = ("detector", "generator")
+
 Tensors = dict[str, NDArray[Any]]
 
 
@@ -34,17 +36,21 @@ def write_checkpoint(folder: Path | str, tensors: Tensors, card: Mapping[str, An
     write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
 
 
-def read_card(folder: Path | str, kind: str) -> dict[str, Any]:
-    """Return the card of a folder that holds a `kind` ("detector" or "generator"); CheckpointError otherwise."""
+def read_card(folder: Path | str, kind: str = "") -> dict[str, Any]:
+    """Return the card of a folder that holds a `kind`, "detector" or "generator"; without one, either will do.
+
+    Raises CheckpointError if the folder holds neither, or the other.
+    """
     path = Path(folder) / CARD
     try:
         card = json.loads(path.read_text())
     except OSError:
-        raise CheckpointError(f"{folder} holds no {CARD}; name a folder that `detector train {kind}` wrote") from None
+        command = f"detector train {kind}".strip()
+        raise CheckpointError(f"{folder} holds no {CARD}; name a folder that `{command}` wrote") from None
     except ValueError:
         raise CheckpointError(f"{path} is not JSON; the checkpoint is damaged") from None
-    if not isinstance(card, dict) or kind not in card:
-        raise CheckpointError(f"{folder} does not hold a {kind}")
+    if not isinstance(card, dict) or not any(k in card for k in ([kind] if kind else KINDS)):
+        raise CheckpointError(f"{folder} does not hold a {kind or ' or a '.join(KINDS)}")
     return card
 
 

@@ -17,7 +17,6 @@ MAX_TEXT = 2**20  # bytes of one text, XMP or EXIF block that are looked at
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 XMP_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
 XMP_PNG = b"XML:com.adobe.xmp"
-XMP_GIF = b"XMP DataXMP"
 _MAGIC = {
     b"\xff\xd8\xff": "JPEG",
     PNG_MAGIC: "PNG",

@@ -17,12 +17,13 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from detector.errors import DetectorError, ImageError
 from detector.faces import Box, face_square, locate_faces, prepare
 from detector.files import replacing, sha256
 from detector.images import decode, read
-from detector.manifest import find_pictures, read_crop, read_manifest
+from detector.manifest import find_pictures, read_crops, read_manifest
 from detector.types import Detector, Image, Opinion
 
 BATCH = 32
@@ -66,12 +67,15 @@ def expand(inputs: Iterable[str], *, lines: Iterable[str] = ()) -> list[Target]:
         elif path.is_dir():
             targets += [Target(str(p)) for p in find_pictures(path)]
         elif path.suffix.lower() in TABLES:
-            table = read_manifest(path)
-            crops = table["crop"] if "crop" in table else [None] * len(table)
-            targets += [Target(p, read_crop(c)) for p, c in zip(table.path, crops, strict=True)]
+            targets += list_targets(read_manifest(path))
         else:
             targets.append(Target(name))
     return targets
+
+
+def list_targets(manifest: pd.DataFrame) -> list[Target]:
+    """Return what to score of a manifest, in its order."""
+    return [Target(path, crop) for path, crop in zip(manifest.path, read_crops(manifest), strict=True)]
 
 
 def score_pictures(

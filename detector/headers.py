@@ -5,19 +5,16 @@ Behind the same allow-list and caps as `images.decode`.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
-from PIL import JpegImagePlugin, UnidentifiedImageError
+from PIL import JpegImagePlugin
 
-from detector.errors import DamagedImage, ImageError, ImageTooLarge, UnsupportedFormat
 from detector.files import sha256
-from detector.images import FORMATS, MAX_PIXELS
+from detector.images import opened
 
 SUBSAMPLINGS = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
 _LUMA = """
@@ -56,40 +53,29 @@ def describe(data: bytes) -> Header:
 
     Raises UnsupportedFormat, ImageTooLarge or DamagedImage, as `images.decode`.
     """
-    try:
-        with Pillow.open(io.BytesIO(data), formats=FORMATS) as picture:
-            width, height = picture.size
-            if width * height > MAX_PIXELS:
-                raise ImageTooLarge(f"{width} x {height} pixels; the cap is {MAX_PIXELS / 1e6:g} megapixels")
-            quantization = getattr(picture, "quantization", {})  # of JPEG and of MPO, which some telephones write
-            tables = [list(quantization[key]) for key in sorted(quantization)]
-            quality, standard = jpeg_quality(tables) if tables else (None, False)
-            sampling = JpegImagePlugin.get_sampling(picture) if tables and len(picture.getbands()) == 3 else None
-            info = picture.info
-            return Header(
-                format=str(picture.format),
-                width=width,
-                height=height,
-                mode=picture.mode,
-                quality=quality,
-                standard=standard,
-                tables=sha256(repr(tables).encode())[:12] if tables else "",
-                subsampling="" if sampling is None else SUBSAMPLINGS.get(sampling, "other"),
-                progressive=bool(info.get("progressive")),
-                exif=bool(info.get("exif")) or (picture.format == "TIFF" and 0x010F in picture.getexif()),
-                icc=bool(info.get("icc_profile")),
-                xmp=bool(info.get("xmp") or info.get("XML:com.adobe.xmp")),
-                comment=bool(info.get("comment")),
-                bytes=len(data),
-            )
-    except ImageError:
-        raise
-    except Pillow.DecompressionBombError:
-        raise ImageTooLarge(f"the header promises far more than {MAX_PIXELS / 1e6:g} megapixels") from None
-    except UnidentifiedImageError:
-        raise UnsupportedFormat(f"not a picture in any of {', '.join(FORMATS)}") from None
-    except Exception as error:  # as in `images.decode`: Pillow raises nine kinds and more on hostile files
-        raise DamagedImage(f"the header is damaged: {' '.join(str(error).split())[:120]}") from None
+    with opened(data, part="header") as picture:
+        width, height = picture.size
+        quantization = getattr(picture, "quantization", {})  # of JPEG and of MPO, which some telephones write
+        tables = [list(quantization[key]) for key in sorted(quantization)]
+        quality, standard = jpeg_quality(tables) if tables else (None, False)
+        sampling = JpegImagePlugin.get_sampling(picture) if tables and len(picture.getbands()) == 3 else None
+        info = picture.info
+        return Header(
+            format=str(picture.format),
+            width=width,
+            height=height,
+            mode=picture.mode,
+            quality=quality,
+            standard=standard,
+            tables=sha256(repr(tables).encode())[:12] if tables else "",
+            subsampling="" if sampling is None else SUBSAMPLINGS.get(sampling, "other"),
+            progressive=bool(info.get("progressive")),
+            exif=bool(info.get("exif")) or (picture.format == "TIFF" and 0x010F in picture.getexif()),
+            icc=bool(info.get("icc_profile")),
+            xmp=bool(info.get("xmp") or info.get("XML:com.adobe.xmp")),
+            comment=bool(info.get("comment")),
+            bytes=len(data),
+        )
 
 
 def jpeg_quality(tables: Sequence[Sequence[int]]) -> tuple[int, bool]:

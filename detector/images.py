@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
 from detector.errors import DamagedImage, ImageError, ImageTooLarge, UnsupportedFormat
-from detector.types import Image
+from detector.types import Image, Images
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # not MPO, EPS, PSD ...: the first frame of GIF and TIFF
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -46,18 +48,22 @@ def read(path: Path | str, *, max_bytes: int = MAX_BYTES) -> bytes:
     return data
 
 
-def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS) -> Image:
-    """Return the picture, RGB (H, W, 3): upright, 16 bits scaled to 8, alpha laid over white, CMYK converted.
+@contextmanager
+def opened(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS, part: str = "picture"
+) -> Iterator[Pillow.Image]:
+    """Yield the opened file, its pixels not decoded yet; whatever goes wrong in the block becomes one of our errors.
 
-    Raises UnsupportedFormat, ImageTooLarge (from the header, before decoding) or DamagedImage.
+    part: what is read of it, for the message.
+
+    Raises UnsupportedFormat, ImageTooLarge (from the header) or DamagedImage.
     """
     try:
         with Pillow.open(io.BytesIO(data), formats=formats) as picture:
             width, height = picture.size
             if width * height > max_pixels:
                 raise ImageTooLarge(f"{width} x {height} pixels; the cap is {max_pixels / 1e6:g} megapixels")
-            picture.load()
-            return _to_rgb(ImageOps.exif_transpose(picture))
+            yield picture
     except ImageError:
         raise
     except Pillow.DecompressionBombError:
@@ -67,7 +73,17 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...
     except MemoryError:
         raise ImageTooLarge("there is not enough memory to decode it") from None
     except Exception as error:  # Pillow raises nine kinds and more on hostile files; none may escape
-        raise DamagedImage(f"the picture is damaged: {' '.join(str(error).split())[:120]}") from None
+        raise DamagedImage(f"the {part} is damaged: {' '.join(str(error).split())[:120]}") from None
+
+
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS) -> Image:
+    """Return the picture, RGB (H, W, 3): upright, 16 bits scaled to 8, alpha laid over white, CMYK converted.
+
+    Raises as `opened`.
+    """
+    with opened(data, max_pixels=max_pixels, formats=formats) as picture:
+        picture.load()
+        return _to_rgb(ImageOps.exif_transpose(picture))
 
 
 def load(path: Path | str, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Image:
@@ -79,7 +95,7 @@ def resize(image: Image, width: int, height: int) -> Image:
     """Return the picture in `width` x `height` pixels, by the one filter used in training and in serving."""
     if image.shape[:2] == (height, width):
         return image
-    return np.asarray(Pillow.fromarray(image).resize((width, height), Pillow.Resampling.LANCZOS))
+    return np.asarray(Pillow.fromarray(image).resize((width, height), Pillow.Resampling[RESIZE_FILTER.upper()]))
 
 
 def cut(image: Image, box: tuple[int, int, int, int]) -> Image:
@@ -89,6 +105,17 @@ def cut(image: Image, box: tuple[int, int, int, int]) -> Image:
     if left >= 0 and top >= 0 and right <= width and bottom <= height:
         return np.ascontiguousarray(image[top:bottom, left:right])
     return np.asarray(Pillow.fromarray(image).crop(box))
+
+
+def tile(images: Images, columns: int, *, gap: int = 2) -> Image:
+    """Return pictures (N, H, W, 3) as one, `columns` abreast, with `gap` white pixels between them."""
+    n, height, width = images.shape[:3]
+    rows = -(-n // columns)
+    sheet = np.full((rows * columns, height + gap, width + gap, 3), 255, np.uint8)
+    sheet[:n, :height, :width] = images
+    sheet = sheet.reshape(rows, columns, height + gap, width + gap, 3).swapaxes(1, 2)
+    sheet = sheet.reshape(rows * (height + gap), columns * (width + gap), 3)
+    return np.ascontiguousarray(sheet[: rows * (height + gap) - gap, : columns * (width + gap) - gap])
 
 
 def encode(image: Image, format: str = "PNG", *, quality: int = 95, subsampling: str = "4:2:0") -> bytes:

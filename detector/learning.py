@@ -29,13 +29,8 @@ from detector.errors import CheckpointError, ImageError, ManifestError
 from detector.faces import prepare
 from detector.files import replacing
 from detector.images import load
-from detector.manifest import read_crop
-
-Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """Report progress to nobody."""
+from detector.manifest import read_crops
+from detector.types import Progress, silent
 
 
 def import_timm() -> types.ModuleType:
@@ -219,7 +214,7 @@ def _decode_once(manifest: pd.DataFrame, size: int, cache: Path, progress: Progr
     wanted = {"size": size, "pictures": list(manifest.sha256), "crops": [str(c) for c in manifest.get("crop", ())]}
     if cache.is_file() and key.is_file() and json.loads(key.read_text()) == wanted:
         return np.load(cache, mmap_mode="r")  # type: ignore[no-any-return]
-    crops = [read_crop(c) for c in manifest["crop"]] if "crop" in manifest else [None] * len(manifest)
+    crops = read_crops(manifest)
 
     def picture(row: tuple[str, tuple[int, int, int, int] | None]) -> NDArray[np.uint8]:
         try:

@@ -215,6 +215,11 @@ def read_crop(text: object) -> tuple[int, int, int, int] | None:
     return left, top, right, bottom
 
 
+def read_crops(manifest: pd.DataFrame) -> list[tuple[int, int, int, int] | None]:
+    """Return the box of every row; None where there is none, or where the table has no `crop`."""
+    return [read_crop(c) for c in manifest["crop"]] if "crop" in manifest else [None] * len(manifest)
+
+
 def _layout(inside: Path) -> tuple[Label, str]:
     for i, part in enumerate(inside.parts[:-1]):
         if part in ("real", "0_real"):

@@ -19,8 +19,9 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, ndtri
 
+from detector.images import tile
 from detector.intervals import clopper_pearson
-from detector.types import Image, Images
+from detector.types import Images
 
 Floats = NDArray[np.float64]
 Curve = tuple[ArrayLike, ArrayLike]  # x (U,), y (U,)
@@ -222,20 +223,6 @@ def draw_faces(images: Images, ax: Axes, *, columns: int = 8, title: str = "") -
     if title:
         _title(title, ax)
     return ax
-
-
-def tile(images: Images, columns: int, *, gap: int = 2) -> Image:
-    """Return pictures (N, H, W, 3) as one, `columns` abreast, with `gap` white pixels between them."""
-    n, height, width = images.shape[:3]
-    rows = -(-n // columns)
-    sheet = np.full((rows * columns, height + gap, width + gap, 3), 255, np.uint8)
-    sheet[:n, :height, :width] = images
-    sheet = sheet.reshape(rows, columns, height + gap, width + gap, 3).swapaxes(1, 2)
-    return np.ascontiguousarray(
-        sheet.reshape(rows * (height + gap), columns * (width + gap), 3)[
-            : rows * (height + gap) - gap, : columns * (width + gap) - gap
-        ]
-    )
 
 
 def _draw_lines(ax: Axes, curves: Mapping[str, tuple[Any, ...]], **style: Any) -> dict[str, Any]:

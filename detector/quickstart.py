@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -24,10 +24,7 @@ from detector.files import write_text
 from detector.images import load
 from detector.manifest import assign_splits, index_folder, merge, read_manifest, write_manifest
 from detector.reencoding import reencode
-from detector.types import Label
-
-if TYPE_CHECKING:
-    from detector.learning import Progress
+from detector.types import Label, Progress
 
 SIZE = 64  # side of every picture the detectors see, pixels
 QUALITY = 95  # of the JPEG that real and fake alike are saved as

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from detector.faces import Box, centre_square
 from detector.files import sha256, write_bytes
 from detector.headers import describe
 from detector.images import cut, encode, load, read, resize
-from detector.manifest import read_crop, validate, write_table
+from detector.manifest import read_crops, validate, write_table
+from detector.types import Progress, silent
 
 ENDINGS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
 SKIPPED = "skipped.csv"  # path, sha256, reason: beside the pictures, if any were left out
@@ -28,7 +28,7 @@ def reencode(
     size: int | None,
     format: str = "JPEG",
     quality: int = 95,
-    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> pd.DataFrame:
     """Return a validated manifest of copies in `folder`: the same rows in order, new path and sha256, no crop.
 
@@ -44,7 +44,7 @@ def reencode(
         raise ManifestError(f"pictures are re-encoded as {', '.join(ENDINGS)}, not as {format}")
     folder = Path(folder).resolve()
     table = manifest.reset_index(drop=True)
-    boxes = [read_crop(crop) for crop in table["crop"]] if "crop" in table else [None] * len(table)
+    boxes = read_crops(table)
     settings = f"{size} {format} {quality}"
     targets = [
         folder / (sha256(f"{old} {box} {settings}".encode())[:24] + ENDINGS[format])
@@ -82,10 +82,9 @@ def balance(manifest: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     Generators are drawn evenly. Raises ManifestError if photographs and fakes share no split and size.
     """
     sides = []
-    crops = manifest["crop"] if "crop" in manifest else [None] * len(manifest)
-    for path, crop in zip(manifest.path, crops, strict=True):
+    for path, crop in zip(manifest.path, read_crops(manifest), strict=True):
         header = describe(read(path))
-        box = read_crop(crop) or (0, 0, header.width, header.height)
+        box = crop or (0, 0, header.width, header.height)
         sides.append(min(box[2] - box[0], box[3] - box[1]))
     table = manifest.reset_index(drop=True)
     draw = np.random.default_rng(seed).permutation(len(table))

@@ -10,7 +10,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -24,22 +24,21 @@ from detector.benchmark import join_scores, measure_scores
 from detector.checkpoint import digest_checkpoint, read_card
 from detector.detectors import DETECTORS
 from detector.embedded import unpack_faces
-from detector.engine import Row, Target, judge_faces, open_target
+from detector.engine import Row, judge_faces, list_targets, open_target
 from detector.errors import DetectorError, ManifestError, UnknownName
 from detector.faces import prepare
 from detector.files import sha256, write_bytes
 from detector.images import encode, load, read
 from detector.intervals import clopper_pearson, effective_count
-from detector.manifest import merge, read_crop, read_manifest, read_table, validate, write_table
+from detector.manifest import merge, read_crops, read_manifest, read_table, validate, write_table
 from detector.metrics import METRICS
 from detector.perturbations import PERTURBATIONS, perturb
-from detector.types import Detector
+from detector.types import Detector, Progress, silent
 
 SUITES = Path(__file__).parents[1] / "benchmarks" / "suites"
 EMBEDDED = "embedded"  # in the place of a manifest's path: the photographs that come with the installation
 BLOCK = 256  # pictures in one shard of scores
 Share = Annotated[float, Field(gt=0, lt=1)]
-Progress = Callable[[str, int, int], None]
 
 
 class SuiteError(DetectorError):
@@ -159,11 +158,10 @@ def write_alike(table: pd.DataFrame, folder: Path, side: int) -> pd.DataFrame:
 
     Raises ManifestError if a picture is not the one its row names by hash.
     """
-    crops = table["crop"] if "crop" in table else [None] * len(table)
     paths, hashes = [], []
-    for path, digest, crop in zip(table.path, table.sha256, crops, strict=True):
+    for path, digest, crop in zip(table.path, table.sha256, read_crops(table), strict=True):
         _check_hash(path, digest)
-        data = encode(prepare(load(path), side, read_crop(crop)), "BMP")
+        data = encode(prepare(load(path), side, crop), "BMP")
         out = folder / f"{sha256(data)[:24]}.bmp"
         if not out.is_file():
             write_bytes(out, data)
@@ -178,7 +176,7 @@ def run_suite(
     folder: Path,
     *,
     detectors: Mapping[str, Path] | None = None,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> Run:
     """Score and measure every detector of a suite, below a folder from which an interrupted run goes on.
 
@@ -246,11 +244,9 @@ def _score(
 
 def _score_block(suite: Suite, detector: Detector, block: pd.DataFrame) -> Iterator[tuple[str, int, Row]]:
     """Yield (perturbation, severity, row): every picture opened once, and scored under each condition."""
-    crops = block["crop"] if "crop" in block else [None] * len(block)
-    targets = [Target(p, read_crop(c)) for p, c in zip(block.path, crops, strict=True)]
     locates = bool(getattr(detector, "locates", False))
     with ThreadPoolExecutor(2) as pool:
-        opened = list(pool.map(lambda target: open_target(target, detector.size, locates), targets))
+        opened = list(pool.map(lambda target: open_target(target, detector.size, locates), list_targets(block)))
     for (row, _), digest in zip(opened, block.sha256, strict=True):
         if row.sha256 not in ("", digest):
             raise _other_picture(row.path)

@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,28 +17,23 @@ import numpy as np
 import pandas as pd
 
 from detector import __version__
-from detector.checkpoint import CARD, MODEL, SHIPPED, digest_checkpoint, find_checkpoint, read_card
+from detector.checkpoint import CARD, SHIPPED, digest_checkpoint, find_checkpoint, read_card
 from detector.detectors import DETECTORS
-from detector.engine import Row, Target, expand, score_pictures, score_to_file
-from detector.errors import CheckpointError, DetectorError
+from detector.engine import Row, expand, list_targets, score_pictures, score_to_file
+from detector.errors import DetectorError
 from detector.faces import prepare
 from detector.files import sha256, write_bytes
 from detector.generators import GENERATORS
 from detector.images import encode, load
-from detector.manifest import COLUMNS, index_folder, read_crop, read_manifest, read_table, write_manifest
-from detector.types import Detector, Generator, Label
+from detector.manifest import COLUMNS, index_folder, read_crops, read_manifest, read_table, write_manifest
+from detector.types import Detector, Generator, Label, Progress, silent
 
 if TYPE_CHECKING:
     from detector.audit import AuditFinding
     from detector.gate import GateReport
-    from detector.learning import Progress
 
 
 AUDITED = 2000  # pictures an evaluation looks at for shortcuts
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    pass
 
 
 def index(
@@ -51,7 +47,7 @@ def index(
     licence: str = "unknown",
     layout: str | None = None,
     seed: int = 0,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> pd.DataFrame:
     """Write and return the manifest of the pictures below a folder; as `manifest.index_folder`.
 
@@ -62,13 +58,10 @@ def index(
 
         copies = Path(out).parent / "pictures"
         table = read_layout(folder, layout, copies=copies, dataset=dataset, licence=licence, seed=seed,
-                            progress=lambda done, total: progress("hashing", done, total))  # fmt: skip
-        write_manifest(table, out)
-        return table
-    table = index_folder(
-        folder, label=label, generator=generator, dataset=dataset, group_by=group_by, licence=licence, seed=seed,
-        progress=lambda done, total: progress("hashing", done, total),
-    )  # fmt: skip
+                            progress=partial(progress, "hashing"))  # fmt: skip
+    else:
+        table = index_folder(folder, label=label, generator=generator, dataset=dataset, group_by=group_by,
+                             licence=licence, seed=seed, progress=partial(progress, "hashing"))  # fmt: skip
     write_manifest(table, out)
     return table
 
@@ -81,7 +74,7 @@ def generate(
     seed: int = 0,
     weights: Path | str | None = None,
     format: str = "png",
-    progress: Progress = _silent,
+    progress: Progress = silent,
     **options: Any,
 ) -> pd.DataFrame:
     """Write n labelled fakes and their manifest below a folder, and return the manifest.
@@ -118,7 +111,7 @@ def alter(
     seed: int = 0,
     size: int = 128,
     weights: Path | str | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> pd.DataFrame:
     """Write fakes that a generator makes of real pictures, as PNG with their manifest, and return it.
 
@@ -135,11 +128,10 @@ def alter(
     if not hasattr(source, "alter"):
         raise DetectorError(f"{name} makes faces from nothing; leave out --from")
     folder = Path(folder)
-    crops = reals["crop"] if "crop" in reals else [None] * len(reals)
     made = reals.drop(columns="crop", errors="ignore").assign(label=int(Label.FAKE), generator=name)
     paths, hashes = [], []
-    for i, (path, crop) in enumerate(zip(reals.path, crops, strict=True)):
-        data = encode(source.alter(prepare(load(path), size, read_crop(crop))[None], seed=seed + i)[0])
+    for i, (path, crop) in enumerate(zip(reals.path, read_crops(reals), strict=True)):
+        data = encode(source.alter(prepare(load(path), size, crop)[None], seed=seed + i)[0])
         out = folder / f"{i:08d}.png"
         write_bytes(out, data)
         paths.append(str(out.resolve()))
@@ -159,7 +151,7 @@ def train(
     seed: int = 0,
     device: str | None = None,
     arguments: Mapping[str, Any] | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     **options: Any,
 ) -> Any:
     """Train a "generator" or a "detector" on a manifest into a folder, resuming what it holds, and return it.
@@ -186,7 +178,7 @@ def score(
     detector: Path | str | None = None,
     out: Path | str | None = None,
     lines: Iterable[str] = (),
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> list[Row] | int:
     """Score files, folders and manifests, in order; return the rows, or with `out` write them and count the errors.
 
@@ -202,7 +194,7 @@ def score(
         return rows
     return score_to_file(
         targets, thing, Path(out), fingerprint=digest_checkpoint(folder),
-        progress=lambda done, total: progress("scoring", done, total),
+        progress=partial(progress, "scoring"),
     )  # fmt: skip
 
 
@@ -213,13 +205,11 @@ def score_manifest(
     out: Path,
     *,
     fingerprint: str = "",
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> pd.DataFrame:
     """Return the scores of a manifest's pictures, one row each, with the columns `benchmark.evaluate` reads."""
-    crops = table["crop"] if "crop" in table else [None] * len(table)
-    targets = [Target(p, read_crop(c)) for p, c in zip(table.path, crops, strict=True)]
-    score_to_file(targets, detector, out, fingerprint=fingerprint,
-                  progress=lambda done, total: progress(f"scoring with {name}", done, total))  # fmt: skip
+    score_to_file(list_targets(table), detector, out, fingerprint=fingerprint,
+                  progress=partial(progress, f"scoring with {name}"))  # fmt: skip
     return read_table(out).assign(detector=name)
 
 
@@ -280,7 +270,7 @@ def evaluate(
     command: str = "",
     faces: Mapping[str, Sequence[str]] | None = None,
     audited: bool = True,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> pd.DataFrame:
     """Measure detectors (folders of weights) and scores (tables of any tool) on a manifest; return the tidy results.
 
@@ -333,7 +323,7 @@ def run_suite(
     update_baseline: bool = False,
     seed: int | None = None,
     command: str = "",
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> tuple[pd.DataFrame, GateReport | None]:
     """Run a suite; return its results and, against a baseline, what the gate says of them.
 
@@ -374,7 +364,7 @@ def check_data(
     fixed: Path | str | None = None,
     size: int = 128,
     seed: int = 0,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> list[AuditFinding]:
     """Return what gives a manifest's labels away besides the face, serious findings first; as `audit.audit`.
 
@@ -428,7 +418,6 @@ def list_things() -> dict[str, dict[str, str]]:
 def describe_card(name: Path | str) -> list[tuple[str, str]]:
     """Return the card of shipped weights, or of a folder, as (what, value) lines; CheckpointError if there is none."""
     folder = SHIPPED / name if (SHIPPED / name / CARD).is_file() else Path(name)
-    kind = "detector" if (folder / MODEL).is_file() else "generator"
     lines: list[tuple[str, str]] = []
 
     def walk(prefix: str, value: Any) -> None:
@@ -440,10 +429,7 @@ def describe_card(name: Path | str) -> list[tuple[str, str]]:
         else:
             lines.append((prefix, f"{value:.4g}" if isinstance(value, float) else str(value)))
 
-    try:
-        walk("", read_card(folder, kind))
-    except CheckpointError:
-        walk("", read_card(folder, "detector"))
+    walk("", read_card(folder))
     return lines
 
 

@@ -6,7 +6,6 @@ One row a picture; the audit asks whether any of it gives the label away.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
@@ -17,13 +16,13 @@ from numpy.typing import NDArray
 from scipy.ndimage import label
 
 from detector.errors import ImageError
-from detector.faces import centre_square
+from detector.faces import Box, centre_square
 from detector.features import radial_spectrum
 from detector.fingerprints import perceptual_hash
 from detector.headers import describe
 from detector.images import cut, decode, read
-from detector.manifest import read_crop
-from detector.types import Image
+from detector.manifest import read_crops
+from detector.types import Image, Progress, silent
 
 Hashes = NDArray[np.uint8]  # (N, 32): 256 bits a picture; zeros where there is none
 NEAR = 20  # bits of 256 in which near twins differ at most
@@ -32,18 +31,15 @@ WINDOW = 256  # pixels a side in the middle of a face whose sharpness is measure
 BLACK = 5  # grey level up to which a pixel may be a wedge
 
 
-def measure_traits(
-    manifest: pd.DataFrame, progress: Callable[[str, int, int], None] = lambda what, done, total: None
-) -> tuple[pd.DataFrame, Hashes]:
+def measure_traits(manifest: pd.DataFrame, progress: Progress = silent) -> tuple[pd.DataFrame, Hashes]:
     """Return the traits of every picture, one row each, and the perceptual hashes.
 
     A picture that cannot be read has an empty `format` and no other trait. Header traits are the file's; colour, border
     and sharpness are those of its crop, else of its centre square, at its own resolution.
     """
-    crops = manifest["crop"] if "crop" in manifest else [None] * len(manifest)
     rows, hashes = list[dict[str, Any]](), np.zeros((len(manifest), 32), np.uint8)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for i, (traits, phash) in enumerate(pool.map(_look, manifest.path, crops)):
+        for i, (traits, phash) in enumerate(pool.map(_look, manifest.path, read_crops(manifest))):
             rows.append(traits)
             hashes[i] = phash
             progress("looking at pictures", i + 1, len(manifest))
@@ -73,14 +69,14 @@ def near_pairs(hashes: Hashes, limit: int = NEAR) -> NDArray[np.intp]:
     return np.unique(np.concatenate(found), axis=0)
 
 
-def _look(path: str, crop: object) -> tuple[dict[str, Any], Hashes]:
+def _look(path: str, crop: Box | None) -> tuple[dict[str, Any], Hashes]:
     blank = np.zeros(32, np.uint8)
     try:
         data = read(path)
         header, image = describe(data), decode(data)
     except ImageError:
         return {"format": ""}, blank
-    face = cut(image, read_crop(crop) or centre_square(image))
+    face = cut(image, crop or centre_square(image))
     traits = asdict(header) | {"aspect": header.width / header.height} | _pixels(face)
     flat = min(face.shape[:2]) < 16 or traits["spread"] < 2  # blank pictures all agree
     return traits, blank if flat else np.frombuffer(bytes.fromhex(perceptual_hash(face)), np.uint8)

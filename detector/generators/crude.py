@@ -17,7 +17,7 @@ from detector import learning
 from detector.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.errors import CheckpointError
 from detector.generators import GENERATORS, _adversarial
-from detector.types import Images
+from detector.types import Images, Progress, silent
 
 OPTIONS = _adversarial.Options(
     rate_g=1e-3, rate_d=1e-3, beta1=0.5, beta2=0.999, r1=0.05, half_life=1_000, augment=False
@@ -85,7 +85,7 @@ class Crude:
         folder: Path,
         options: _adversarial.Options = OPTIONS,
         device: str | None = None,
-        progress: learning.Progress = learning.silent,
+        progress: Progress = silent,
     ) -> Self:
         """Learn the faces of a manifest's training split (label real) and return self; resumes what `folder` holds."""
         where = learning.pick_device(device)

@@ -22,7 +22,7 @@ from detector import learning
 from detector.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.errors import CheckpointError
 from detector.generators import GENERATORS, _adversarial
-from detector.types import Images
+from detector.types import Images, Progress, silent
 
 KINDS = ("nearest", "transposed", "shuffle", "bilinear", "haar")
 
@@ -97,7 +97,7 @@ class Reconstruct:
         seed: int,
         folder: Path,
         device: str | None = None,
-        progress: learning.Progress = learning.silent,
+        progress: Progress = silent,
     ) -> Self:
         """Learn to copy the faces of a manifest's training split (label real) and return self."""
         where = learning.pick_device(device)

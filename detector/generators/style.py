@@ -27,7 +27,7 @@ from detector import learning
 from detector.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.errors import CheckpointError, UnknownName
 from detector.generators import GENERATORS, _adversarial
-from detector.types import Images
+from detector.types import Images, Progress, silent
 
 GAIN = math.sqrt(2)  # a leaky ReLU of slope 0.2 halves the variance, about; folded into weights, since it commutes
 
@@ -271,7 +271,7 @@ class Style:
         options: _adversarial.Options | None = None,
         start: Path | None = None,
         device: str | None = None,
-        progress: learning.Progress = learning.silent,
+        progress: Progress = silent,
     ) -> Self:
         """Learn the faces of a manifest's training split (label real) and return self; resumes what `folder` holds.
 
