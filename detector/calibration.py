@@ -46,6 +46,7 @@ class Calibration:
     which holds although the same photographs chose the threshold: a share above an order statistic is a beta variable.
     miss, miss_high: the same for fakes below `real_below`.
     n_real, n_fake: pictures that set line and bounds. n_threshold: real photographs that set `fake_above`.
+    variance: of slope and of offset, and their covariance; None on cards from before it was kept.
     """
 
     slope: float
@@ -61,6 +62,7 @@ class Calibration:
     n_real: int
     n_fake: int
     n_threshold: int
+    variance: tuple[float, float, float] | None = None
 
     def log_odds(self, raw: ArrayLike) -> Scores:
         """Return natural log-odds (N,) at even prior of raw scores (N,): the scores of every table."""
@@ -69,6 +71,20 @@ class Calibration:
     def log10_lr(self, scores: ArrayLike) -> Scores:
         """Return log10 likelihood ratios fake:real (N,) of log-odds (N,), no further from 0 than the bounds."""
         return np.asarray(np.clip(np.asarray(scores, np.float64) / np.log(10), self.low, self.high))
+
+    def intervals(self, scores: ArrayLike) -> NDArray[np.float64] | None:
+        """Return 95 % intervals (N, 2) of the log10 likelihood ratios of log-odds (N,), within the bounds.
+
+        They say how far the line could lie elsewhere, had other pictures of the same kind calibrated it; not how far
+        other kinds of pictures would move it. None on cards from before the variance was kept.
+        """
+        if self.variance is None:
+            return None
+        column = np.atleast_1d(np.asarray(scores, np.float64))
+        raw = (column - self.offset) / self.slope
+        of_slope, of_offset, both = self.variance
+        half = 1.96 * np.sqrt(np.maximum(raw**2 * of_slope + of_offset + 2 * raw * both, 0))
+        return np.stack([self.log10_lr(column - half), self.log10_lr(column + half)], axis=1)
 
     def judge(self, scores: ArrayLike) -> list[Opinion]:
         """Return log-odds (N,) in words."""
@@ -86,7 +102,11 @@ class Calibration:
     def from_json(cls, record: Mapping[str, Any]) -> Self:
         """Return what `to_json` wrote; CheckpointError if a number is missing."""
         try:
-            return cls(**{f.name: record[f.name] + (0 if f.type == "int" else 0.0) for f in fields(cls)})
+            numbers = {
+                f.name: record[f.name] + (0 if f.type == "int" else 0.0) for f in fields(cls) if f.name != "variance"
+            }
+            of_slope, of_offset, both = record.get("variance") or (0.0, 0.0, 0.0)
+            return cls(**numbers, variance=(of_slope, of_offset, both) if record.get("variance") else None)
         except (KeyError, TypeError, ValueError):
             raise CheckpointError(
                 "the card's calibration is incomplete; train or calibrate the detector again"
@@ -113,7 +133,7 @@ def fit_calibration(
     """
     fake, (raw,) = check(labels, scores)
     groups = np.arange(len(raw)) if groups is None else np.asarray(groups)
-    slope, offset = _fit_line(raw, fake)
+    slope, offset, variance = _fit_line(raw, fake, groups)
     odds = slope * raw + offset
     real_odds, real_groups = odds[~fake], groups[~fake]
     if unseen is not None:
@@ -129,7 +149,7 @@ def fit_calibration(
     return Calibration(
         slope, offset, low, high, fake_above, real_below,
         false, clopper_pearson(false * seen, seen)[1], missed, clopper_pearson(missed * worth, worth)[1],
-        int((~fake).sum()), int(fake.sum()), len(real_odds),
+        int((~fake).sum()), int(fake.sum()), len(real_odds), variance,
     )  # fmt: skip
 
 
@@ -162,20 +182,26 @@ def find_bounds(
     return float(min(low, 0) * STEP), float(max(high, 0) * STEP)
 
 
-def describe(log10_lr: float) -> str:
+def describe(log10_lr: float, first: str = "fake", second: str = "real") -> str:
     """Return a log10 likelihood ratio in words: how strongly which proposition is supported.
+
+    first, second: names of the propositions that a ratio above and below 1 supports.
 
     >>> describe(2.3)
     'moderately strong support for fake over real'
     """
     for ratio, words in VERBAL_SCALE:
         if abs(log10_lr) >= np.log10(ratio):
-            return f"{words} for {'fake over real' if log10_lr > 0 else 'real over fake'}"
+            return f"{words} for {f'{first} over {second}' if log10_lr > 0 else f'{second} over {first}'}"
     return "no support for either"
 
 
-def _fit_line(raw: Scores, fake: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return slope and offset of a logistic regression in which both classes weigh the same.
+def _fit_line(
+    raw: Scores, fake: NDArray[np.bool_], groups: NDArray[Any]
+) -> tuple[float, float, tuple[float, float, float]]:
+    """Return slope and offset of a logistic regression in which both classes weigh the same, and their variance.
+
+    The variance is the sandwich estimate, clustered by group, so that related pictures count for less.
 
     Platt's softened targets, (n + 1) / (n + 2) in place of 1, regularise it whatever the unit of the raw scores, and
     keep the line finite where the classes do not overlap. A line that falls would turn the detector round: then the
@@ -205,4 +231,11 @@ def _fit_line(raw: Scores, fake: NDArray[np.bool_]) -> tuple[float, float]:
             break
     if line[0] <= 0:
         line = np.array([1e-6, 0.0])
-    return float(line[0] / spread), float(line[1] - line[0] * raw.mean() / spread)
+    p = expit(line @ x)
+    members = np.unique(groups, return_inverse=True)[1]
+    pulls = np.stack([np.bincount(members, weights=weight * (p - target) * row) for row in x])
+    bread = np.linalg.inv((x * (weight * p * (1 - p))) @ x.T + 1e-12 * np.eye(2))
+    back = np.array([[1 / spread, 0], [-raw.mean() / spread, 1]])  # from standardised to raw scores
+    spreads = back @ bread @ (pulls @ pulls.T) @ bread @ back.T
+    variance = (float(spreads[0, 0]), float(spreads[1, 1]), float(spreads[0, 1]))
+    return float(line[0] / spread), float(line[1] - line[0] * raw.mean() / spread), variance

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from detector.errors import DetectorError, ImageError
-from detector.faces import Box, face_square, locate_faces, prepare
+from detector.faces import Box, face_square, locate_faces, prepare, too_small
 from detector.files import replacing, sha256
 from detector.images import decode, read
 from detector.manifest import find_pictures, read_crops, read_manifest
@@ -28,7 +28,6 @@ from detector.types import Detector, Image, Opinion
 
 BATCH = 32
 THREADS = 2
-SMALLEST = 40  # width of a face, pixels, below which a located face is not judged
 TABLES = frozenset({".csv", ".parquet", ".jsonl"})
 
 
@@ -140,12 +139,8 @@ def open_target(target: Target, size: int, locates: bool) -> tuple[Row, Image | 
             if not boxes:
                 verdict, reason = Opinion.NOT_APPLICABLE.value, "no face found"
             else:
-                crop, side = face_square(boxes[0]), boxes[0][2] - boxes[0][0]
-                if side < SMALLEST:
-                    verdict, reason = (
-                        Opinion.INCONCLUSIVE.value,
-                        f"the face is {side} pixels wide, less than {SMALLEST}",
-                    )
+                crop, reason = face_square(boxes[0], image.shape), too_small(boxes[0])
+                verdict = Opinion.INCONCLUSIVE.value if reason else ""
         row = Row(target.path, digest, width, height, verdict=verdict, reason=reason)
         return row, prepare(image, size, crop)
     except ImageError as error:

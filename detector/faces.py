@@ -19,6 +19,7 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom, pixels
 MODEL = Path(__file__).parent / "weights" / "yunet" / "model.onnx"
 LOOK = 320  # longer side at which faces are looked for, pixels
 SURE = 0.7  # least confidence of a face
+SMALLEST = 40  # width of a face, pixels, below which it is not judged
 MARGIN = 1.5  # side of the square that is cut out, in sides of the face box
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # its remarks would go to standard error
@@ -45,12 +46,23 @@ def locate_faces(image: Image) -> list[Box]:
     return [(round(left), round(top), round(right), round(bottom)) for left, top, right, bottom in boxes]
 
 
-def face_square(box: Box, margin: float = MARGIN) -> Box:
-    """Return the square around a face box, `margin` times its longer side; it may reach beyond the picture."""
+def face_square(box: Box, shape: tuple[int, ...], margin: float = MARGIN) -> Box:
+    """Return the square around a face box, `margin` times its longer side, moved and shrunk to lie in the picture.
+
+    shape: of the picture, (height, width, ...). Nothing is padded, so a face that was cut out before is taken whole.
+    """
     left, top, right, bottom = box
-    half = max(right - left, bottom - top) * margin / 2
-    x, y = (left + right) / 2, (top + bottom) / 2
-    return round(x - half), round(y - half), round(x - half) + round(2 * half), round(y - half) + round(2 * half)
+    height, width = shape[:2]
+    side = min(round(max(right - left, bottom - top) * margin), height, width)
+    x = min(max(round((left + right - side) / 2), 0), width - side)
+    y = min(max(round((top + bottom - side) / 2), 0), height - side)
+    return x, y, x + side, y + side
+
+
+def too_small(box: Box) -> str:
+    """Return why a located face is not judged; empty if it is large enough."""
+    width = box[2] - box[0]
+    return f"the face is {width} pixels wide, less than {SMALLEST}" if width < SMALLEST else ""
 
 
 def centre_square(image: Image) -> Box:
@@ -73,10 +85,11 @@ def add_crops(
     crops: list[str] = []
     for done, path in enumerate(manifest.path, 1):
         try:
-            boxes = locate_faces(load(path))
+            image = load(path)
+            boxes = locate_faces(image)
         except ImageError:
             boxes = []
-        crops.append(" ".join(map(str, face_square(boxes[0]))) if boxes else "")
+        crops.append(" ".join(map(str, face_square(boxes[0], image.shape))) if boxes else "")
         progress(done, len(manifest))
     table = manifest.assign(crop=crops)
     return table[table.crop != ""].reset_index(drop=True)

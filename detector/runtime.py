@@ -28,7 +28,19 @@ class Session:
         except Exception as error:  # the runtime raises its own kinds, which are not exported
             raise CheckpointError(f"{path} cannot be loaded: {str(error).splitlines()[0][:120]}") from None
 
+    @property
+    def mapped(self) -> bool:
+        """Whether the network gives a score map."""
+        return "map" in {output.name for output in self._session.get_outputs()}
+
     def logits(self, faces: Images) -> NDArray[np.float64]:
         """Return one logit a face, (N,), from RGB (N, H, W, 3)."""
-        (out,) = self._session.run(None, {"faces": faces})
+        (out,) = self._session.run(["logits"], {"faces": faces})
         return np.asarray(out, np.float64).reshape(len(faces))
+
+    def maps(self, faces: Images) -> NDArray[np.float64]:
+        """Return the logits of the places of each face, (N, h, w), from RGB (N, H, W, 3); their mean is its logit."""
+        if not self.mapped:
+            raise CheckpointError("this network was exported without a score map; train it again")
+        (out,) = self._session.run(["map"], {"faces": faces})
+        return np.asarray(out, np.float64)

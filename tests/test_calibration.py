@@ -189,3 +189,26 @@ def test_words():
 def test_words_are_symmetric(ratio):
     swapped = describe(-ratio).split(" for ")[0]
     assert describe(ratio).split(" for ")[0] == swapped
+
+
+def test_the_interval_of_a_ratio_covers_the_true_ratio_in_19_of_20_samples() -> None:
+    covered, trials = 0, 200
+    for seed in range(trials):
+        rng = np.random.default_rng(seed)
+        raw = np.concatenate([rng.normal(-1, 1, 300), rng.normal(1, 1, 300)])
+        calibration = fit_calibration(raw, np.repeat([0, 1], 300))
+        intervals = calibration.intervals(calibration.log_odds([0.5]))  # the true log-odds are 2 x 0.5
+        assert intervals is not None
+        covered += bool(intervals[0, 0] <= 1 / np.log(10) <= intervals[0, 1])
+    assert 0.90 < covered / trials < 0.99
+
+
+def test_related_pictures_widen_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    people = rng.normal(0, 1, 60)
+    raw = np.repeat(people + np.repeat([-1.0, 1.0], 30), 10)
+    labels, groups = np.repeat([0, 1], 300), np.repeat(np.arange(60), 10)
+    alone, together = (fit_calibration(raw, labels, g).intervals([1.0]) for g in (None, groups))
+    assert alone is not None
+    assert together is not None
+    assert np.diff(together)[0] > 1.5 * np.diff(alone)[0]

@@ -37,11 +37,24 @@ def test_odd_pictures_do_not_raise(shape: tuple[int, int]) -> None:
 
 
 @given(st.integers(-50, 500), st.integers(-50, 500), st.integers(1, 300), st.integers(1, 300))
-def test_the_square_is_square_and_holds_the_box(left: int, top: int, width: int, height: int) -> None:
-    x0, y0, x1, y1 = face_square((left, top, left + width, top + height), 1.5)
-    assert x1 - x0 == y1 - y0
-    assert x0 <= left + 1
-    assert y1 >= top + height - 1
+def test_the_square_is_square_and_lies_in_the_picture(left: int, top: int, width: int, height: int) -> None:
+    x0, y0, x1, y1 = face_square((left, top, left + width, top + height), (200, 300, 3), 1.5)
+    assert 0 < x1 - x0 == y1 - y0 <= 200
+    assert x0 >= 0 <= y0
+    assert x1 <= 300
+    assert y1 <= 200
+
+
+def test_the_square_holds_a_box_for_which_there_is_room() -> None:
+    assert face_square((40, 60, 60, 80), (200, 200, 3), 1.5) == (35, 55, 65, 85)
+    assert face_square((0, 60, 20, 80), (200, 200, 3), 1.5) == (0, 55, 30, 85)
+
+
+@given(st.integers(10, 60), st.integers(10, 60))
+def test_a_face_that_was_cut_out_before_is_taken_whole(width: int, height: int) -> None:
+    x0, y0, x1, y1 = face_square((90, 80, 90 + width, 80 + height), (200, 300, 3))
+    inside = (90 - x0, 80 - y0, 90 - x0 + width, 80 - y0 + height)
+    assert face_square(inside, (y1 - y0, x1 - x0, 3)) == (0, 0, x1 - x0, y1 - y0)
 
 
 def test_prepare_cuts_the_middle_by_default() -> None:

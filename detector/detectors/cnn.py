@@ -1,9 +1,11 @@
 """A convolutional classifier: any timm backbone with one logit, trained with torch, scored without it.
 
 Half of each batch is real and half fake, the fakes drawn evenly over their generators, and both halves go through the
-same augmentation. Training stops when the validation AUC does; it ends by exporting ONNX, checked against torch.
+same augmentation; a fake made from a real picture meets that very picture, with the same draw of it. Training stops
+when the validation AUC does; it ends by exporting ONNX, checked against torch.
 Source: Wang et al. 2020, arXiv:1912.11035 (a plain classifier, well augmented, generalises); Gragnaniello et al. 2021,
-arXiv:2104.02617 (no down-sampling in the first layer: `stem_stride=1`).
+arXiv:2104.02617 (no down-sampling in the first layer: `stem_stride=1`); Chen et al. 2025, arXiv:2505.14359 (pairs);
+Zhou et al. 2016, arXiv:1512.04150 (the score map: the classifier at every place before pooling).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import inspect
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from detector.calibration import Calibration, fit_calibration
-from detector.checkpoint import MODEL, read_card, write_checkpoint
+from detector.checkpoint import MODEL, read_card, read_tensors, write_checkpoint
 from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, ManifestError
 from detector.faces import prepare
@@ -49,7 +52,8 @@ class Cnn:
     cost. pretrained: start from ImageNet weights if the extra `imagenet` is installed.
     epochs: at most; patience: epochs without a better validation AUC before stopping. batch: pictures a step.
     rate: AdamW's peak step. smoothing: label smoothing. augmentation: strength, 0 for none. half_life: steps after
-    which the weight average has forgotten half. locates: whether scoring cuts out the largest face first.
+    which the weight average has forgotten half. paired: whether fakes meet their originals in a batch.
+    locates: whether scoring cuts out the largest face first.
     """
 
     name = "cnn"
@@ -68,11 +72,13 @@ class Cnn:
         smoothing: float = 0.05,
         augmentation: float = 1.0,
         half_life: float = 20.0,
+        paired: bool = True,
         locates: bool = False,
     ) -> None:
         self.backbone, self.size, self.stem_stride, self.pretrained = backbone, size, stem_stride, pretrained
         self.epochs, self.patience, self.batch, self.rate = epochs, patience, batch, rate
-        self.smoothing, self.augmentation, self.half_life, self.locates = smoothing, augmentation, half_life, locates
+        self.smoothing, self.augmentation, self.half_life = smoothing, augmentation, half_life
+        self.paired, self.locates = paired, locates
         self.calibration: Calibration | None = None
         self._session: Session | None = None
         self._net: nn.Module | None = None
@@ -82,6 +88,18 @@ class Cnn:
         if self._session is None or self.calibration is None:
             raise CheckpointError("this detector has no weights yet; fit and save it, or load a checkpoint")
         return self.calibration.log_odds(self._session.logits(faces))
+
+    @property
+    def explains(self) -> bool:
+        """Whether the network was exported with its score map."""
+        return self._session is not None and self._session.mapped
+
+    def explain(self, faces: Images) -> np.ndarray[Any, Any]:
+        """Return log-odds (N, h, w) of the places of each face (N, size, size, 3); their mean is the face's score."""
+        if self._session is None or self.calibration is None:
+            raise CheckpointError("this detector has no weights yet; fit and save it, or load a checkpoint")
+        maps = self._session.maps(faces)
+        return self.calibration.log_odds(maps.ravel()).reshape(maps.shape)
 
     def judge(self, scores: Scores) -> list[Opinion]:
         """Return the scores in words, by the thresholds on the card."""
@@ -96,11 +114,14 @@ class Cnn:
         seed: int,
         folder: Path,
         device: str | None = None,
+        start: Path | None = None,
         progress: Progress = silent,
     ) -> Self:
         """Learn from the training split, stop by the validation split, and return self; resumes what `folder` holds.
 
-        Raises ManifestError if either split lacks a class.
+        start: folder of a trained detector of the same backbone, whose weights are the first ones.
+
+        Raises ManifestError if either split lacks a class, CheckpointError if `start` does not fit.
         """
         import torch
         from torch.nn import functional as F
@@ -119,6 +140,8 @@ class Cnn:
         train, val = (np.flatnonzero(rows.split == s) for s in ("train", "val"))
         with learning.seeded(seed):
             net: nn.Module = self._build().to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if start is not None:
+            learning.fill(net, read_tensors(start))
         average = copy.deepcopy(net).eval().requires_grad_(False)
         optimiser = torch.optim.AdamW(net.parameters(), self.rate, weight_decay=0.02)
         parts: dict[str, Any] = {"net": net, "average": average, "optimiser": optimiser}
@@ -225,6 +248,13 @@ class Cnn:
                 x = faces.permute(0, 3, 1, 2).float() / 127.5 - 1
                 return self.backbone(x).squeeze(1)  # type: ignore[no-any-return]
 
+            def maps(self, faces: torch.Tensor) -> torch.Tensor:
+                """Return the logit of every place before pooling (N, h, w); mostly, their mean is the logit."""
+                x = self.backbone.forward_features(faces.permute(0, 3, 1, 2).float() / 127.5 - 1)
+                last = self.backbone.get_classifier()
+                places: torch.Tensor = torch.einsum("nchw,c->nhw", x, last.weight[0]) + last.bias
+                return places
+
         return Net()
 
     def _batches(
@@ -236,12 +266,17 @@ class Cnn:
         rng = np.random.default_rng(key)
         pools = [train[rows.generator.to_numpy()[train] == g] for g in sorted(rows.generator[train].unique())]
         real, fakes = pools[0], pools[1:]  # "" sorts first
+        groups = rows.group.to_numpy()
+        originals = {groups[i]: i for i in real} if self.paired else {}
         plans = []
         for _ in range(steps):
             n = self.batch // 2
-            chosen = rng.integers(len(fakes), size=self.batch - n)
-            picked = [*rng.choice(real, n), *(rng.choice(fakes[c]) for c in chosen)]
-            plans.append((np.array(picked, int), rng.integers(2**31, size=self.batch)))
+            chosen = [rng.choice(fakes[c]) for c in rng.integers(len(fakes), size=self.batch - n)]
+            beside, seeds = rng.choice(real, n), rng.integers(2**31, size=self.batch)
+            for i, fake in enumerate(chosen[:n]):
+                if groups[fake] in originals:
+                    beside[i], seeds[i] = originals[groups[fake]], seeds[n + i]
+            plans.append((np.array([*beside, *chosen], int), seeds))
         workers = 2
         kits = [make_augmentation(self.augmentation) for _ in range(workers)]
 
@@ -262,13 +297,28 @@ class Cnn:
         import torch
 
         assert self._net is not None
-        net = self._net.eval()
+        net: Any = self._net.eval()
         example = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, self.size, self.size, 3), np.uint8))
+        outputs = ["logits"]
+
+        class Mapped(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.net = net
+
+            def forward(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+                places = self.net.maps(faces)
+                return places.mean((1, 2)), places
+
+        exported = net
+        with torch.no_grad(), suppress(RuntimeError, IndexError):  # a backbone that does not end in pooling and a line
+            if (net.maps(example).mean((1, 2)) - net(example)).abs().max() < PARITY:
+                exported, outputs = Mapped().eval(), ["logits", "map"]
         with replacing(folder / MODEL) as temporary, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter's own remarks on its future
             torch.onnx.export(
-                net, (example,), str(temporary), input_names=["faces"], output_names=["logits"],
-                dynamic_axes={"faces": {0: "n"}, "logits": {0: "n"}}, opset_version=17, dynamo=False,
+                exported, (example,), str(temporary), input_names=["faces"], output_names=outputs,
+                dynamic_axes={name: {0: "n"} for name in ("faces", *outputs)}, opset_version=17, dynamo=False,
             )  # fmt: skip
         with torch.no_grad():
             apart = np.abs(Session(folder).logits(example.numpy()) - net(example).numpy()).max()
