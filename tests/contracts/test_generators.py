@@ -17,7 +17,7 @@ from detector.generators import GENERATORS
 from detector.generators._adversarial import Options
 from detector.tasks import generator_options
 
-TRAINABLE = [name for name in GENERATORS if hasattr(GENERATORS.get(name), "sample")]
+TRAINABLE = [name for name in GENERATORS if {"sample", "fit"} <= set(dir(GENERATORS.get(name)))]
 ALTERING = [name for name in GENERATORS if hasattr(GENERATORS.get(name), "alter")]
 SMALL: dict[str, dict[str, Any]] = {
     "style": {"size": 32, "width": 16, "w_dim": 16, "z_dim": 16, "depth": 2},
