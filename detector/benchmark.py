@@ -17,6 +17,7 @@ import pandas as pd
 
 from detector.errors import ImageError, ScoresError, UnknownName
 from detector.faces import prepare
+from detector.fairness import Fairness
 from detector.images import encode, load, tile
 from detector.intervals import measure
 from detector.manifest import SPLITS, read_crop
@@ -65,7 +66,7 @@ def join_scores(scores: pd.DataFrame, manifest: pd.DataFrame, *, split: str = "t
     for names, part in theirs.groupby(KEYS, sort=False):
         name, condition = names[0], "" if names[1] == "none" else f" under {names[1]} {names[2]}"
         found = part.groupby("sha256").agg(score=("score", "first"), high=("score", "max"), low=("score", "min"),
-                                           reason=("reason", "first"))  # fmt: skip
+                                           verdict=("verdict", "first"), reason=("reason", "first"))  # fmt: skip
         joined = table.merge(found, left_on="sha256", right_index=True, how="left", indicator=True)
         absent = joined[joined.pop("_merge") == "left_only"]
         torn = joined[joined.pop("high") - joined.pop("low") > 1e-6]
@@ -126,18 +127,25 @@ def publish(
     metadata: Mapping[str, Any],
     faces: Mapping[str, Sequence[str]] | None = None,
     audit: Sequence[Mapping[str, Any]] = (),
+    aligned: pd.DataFrame | None = None,
+    fairness: Fairness | None = None,
+    flips: pd.DataFrame | None = None,
     level: float = 0.95,
 ) -> None:
     """Write report.json, report.html, report.md and the plots below a folder.
 
     metadata: what to say of the evaluation, plain JSON; the headline, what was left out and notes are added to it.
     faces: caption -> paths of pictures to show as a grid. audit: findings, with name, severity, summary and fix.
+    aligned: as `alignment.compare_aligned`. flips: as `suites.count_flips`.
     """
     headline = summarise(results)
     record = {**metadata, "level": level, "headline": headline, "excluded": _excluded(joined), "notes": _notes(joined),
-              "audit": [dict(finding) for finding in audit]}  # fmt: skip
+              "audit": [dict(finding) for finding in audit], "aligned": _records(aligned),
+              "verdict_flips": _records(flips)}  # fmt: skip
+    if fairness is not None:
+        record["fairness"] = {"rows": _records(fairness.rows), "gaps": _records(fairness.gaps)}
     read = joined[joined.score.notna()]
-    figures = [*_draw(read[read.perturbation == "none"], results), *_draw_robustness(results)]
+    figures = [*_draw(read[read.perturbation == "none"], results), *_draw_robustness(results), *_draw_flips(flips)]
     for name, paths in (faces or {}).items():
         grid = _draw_faces(paths)
         figures += [Figure(f"faces_{name}", "Faces", name, grid)] if grid else []
@@ -318,6 +326,33 @@ def _draw_robustness(results: pd.DataFrame) -> Iterator[Figure]:
         plots.draw_robustness(curves, ax, metric=f"{METRIC_TITLES.get(metric, metric)}, worst generator", title=name)
     yield Figure("robustness", "Robustness", "the worst generator at each severity; bands are the intervals",
                  plots.to_png(axes[0].figure))  # fmt: skip
+
+
+def _draw_flips(flips: pd.DataFrame | None) -> Iterator[Figure]:
+    """Yield the curves of the share of verdicts that each perturbation changes; untouched, none has changed."""
+    from detector import plots
+
+    if flips is None or flips.empty:
+        return
+    names = list(flips.perturbation.unique())
+    axes = plots.new_axes(len(names), height=3.2)
+    for ax, name in zip(axes, names, strict=True):
+        curves = {}
+        for detector, part in flips[flips.perturbation == name].groupby("detector", sort=False):
+            part = part.sort_values("severity")
+            severities, *bands = (np.array([0, *part[c]]) for c in ("severity", "flips", "low", "high"))
+            curves[str(detector)] = (severities, bands[0], bands[1], bands[2])
+        plots.draw_robustness(curves, ax, metric="verdicts changed", title=name)
+    yield Figure("verdict_flips", "Robustness", "the share of verdicts that a perturbation changes, whichever way; "
+                 "bands are the intervals", plots.to_png(axes[0].figure))  # fmt: skip
+
+
+def _records(table: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """Return the rows of a table as plain JSON, what is missing as null."""
+    rows = [] if table is None else table.to_dict("records")
+    return [
+        {str(k): None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()} for row in rows
+    ]
 
 
 def _draw_faces(paths: Sequence[str]) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +23,8 @@ from detector.metrics import METRICS
 TEMPLATES, SCHEMA = Path(__file__).parent / "templates", Path(__file__).parent / "schemas" / "report.schema.json"
 METRIC_TITLES = {"auc": "AUC", "ap": "AP", "eer": "EER", "tpr_at_fpr_1": "TPR at 1 % FPR",
                  "tpr_at_fpr_5": "TPR at 5 % FPR", "balanced_accuracy": "balanced accuracy", "brier": "Brier",
-                 "ece": "ECE", "cllr": "Cllr", "cllr_min": "Cllr min"}  # fmt: skip
+                 "ece": "ECE", "cllr": "Cllr", "cllr_min": "Cllr min", "fpr": "FPR", "fnr": "FNR",
+                 "auc_of_fakes": "AUC of its fakes"}  # fmt: skip
 ELSEWHERE = (
     "command",
     "headline",
@@ -31,6 +32,9 @@ ELSEWHERE = (
     "audit",
     "excluded",
     "level",
+    "aligned",
+    "fairness",
+    "verdict_flips",
 )  # metadata that has its own place on the page
 
 
@@ -87,7 +91,8 @@ def write_report(
     """Write report.json, report.md, report.html and each figure below a folder, each file whole, report.json last.
 
     The page shows what metadata holds: headline (one entry a detector, as `benchmark.summarise` gives them), notes,
-    audit (findings with name, severity, summary and fix), command, level, and anything else as a list.
+    audit (findings with name, severity, summary and fix), command, level, aligned, fairness and verdict_flips (rows of
+    the tables that `benchmark.publish` takes), and anything else as a list.
     """
     names = _file_names(figures)
     sections: dict[str, list[tuple[Figure, str]]] = {}
@@ -98,20 +103,29 @@ def write_report(
     metrics = list(dict.fromkeys(r.metric for r in report.results))
     perturbed = _under_perturbations(report.results, metrics[0])
     context = {
-        "metadata": {"headline": [], "notes": [], "audit": [], "command": "", "level": 0.95} | report.metadata,
+        "metadata": {"headline": [], "notes": [], "audit": [], "aligned": [], "command": "", "level": 0.95}
+        | report.metadata,
         "elsewhere": ELSEWHERE,
         "rows": _worst_first(plain, metrics),
         "measured": metrics[0],
         "perturbed": perturbed,
         "severities": sorted({severity for row in perturbed.values() for severity in row}),
+        "flips": {
+            (f["perturbation"], f["detector"], f["severity"]): f for f in report.metadata.get("verdict_flips", [])
+        },
+        "fairness": _by_group(report.metadata.get("fairness", {})),
+        "titles": METRIC_TITLES,
         "metrics": {m: (METRIC_TITLES.get(m, m), METRICS.facts(m)) for m in metrics},
         "sections": sections,
         "mistakes": mistakes,
     }
     page = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
                               lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # fmt: skip
-    page.filters |= {"base64": lambda data: base64.b64encode(data).decode(), "number": _number, "interval": _interval,
-                     "pixels": lambda png: int.from_bytes(png[16:20], "big")}  # fmt: skip
+    filters: dict[str, Callable[..., object]] = {
+        "base64": lambda data: base64.b64encode(data).decode(), "number": _number, "interval": _interval, "gap": _gap,
+        "chance": _chance, "share": _share, "pixels": lambda png: int.from_bytes(png[16:20], "big"),
+    }  # fmt: skip
+    page.filters |= filters
     write_text(folder / "report.html", page.get_template("report.html.jinja").render(context))
     write_text(folder / "report.md", _markdown(context))
     write_text(folder / "report.json", json.dumps(report.model_dump(), indent=1, allow_nan=False) + "\n")
@@ -149,6 +163,20 @@ def _under_perturbations(results: Sequence[Result], metric: str) -> dict[tuple[s
     return worst
 
 
+def _by_group(fairness: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return one table a detector and column: its metrics, rows (group -> metric -> figure), and gaps."""
+    tables: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in fairness.get("rows", []):
+        key = row["detector"], row["column"]
+        empty: dict[str, Any] = {"detector": key[0], "column": key[1], "metrics": [], "groups": {}, "gaps": []}
+        table = tables.setdefault(key, empty)
+        table["metrics"] = list(dict.fromkeys([*table["metrics"], row["metric"]]))
+        table["groups"].setdefault(row["group"], {})[row["metric"]] = row
+    for gap in fairness.get("gaps", []):
+        tables[gap["detector"], gap["column"]]["gaps"].append(gap)
+    return list(tables.values())
+
+
 def _badness(result: Result) -> float:
     return -result.value if METRICS.facts(result.metric)["higher"] else result.value
 
@@ -180,14 +208,43 @@ def _markdown(context: Mapping[str, Any]) -> str:
     lines.append(f"Brackets are {metadata['level']:.0%} intervals.".replace("%", " %"))
     if context["perturbed"]:
         heads = ["untouched" if severity == 0 else f"severity {severity}" for severity in context["severities"]]
-        rows = [[cell(name), cell(detector), *(shown(row.get(s)) for s in context["severities"])]
-                for (name, detector), row in context["perturbed"].items()]  # fmt: skip
+        rows = []
+        for (name, detector), row in context["perturbed"].items():
+            flips = {
+                s: f"; flips {_share(f)}" for (n, d, s), f in context["flips"].items() if (n, d) == (name, detector)
+            }
+            cells = (shown(row.get(s)) + flips.get(s, "") for s in context["severities"])
+            rows.append([cell(name), cell(detector), *cells])
         lines += ["", f"## Under perturbations: {titles[0]} of the worst generator"]
         lines += table(["perturbation", "detector", *heads], rows)
     if metadata["audit"]:
         lines += ["", "## Audit of the pictures"]
         found = [[cell(a[key]) for key in ("severity", "name", "summary", "fix")] for a in metadata["audit"]]
         lines += table(["severity", "question", "answer", "fix"], found)
+    if metadata["aligned"]:
+        lines += ["", "## AUC once every picture is re-encoded alike"]
+        heads = [
+            "detector",
+            "generator",
+            "real",
+            "fake",
+            "as they are",
+            "re-encoded",
+            "difference",
+            "p of a loss",
+            "saved as",
+        ]
+        rows = [[cell(a["detector"]), cell(a["generator"]), a["n_real"], a["n_fake"], _number(a["plain"]),
+                 _number(a["aligned"]), f"{a['difference']:+.3f} {_interval(a)}", _chance(a["p"]), a["saved"]]
+                for a in metadata["aligned"]]  # fmt: skip
+        lines += table(heads, rows)
+    for t in context["fairness"]:
+        lines += ["", f"## Errors of {cell(t['detector'])} by {cell(t['column'])}"]
+        rows = [
+            [cell(group), *(_figure(figures.get(m)) for m in t["metrics"])] for group, figures in t["groups"].items()
+        ]
+        lines += table([cell(t["column"]), *(METRIC_TITLES[m] for m in t["metrics"])], rows)
+        lines += [f"- {cell(_gap(gap))}" for gap in t["gaps"]]
     for section, figures in context["sections"].items():
         lines += ["", f"## {section}", "", *(f"![{cell(figure.caption)}]({name})" for figure, name in figures)]
     facts = {k: v for k, v in metadata.items() if k not in ELSEWHERE}
@@ -198,6 +255,31 @@ def _markdown(context: Mapping[str, Any]) -> str:
 
 def _number(value: float | None) -> str:
     return "∞" if value is None else f"{value:.3f}"
+
+
+def _share(row: Mapping[str, Any]) -> str:
+    return f"{row['flips']:.1%} [{row['low']:.1%}, {row['high']:.1%}]".replace("%", " %")
+
+
+def _figure(row: Mapping[str, Any] | None) -> str:
+    """Return a group's figure with its interval and what it rests on, or that it rests on too little."""
+    if row is None:
+        return ""
+    value = "too few" if row["value"] is None else f"{_number(row['value'])} {_interval(row)}"
+    return f"{value} n = {row['n']:,}"
+
+
+def _gap(gap: Mapping[str, Any]) -> str:
+    """Return a gap in words."""
+    sure = "beyond chance" if gap["p_corrected"] <= 0.05 else "within chance"
+    return (
+        f"{METRIC_TITLES[gap['metric']]}: worst {gap['worst']}, best {gap['best']}, {gap['gap']:.3f} apart, {sure} "
+        f"(p {_chance(gap['p'])}, corrected {_chance(gap['p_corrected'])})"
+    )
+
+
+def _chance(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _interval(result: Any) -> str:

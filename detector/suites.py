@@ -27,6 +27,7 @@ from detector.embedded import unpack_faces
 from detector.engine import Row, judge_faces, list_targets, open_target
 from detector.errors import DetectorError, ManifestError, UnknownName
 from detector.faces import prepare
+from detector.fairness import Fairness, measure_fairness
 from detector.files import sha256, write_bytes
 from detector.images import encode, load, read
 from detector.intervals import clopper_pearson, effective_count
@@ -49,9 +50,11 @@ class Suite(BaseModel):
     """What a suite's file says; every path in it is relative to the file.
 
     manifests: paths, or "embedded". side: if given, every picture is cut, resized to that many pixels a side and saved
-    alike first. keep: column -> values; other pictures are left out. detectors: name -> folder of weights.
+    alike first. keep: column -> values; other pictures are left out. sample: of real pictures, and of each generator's
+    fakes, at most so many, those of the least hashes. detectors: name -> folder of weights.
     operating_points: false-positive rates at which the true-positive rate is measured, beside `metrics`.
     tolerances: metric -> how much worse it may be before the gate closes, in its unit; other metrics do not gate.
+    by: columns of the manifest by whose values the detectors are compared, as `fairness.measure_fairness`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,12 +65,14 @@ class Suite(BaseModel):
     split: str = "test"
     side: Annotated[int, Field(ge=16, le=2048)] | None = None
     keep: dict[str, list[str]] = {}
+    sample: Annotated[int, Field(ge=1)] | None = None
     detectors: dict[str, str] = {}
     perturbations: list[str] = []
     severities: list[Annotated[int, Field(ge=1, le=5)]] = [3]
     metrics: Annotated[list[str], Field(min_length=1)] = ["auc"]
     operating_points: list[Share] = []
     tolerances: dict[str, Annotated[float, Field(ge=0)]] = {}
+    by: list[str] = []
     seed: int = 0
     resamples: Annotated[int, Field(ge=100)] = 2000
 
@@ -95,7 +100,7 @@ class Run:
 
     scores: one row a detector, perturbation, severity and picture. joined: the same beside the manifest, as
     `benchmark.join_scores`. results: as `benchmark.measure_scores`. flips: as `count_flips`. failed: detector -> why
-    it has no scores.
+    it has no scores. fairness: None if the suite compares by no column.
     """
 
     scores: pd.DataFrame
@@ -103,6 +108,7 @@ class Run:
     results: pd.DataFrame
     flips: pd.DataFrame
     failed: dict[str, str]
+    fairness: Fairness | None = None
 
 
 def read_suite(name: str | Path) -> Suite:
@@ -147,7 +153,13 @@ def gather_pictures(suite: Suite, folder: Path) -> pd.DataFrame:
         if column not in table:
             raise UnknownName("column", column, map(str, table.columns))
         table = table[table[column].astype(str).isin(values)]
+    for column in suite.by:
+        if column not in table:
+            raise UnknownName("column", column, map(str, table.columns))
     table = table[table.split == suite.split].reset_index(drop=True)
+    if suite.sample is not None:
+        rank = table.sort_values("sha256").groupby("generator").cumcount()
+        table = table[rank.reindex(table.index) < suite.sample].reset_index(drop=True)
     if suite.side is not None:
         return write_alike(table, folder / "pictures", suite.side)
     return table
@@ -202,8 +214,9 @@ def run_suite(
     scores, joined = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
     progress("measuring", 0, 1)
     results = measure_scores(joined, metrics=suite.measured, seed=suite.seed, resamples=suite.resamples)
+    fairness = measure_fairness(joined, suite.by, seed=suite.seed) if suite.by else None
     progress("measuring", 1, 1)
-    return Run(scores, joined, results, count_flips(scores, pictures), failed)
+    return Run(scores, joined, results, count_flips(scores, pictures), failed, fairness)
 
 
 def count_flips(scores: pd.DataFrame, pictures: pd.DataFrame) -> pd.DataFrame:

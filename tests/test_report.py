@@ -192,3 +192,29 @@ def test_file_names_are_safe_and_differ() -> None:
     figures = [report.Figure(name, "", "", b"") for name in ("../../etc", "a b", "A_b", "", "..", "x" * 300, "人")]
     names = report._file_names(figures)
     assert names == ["etc.png", "a_b.png", "A_b-2.png", "figure.png", "figure-2.png", "x" * 80 + ".png", "figure-3.png"]
+
+
+def test_groups_aligned_figures_and_flips_are_shown(tmp_path: Path) -> None:
+    fairness = {
+        "rows": [
+            {"detector": "cnn", "column": "race", "group": HOSTILE, "metric": "fpr", "value": 0.125, "low": 0.05,
+             "high": 0.25, "n": 40, "people": 40},
+            {"detector": "cnn", "column": "race", "group": "b", "metric": "fpr", "value": None, "low": None,
+             "high": None, "n": 7, "people": 7},
+        ],
+        "gaps": [{"detector": "cnn", "column": "race", "metric": "fpr", "worst": HOSTILE, "best": "c", "gap": 0.11,
+                  "p": 0.01, "p_corrected": 0.02}],
+    }  # fmt: skip
+    aligned = [{"detector": "cnn", "generator": HOSTILE, "plain": 0.987, "aligned": 0.654, "difference": -0.333,
+                "low": -0.4, "high": -0.2, "p": 0.001, "n_real": 5, "n_fake": 6, "saved": "64 px"}]  # fmt: skip
+    flips = [{"detector": "cnn", "perturbation": "jpeg", "severity": 3, "flips": 0.25, "low": 0.1, "high": 0.4, "n": 9}]
+    page = make(tmp_path, [row(), row(perturbation="jpeg", severity=3, value=0.7)],
+                metadata={"fairness": fairness, "aligned": aligned, "verdict_flips": flips})  # fmt: skip
+    markdown = (tmp_path / "report.md").read_text()
+    for text in (page.text, markdown):
+        for words in ("Errors of cnn by race", "0.125", "too few", "beyond chance", "corrected 0.020", "0.654",
+                      "-0.333", "flips 25.0 %"):  # fmt: skip
+            assert words in text
+        assert "'value'" not in text  # not once more as a list
+    assert not [tag for tag, attributes in page.tags if "onerror" in attributes]
+    assert HOSTILE not in markdown

@@ -114,6 +114,16 @@ def test_keep_leaves_out_other_rows(suite: suites.Suite, tmp_path: Path) -> None
     assert set(gather_pictures(read_suite(path), tmp_path).generator) == {"", "one"}
 
 
+def test_a_sample_is_of_each_generator_and_the_same_whatever_the_order(suite: suites.Suite, tmp_path: Path) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text(BODY + "sample = 2")
+    some = gather_pictures(read_suite(path), tmp_path)
+    assert some.generator.value_counts().to_dict() == {"": 2, "one": 2, "two": 2}
+    table = pd.read_csv(tmp_path / "manifest.csv", keep_default_na=False)
+    table[::-1].to_csv(tmp_path / "manifest.csv", index=False)
+    assert set(gather_pictures(read_suite(path), tmp_path).sha256) == set(some.sha256)
+
+
 def test_flips_counts_changed_verdicts() -> None:
     pictures = pd.DataFrame({"sha256": list("abcd"), "group": list("abcd")})
     plain = pd.DataFrame({"sha256": list("abcd"), "score": 1.0, "verdict": "likely-fake", "perturbation": "none",
@@ -143,3 +153,17 @@ def test_without_copies_a_changed_file_is_refused_and_an_unreadable_one_becomes_
     Path(second).write_bytes(Path(second).read_bytes() + b"x")
     with pytest.raises(ManifestError, match="not the picture its manifest names"):
         run_suite(suite, tmp_path / "b", detectors={"good": SPECTRUM})
+
+
+def test_a_suite_compares_by_columns_and_refuses_one_that_is_not_there(suite: suites.Suite, tmp_path: Path) -> None:
+    table = pd.read_csv(tmp_path / "manifest.csv", keep_default_na=False)
+    table.assign(hair=["fair", "dark"] * (len(table) // 2), split="test").to_csv(tmp_path / "manifest.csv", index=False)
+    (tmp_path / "t.toml").write_text(BODY + 'by = ["hair"]')
+    run = run_suite(read_suite(tmp_path / "t.toml"), tmp_path / "a", detectors={"good": SPECTRUM})
+    assert run.fairness is not None
+    assert set(run.fairness.rows.group) == {"fair", "dark"}
+    assert set(run.fairness.rows.metric) == {"fpr", "auc", "fnr", "auc_of_fakes"}
+    assert run_suite(suite, tmp_path / "b", detectors={"good": SPECTRUM}).fairness is None
+    (tmp_path / "t.toml").write_text(BODY + 'by = ["hai"]')
+    with pytest.raises(UnknownName, match="did you mean 'hair'"):
+        gather_pictures(read_suite(tmp_path / "t.toml"), tmp_path)

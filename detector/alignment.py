@@ -1,0 +1,112 @@
+"""Whether a detector lives on how files were saved: its AUC before and after every picture is re-encoded alike.
+
+Alike means as coarse as the coarsest: a re-encoding that is finer than some pictures leaves their traces where they
+are. So all are cut to what the detector looks at, shrunk to the side and saved at the JPEG quality that nearly all of
+them have to begin with. A set in which photographs and fakes were saved alike changes little by it. What a detector
+loses elsewhere it owed to container, resolution or compression, or to detail that not all pictures have; either way its
+plain AUC does not carry over to pictures that differ in the face alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from detector.audit import AuditFinding, Severity
+from detector.errors import ImageError, ManifestError
+from detector.faces import add_crops
+from detector.headers import describe
+from detector.images import read
+from detector.intervals import compare_auc, holm
+from detector.manifest import read_crops
+from detector.metrics import METRICS
+from detector.reencoding import reencode
+from detector.types import Detector, Label, Progress, silent
+
+COARSE = 0.05  # share of the pictures that may be coarser than what all are saved as
+QUALITIES = (50, 95)  # of JPEG, that all may be saved at
+MARGIN = 0.02  # of the AUC, that may be lost
+ALPHA = 0.05  # chance that any detector is accused wrongly, over all generators
+COLUMNS = ["detector", "generator", "plain", "aligned", "difference", "low", "high", "p", "n_real", "n_fake",
+           "saved"]  # fmt: skip
+
+
+def align(table: pd.DataFrame, detector: Detector, folder: Path, *, progress: Progress = silent) -> pd.DataFrame:
+    """Return the manifest of copies re-encoded alike, as the detector sees them.
+
+    Further columns: `original`, the hash a picture had, and `saved`, how all were saved, in words. Where the detector
+    locates faces, so does this; pictures without one, or that cannot be read, are left out.
+
+    Raises ManifestError if none is left.
+    """
+    if getattr(detector, "locates", False):
+        given = table.crop.ne("") if "crop" in table else pd.Series(False, index=table.index)
+        located = add_crops(table[~given], progress=lambda done, total: progress("locating faces", done, total))
+        table = pd.concat([table[given], located], ignore_index=True)
+    side, quality = find_coarsest(table)
+    side = min(side, detector.size)
+    copies = reencode(table.assign(original=table.sha256), folder, size=side, quality=quality, progress=progress)
+    return copies.assign(crop=f"0 0 {side} {side}", saved=f"{side} px, JPEG {quality}")
+
+
+def find_coarsest(table: pd.DataFrame) -> tuple[int, int]:
+    """Return the side in pixels of the cut square, and the JPEG quality, that all but COARSE of the pictures reach."""
+    sides, qualities = [], []
+    for path, crop in zip(table.path, read_crops(table), strict=True):
+        try:
+            header = describe(read(path))
+        except ImageError:
+            continue
+        left, top, right, bottom = crop or (0, 0, header.width, header.height)
+        sides.append(min(right - left, bottom - top))
+        qualities.append(100 if header.quality is None else header.quality)
+    if not sides:
+        raise ManifestError(f"not one of the {len(table)} pictures shows a face that can be re-encoded")
+    side, quality = (int(np.quantile(values, COARSE, method="lower")) for values in (sides, qualities))
+    return side, int(np.clip(quality, *QUALITIES))
+
+
+def compare_aligned(joined: pd.DataFrame, aligned: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return each detector's AUC on each generator, plain and aligned, on the same pictures (COLUMNS).
+
+    joined: as `benchmark.join_scores`. aligned: detector -> table with `original`, `saved` and `score`. p: of a loss
+    beyond MARGIN, one-sided, corrected by Holm's method over all rows; low and high: of the difference, 95 %.
+    """
+    rows, auc = [], METRICS.get("auc")
+    for name, scores in aligned.items():
+        plain = joined[(joined.detector == name) & (joined.perturbation == "none")]
+        again = scores[["original", "score"]].rename(columns={"original": "sha256", "score": "again"})
+        both = plain.merge(again.drop_duplicates("sha256"), on="sha256").dropna(subset=["score", "again"])
+        real = both[both.label == Label.REAL]
+        for generator, fake in both[both.label == Label.FAKE].groupby("generator"):
+            pair = pd.concat([real, fake])
+            if real.empty:
+                continue
+            d = compare_auc(pair.label, pair.score, pair.again, pair.group, margin=MARGIN)
+            values = (float(auc(pair.label, column)) for column in (pair.score, pair.again))
+            rows.append((name, generator, *values, d.value, d.low, d.high, d.p_worse, len(real), len(fake),
+                         scores.saved.iloc[0]))  # fmt: skip
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table.assign(p=holm(table.p.astype(float)))
+
+
+def find_losses(comparison: pd.DataFrame) -> list[AuditFinding]:
+    """Return one finding a detector of `compare_aligned`: serious if its AUC falls by more than MARGIN for sure."""
+    findings = []
+    for name, part in comparison.groupby("detector", sort=False):
+        lost = part[part.p < ALPHA]
+        worst = (part if lost.empty else lost).sort_values("difference").iloc[0]
+        summary = (
+            f"{name}: AUC {worst.plain:.3f} becomes {worst.aligned:.3f} on {worst.generator} when every picture is "
+            f"re-encoded alike ({worst.saved}), {worst.difference:+.3f} [{worst.low:+.3f}, {worst.high:+.3f}]"
+        )
+        if lost.empty:
+            findings.append(AuditFinding("aligned AUC", Severity.OK, summary, "", float(worst.aligned)))
+            continue
+        summary += f"; so on {len(lost)} of {len(part)} generators" if len(lost) > 1 else ""
+        fix = "believe the aligned AUC; train and test on pictures saved alike: `detector audit --fix`"
+        findings.append(AuditFinding("aligned AUC", Severity.SERIOUS, summary, fix, float(worst.aligned)))
+    return findings
