@@ -1,7 +1,7 @@
 """Make what the suite `smoke` is measured on: 60 generated faces, and the small detector it keeps watch over.
 
-    detector generate style -n 60 --seed 0 --weights detector/weights/style-64 -o build/smoke/test
-    detector generate style -n 320 --seed 1000 --weights detector/weights/style-64 -o build/smoke/fit
+    detector generate style -n 60 --seed 0 --weights detector/weights/style-64 --no-label -o build/smoke/test
+    detector generate style -n 320 --seed 1000 --weights detector/weights/style-64 --no-label -o build/smoke/fit
     python benchmarks/make_smoke.py build/smoke
 
 The faces of `test` go, grey, into `benchmarks/data/smoke`; those of `fit` and the embedded photographs of the training

@@ -117,28 +117,42 @@ def generate(
         tuple[str, str] | None,
         typer.Option(metavar="SOURCES DESTINATIONS", help="Seeds such as 1,2,5-8: draw the style-mixing grid."),
     ] = None,
+    size: Annotated[int | None, typer.Option(min=16, help="Side in pixels, of a generator that can choose.")] = None,
     originals: Annotated[
         Path | None, typer.Option("--from", help="Manifest whose real pictures are altered (reconstruct, swap).")
     ] = None,
     format: Annotated[Literal["png", "jpg", "webp"], typer.Option(help="Of the files.")] = "png",
+    no_label: Annotated[
+        bool, typer.Option("--no-label", help="Plain files, the same bytes every time: to train on.")
+    ] = False,
+    signer: Annotated[
+        Path | None, typer.Option("--sign-with", help="PEM with your key and certificates, instead of local ones.")
+    ] = None,
 ) -> None:
-    """Make labelled fake faces with their manifest, or the source x destination grid of the StyleGAN paper."""
+    """Make fake faces that say so, with their manifest, or the source x destination grid of the StyleGAN paper.
+
+    Every file carries XMP, Content Credentials where c2pa-python is installed, and is remembered in ~/.detector.
+    """
     from detector import tasks
 
-    options: dict[str, Any] = {} if truncation is None else {"truncation": truncation}
+    options: dict[str, Any] = {"label": not no_label, "signer": signer}
+    drawn: dict[str, Any] = {
+        key: value for key, value in (("truncation", truncation), ("size", size)) if value is not None
+    }
+    print(tasks.describe_licence(name), end="", file=sys.stderr)
     if mix is not None:
         sources, destinations = (_seeds(text) for text in mix)
         if output.suffix.lower() != ".png":
             output = output / "grid.png"
-        tasks.draw_mixing(name, sources, destinations, output, weights=weights, **options)
+        tasks.draw_mixing(name, sources, destinations, output, weights=weights, **options, **drawn)
         print(output)
         return
     with _progress() as progress:
         if originals is not None:
-            table = tasks.alter(name, originals, output, n=n, seed=seed, weights=weights, progress=progress)
+            table = tasks.alter(name, originals, output, n=n, seed=seed, weights=weights, progress=progress, **options)
         else:
             table = tasks.generate(
-                name, n, output, seed=seed, weights=weights, format=format, progress=progress, **options
+                name, n, output, seed=seed, weights=weights, format=format, progress=progress, **options, **drawn
             )
     print(f"{len(table)} faces in {output}, listed in {output / 'manifest.csv'}")
 
@@ -216,6 +230,55 @@ def score(
 
 
 @app.command()
+def verify(
+    inputs: Annotated[list[str] | None, typer.Argument(help="Pictures, folders or manifests.")] = None,
+    output: Out = Path("evidence"),
+    case: Annotated[str, typer.Option(help="Name or number of the case.")] = "",
+    examiner: Annotated[str, typer.Option(help="Who examines.")] = "",
+    detector: Annotated[
+        Path | None, typer.Option("--detector", help="Folder of a trained detector, instead of the shipped one.")
+    ] = None,
+    known: Annotated[Path | None, typer.Option(help="CSV of known pictures: sha256 or phash, label.")] = None,
+    trust: Annotated[Path | None, typer.Option(help="Trust list for Content Credentials: .pem, or a folder.")] = None,
+    sign: Annotated[Path | None, typer.Option(help="Ed25519 key (PEM) that signs the custody log.")] = None,
+    fail_on: Annotated[
+        Literal["likely-fake", "inconclusive"] | None, typer.Option(help="Status 1 if an exhibit is that, or worse.")
+    ] = None,
+    check: Annotated[
+        Path | None, typer.Option(help="A report.json: is it, its log and its exhibit as they were? 1 if changed.")
+    ] = None,
+) -> None:
+    """Examine questioned pictures: an evidence report each (JSON, HTML, PDF, Markdown), a custody log, an index."""
+    from detector import tasks
+    from detector.errors import DetectorError
+
+    if check is not None:
+        from detector.casefile import check_case
+
+        problems = check_case(check)
+        print("\n".join(problems) if problems else "untouched: report, renderings, log and exhibit are as they were")
+        if problems:
+            raise typer.Exit(SERIOUS)
+        return
+    if not inputs:
+        raise DetectorError("name pictures to examine, or a report with --check")
+    with _progress() as progress:
+        rows = tasks.verify(
+            inputs, output, detector=detector, known=known, trust=trust, case=case, examiner=examiner, key=sign,
+            progress=progress,
+        )  # fmt: skip
+    _table(["exhibit", "opinion", "log10 LR", "others", "statement"],
+           [[row["name"], row["opinion"], "" if row["log10_lr"] is None else f"{row['log10_lr']:+.2f}",
+             ", ".join(row["others"]), row["statement"]] for row in rows])  # fmt: skip
+    print(f"reports: {output / 'index.html'}")
+    opinions = {row["opinion"] for row in rows}
+    if "error" in opinions:
+        raise typer.Exit(SOME_UNREADABLE)
+    if fail_on is not None and opinions & {"likely-fake", fail_on}:
+        raise typer.Exit(SERIOUS)
+
+
+@app.command()
 def evaluate(
     manifest: Annotated[Path | None, typer.Argument(help="What the pictures are; not with --suite.")] = None,
     detector: Annotated[
@@ -227,6 +290,9 @@ def evaluate(
     output: Out = Path("evaluation"),
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     no_audit: Annotated[bool, typer.Option("--no-audit", help="Do not look for shortcuts in the pictures.")] = False,
+    by: Annotated[
+        list[str] | None, typer.Option("--by", help="Column by whose values errors are compared; may be repeated.")
+    ] = None,
     suite: Annotated[str | None, typer.Option(help="A suite's name or TOML file, in place of a manifest.")] = None,
     baseline: Annotated[Path | None, typer.Option(help="Compare a suite with this; status 1 if it got worse.")] = None,
     update_baseline: Annotated[
@@ -250,7 +316,7 @@ def evaluate(
         else:
             results = tasks.evaluate(
                 manifest or "", detectors=detector or [], scores=scores or [], out=output, split=split, seed=seed,
-                audited=not no_audit, command=_command(), progress=progress,
+                audited=not no_audit, by=by or [], command=_command(), progress=progress,
             )  # fmt: skip
     _results(results)
     print(f"report: {output / 'report.html'}")
@@ -280,6 +346,35 @@ def audit(
         print(f"fixed copy: {fix / 'manifest.csv'}")
     if any(f.severity.value == "serious" for f in findings):
         raise typer.Exit(SERIOUS)
+
+
+@app.command()
+def feedback(
+    report: Annotated[Path | None, typer.Argument(help="A report.json that verify wrote, or its folder.")] = None,
+    label: Annotated[
+        Literal["real", "fake", "unsure"] | None, typer.Option(help="What the picture turned out to be.")
+    ] = None,
+    note: Annotated[str, typer.Option(help="How that is known.")] = "",
+    export: Annotated[
+        Path | None, typer.Option(help="Write a manifest of all answers, for train and evaluate, instead.")
+    ] = None,
+    split: Annotated[
+        Literal["train", "val", "test"] | None, typer.Option(help="Of all that is exported; else drawn by the seed.")
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Keep what a verified picture turned out to be, or export all of that: mistakes become the next test set."""
+    from detector.errors import DetectorError
+    from detector.feedback import export_feedback, give_feedback
+
+    if export is not None and report is None and label is None:
+        table = export_feedback(export, split=split, seed=seed)
+        print(f"{int((table.label == 0).sum())} real and {int((table.label == 1).sum())} fake pictures in {export}")
+    elif report is not None and label is not None and export is None:
+        answer = give_feedback(report, label, note=note)
+        print(f"{answer.label}: {answer.path}")
+    else:
+        raise DetectorError("name either a report with its --label, or a file to --export to")
 
 
 @app.command()

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 MAX_PARTS = 65_536  # segments, chunks or blocks that are followed in one file
-MAX_TEXT = 2**20  # bytes of one text, XMP or EXIF block that are looked at
+MAX_BLOCKS = 2**20  # of 255 bytes at most, that are followed in one GIF
+MAX_TEXT = 2**20  # bytes of one text, XMP or EXIF block, and of all texts of one file, that are looked at
+MAX_PAIRS = 256  # of a PNG's texts
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 XMP_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
 XMP_PNG = b"XML:com.adobe.xmp"
@@ -26,8 +28,8 @@ _MAGIC = {
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
 }
+_XMP_END = b"</x:xmpmeta>"
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # not stuffing, fill or restart
-_PACKET = re.compile(rb"<x:xmpmeta[\s>].{0,%d}?</x:xmpmeta>" % MAX_TEXT, re.S)
 
 
 class Part(NamedTuple):
@@ -103,27 +105,32 @@ def xmp(data: bytes) -> str:
     if sniff(data) in ("TIFF", "GIF") or not blocks:  # the standard asks that a packet be found by scanning
         start = data.find(b"<x:xmpmeta")
         blocks.append(data[start : start + MAX_TEXT] if start >= 0 else b"")
-    found = (_PACKET.search(block[:MAX_TEXT]) for block in blocks)
-    return next((m.group().decode("utf-8", "replace") for m in found if m), "")
+    for block in blocks:
+        start = block.find(b"<x:xmpmeta", 0, MAX_TEXT)
+        end = block.find(_XMP_END, max(start, 0), MAX_TEXT)
+        if 0 <= start < end:
+            return block[start : end + len(_XMP_END)].decode("utf-8", "replace")
+    return ""
 
 
 def icc(data: bytes) -> bytes:
     """Return the ICC profile of a JPEG, PNG or WebP file, capped at MAX_TEXT bytes; empty if there is none."""
     found = parts(data)
     pieces = [p.payload[14:] for p in found if p.name == "APP2" and p.payload[:12] == b"ICC_PROFILE\0"]
-    for part in found:
-        if part.name == "ICCP":
-            pieces.append(part.payload)
-        elif part.name == "iCCP":
-            name, _, packed = part.payload.partition(b"\0")
-            pieces.append(_inflate(packed[1:]) if len(name) < 80 else b"")
+    pieces += [p.payload for p in found if p.name == "ICCP"]
+    for part in [p for p in found if p.name == "iCCP"][:1]:  # a second one is an error
+        name, _, packed = part.payload.partition(b"\0")
+        pieces.append(_inflate(packed[1:]) if len(name) < 80 else b"")
     return b"".join(pieces)[:MAX_TEXT]
 
 
 def texts(data: bytes) -> list[tuple[str, str]]:
-    """Return the (keyword, text) pairs of a PNG's tEXt, zTXt and iTXt chunks, each capped at MAX_TEXT bytes."""
-    pairs = []
+    """Return the first MAX_PAIRS (keyword, text) pairs of a PNG's tEXt, zTXt and iTXt chunks, MAX_TEXT bytes in all."""
+    pairs: list[tuple[str, str]] = []
+    left = MAX_TEXT
     for part in parts(data) if sniff(data) == "PNG" else ():
+        if len(pairs) == MAX_PAIRS or left <= 0:
+            break
         if part.name not in ("tEXt", "zTXt", "iTXt"):
             continue
         key, _, rest = part.payload.partition(b"\0")
@@ -134,8 +141,9 @@ def texts(data: bytes) -> list[tuple[str, str]]:
             packed, encoding = rest[:1] == b"\1", "utf-8"
             rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2]
             rest = _inflate(rest) if packed else rest
-        pairs.append((key[:79].decode("latin-1"), rest[:MAX_TEXT].decode(encoding, "replace")))
-    return pairs[:256]
+        pairs.append((key[:79].decode("latin-1"), rest[:left].decode(encoding, "replace")))
+        left -= len(rest)
+    return pairs
 
 
 def _segments(data: bytes) -> Iterator[Part]:
@@ -191,7 +199,7 @@ def _gif(data: bytes) -> Extent:
     def table(flags: int) -> int:
         return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
-    frames, at = 0, 13 + (table(data[10]) if len(data) > 12 else 0)
+    frames, left, at = 0, MAX_BLOCKS, 13 + (table(data[10]) if len(data) > 12 else 0)
     for _ in range(MAX_PARTS):
         kind = data[at : at + 1]
         if kind == b";":
@@ -202,14 +210,11 @@ def _gif(data: bytes) -> Extent:
             frames, at = frames + 1, at + 11 + table(data[at + 9])
         else:
             break
-        for _ in range(MAX_PARTS):
+        size = 1
+        while size and left:
             size = data[at] if at < len(data) else 0
-            at += 1 + size
-            if not size:
-                break
-        else:
-            break
-        if at > len(data):
+            at, left = at + 1 + size, left - 1
+        if size or at > len(data):
             break
     return Extent(None, frames or None)
 

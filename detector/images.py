@@ -25,6 +25,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # not MPO, EPS, PSD ...
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 MAX_BYTES = 100 * 2**20
 MAX_PIXELS = 50_000_000
+STRIP = 2**22  # pixels converted at a time: each copy of a picture at the cap costs 200 MB
+MAX_READS = 1_000_000  # of a decoder in one file: honest files take thousands, a file of one-byte blocks millions
+MAX_PROFILES = 4  # in a PNG, which may have one; each may unfold a thousandfold
 RESIZE_FILTER = "lanczos"  # Pillow's, antialiased; cv2's filters differ in high frequencies, which is what we look at
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on odd files; what matters is raised
@@ -59,10 +62,13 @@ def opened(
     Raises UnsupportedFormat, ImageTooLarge (from the header) or DamagedImage.
     """
     try:
-        with Pillow.open(io.BytesIO(data), formats=formats) as picture:
+        if data.startswith(b"\x89PNG") and data.count(b"iCCP") > MAX_PROFILES:
+            raise DamagedImage("there is more than one colour profile")
+        with Pillow.open(_Reader(data), formats=formats) as picture:
             width, height = picture.size
-            if width * height > max_pixels:
-                raise ImageTooLarge(f"{width} x {height} pixels; the cap is {max_pixels / 1e6:g} megapixels")
+            cap = max_pixels * 4 // 5 if picture.format == "WEBP" else max_pixels  # its decoder holds a picture thrice
+            if width * height > cap:
+                raise ImageTooLarge(f"{width} x {height} pixels; the cap is {cap / 1e6:g} megapixels")
             yield picture
     except ImageError:
         raise
@@ -83,7 +89,8 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...
     """
     with opened(data, max_pixels=max_pixels, formats=formats) as picture:
         picture.load()
-        return _to_rgb(ImageOps.exif_transpose(picture))
+        ImageOps.exif_transpose(picture, in_place=True)
+        return _to_rgb(picture)
 
 
 def load(path: Path | str, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Image:
@@ -129,15 +136,32 @@ def encode(image: Image, format: str = "PNG", *, quality: int = 95, subsampling:
     return buffer.getvalue()
 
 
+class _Reader(io.BytesIO):
+    """The bytes of a file, for a decoder that walks over their blocks in Python: it may not do so for ever."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return the next bytes; DamagedImage after MAX_READS calls."""
+        self.reads += 1
+        if self.reads > MAX_READS:
+            raise DamagedImage("it consists of too many blocks")
+        return super().read(size)
+
+
 def _to_rgb(picture: Pillow.Image) -> Image:
     if picture.mode.startswith("I"):  # 16-bit grey, which .convert("RGB") would clip to white
-        deep = np.asarray(picture).astype(np.int64)
-        grey = np.clip(deep >> 8 if deep.size and deep.max() > 255 else deep, 0, 255).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+        deep = np.asarray(picture)
+        deep = deep >> 8 if deep.size and deep.max() > 255 else deep
+        return np.repeat(deep.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
     if picture.mode == "F":
         raise UnsupportedFormat("floating-point pixels have no defined range; save the picture as 8-bit")
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        paper = Pillow.new("RGBA", picture.size, (255, 255, 255, 255))
-        picture = Pillow.alpha_composite(paper, picture)
-    return np.array(picture.convert("RGB"))
+    width, height = picture.size
+    image, rows = np.empty((height, width, 3), np.uint8), max(STRIP // width, 1)
+    for top in range(0, height, rows):
+        strip = picture.crop((0, top, width, min(top + rows, height)))
+        if strip.has_transparency_data:
+            strip = strip.convert("RGBA")
+            strip = Pillow.alpha_composite(Pillow.new("RGBA", strip.size, (255, 255, 255, 255)), strip)
+        image[top : top + rows] = np.asarray(strip.convert("RGB"))
+    return image

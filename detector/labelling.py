@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import io
 import os
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.containers import PNG_MAGIC, XMP_JPEG, XMP_PNG, parts, sniff
-from detector.errors import MissingExtra, UnsupportedFormat
+from detector.errors import DetectorError, MissingExtra, UnsupportedFormat
 from detector.files import sha256, write_bytes
 from detector.fingerprints import Fingerprint, append, home, perceptual_hash
 from detector.images import decode
@@ -26,6 +27,8 @@ SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmic
 GENERATED = ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "compositeSynthetic")
 LABELLED = ("JPEG", "PNG", "WEBP")  # what can be labelled without touching the pixels
 VALID_DAYS = 3650
+_PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----\s*", re.S)
+_CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}  # C2PA's names of the algorithms
 
 # Never a connection: neither for a manifest that lives elsewhere nor for a certificate's revocation.
 C2PA_SETTINGS: dict[str, Any] = {
@@ -56,17 +59,25 @@ def label_file(
 ) -> bytes:
     """Return the file with its labels, its pixels untouched, and append it to the fingerprint registry.
 
-    signer: the user's own; None is the local one if c2pa-python is installed, else no manifest is added.
+    signer: the user's own; None is the local one if c2pa-python is installed, else no manifest is added. A manifest
+    carries an identifier and a time of its own, so with one the same picture never gives the same file twice.
 
-    Raises UnsupportedFormat for other files than JPEG, PNG and WebP; what `decode` raises for damaged ones.
+    Raises UnsupportedFormat for other files than JPEG, PNG and WebP; what `decode` raises for damaged ones;
+    DetectorError if the registry or the certificate cannot be written.
     """
     labelled = insert_xmp(data, xmp_packet(generator, seed, checkpoint))
-    if signer is None and has_c2pa():
-        signer = local_signer()
-    if signer is not None:
-        labelled = sign(labelled, signer, generator=generator, seed=seed, checkpoint=checkpoint)
-    phash = perceptual_hash(decode(data))
-    append([Fingerprint(sha256(labelled), phash, generator, seed, checkpoint)], registry)
+    try:
+        if signer is None and has_c2pa():
+            signer = local_signer()
+        if signer is not None:
+            labelled = sign(labelled, signer, generator=generator, seed=seed, checkpoint=checkpoint)
+        phash = perceptual_hash(decode(data))
+        append([Fingerprint(sha256(labelled), phash, generator, seed, checkpoint)], registry)
+    except OSError as error:
+        raise DetectorError(
+            f"{registry or home()} cannot be written ({error.strerror or error}): set DETECTOR_HOME to a folder of "
+            "yours, or leave the labels out"
+        ) from None
     return labelled
 
 
@@ -149,6 +160,47 @@ def sign(data: bytes, signer: Signer, *, generator: str, seed: int, checkpoint: 
     except c2pa.C2paError as error:
         raise UnsupportedFormat(f"c2pa will not sign it: {' '.join(str(error).split())[:160]}") from None
     return signed.getvalue()
+
+
+def read_signer(path: Path | str) -> Signer:
+    """Return who signs, from a PEM file that holds a private key without a password and its certificates, leaf first.
+
+    Raises MissingExtra without the cryptography package; DetectorError if the file is not such a one.
+    """
+    try:
+        from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+        from cryptography.hazmat.primitives.serialization import (
+            Encoding,
+            NoEncryption,
+            PrivateFormat,
+            load_pem_private_key,
+        )
+    except ImportError:
+        raise MissingExtra("signing needs cryptography: pip install 'face-forgery-detector[evidence]'") from None
+
+    path = Path(path)
+    try:
+        blocks = [(m[1], m[0].strip() + b"\n") for m in _PEM.finditer(path.read_bytes())]
+        chain = b"".join(text for what, text in blocks if what == b"CERTIFICATE")
+        keys = [load_pem_private_key(text, None) for what, text in blocks if what.endswith(b"PRIVATE KEY")]
+    except OSError as error:
+        raise DetectorError(f"{path} cannot be read: {error.strerror or error}") from None
+    except Exception:  # cryptography raises several kinds: a password, an unknown curve, broken base64
+        keys, chain = [], b""
+    if len(keys) != 1 or not chain:
+        raise DetectorError(f"{path.name} must hold one private key without a password, and certificates, as PEM")
+    key = keys[0]
+    if isinstance(key, Ed25519PrivateKey):
+        algorithm = "ed25519"
+    elif isinstance(key, EllipticCurvePrivateKey):
+        algorithm = _CURVES.get(key.curve.name, "")
+    else:
+        algorithm = "ps256" if isinstance(key, RSAPrivateKey) else ""
+    if not algorithm:
+        raise DetectorError(f"{path.name}: C2PA signs with Ed25519, P-256, P-384, P-521 or RSA keys; take one of these")
+    return Signer(chain, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), algorithm)
 
 
 def local_signer(folder: Path | None = None) -> Signer:

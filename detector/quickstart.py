@@ -4,6 +4,7 @@
     -> every picture through the same crop, resize and JPEG -> cnn and spectrum learn -> test split -> report
 
 Each step leaves its result in the folder and is passed over when that is there, so a second run goes on or is instant.
+The fakes are food for a detector and stay in the folder: they are not labelled, and nothing outside is written.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def run(
         _generator(name, photographs, folder / "weights" / name, seed, progress)
     grid = folder / "style-mixing.png"
     if not grid.is_file():
-        tasks.draw_mixing("style", range(1, 4), range(11, 16), grid, weights=folder / "weights" / "style")
+        tasks.draw_mixing("style", range(1, 4), range(11, 16), grid, weights=folder / "weights" / "style", label=False)
     table = _mixed(photographs, folder, seed, progress)
 
     for name, arguments in ARGUMENTS.items():
@@ -128,7 +129,7 @@ def _mixed(photographs: pd.DataFrame, folder: Path, seed: int, progress: Progres
     tables = [photographs]
     for i, name in enumerate(OPTIONS, 1):
         fakes = tasks.generate(name, len(photographs), folder / "fakes" / name, seed=100_000 * i,
-                               weights=folder / "weights" / name, progress=progress)  # fmt: skip
+                               weights=folder / "weights" / name, label=False, progress=progress)  # fmt: skip
         tables.append(assign_splits(fakes, seed=seed))
     table = reencode(merge(tables), folder / "pictures", size=SIZE, format="JPEG", quality=QUALITY, progress=progress)
     write_manifest(table, where)

@@ -6,9 +6,12 @@ Only here and in suites are names turned into things; everything below takes obj
 from __future__ import annotations
 
 import hashlib
+import inspect
+import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +23,10 @@ from detector import __version__
 from detector.checkpoint import CARD, SHIPPED, digest_checkpoint, find_checkpoint, read_card
 from detector.detectors import DETECTORS
 from detector.engine import Row, expand, list_targets, score_pictures, score_to_file
-from detector.errors import DetectorError
+from detector.errors import DetectorError, ImageError, ManifestError
 from detector.faces import prepare
-from detector.files import sha256, write_bytes
+from detector.fairness import measure_fairness
+from detector.files import sha256, write_bytes, write_text
 from detector.generators import GENERATORS
 from detector.images import encode, load
 from detector.manifest import COLUMNS, index_folder, read_crops, read_manifest, read_table, write_manifest
@@ -74,30 +78,40 @@ def generate(
     seed: int = 0,
     weights: Path | str | None = None,
     format: str = "png",
+    label: bool = True,
+    signer: Path | str | None = None,
     progress: Progress = silent,
     **options: Any,
 ) -> pd.DataFrame:
-    """Write n labelled fakes and their manifest below a folder, and return the manifest.
+    """Write n fakes that say so and their manifest below a folder, and return the manifest.
 
     name: of a generator. weights: a folder with its checkpoint; None takes the shipped one or quickstart's.
     options: passed to the generator's `sample`, such as truncation=0.7. Picture i is that of seed + i.
+    label: as `labelling.label_file`: XMP, a C2PA manifest where c2pa-python is installed, and a line in the fingerprint
+    registry. The pixels of a seed are always the same; a signed file has an identifier and a time of its own, and
+    `sha256` is that of the file. signer: a PEM file, as `labelling.read_signer`; None is the local certificate.
     """
     folder = Path(folder)
     source = load_generator(name, weights)
     if not hasattr(source, "sample"):
         raise DetectorError(f"{name} alters real pictures; name a manifest of them with --from")
-    rows = []
+    _check_options(name, source.sample, options)
+    mark = _labeller(name, weights, label, signer)
+    licence = getattr(source, "licence", "made by detector")
+    rows, plain = [], []
     for start in range(0, n, 64):
         count = min(64, n - start)
         for i, image in enumerate(source.sample(count, seed=seed + start, **options), seed + start):
             data = encode(image, format.upper().replace("JPG", "JPEG"))
+            plain.append(sha256(data))
+            data = mark(data, i)
             path = folder / f"{i:08d}.{format}"
             write_bytes(path, data)
             rows.append((str(path.resolve()), sha256(data), int(Label.FAKE), name, f"generated-{name}",
-                         f"{name}/seed-{i}", "train", "made by detector"))  # fmt: skip
+                         f"{name}/seed-{i}", "train", licence))  # fmt: skip
         progress("generating", start + count, n)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    table = table.drop_duplicates("sha256", ignore_index=True)
+    table = table[~pd.Series(plain, dtype=str).duplicated()].reset_index(drop=True)
     write_manifest(table, folder / "manifest.csv")
     return table
 
@@ -111,12 +125,14 @@ def alter(
     seed: int = 0,
     size: int = 128,
     weights: Path | str | None = None,
+    label: bool = True,
+    signer: Path | str | None = None,
     progress: Progress = silent,
 ) -> pd.DataFrame:
     """Write fakes that a generator makes of real pictures, as PNG with their manifest, and return it.
 
     originals: a manifest; its first n real pictures are cut, resized to `size` pixels a side and altered. A fake keeps
-    the group and split of its original, so that a pair never straddles two splits.
+    the group and split of its original, so that a pair never straddles two splits. label, signer: as `generate`.
 
     Raises DetectorError if the generator makes faces from nothing, or there is no real picture.
     """
@@ -127,11 +143,12 @@ def alter(
     source: Any = load_generator(name, weights)
     if not hasattr(source, "alter"):
         raise DetectorError(f"{name} makes faces from nothing; leave out --from")
+    mark = _labeller(name, weights, label, signer)
     folder = Path(folder)
     made = reals.drop(columns="crop", errors="ignore").assign(label=int(Label.FAKE), generator=name)
     paths, hashes = [], []
     for i, (path, crop) in enumerate(zip(reals.path, read_crops(reals), strict=True)):
-        data = encode(source.alter(prepare(load(path), size, crop)[None], seed=seed + i)[0])
+        data = mark(encode(source.alter(prepare(load(path), size, crop)[None], seed=seed + i)[0]), seed + i)
         out = folder / f"{i:08d}.png"
         write_bytes(out, data)
         paths.append(str(out.resolve()))
@@ -160,6 +177,8 @@ def train(
     """
     registry = {"generator": GENERATORS, "detector": DETECTORS}[kind]
     table = manifest if isinstance(manifest, pd.DataFrame) else read_manifest(manifest)
+    if not hasattr(registry.get(name), "fit"):
+        raise DetectorError(f"{name} has nothing to learn; use it as it is, without training")
     try:
         thing = registry.get(name)(**(arguments or {}))
     except TypeError as error:
@@ -198,6 +217,71 @@ def score(
     )  # fmt: skip
 
 
+def verify(
+    inputs: Sequence[str | Path],
+    out: Path | str,
+    *,
+    detector: Path | str | None = None,
+    known: Path | None = None,
+    trust: Path | None = None,
+    case: str = "",
+    examiner: str = "",
+    key: Path | None = None,
+    progress: Progress = silent,
+) -> list[dict[str, Any]]:
+    """Write a folder of evidence for each picture, the custody log and index.html; return one row each, by priority.
+
+    Rows: name, folder ("" if the file could not be read), opinion, log10_lr, others (checks beside the detector that
+    point to H1), statement. An exhibit that has its report from the same weights keeps it.
+
+    known: a list of known pictures. trust: trust lists for Content Credentials. key: Ed25519, signs the log's entries.
+    """
+    from detector import casefile, verification
+    from detector.evidence import read_exhibit
+
+    out = Path(out)
+    folder, thing = load_detector(detector)
+    card, weights = read_card(folder, "detector"), digest_checkpoint(folder)
+    backing = verification.read_backing(folder, card)
+    components = describe_environment() | {"weights": weights}
+    signer = None if key is None else casefile.read_key(key)
+    given = {"--detector": detector, "--known": known, "--trust": trust, "--case": case, "--examiner": examiner}
+    options = [word for name, value in given.items() if value for word in (name, str(value))]
+    targets = expand([str(i) for i in inputs])
+    rows: list[dict[str, Any]] = []
+    for done, target in enumerate(targets, 1):
+        try:
+            exhibit = read_exhibit(Path(target.path).resolve())
+            name = os.fsencode(exhibit.path).decode("utf-8", "backslashreplace")  # names that are no text
+            exhibit = replace(exhibit, path=Path(name))
+        except ImageError as error:
+            rows.append({"name": target.path, "folder": "", "opinion": "error", "log10_lr": None, "others": [],
+                         "statement": f"{error.reason}: {error}", "jpeg": b""})  # fmt: skip
+            progress("verifying", done, len(targets))
+            continue
+        home = out / casefile.name_folder(exhibit.path, exhibit.sha256)
+        record = _kept_record(home / casefile.RECORD, components, case, examiner)
+        if record is None:
+            findings = verification.examine(
+                exhibit, thing, known=known, trust=trust, false_alarms=card.get("false_alarms")
+            )
+            conclusion = verification.conclude(findings, getattr(thing, "calibration", None))
+            evidence = verification.make_record(
+                exhibit, findings, conclusion, backing=backing, components=components, case=case, examiner=examiner,
+                made={"at": casefile.now(), "command": shlex.join(["detector", "verify", str(exhibit.path), *options])},
+            )  # fmt: skip
+            record = casefile.seal(evidence.model_dump(mode="json"))
+            _file_evidence(home, record, exhibit.image, signer)
+        rows.append(_triage(record, home, exhibit.image))
+        progress("verifying", done, len(targets))
+    from detector.dossier import make_index
+
+    order = {"likely-fake": 0, "inconclusive": 2, "not-applicable": 3, "error": 4, "likely-real": 5}
+    rows.sort(key=lambda row: (min(order[row["opinion"]], 1 if row["others"] else 9), -(row["log10_lr"] or 0)))
+    write_text(out / "index.html", make_index(rows, f"Evidence{f', case {case}' if case else ''}"))
+    return [{k: v for k, v in row.items() if k != "jpeg"} for row in rows]
+
+
 def score_manifest(
     table: pd.DataFrame,
     detector: Detector,
@@ -217,7 +301,9 @@ def load_generator(name: str, weights: Path | str | None = None) -> Generator:
     """Return a generator with its weights; UnknownName or CheckpointError otherwise."""
     kind = GENERATORS.get(name)
     if not hasattr(kind, "load"):
-        plain: Generator = kind()  # needs no weights
+        if weights is not None:
+            raise DetectorError(f"{name} takes no weights; leave out --weights")
+        plain: Generator = kind()
         return plain
     folder = Path(weights) if weights is not None else find_checkpoint("generator", name)
     card = read_card(folder, "generator")
@@ -270,13 +356,15 @@ def evaluate(
     command: str = "",
     faces: Mapping[str, Sequence[str]] | None = None,
     audited: bool = True,
+    by: Sequence[str] = (),
     progress: Progress = silent,
 ) -> pd.DataFrame:
     """Measure detectors (folders of weights) and scores (tables of any tool) on a manifest; return the tidy results.
 
     Writes report.json, report.html, report.md and plots below `out`. Without either, the shipped detector is measured.
     faces: caption -> paths of pictures to show in the report. audited: whether the report says what gives the labels
-    away besides the face; of a larger set, AUDITED pictures drawn at random are looked at.
+    away besides the face, and what each detector's AUC is once all pictures are re-encoded alike; of a larger set,
+    AUDITED pictures drawn at random are looked at. by: columns by whose values the detectors are compared.
     """
     from detector import benchmark
 
@@ -285,8 +373,8 @@ def evaluate(
     wanted = table[table.split == split]
     parts = [benchmark.join_scores(_named(read_table(path), Path(path)), table, split=split) for path in scores]
     chosen: list[Path | str | None] = list(detectors) or ([] if scores else [None])
-    for given in chosen:
-        folder, thing = load_detector(given)
+    loaded = [load_detector(given) for given in chosen]
+    for folder, thing in loaded:
         kept = score_manifest(wanted, thing, thing.name, out / "scores" / f"{thing.name}.csv",
                               fingerprint=digest_checkpoint(folder), progress=progress)  # fmt: skip
         parts.append(benchmark.join_scores(kept, table, split=split))
@@ -304,13 +392,28 @@ def evaluate(
         "resamples": 2000,
         "versions": describe_environment(),
     }
-    findings = []
+    fairness = measure_fairness(joined, by, seed=seed) if by else None
+    findings: list[AuditFinding] = []
+    aligned = None
     if audited:
-        from detector import audit
+        from detector import alignment, audit
 
         some = wanted.sample(min(len(wanted), AUDITED), random_state=seed)
-        findings = [asdict(finding) | {"rows": len(finding.rows)} for finding in audit.audit(some, progress=progress)]
-    benchmark.publish(joined, results, out, metadata=metadata, faces=faces, audit=findings)
+        again = {}
+        for folder, thing in loaded:
+            try:
+                copies = alignment.align(some, thing, out / "aligned", progress=progress)
+            except ManifestError as error:
+                findings.append(audit.AuditFinding("aligned AUC", audit.Severity.NOTE, f"{thing.name}: {error}"))
+                continue
+            kept = score_manifest(copies, thing, thing.name, out / "scores" / f"{thing.name}-aligned.csv",
+                                  fingerprint=digest_checkpoint(folder), progress=progress)  # fmt: skip
+            again[thing.name] = kept.merge(copies[["sha256", "original", "saved"]], on="sha256")
+        aligned = alignment.compare_aligned(joined, again)
+        findings += [*alignment.find_losses(aligned), *audit.audit(some, progress=progress)]
+        findings.sort(key=lambda finding: -list(audit.Severity).index(finding.severity))
+    benchmark.publish(joined, results, out, metadata=metadata, faces=faces, aligned=aligned, fairness=fairness,
+                      audit=[asdict(finding) | {"rows": len(finding.rows)} for finding in findings])  # fmt: skip
     return results
 
 
@@ -340,10 +443,9 @@ def run_suite(
         chosen = {"default": find_checkpoint("detector", "default")}
     run = suites.run_suite(suite, out, detectors=chosen or None, progress=progress)
     metadata = {
-        "command": command, "suite": suite.name, "failed": run.failed,
-        "verdict_flips": run.flips.to_dict("records"), "versions": describe_environment(),
+        "command": command, "suite": suite.name, "failed": run.failed, "versions": describe_environment(),
     }  # fmt: skip
-    benchmark.publish(run.joined, run.results, out, metadata=metadata)
+    benchmark.publish(run.joined, run.results, out, metadata=metadata, fairness=run.fairness, flips=run.flips)
     if baseline is None:
         return run.results, None
     if update_baseline:
@@ -388,20 +490,36 @@ def draw_mixing(
     out: Path | str,
     *,
     weights: Path | str | None = None,
+    label: bool = True,
+    signer: Path | str | None = None,
     **options: Any,
 ) -> None:
-    """Write the source x destination grid of a generator that mixes styles, as a PNG; options go to its `sample`."""
+    """Write the source x destination grid of a generator that mixes styles, as a PNG; options go to its `sample`.
+
+    label, signer: as `generate`; the seed it names is the first source's.
+    """
     from detector import plots
 
     source: Any = load_generator(name, weights)
     if not hasattr(source, "mix"):
         able = [n for n in GENERATORS if hasattr(GENERATORS.get(n), "mix")]
         raise DetectorError(f"{name} has no styles to mix; these have: {', '.join(able)}")
+    _check_options(name, source.mix, options)
     ends = [np.concatenate([source.sample(1, seed=s, **options) for s in seeds]) for seeds in (sources, destinations)]
     mixed = {
         layers: source.mix(sources, destinations, layers=layers, **options) for layers in ("coarse", "middle", "fine")
     }
-    write_bytes(out, plots.to_png(plots.mixing_figure(ends[0], ends[1], mixed), dpi=140))
+    data = plots.to_png(plots.mixing_figure(ends[0], ends[1], mixed), dpi=140)
+    write_bytes(out, _labeller(name, weights, label, signer)(data, sources[0]))
+
+
+def describe_licence(name: str) -> str:
+    """Return a line on where a generator's weights come from and what may be done with them; empty for our own.
+
+    Raises MissingExtra if they are someone else's and not installed.
+    """
+    kind = GENERATORS.get(name)
+    return f"{kind.notice()}\n" if hasattr(kind, "notice") else ""
 
 
 def list_things() -> dict[str, dict[str, str]]:
@@ -440,6 +558,70 @@ def describe_environment() -> dict[str, str]:
 
     packages = ("numpy", "scipy", "pandas", "pillow", "onnxruntime")
     return {"detector": __version__, "python": platform.python_version()} | {p: version(p) for p in packages}
+
+
+def _labeller(
+    name: str, weights: Path | str | None, wanted: bool, signer: Path | str | None
+) -> Callable[[bytes, int], bytes]:
+    """Return what labels a file that a generator made with a seed; if no label is wanted, what leaves it alone."""
+    if not wanted:
+        return lambda data, seed: data
+    from detector.labelling import label_file, read_signer
+
+    who = None if signer is None else read_signer(signer)
+    folder = (weights or find_checkpoint("generator", name)) if hasattr(GENERATORS.get(name), "load") else None
+    checkpoint = "none" if folder is None else digest_checkpoint(folder)
+    return lambda data, seed: label_file(data, generator=name, seed=seed, checkpoint=checkpoint, signer=who)
+
+
+def _check_options(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Raise DetectorError that names the first option which a generator's function does not take."""
+    for option in options:
+        if option not in inspect.signature(function).parameters:
+            raise DetectorError(f"{name} takes no {option}; leave out --{option}")
+
+
+def _kept_record(path: Path, components: Mapping[str, str], case: str, examiner: str) -> dict[str, Any] | None:
+    """Return the record of an earlier run if this one would write the same."""
+    try:
+        record: dict[str, Any] = json.loads(path.read_bytes())
+        same = (record["components"], record["case"], record["examiner"]) == (components, case, examiner)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return record if same and (path.parent / "report.pdf").is_file() else None
+
+
+def _file_evidence(folder: Path, record: Mapping[str, Any], image: Any, signer: Any) -> None:
+    """Write record and renderings, and what was written into the log."""
+    from detector import casefile, dossier
+    from detector.pdf import make_pdf
+
+    log = folder.parent / casefile.LOG
+    source = {"exhibit": record["exhibit"]["sha256"], "path": record["exhibit"]["path"]}
+    casefile.append_entry(log, "received", source, key=signer)
+    pictures = dossier.draw_pictures(record, image)
+    files = {
+        "report.html": dossier.make_page(record, pictures).encode(),
+        "report.md": dossier.make_markdown(record).encode(),
+        "report.pdf": make_pdf(record, pictures),
+        casefile.RECORD: (json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode(),
+    }
+    for name, data in files.items():
+        write_bytes(folder / name, data)
+    hashes = {name: sha256(data) for name, data in files.items()}
+    casefile.append_entry(log, "reported", source | {"folder": folder.name, "files": hashes}, key=signer)
+
+
+def _triage(record: Mapping[str, Any], folder: Path, image: Any) -> dict[str, Any]:
+    """Return a record's row of the index."""
+    conclusion = record["conclusion"]
+    others = [f["check"] for f in record["findings"] if f["outcome"] == "supports-fake" and f["check"] != "detector"]
+    faces = next(f["details"]["faces"] for f in record["findings"] if f["check"] == "detector")
+    crop = tuple(faces[0]["crop"]) if faces else None
+    jpeg = b"" if image is None else encode(prepare(image, 96, crop), "JPEG", quality=80)
+    return {"name": Path(record["exhibit"]["path"]).name, "folder": folder.name, "opinion": conclusion["opinion"],
+            "log10_lr": conclusion["log10_lr"], "others": others, "statement": conclusion["statement"],
+            "jpeg": jpeg}  # fmt: skip
 
 
 def _named(table: pd.DataFrame, path: Path) -> pd.DataFrame:

@@ -95,6 +95,11 @@ class Outcome(StrEnum):
     NEUTRAL = "neutral"
     NOT_APPLICABLE = "not-applicable"
 
+    @property
+    def words(self) -> str:
+        """The outcome as a report says it: H1 made or altered by a generator, H2 a photograph."""
+        return {"supports-fake": "points to H1", "supports-real": "points to H2"}.get(self, self.replace("-", " "))
+
 
 @dataclass(frozen=True)
 class Finding:

@@ -56,6 +56,12 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     return make_manifest(tmp_path_factory.mktemp("drawn"))
 
 
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep fingerprints, certificates and feedback out of the user's home."""
+    monkeypatch.setenv("DETECTOR_HOME", str(tmp_path / "home"))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of development pictures, if this machine has one; the test is skipped otherwise."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -124,13 +125,20 @@ def test_scoring_imports_no_torch(data: Path) -> None:
 
 
 def test_evaluate_writes_its_report(tmp_path: Path, data: Path) -> None:
-    done = run_command(
-        "evaluate", data / "in" / "manifest.csv", "--detector", data / "spectrum", "-o", tmp_path / "out"
-    )
+    words = ["evaluate", data / "in" / "manifest.csv", "--detector", data / "spectrum", "-o", tmp_path / "out"]
+    done = run_command(*words, "--by", "dataset")
     assert done.returncode == 0, done.stderr
     names = {p.name for p in (tmp_path / "out").iterdir()}
     assert {"report.json", "report.md", "report.html", "roc.png", "det.png"} <= names
     assert "spectrum" in done.stdout
+    said = json.loads((tmp_path / "out" / "report.json").read_text())["metadata"]
+    assert {row["group"] for row in said["fairness"]["rows"]} == set(pd.read_csv(data / "in" / "manifest.csv").dataset)
+    assert {row["generator"] for row in said["aligned"]} == {"one", "two"}
+    assert "aligned AUC" in {finding["name"] for finding in said["audit"]}
+    assert run_command(*words, "--by", "datase").returncode == 2
+    done = run_command(*words, "--no-audit")
+    said = json.loads((tmp_path / "out" / "report.json").read_text())["metadata"]
+    assert (done.returncode, said["aligned"], said["audit"]) == (0, [], [])
 
 
 def test_scores_of_another_tool_are_evaluated(tmp_path: Path, data: Path) -> None:
@@ -172,9 +180,11 @@ def test_generate_and_mix_with_a_trained_generator(tmp_path: Path, data: Path) -
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:
         done = run_command(
-            "generate", "style", "-n", 3, "--seed", 7, "-o", folder, "--weights", weights, "--truncation", 0.5
-        )
+            "generate", "style", "-n", 3, "--seed", 7, "-o", folder, "--weights", weights, "--truncation", 0.5,
+            "--no-label",
+        )  # fmt: skip
         assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "home").exists()
     a, b = ([p.read_bytes() for p in sorted(f.glob("*.png"))] for f in folders)
     assert len(a) == 3
     assert a == b
@@ -186,6 +196,10 @@ def test_generate_and_mix_with_a_trained_generator(tmp_path: Path, data: Path) -
     assert done.returncode == 0, done.stderr
     with Image.open(grid) as picture:
         assert min(picture.size) > 32 * 3
+        assert b"trainedAlgorithmicMedia" in grid.read_bytes()
+    done = run_command("generate", "style", "-n", 1, "-o", tmp_path, "--weights", weights, "--sign-with", grid)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "private key" in done.stderr
     assert run_command("generate", "crude", "-n", 1, "--weights", weights).returncode == 2
 
 

@@ -33,6 +33,34 @@ def test_frames_of_an_animation(kind: str) -> None:
     assert containers.extent(buffer.getvalue()).frames == 3
 
 
+def png_with(*chunks: bytes) -> bytes:
+    plain = encode(draw_picture(1))
+    body = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks]
+    return plain[:33] + b"".join(body) + plain[33:]
+
+
+@pytest.mark.parametrize("head", [b"zTXtk\0\0", b"iTXtk\0\1\0\0\0", b"iCCPk\0\0"])
+def test_text_that_unfolds_a_thousandfold_is_bounded_in_all(head: bytes) -> None:
+    data = png_with(*[head + zlib.compress(b"a" * 2**20)] * 2000)
+    assert len(data) < 2**22
+    assert 0 < sum(len(text) for _, text in containers.texts(data)) + len(containers.icc(data)) <= containers.MAX_TEXT
+    assert len(containers.texts(png_with(*[b"tEXtk\0v"] * 1000))) == containers.MAX_PAIRS
+
+
+def test_packets_that_never_close_are_none() -> None:
+    data = png_with(b"iTXtXML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"<x:xmpmeta " * 95_000))
+    assert containers.xmp(data) == ""
+    data = png_with(b"iTXtXML:com.adobe.xmp\0\0\0\0\0</x:xmpmeta><x:xmpmeta >a</x:xmpmeta></x:xmpmeta>")
+    assert containers.xmp(data) == "<x:xmpmeta >a</x:xmpmeta>"
+
+
+def test_a_gif_of_one_byte_blocks_is_not_followed_for_ever() -> None:
+    head = b"GIF89a\1\0\1\0\0\0\0"
+    assert containers.extent(head + b"!\xfe" + b"\1a" * 1000 + b"\0;") == (len(head) + 2004, 0)
+    endless = head + b"!\xfe" + b"\1a" * (containers.MAX_BLOCKS + 1) + b"\0;"
+    assert containers.extent(endless) == (None, None)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_blocks_are_those_that_pillow_wrote(kind: str) -> None:
     exif = Pillow.Exif()

@@ -65,6 +65,13 @@ def check(data: bytes, **options: Any) -> Finding:
     return provenance.check(make_exhibit(data, Path("x.jpg")), **options)
 
 
+def test_blocks_without_number_are_not_followed_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    gif = b"GIF89a\1\0\1\0\0\0\0!\xfe" + b"\1a" * 5000 + b"\0;"
+    monkeypatch.setattr(provenance, "MAX_READS", 1000)
+    assert check(gif).details["state"] == "unreadable"
+    assert check(signed()).details["state"] == "valid-untrusted"
+
+
 @pytest.mark.parametrize("name", sorted(PLANTED))
 def test_planted_faults_are_named(name: str, shared: Path) -> None:
     path = shared / "evidence/c2pa" / f"adobe-20220124-{name}.jpg"

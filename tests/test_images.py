@@ -174,3 +174,43 @@ def test_encode_writes_no_metadata() -> None:
             assert picture.format == format
             assert not picture.getexif()
             assert not {"exif", "xmp", "icc_profile", "comment"} & set(picture.info)
+
+
+def png_with(*chunks: bytes) -> bytes:
+    plain = saved(COLOUR, "PNG")
+    body = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks]
+    return plain[:33] + b"".join(body) + plain[33:]
+
+
+def test_blocks_without_number_are_refused() -> None:
+    assert images.decode(png_with(*[b"tEXta\0b"] * 1000)).shape == (6, 4, 3)
+    with pytest.raises(DamagedImage, match="too many blocks"):
+        images.decode(png_with(*[b"tEXta\0b"] * 350_000))
+    gif = b"GIF89a\1\0\1\0\0\0\0!\xfe" + b"\1a" * 600_000 + b"\0;"
+    with pytest.raises(DamagedImage, match="too many blocks"):
+        images.decode(gif)
+
+
+def test_more_than_one_colour_profile_is_refused() -> None:
+    profile = b"iCCPp\0\0" + zlib.compress(bytes(2**20))
+    with pytest.raises(DamagedImage, match="colour profile"):
+        images.decode(png_with(*[profile] * 5000))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA", "1", "CMYK"])
+def test_strips_join_without_a_seam(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    picture = Pillow.fromarray(rng.integers(0, 256, (23, 17, 4), np.uint8))
+    picture = (picture.convert("RGB") if mode in ("CMYK", "P") else picture).convert(mode)
+    data = saved(picture, "TIFF" if mode == "CMYK" else "PNG")
+    whole = images.decode(data)
+    monkeypatch.setattr(images, "STRIP", 17 * 5)
+    assert np.array_equal(images.decode(data), whole)
+    assert whole.flags.writeable
+
+
+def test_the_cap_is_lower_for_webp_whose_decoder_holds_a_picture_thrice() -> None:
+    for format, allowed in (("PNG", 10_000), ("WEBP", 8_000)):
+        assert images.decode(saved(Pillow.new("RGB", (100, allowed // 100)), format), max_pixels=10_000).shape[1] == 100
+        with pytest.raises(ImageTooLarge, match="the cap is"):
+            images.decode(saved(Pillow.new("RGB", (100, allowed // 100 + 1)), format), max_pixels=10_000)

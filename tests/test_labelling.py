@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import json
 import stat
 import subprocess
@@ -13,22 +14,17 @@ import pytest
 from conftest import draw_picture
 from PIL import Image as Pillow
 
-from detector import containers, labelling
-from detector.errors import MissingExtra, UnsupportedFormat
+from detector import containers, labelling, tasks
+from detector.errors import DetectorError, MissingExtra, UnsupportedFormat
 from detector.evidence import CHECKS, make_exhibit
 from detector.files import sha256
 from detector.fingerprints import read_fingerprints
-from detector.images import decode, encode
+from detector.images import decode, encode, load
 from detector.learning import load_pictures
-from detector.manifest import COLUMNS
+from detector.manifest import COLUMNS, read_manifest
 from detector.types import Outcome
 
 KINDS = ["JPEG", "PNG", "WEBP"]
-
-
-@pytest.fixture(autouse=True)
-def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DETECTOR_HOME", str(tmp_path / "home"))
 
 
 def label(data: bytes, **changes: object) -> bytes:
@@ -142,6 +138,127 @@ def test_labels_do_not_reach_training(tmp_path: Path) -> None:
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     one, two = load_pictures(table, 32, tmp_path / "cache")
     assert np.array_equal(one, two)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return tasks.generate("style", 3, tmp_path_factory.mktemp("plain"), seed=5, label=False)
+
+
+@pytest.mark.parametrize("format", ["png", "jpg", "webp"])
+def test_what_generate_writes_is_labelled_and_its_pixels_are_the_same(
+    format: str, plain: pd.DataFrame, tmp_path: Path
+) -> None:
+    made = tasks.generate("style", 3, tmp_path / "out", seed=5, format=format)
+    again = tasks.generate("style", 3, tmp_path / "plain", seed=5, format=format, label=False)
+    for labelled, bare in zip(made.path, again.path, strict=True):
+        assert np.array_equal(load(labelled), load(bare))
+        assert labelling.SOURCE_TYPE in containers.xmp(Path(labelled).read_bytes())
+        assert labelling.SOURCE_TYPE.encode() not in Path(bare).read_bytes()
+    read_manifest(tmp_path / "out" / "manifest.csv")
+    assert made.sha256.tolist() == [sha256(Path(p).read_bytes()) for p in made.path]
+    prints = read_fingerprints()
+    assert [p.sha256 for p in prints] == made.sha256.tolist()  # and none for the plain ones
+    assert [(p.generator, p.seed, len(p.checkpoint)) for p in prints] == [("style", s, 64) for s in (5, 6, 7)]
+    if format == "png":
+        assert again.sha256.tolist() == plain.sha256.tolist()
+        one, two = (load_pictures(t, 32, tmp_path / f"cache-{i}") for i, t in enumerate((made, plain)))
+        assert np.array_equal(one, two)
+
+
+def test_what_alter_writes_is_labelled_and_its_pixels_are_the_same(tmp_path: Path, manifest: pd.DataFrame) -> None:
+    made = tasks.alter("swap", manifest, tmp_path / "out", n=3, size=32)
+    bare = tasks.alter("swap", manifest, tmp_path / "bare", n=3, size=32, label=False)
+    assert all(np.array_equal(load(a), load(b)) for a, b in zip(made.path, bare.path, strict=True))
+    assert [p.sha256 for p in read_fingerprints()] == made.sha256.tolist()
+    assert made.sha256.tolist() == [sha256(Path(p).read_bytes()) for p in made.path]
+
+
+def test_equal_pictures_are_listed_once_although_their_files_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stuck:
+        def sample(self, n: int, *, seed: int) -> np.ndarray:
+            return np.stack([draw_picture(0)] * n)
+
+    monkeypatch.setattr(tasks, "load_generator", lambda name, weights: Stuck())
+    assert len(tasks.generate("style", 4, tmp_path / "out")) == 1
+
+
+def make_key(kind: str) -> tuple[bytes, bytes]:
+    """(key, chain) in PEM, of a self-made root and its leaf; the key in its older form where there is one."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    made = [ec.generate_private_key(ec.SECP256R1()) if kind == "es256" else rsa.generate_private_key(65537, 2048)
+            for _ in range(2)]  # fmt: skip
+    start = datetime.datetime(2026, 1, 1)
+    certificates = []
+    for who, key in (("root", made[0]), ("leaf", made[1])):
+        leaf = who == "leaf"
+        usage = dict.fromkeys(["content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+                               "encipher_only", "decipher_only"], False)  # fmt: skip
+        builder = x509.CertificateBuilder(
+            x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "test"),
+                       x509.NameAttribute(NameOID.COMMON_NAME, "root")]),
+            x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "test"),
+                       x509.NameAttribute(NameOID.COMMON_NAME, who)]),
+            key.public_key(), x509.random_serial_number(), start, start + datetime.timedelta(days=36500),
+        )  # fmt: skip
+        for extension in (
+            x509.BasicConstraints(not leaf, None),
+            x509.KeyUsage(digital_signature=leaf, key_cert_sign=not leaf, crl_sign=not leaf, **usage),
+            x509.SubjectKeyIdentifier.from_public_key(key.public_key()),
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(made[0].public_key()),
+            *([x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])] if leaf else []),
+        ):
+            critical = isinstance(extension, x509.BasicConstraints | x509.KeyUsage)
+            builder = builder.add_extension(extension, critical)
+        certificates.insert(0, builder.sign(made[0], hashes.SHA256()).public_bytes(Encoding.PEM))
+    key = made[1].private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    return key, b"".join(certificates)
+
+
+@pytest.mark.parametrize("kind", ["es256", "ps256"])
+def test_a_certificate_of_the_user_signs(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("c2pa")
+    key, chain = make_key(kind)
+    (tmp_path / "mine.pem").write_bytes(b"a note\n" + chain + b"\n" + key)
+    signer = labelling.read_signer(tmp_path / "mine.pem")
+    assert (signer.algorithm, signer.chain) == (kind, chain)
+    (tmp_path / "root.pem").write_bytes(chain[chain.rindex(b"-----BEGIN") :])
+    exhibit = make_exhibit(label(encode(draw_picture(1, size=128)), signer=signer), Path("x"))
+    assert CHECKS.get("provenance")(exhibit, trust=tmp_path / "root.pem").details["state"] == "trusted"
+    assert not (labelling.home() / "certificate").exists()
+
+
+def test_the_local_signer_is_a_file_as_read_signer_wants_it() -> None:
+    pytest.importorskip("cryptography")
+    made = labelling.local_signer()
+    assert labelling.read_signer(labelling.home() / "certificate" / "signer.pem") == made
+
+
+@pytest.mark.parametrize("keep", ["nothing", "key", "chain", "broken", "two"])
+def test_a_file_that_cannot_sign_is_one_sentence(keep: str, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    signer = labelling.local_signer()
+    texts = {"nothing": b"", "key": signer.key, "chain": signer.chain, "two": 2 * signer.key + signer.chain,
+             "broken": signer.key.replace(b"M", b"!") + signer.chain}  # fmt: skip
+    (tmp_path / "x.pem").write_bytes(texts[keep])
+    with pytest.raises(DetectorError, match="one private key"):
+        labelling.read_signer(tmp_path / "x.pem")
+    with pytest.raises(DetectorError, match="cannot be read"):
+        labelling.read_signer(tmp_path / "absent.pem")
+
+
+def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DETECTOR_HOME", str(tmp_path / "file" / "home"))
+    with pytest.raises(DetectorError, match="DETECTOR_HOME"):
+        label(encode(draw_picture(1)))
 
 
 def test_importing_it_imports_neither_c2pa_nor_torch() -> None:

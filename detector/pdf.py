@@ -1,0 +1,180 @@
+"""An evidence record as PDF pages, by ReportLab; the same record gives the same bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+from detector.dossier import Picture, format_interval
+from detector.types import Outcome
+
+ONE, TWO, SOFT, LINE = "#b8421c", "#1f5fa8", "#59636d", "#c9ced2"
+BREADTH = 487.0  # of the text, points
+
+
+def make_pdf(record: Mapping[str, Any], pictures: Sequence[Picture]) -> bytes:
+    """Return the pages of one record: conclusion, pictures, findings, what the ratio rests on, custody."""
+    from reportlab.lib.pagesizes import A4
+    from reportlab.lib.styles import ParagraphStyle
+    from reportlab.platypus import Image, KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table
+
+    plain, bold = _fonts()
+
+    def style(name: str, font: str, size: float, **rest: Any) -> Any:
+        return ParagraphStyle(name, fontName=font, fontSize=size, leading=1.35 * size, **rest)
+
+    styles = {
+        "text": style("text", plain, 9, spaceAfter=4, wordWrap="CJK"),
+        "soft": style("soft", plain, 8, spaceAfter=3, wordWrap="CJK", textColor=SOFT),
+        "head": style("head", bold, 11, spaceBefore=10, spaceAfter=4),
+        "name": style("name", bold, 9),
+        "say": style("say", bold, 15, spaceAfter=8),
+    }
+
+    def p(text: Any, kind: str = "text") -> Any:
+        return Paragraph(escape("".join(c if c.isprintable() else " " for c in str(text))), styles[kind])
+
+    def rows(pairs: Sequence[tuple[Any, Any]], first: float = 120) -> Any:
+        grid = Table([[p(a, "soft"), p(b)] for a, b in pairs], [first, BREADTH - first])
+        grid.setStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), ("LINEBELOW", (0, 0), (-1, -2), 0.3, LINE),
+                       ("LEFTPADDING", (0, 0), (-1, -1), 0), ("TOPPADDING", (0, 0), (-1, -1), 1),
+                       ("BOTTOMPADDING", (0, 0), (-1, -1), 0)])  # fmt: skip
+        return grid
+
+    r, c = record, record["conclusion"]
+    about = [("case", r["case"]), ("examiner", r["examiner"]), ("made", r["made"]["at"])]
+    story: list[Any] = [p(" · ".join(["Evidence report", *(f"{k} {v}" for k, v in about if v)]), "soft"),
+                        p(c["statement"], "say")]  # fmt: skip
+    story += [p(f"{name}: {text}") for name, text in r["propositions"].items()]
+    if c["log10_lr"] is not None:
+        story += [Spacer(1, 4), _gauge(c, plain), p(_ratio(c), "soft")]
+        story.append(rows([("share before", "share after, among pictures like this one"),
+                           *((f"{q['prior']:.1%}", f"{q['posterior']:.2%}") for q in c["posteriors"])]))  # fmt: skip
+    story += [p(f"Outside of the validated domain: {reason}") for reason in c["reasons"]]
+    if pictures:
+        story.append(p("Pictures", "head"))
+        cells = []
+        for picture in pictures:
+            scale = min(154 / picture.width, 150 / picture.height)
+            image = Image(io.BytesIO(picture.jpeg), picture.width * scale, picture.height * scale)
+            cells.append([image, Spacer(1, 3), p(picture.caption, "soft")])
+        lines = [cells[i : i + 3] for i in range(0, len(cells), 3)]
+        grid = Table([line + [""] * (3 - len(line)) for line in lines], [BREADTH / 3] * 3)
+        grid.setStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), ("LEFTPADDING", (0, 0), (-1, -1), 0)])
+        story.append(grid)
+    story.append(p("Findings", "head"))
+    for f in r["findings"]:
+        story.append(KeepTogether([
+            p(f"{f['check']}: {Outcome(f['outcome']).words}", "name"), p(f["summary"][:1500]), p(f["limits"], "soft"),
+        ]))  # fmt: skip
+    story += [p("Other explanations", "head"), *(p(f"• {text}") for text in c["alternatives"])]
+    story += [p("Limits", "head"), *(p(f"• {text}") for text in [*r["limits"], *r["backing"].get("limits", [])])]
+    found = r["backing"].get("validation")
+    if found:
+        story += [KeepTogether([p("What the ratio rests on", "head"), p(_backing(found)), _curves(found, plain)])]
+        story.append(
+            rows([("generator", "AUC"), *((f"{n} ({found['fake'][n]})", f"{a:.3f}") for n, a in found["auc"].items())])
+        )
+    story += [p("Exhibit and custody", "head")]
+    story.append(
+        rows([*r["exhibit"].items(), ("record, SHA-256", r["sha256"]), *r["made"].items(), *r["components"].items()])
+    )
+
+    def number(canvas: Any, document: Any) -> None:
+        canvas.setFont(plain, 7)
+        canvas.drawString(54, 30, f"SHA-256 of the record {r['sha256']}")
+        canvas.drawRightString(54 + BREADTH, 30, str(document.page))
+
+    buffer = io.BytesIO()
+    document = SimpleDocTemplate(buffer, pagesize=A4, leftMargin=54, rightMargin=54, topMargin=48, bottomMargin=48,
+                                 title="Evidence report", invariant=1)  # fmt: skip
+    document.build(story, onFirstPage=number, onLaterPages=number)
+    return buffer.getvalue()
+
+
+def _fonts() -> tuple[str, str]:
+    """Return the names of a plain and a bold font, of many scripts where matplotlib's are at hand."""
+    from reportlab.pdfbase import pdfmetrics
+    from reportlab.pdfbase.ttfonts import TTFont
+
+    spec = find_spec("matplotlib")
+    folder = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" if spec and spec.origin else Path()
+    if not (folder / "DejaVuSans.ttf").is_file():
+        return "Helvetica", "Helvetica-Bold"
+    for name in ("DejaVuSans", "DejaVuSans-Bold"):
+        if name not in pdfmetrics.getRegisteredFontNames():
+            pdfmetrics.registerFont(TTFont(name, folder / f"{name}.ttf"))
+    return "DejaVuSans", "DejaVuSans-Bold"
+
+
+def _ratio(c: Mapping[str, Any]) -> str:
+    low, high = c["bounds"]
+    return (
+        f"log10 likelihood ratio {c['log10_lr']:+.2f}{format_interval(c['interval'])}. The calibration set supports no "
+        f"ratio outside of [{low:.2f}, {high:.2f}] (grey); the interval is that of the calibration line alone."
+    )
+
+
+def _backing(found: Mapping[str, Any]) -> str:
+    worst, missed = found["apcer_worst"]
+    return (
+        f"{found['real']} photographs and {sum(found['fake'].values())} generated faces that set neither line nor "
+        f"thresholds. Called likely-fake: {found['false_alarms'][0]} of {found['false_alarms'][1]} photographs. "
+        f"Worst generator: {worst}, of which {missed:.0%} are not called likely-fake. Cllr {found['cllr']:.3f}, after "
+        f"the best recalibration {found['cllr_min']:.3f}."
+    )
+
+
+def _gauge(c: Mapping[str, Any], font: str) -> Any:
+    """Return a line from -4 to 4 with bounds, interval and ratio."""
+    from reportlab.graphics.shapes import Circle, Drawing, Line, Rect, String
+    from reportlab.lib.colors import HexColor
+
+    drawing, middle, unit = Drawing(BREADTH, 44), BREADTH / 2, BREADTH / 2 / 4.3
+    colour = HexColor(ONE if c["log10_lr"] > 0 else TWO)
+    low, high = (max(-4.0, min(4.0, b)) for b in c["bounds"])
+    drawing.add(Rect(middle - 4 * unit, 20, 8 * unit, 6, fillColor=HexColor("#e6e9ec"), strokeColor=None))
+    drawing.add(Rect(middle + low * unit, 20, (high - low) * unit, 6, fillColor=HexColor("#a9b0b6"), strokeColor=None))
+    if c["interval"] is not None:
+        left, right = c["interval"]
+        drawing.add(Rect(middle + left * unit, 18, max((right - left) * unit, 1.5), 10, fillColor=colour,
+                         fillOpacity=0.45, strokeColor=None))  # fmt: skip
+    drawing.add(Line(middle, 14, middle, 32, strokeWidth=0.7))
+    drawing.add(Circle(middle + c["log10_lr"] * unit, 23, 5, fillColor=colour, strokeColor=None))
+    for tick in range(-4, 5):
+        drawing.add(String(middle + tick * unit, 4, str(tick), fontName=font, fontSize=7, textAnchor="middle"))
+    drawing.add(String(middle - 4 * unit, 35, "supports H2", fontName=font, fontSize=7))
+    drawing.add(String(middle + 4 * unit, 35, "supports H1", fontName=font, fontSize=7, textAnchor="end"))
+    return drawing
+
+
+def _curves(found: Mapping[str, Any], font: str) -> Any:
+    """Return ROC and Tippett plot side by side."""
+    from reportlab.graphics.shapes import Drawing, PolyLine, Rect, String
+    from reportlab.lib.colors import HexColor
+
+    drawing, side, high = Drawing(BREADTH, 160), 190.0, 120.0
+    tippett = found["tippett"]
+    low, top = tippett["H1"][0][0], tippett["H1"][-1][0]
+    two = [(tippett["H1"], ONE), (tippett["H2"], TWO)]
+    plots = [
+        (30.0, "ROC: true-positive rate over false-positive rate", 0.0, 1.0, [(found["roc"], ONE)]),
+        (270.0, "Tippett: share above a log10 ratio (red: H1 true)", low, top, two),
+    ]
+    for left, title, start, end, curves in plots:
+
+        def across(value: float, left: float = left, start: float = start, end: float = end) -> float:
+            return left + side * (min(max(value, start), end) - start) / (end - start)
+
+        drawing.add(Rect(left, 22, side, high, fillColor=None, strokeColor=HexColor(LINE)))
+        drawing.add(String(left, 148, title, fontName=font, fontSize=7))
+        for value in (start, end):
+            drawing.add(String(across(value), 12, f"{value:g}", fontName=font, fontSize=7, textAnchor="middle"))
+        for points, colour in curves:
+            flat = [v for x, y in points for v in (across(x), 22 + high * y)]
+            drawing.add(PolyLine(flat, strokeColor=HexColor(colour), strokeWidth=1.3))
+    return drawing

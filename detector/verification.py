@@ -1,0 +1,260 @@
+"""One questioned picture -> one record: what every check saw, and what the detector's ratio is worth.
+
+Only the calibrated detector carries a likelihood ratio. The other findings stand beside it and are never multiplied
+in: they are not independent of it, nor of each other. "No opinion" is an ordinary conclusion.
+Source: ENFSI Guideline for Evaluative Reporting in Forensic Science, 2015, version 3.0 (propositions, ratio, words).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.special import expit
+
+from detector.calibration import VERBAL_SCALE, Calibration, describe
+from detector.errors import CheckpointError
+from detector.evidence import CHECKS, read_reference, weigh
+from detector.metrics import METRICS
+from detector.types import Detector, Exhibit, Finding, Opinion, Outcome
+
+SCHEMA = Path(__file__).parent / "schemas" / "evidence.schema.json"
+VALIDATION = "validation.json"  # beside a detector's weights: how it did on pictures that set nothing
+VERSION: Literal["detector-evidence/1"] = "detector-evidence/1"
+PROPOSITIONS = {
+    "H1": "The face was produced or altered by a generator of the covered families.",
+    "H2": "The face is part of a photograph that was processed as photographs ordinarily are.",
+}
+PRIORS = (0.001, 0.01, 0.1, 0.5)  # shares of generated faces among pictures like this one, before looking
+WORST_QUALITY = 30  # of a JPEG, below which nothing was measured
+STABLE = 3  # of five mild recompressions that must leave a verdict as it is
+POINTS = 60  # of each curve that is kept
+ALTERNATIVES = (
+    "A photograph after beauty filters, portrait modes, heavy noise reduction or enlargement by a neural network.",
+    "A photograph of a print or a screen, a drawing, a render or a wax figure.",
+    "A face from a generator of a family that was not measured; it can look like a photograph to the detector.",
+    "A photograph that is genuine and shown out of its context: nothing here speaks to that.",
+)
+LIMITS = (
+    "The ratio compares two propositions about how the face was made. It is not the probability that it was generated.",
+    "It holds for faces and processing like those of the validation set, and is bounded by that set's size.",
+    "Findings without a ratio are observations. They are neither independent of it nor of each other.",
+)
+
+
+class Closed(BaseModel):
+    """A part of the record: no other keys, no NaN."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class ExhibitRecord(Closed):
+    """Which file was looked at."""
+
+    path: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    bytes: Annotated[int, Field(ge=0)]
+    width: int | None
+    height: int | None
+
+
+class FindingRecord(Closed):
+    """What one check saw, and what it cannot see."""
+
+    check: str
+    outcome: Outcome
+    summary: str
+    details: dict[str, Any]
+    limits: str
+    reference: str | dict[str, Any]
+
+
+class Posterior(Closed):
+    """What the ratio makes of one base rate."""
+
+    prior: float
+    posterior: float
+
+
+class Conclusion(Closed):
+    """What follows from the detector's ratio; log10_lr is null where there is no opinion to be had."""
+
+    statement: str
+    opinion: Opinion
+    log10_lr: float | None
+    interval: Annotated[list[float] | None, Field(description="95 %, of the calibration alone")]
+    bounds: Annotated[list[float] | None, Field(description="what the calibration set supports")]
+    in_domain: bool
+    reasons: list[str]
+    posteriors: list[Posterior]
+    alternatives: list[str]
+
+
+class Evidence(Closed):
+    """What report.json holds. `sha256` is that of the canonical form of all the rest."""
+
+    version: Literal["detector-evidence/1"]
+    case: str
+    examiner: str
+    exhibit: ExhibitRecord
+    propositions: dict[str, str]
+    conclusion: Conclusion
+    findings: list[FindingRecord]
+    backing: Annotated[dict[str, Any], Field(description="what the numbers rest on")]
+    verbal_scale: list[dict[str, Any]]
+    limits: list[str]
+    components: dict[str, str]
+    made: Annotated[dict[str, str], Field(description="when and by which command: all that differs in a repetition")]
+    sha256: str = ""
+
+
+def examine(
+    exhibit: Exhibit, detector: Detector, *, known: Path | None = None, trust: Path | None = None,
+    registry: Path | None = None, false_alarms: Mapping[str, Any] | None = None,
+) -> list[FindingRecord]:  # fmt: skip
+    """Return what every check saw in an exhibit, each beside its reference; the detector's first.
+
+    known: a list of known pictures. trust: trust lists for Content Credentials. registry: of our own fakes; None is
+    this installation's. false_alarms: the detector's, as its card has them.
+
+    Raises ManifestError if a list is not one. Damaged exhibits raise nothing.
+    """
+    given: dict[str, dict[str, Any]] = {
+        "detector": {"detector": detector}, "provenance": {"trust": trust},
+        "duplicates": {"known": known, "registry": registry},
+    }  # fmt: skip
+    measured = read_reference()
+    if false_alarms:
+        n, alarms = false_alarms["pictures"], false_alarms["likely_fake"]
+        measured["detector"] = {"n": n, "alarms": alarms, "rate": alarms / n, "high": false_alarms["upper_95"]}
+    names = sorted(CHECKS, key=lambda name: (name != "detector", name))
+    records = []
+    for name in names:
+        check: Callable[..., Finding] = functools.partial(CHECKS.get(name), **given.get(name, {}))
+        facts = CHECKS.facts(name)
+        finding = check(exhibit)
+        if name != "detector" or name in measured:
+            finding = weigh(finding, measured)
+        records.append(
+            FindingRecord(
+                check=name,
+                outcome=finding.outcome,
+                summary=finding.summary,
+                details=dict(finding.details),
+                limits=facts["limits"],
+                reference=facts["reference"],
+            )
+        )
+    return records
+
+
+def conclude(findings: Sequence[FindingRecord], calibration: Calibration | None) -> Conclusion:
+    """Return the conclusion on the largest face; the other findings only say whether it lies in the domain."""
+    seen = {finding.check: finding for finding in findings}
+    faces = seen["detector"].details["faces"]
+    reasons = []
+    if not faces:
+        reasons.append(seen["detector"].summary)
+    elif faces[0]["reason"]:
+        reasons.append(faces[0]["reason"] + ".")
+    header = (seen["compression"].details or {}).get("jpeg")
+    if header and header["quality"] is not None and header["quality"] < WORST_QUALITY:
+        reasons.append(f"JPEG of about quality {header['quality']}, below {WORST_QUALITY}.")
+    if calibration is None:
+        reasons.append("The detector is not calibrated.")
+    common: dict[str, Any] = {"alternatives": list(ALTERNATIVES), "reasons": reasons, "in_domain": not reasons}
+    if reasons or calibration is None:
+        opinion = Opinion.INCONCLUSIVE if faces else Opinion.NOT_APPLICABLE
+        statement = f"No opinion: outside of what was validated. {' '.join(reasons)}"
+        return Conclusion(statement=statement, opinion=opinion, log10_lr=None, interval=None, bounds=None,
+                          posteriors=[], **common)  # fmt: skip
+    face = faces[0]
+    ratio, opinion, kept = face["log10_lr"], Opinion(face["opinion"]), face["stability"]["kept"]
+    if opinion is not Opinion.INCONCLUSIVE and kept < STABLE:
+        opinion = Opinion.INCONCLUSIVE
+        statement = f"No opinion: only {kept} of 5 mild recompressions leave the verdict as it is."
+    elif opinion is Opinion.INCONCLUSIVE:
+        statement = "No opinion: the score lies between the thresholds."
+    else:
+        statement = f"The detector's result gives {describe(ratio, 'H1', 'H2')}."
+    posteriors = [
+        Posterior(prior=p, posterior=round(float(expit(np.log(p / (1 - p)) + ratio * np.log(10))), 6)) for p in PRIORS
+    ]
+    return Conclusion(
+        statement=statement, opinion=opinion, log10_lr=ratio, interval=face["interval"],
+        bounds=[calibration.low, calibration.high], posteriors=posteriors, **common,
+    )  # fmt: skip
+
+
+def make_record(
+    exhibit: Exhibit, findings: list[FindingRecord], conclusion: Conclusion, *, backing: dict[str, Any],
+    components: dict[str, str], made: dict[str, str], case: str = "", examiner: str = "",
+) -> Evidence:  # fmt: skip
+    """Return the record, not yet sealed."""
+    shape = (None, None) if exhibit.image is None else exhibit.image.shape[1::-1]
+    return Evidence(
+        version=VERSION, case=case, examiner=examiner,
+        exhibit=ExhibitRecord(path=str(exhibit.path), sha256=exhibit.sha256, bytes=len(exhibit.bytes),
+                              width=shape[0], height=shape[1]),
+        propositions=PROPOSITIONS, conclusion=conclusion, findings=findings, backing=backing,
+        verbal_scale=[{"from": ratio, "words": words} for ratio, words in VERBAL_SCALE], limits=list(LIMITS),
+        components=components, made=made,
+    )  # fmt: skip
+
+
+def read_backing(folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a detector's numbers rest on: its card's figures, and its validation where that was kept."""
+    kept = ("calibration", "false_alarms", "data", "limits", "recipe", "version")
+    backing = {"detector": card["detector"]} | {key: card[key] for key in kept if key in card}
+    path = folder / VALIDATION
+    if not path.is_file():
+        return backing
+    try:
+        return backing | {"validation": json.loads(path.read_text())}
+    except ValueError:
+        raise CheckpointError(f"{path} is not JSON; restore it, or delete it to go without") from None
+
+
+def summarise_validation(scores: pd.DataFrame, calibration: Calibration) -> dict[str, Any]:
+    """Return what VALIDATION holds, from pictures that set neither line nor thresholds.
+
+    scores: columns generator ("" for real pictures) and score, log-odds. Curves are lists of points [x, y]: ROC as
+    (false-positive rate, true-positive rate), Tippett as (log10 likelihood ratio, share of pictures above it).
+    """
+    real, fakes = scores[scores.generator == ""], scores[scores.generator != ""]
+    labels = (scores.generator != "").to_numpy(int)
+    kinds = {str(name): rows.score for name, rows in fakes.groupby("generator")}
+    missed = {name: round(float((s <= calibration.fake_above).mean()), 4) for name, s in kinds.items()}
+    auc = METRICS.get("auc")
+    areas = {
+        name: round(auc(np.repeat([0, 1], [len(real), len(s)]), np.concatenate([real.score, s])), 4)
+        for name, s in kinds.items()
+    }
+    clipped = calibration.log10_lr(scores.score) * np.log(10)
+    at = np.linspace(calibration.low, calibration.high, POINTS)
+    levels = np.quantile(scores.score, np.linspace(1, 0, POINTS))
+    return {
+        "real": len(real),
+        "fake": {name: len(s) for name, s in kinds.items()},
+        "auc": areas,
+        "apcer_worst": max(missed.items(), key=lambda item: item[1]),
+        "false_alarms": [int((real.score > calibration.fake_above).sum()), len(real)],
+        "cllr": round(METRICS.get("cllr")(labels, clipped), 4),
+        "cllr_min": round(METRICS.get("cllr_min")(labels, clipped), 4),
+        "roc": [[round(float((s.score >= t).mean()), 4) for s in (real, fakes)] for t in levels],
+        "tippett": {
+            which: [[round(float(x), 3), round(float((calibration.log10_lr(s.score) >= x).mean()), 4)] for x in at]
+            for which, s in (("H2", real), ("H1", fakes))
+        },
+    }
+
+
+def make_schema() -> str:
+    """Return the published JSON schema of the record, as `schemas/evidence.schema.json` holds it."""
+    return json.dumps(Evidence.model_json_schema(), indent=1, sort_keys=True) + "\n"

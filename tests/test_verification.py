@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import json
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import draw_picture
+from PIL import Image as Pillow
+
+from detector import tasks
+from detector.calibration import fit_calibration
+from detector.checkpoint import SHIPPED
+from detector.dossier import list_details, make_markdown, make_page
+from detector.embedded import unpack_faces
+from detector.errors import DetectorError
+from detector.evidence.detector import map_scores
+from detector.images import encode, load
+from detector.types import Exhibit
+from detector.verification import SCHEMA, conclude, make_schema, summarise_validation
+
+ATTACK = "<script>alert(1)</script>&\"'"
+
+
+@pytest.fixture(scope="module")
+def photograph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a photograph of one face, large enough to be judged, whose metadata attacks the page."""
+    folder = tmp_path_factory.mktemp("photograph")
+    source = load(unpack_faces(folder / "orl").path.iloc[0])
+    path = folder / "a <b>photograph.jpg"
+    exif = Pillow.Exif()
+    exif[0x010F] = ATTACK
+    Pillow.fromarray(source).resize((368, 448), Pillow.Resampling.BICUBIC).save(path, quality=90, exif=exif)
+    return path
+
+
+@pytest.fixture(scope="module")
+def case(photograph: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    """Return a folder of evidence on the photograph, a blob without a face and a file of noise, and its rows."""
+    folder = tmp_path_factory.mktemp("case")
+    (folder / "blob.png").write_bytes(encode(draw_picture(0, size=100)))
+    (folder / "noise.jpg").write_bytes(np.random.default_rng(0).bytes(5000))
+    inputs = [photograph, folder / "blob.png", folder / "noise.jpg", folder / "absent.jpg"]
+    return folder / "out", tasks.verify(inputs, folder / "out", case=ATTACK, examiner="Ä. B.")
+
+
+def read_record(case: tuple[Path, list[dict[str, Any]]], name: str) -> dict[str, Any]:
+    out, rows = case
+    row = next(row for row in rows if row["name"].endswith(name))
+    record: dict[str, Any] = json.loads((out / row["folder"] / "report.json").read_text())
+    return record
+
+
+def test_every_readable_file_gets_a_valid_record_and_the_others_a_reason(case: tuple[Path, Any]) -> None:
+    out, rows = case
+    assert len(rows) == 4
+    for row in rows:
+        if row["opinion"] == "error":
+            assert row["name"].endswith("absent.jpg")
+            assert "cannot be read" in row["statement"]
+            continue
+        folder = out / row["folder"]
+        jsonschema.validate(json.loads((folder / "report.json").read_text()), json.loads(SCHEMA.read_text()))
+        assert (folder / "report.pdf").read_bytes().startswith(b"%PDF-")
+        assert "# Evidence report" in (folder / "report.md").read_text()
+
+
+def test_the_published_schema_is_that_of_the_code() -> None:
+    assert SCHEMA.read_text() == make_schema()
+
+
+def test_the_face_carries_a_bounded_ratio(case: tuple[Path, Any]) -> None:
+    record = read_record(case, "photograph.jpg")
+    conclusion = record["conclusion"]
+    low, high = conclusion["bounds"]
+    assert low <= conclusion["log10_lr"] <= high
+    assert conclusion["in_domain"]
+    ratio = 10 ** conclusion["log10_lr"]
+    for row in conclusion["posteriors"]:
+        odds = row["prior"] / (1 - row["prior"]) * ratio
+        assert row["posterior"] == pytest.approx(odds / (1 + odds), abs=1e-5)
+    assert not re.search(r"\b(fake|real)\b", conclusion["statement"])
+
+
+@pytest.mark.parametrize("name", ["blob.png", "noise.jpg"])
+def test_what_has_no_face_gets_no_opinion(case: tuple[Path, Any], name: str) -> None:
+    conclusion = read_record(case, name)["conclusion"]
+    assert conclusion["opinion"] == "not-applicable"
+    assert conclusion["log10_lr"] is None
+    assert conclusion["statement"].startswith("No opinion")
+    assert not conclusion["in_domain"]
+
+
+def test_strangers_text_is_escaped(case: tuple[Path, Any]) -> None:
+    out, _ = case
+    for page in [out / "index.html", *out.glob("*/report.html")]:
+        text = page.read_text()
+        assert "<script" not in text
+        assert "photograph.jpg" not in text or "<b>photograph" not in text
+    assert ATTACK.partition("&")[0] in json.dumps(read_record(case, "photograph.jpg"), ensure_ascii=False)
+
+
+def test_the_page_needs_nothing_from_elsewhere(case: tuple[Path, Any]) -> None:
+    for page in case[0].glob("**/*.html"):
+        assert not re.search(r'(?:src|href)="(?!data:|[\w.-]+/report\.html)', page.read_text())
+
+
+def test_the_same_file_gives_the_same_record_but_for_the_time(photograph: Path, tmp_path: Path) -> None:
+    records = []
+    for name in ("one", "two"):
+        row = tasks.verify([photograph], tmp_path / name)[0]
+        record = json.loads((tmp_path / name / row["folder"] / "report.json").read_text())
+        records.append({k: v for k, v in record.items() if k not in ("made", "sha256")})
+    assert records[0] == records[1]
+
+
+def test_a_second_run_keeps_the_first_report(photograph: Path, tmp_path: Path) -> None:
+    first = tasks.verify([photograph], tmp_path)
+    kept = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    assert tasks.verify([photograph], tmp_path) == first
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == kept
+
+
+def test_verifying_opens_no_connection(photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    assert tasks.verify([photograph], tmp_path)[0]["folder"]
+
+
+def test_a_list_of_known_pictures_is_used(photograph: Path, tmp_path: Path) -> None:
+    from detector.files import sha256
+
+    known = tmp_path / "known.csv"
+    known.write_text(f"sha256,label\n{sha256(photograph.read_bytes())},fake\n")
+    assert tasks.verify([photograph], tmp_path / "out", known=known)[0]["others"] == ["duplicates"]
+    known.write_text("sha256\nnothing\n")
+    with pytest.raises(DetectorError, match=r"known.csv, line 2"):
+        tasks.verify([photograph], tmp_path / "other", known=known)
+
+
+def test_a_face_that_mild_recompression_turns_round_gets_no_opinion(case: tuple[Path, Any]) -> None:
+    from detector.verification import FindingRecord
+
+    findings = [FindingRecord(**f) for f in read_record(case, "photograph.jpg")["findings"]]
+    face = findings[0].details["faces"][0]
+    calibration = fit_calibration(np.r_[np.linspace(-3, 1, 50), np.linspace(-1, 3, 50)], np.repeat([0, 1], 50))
+    for kept, opinion in ((5, "likely-fake"), (3, "likely-fake"), (2, "inconclusive")):
+        face |= {"opinion": "likely-fake", "log10_lr": 1.2, "stability": {"kept": kept}}
+        assert conclude(findings, calibration).opinion == opinion
+    assert conclude(findings, None).log10_lr is None
+
+
+def test_the_score_map_agrees_with_the_score() -> None:
+    """Its mean over one undisplaced crop is the score; the network's own pooling says so."""
+    _, detector = tasks.load_detector(SHIPPED / "default")
+    faces = np.stack([draw_picture(i, size=detector.size) for i in range(3)])
+    maps: Any = detector.explain(faces)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(maps.mean((1, 2)), detector.score(faces), atol=1e-3)
+
+
+def test_the_score_map_finds_what_was_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A detector that scores brightness: the map is brightest where the picture is, also after the displacements."""
+
+    class Bright:
+        size = 64
+
+        def explain(self, faces: Any) -> Any:
+            return faces[..., 0].reshape(len(faces), 8, 8, 8, 8).mean((2, 4)) / 255.0
+
+    image = np.zeros((200, 200, 3), np.uint8)
+    image[100:200, 0:100] = 255
+    found = map_scores(image, (0, 0, 200, 200), Bright())  # type: ignore[arg-type]
+    assert found is not None
+    assert found[20:28, 4:12].min() > 0.9
+    assert found[4:12].max() < 0.1
+
+
+def test_the_summary_of_a_validation_is_counted_from_its_scores() -> None:
+    rng = np.random.default_rng(0)
+    raw, labels = np.r_[rng.normal(-2, 1, 400), rng.normal(2, 1, 400)], np.repeat([0, 1], 400)
+    calibration = fit_calibration(raw, labels)
+    scores = pd.DataFrame({"generator": [""] * 400 + ["a"] * 200 + ["b"] * 200, "score": calibration.log_odds(raw)})
+    found = summarise_validation(scores, calibration)
+    assert found["real"] == 400
+    assert found["fake"] == {"a": 200, "b": 200}
+    assert found["false_alarms"] == [int((scores.score[:400] > calibration.fake_above).sum()), 400]
+    assert 0 <= found["cllr"] - found["cllr_min"] < 0.05
+    assert found["roc"][0][0] <= 0.01
+    assert found["roc"][-1] == [1, 1]
+
+
+def test_details_are_flattened_for_reading() -> None:
+    rows = dict(list_details({"a_b": {"c": None, "d": [1, 2]}, "e": [{"f": True}, {"f": False}], "g": [[1], [2]]}))
+    assert rows == {"a b.c": "none", "a b.d": "1, 2", "e 1.f": "yes", "e 2.f": "no", "g": "2 rows, in the record"}
+
+
+def test_the_renderings_take_the_record_alone(case: tuple[Path, Any]) -> None:
+    record = read_record(case, "photograph.jpg")
+    assert record["sha256"] in make_page(record, [])
+    assert record["sha256"] in make_markdown(record)
+
+
+def test_a_check_never_raises_on_an_empty_exhibit() -> None:
+    from detector.verification import examine
+
+    _, detector = tasks.load_detector(None)
+    found = examine(Exhibit(Path("x"), b"", "0" * 64, None), detector)
+    assert {f.outcome.value for f in found} <= {"not-applicable", "neutral"}
