@@ -23,6 +23,7 @@ STAGES = [  # side in pixels, options; each starts from the one before
     (32, Options(pictures=64_000, batch=16, rate_g=2e-3, rate_d=2e-3, r1=0.5, half_life=5_000, augment=False)),
     (64, Options(pictures=16_000, batch=16, rate_g=3e-3, rate_d=4e-3, r1=0.4, half_life=5_000, augment=False)),
     (64, Options(pictures=112_000, batch=16, rate_g=2e-3, rate_d=2e-3, r1=0.1, half_life=8_000, augment=False)),
+    (64, Options(pictures=240_000, batch=16, rate_g=1.5e-3, rate_d=1.5e-3, r1=0.1, half_life=15_000, augment=False)),
 ]
 
 
