@@ -164,17 +164,15 @@ def judge(path: Path) -> str:
 
 @cache
 def _judge() -> Callable[[Path], str]:
-    """Return what judges a file: `verify` where there is one, else each check."""
-    from detector import tasks
-
-    verify: Any = getattr(tasks, "verify", None)
-    if verify is None or os.environ.get("CHECKS_ONLY"):
+    """Return what judges a file: `verify`, or each check."""
+    if os.environ.get("CHECKS_ONLY"):
         return _check
     import jsonschema
 
-    import detector
+    from detector.tasks import verify
+    from detector.verification import SCHEMA
 
-    schema = json.loads((Path(detector.__file__).parent / "schemas" / "evidence.schema.json").read_text())
+    schema = json.loads(SCHEMA.read_text())
 
     def report(path: Path) -> str:
         with tempfile.TemporaryDirectory() as folder:

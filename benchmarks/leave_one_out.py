@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from make_training_set import report
 
 from detector.detectors.cnn import Cnn
 from detector.faces import prepare
-from detector.files import replacing
 from detector.images import load
 from detector.intervals import measure
-from detector.manifest import read_manifest
+from detector.manifest import read_manifest, write_table
 from detector.perturbations import perturb
 
 CONDITIONS = {"clean": None, "JPEG 60": "jpeg", "half size": "resize", "half size, JPEG 60": "resize_jpeg"}
@@ -32,11 +32,6 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "without ImageNet": {"pretrained": False}, "without averaging": {"half_life": 0.5},
     "fine stem": {"stem_stride": 1, "size": 48},
 }  # fmt: skip
-
-
-def report(what: str, done: int, total: int) -> None:
-    if done % 500 == 0 or done == total:
-        print(f"  {what}: {done} of {total}", flush=True)
 
 
 def train(table: pd.DataFrame, folder: Path, epochs: int, size: int, **changes: Any) -> Cnn:
@@ -102,19 +97,14 @@ def main() -> None:
         print(name, flush=True)
         detector = train(table, given.output / name.replace(" ", "-"), given.epochs, given.size, **changes)
         rows += examine(detector, unseen, name)
-        keep(rows, given.output)
+        write_table(pd.DataFrame(rows), given.output / "results.csv")
     for generator in sorted(table.generator[table.label == 1].unique()):
         print(f"left out: {generator}", flush=True)
         folder = given.output / f"left-out-{generator}"
         detector = train(table[table.generator != generator], folder, given.epochs, given.size)
         rows += examine(detector, test[test.generator.isin(["", generator])], f"left out: {generator}")
-        keep(rows, given.output)
+        write_table(pd.DataFrame(rows), given.output / "results.csv")
     print(show(pd.DataFrame(rows)))
-
-
-def keep(rows: list[dict[str, Any]], folder: Path) -> None:
-    with replacing(folder / "results.csv") as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.5f")
 
 
 if __name__ == "__main__":

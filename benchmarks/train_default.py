@@ -16,6 +16,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+from make_training_set import SIDE, report
 
 from detector import tasks
 from detector.calibration import Calibration
@@ -25,14 +26,6 @@ from detector.files import write_bytes, write_text
 from detector.intervals import clopper_pearson
 from detector.manifest import read_manifest, read_table, write_manifest
 from detector.verification import VALIDATION, summarise_validation
-
-SIDE = 224  # of the saved faces, pixels
-
-
-def report(what: str, done: int, total: int) -> None:
-    """Print one line every 500 steps."""
-    if done % 500 == 0 or done == total:
-        print(f"{what}: {done} of {total}", flush=True)
 
 
 def main() -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from detector.casefile import RECORD, now
 from detector.errors import DetectorError, ImageError, ManifestError
 from detector.files import sha256, write_bytes
 from detector.fingerprints import home
@@ -23,7 +23,7 @@ from detector.manifest import COLUMNS, assign_splits, read_crop, write_manifest
 from detector.types import Label
 
 ANSWERS = ("real", "fake", "unsure")
-LOG, KEPT, REPORT = "feedback.jsonl", "feedback", "report.json"
+LOG, KEPT = "feedback.jsonl", "feedback"
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ def give_feedback(report: Path | str, label: str, *, note: str = "", store: Path
     if label not in ANSWERS:
         raise DetectorError(f"a label is one of {', '.join(ANSWERS)}, not {label!r}")
     report, store = Path(report), store or home()
-    report = report / REPORT if report.is_dir() else report
+    report = report / RECORD if report.is_dir() else report
     data, found = _read_report(report)
     try:
         path = report.parent / str(found["exhibit"]["path"])  # an absolute one stands for itself
         expected = str(found["exhibit"]["sha256"])
     except (KeyError, TypeError):
-        raise DetectorError(f"{report} names no exhibit; name a {REPORT} that `detector verify` wrote") from None
+        raise DetectorError(f"{report} names no exhibit; name a {RECORD} that `detector verify` wrote") from None
     try:
         if not path.is_file():
             raise DetectorError(f"the exhibit {path.name} is gone from where it was; put it back at {path}")
@@ -71,7 +71,7 @@ def give_feedback(report: Path | str, label: str, *, note: str = "", store: Path
         raise DetectorError(f"the exhibit {path.name!r} teaches nothing: {error}") from None
     ending = path.suffix.lower()
     answer = Feedback(
-        time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), sha256=expected, path=str(path.resolve()),
+        time=now(), sha256=expected, path=str(path.resolve()),
         kept=f"{KEPT}/{expected}{ending if ending in SUFFIXES else ''}", label=label, note=note,
         report_sha256=sha256(data), **_face(found),
     )  # fmt: skip
@@ -142,7 +142,7 @@ def _read_report(path: Path) -> tuple[bytes, dict[str, Any]]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise DetectorError(f"{path} is not a report; name a {REPORT} that `detector verify` wrote")
+        raise DetectorError(f"{path} is not a report; name a {RECORD} that `detector verify` wrote")
     return data, found
 
 

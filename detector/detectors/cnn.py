@@ -85,9 +85,8 @@ class Cnn:
 
     def score(self, faces: Images) -> Scores:
         """Return calibrated log-odds (N,) of faces (N, size, size, 3)."""
-        if self._session is None or self.calibration is None:
-            raise CheckpointError("this detector has no weights yet; fit and save it, or load a checkpoint")
-        return self.calibration.log_odds(self._session.logits(faces))
+        session, calibration = self._ready()
+        return calibration.log_odds(session.logits(faces))
 
     @property
     def explains(self) -> bool:
@@ -96,10 +95,9 @@ class Cnn:
 
     def explain(self, faces: Images) -> np.ndarray[Any, Any]:
         """Return log-odds (N, h, w) of the places of each face (N, size, size, 3); their mean is the face's score."""
-        if self._session is None or self.calibration is None:
-            raise CheckpointError("this detector has no weights yet; fit and save it, or load a checkpoint")
-        maps = self._session.maps(faces)
-        return self.calibration.log_odds(maps.ravel()).reshape(maps.shape)
+        session, calibration = self._ready()
+        maps = session.maps(faces)
+        return calibration.log_odds(maps.ravel()).reshape(maps.shape)
 
     def judge(self, scores: Scores) -> list[Opinion]:
         """Return the scores in words, by the thresholds on the card."""
@@ -210,6 +208,11 @@ class Cnn:
         )
         return self
 
+    def _ready(self) -> tuple[Session, Calibration]:
+        if self._session is None or self.calibration is None:
+            raise CheckpointError("this detector has no weights yet; fit and save it, or load a checkpoint")
+        return self._session, self.calibration
+
     def _faces(self, manifest: pd.DataFrame) -> Images:
         pairs = zip(manifest.path, read_crops(manifest), strict=True)
         return np.stack([prepare(load(path), self.size, crop) for path, crop in pairs])
@@ -245,12 +248,15 @@ class Cnn:
                 self.backbone = backbone
 
             def forward(self, faces: torch.Tensor) -> torch.Tensor:
-                x = faces.permute(0, 3, 1, 2).float() / 127.5 - 1
-                return self.backbone(x).squeeze(1)  # type: ignore[no-any-return]
+                return self.backbone(self.scale(faces)).squeeze(1)  # type: ignore[no-any-return]
+
+            @staticmethod
+            def scale(faces: torch.Tensor) -> torch.Tensor:
+                return faces.permute(0, 3, 1, 2).float() / 127.5 - 1
 
             def maps(self, faces: torch.Tensor) -> torch.Tensor:
                 """Return the logit of every place before pooling (N, h, w); mostly, their mean is the logit."""
-                x = self.backbone.forward_features(faces.permute(0, 3, 1, 2).float() / 127.5 - 1)
+                x = self.backbone.forward_features(self.scale(faces))
                 last = self.backbone.get_classifier()
                 places: torch.Tensor = torch.einsum("nchw,c->nhw", x, last.weight[0]) + last.bias
                 return places

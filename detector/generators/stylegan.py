@@ -118,7 +118,7 @@ def load_nets() -> Nets:
         import openvino
         from openvino import opset8
 
-        found = {f.name: Path(str(f.locate())) for f in files(PACKAGE) or [] if f.stem in NETS and f.suffix != ".py"}
+        found = {f.name: Path(str(f.locate())) for f in files(PACKAGE) or [] if f.stem in NETS}
         digest = sha256("".join(sha256(found[name].read_bytes()) for name in sorted(found)).encode())
     except (ImportError, PackageNotFoundError, OSError):
         raise MissingExtra(f"stylegan is optional: {FIX}") from None
