@@ -14,6 +14,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from detector.images import resize
 from detector.types import Image
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would look for a newer version on the network
@@ -22,6 +23,16 @@ with warnings.catch_warnings():
     import albumentations as A
 
 KERNELS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA, cv2.INTER_LANCZOS4)
+
+
+def coarsen(image: Image, side: int, seed: int) -> Image:
+    """Return a picture (H, W, 3) shrunk to `side` pixels by a kernel drawn from the seed, and enlarged again.
+
+    So a photograph gets the resolution of a fake, which shall not be what tells them apart.
+    """
+    kernel = KERNELS[1:][seed % (len(KERNELS) - 1)]
+    small = np.asarray(cv2.resize(image, (side, side), interpolation=kernel), np.uint8)
+    return resize(small, image.shape[1], image.shape[0])
 
 
 def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from detector.errors import ImageError, ManifestError
 from detector.faces import Box, centre_square
@@ -32,6 +33,7 @@ def reencode(
 ) -> pd.DataFrame:
     """Return a validated manifest of copies in `folder`: the same rows in order, new path and sha256, no crop.
 
+    Its column `side` keeps how coarse the pictures were before: the side of what was cut out, in pixels.
     The crop (else the centre square) is cut out, resized to `size` pixels a side unless that is None, and written
     without metadata as JPEG, PNG or WEBP. Further columns pass through. Finished files are not made again, so an
     interrupted run goes on where it stopped; names depend on the picture, its crop and every setting.
@@ -44,6 +46,8 @@ def reencode(
         raise ManifestError(f"pictures are re-encoded as {', '.join(ENDINGS)}, not as {format}")
     folder = Path(folder).resolve()
     table = manifest.reset_index(drop=True)
+    sides, before = measure_sides(table), table.get("side", pd.Series(np.inf, index=table.index))
+    table["side"] = np.minimum(sides, before).astype(int)
     boxes = read_crops(table)
     settings = f"{size} {format} {quality}"
     targets = [
@@ -76,16 +80,26 @@ def reencode(
     return validate(table)
 
 
+def measure_sides(manifest: pd.DataFrame) -> NDArray[np.int64]:
+    """Return the side of the square that is cut out of each picture, pixels; 0 where it cannot be read."""
+    sides = []
+    for path, crop in zip(manifest.path, read_crops(manifest), strict=True):
+        try:
+            header = describe(read(path))
+        except ImageError:
+            sides.append(0)
+            continue
+        left, top, right, bottom = crop or (0, 0, header.width, header.height)
+        sides.append(min(right - left, bottom - top))
+    return np.array(sides, np.int64)
+
+
 def balance(manifest: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     """Return as many photographs as fakes of every split and size (to the nearest power of two), in their order.
 
     Generators are drawn evenly. Raises ManifestError if photographs and fakes share no split and size.
     """
-    sides = []
-    for path, crop in zip(manifest.path, read_crops(manifest), strict=True):
-        header = describe(read(path))
-        box = crop or (0, 0, header.width, header.height)
-        sides.append(min(box[2] - box[0], box[3] - box[1]))
+    sides = measure_sides(manifest)
     table = manifest.reset_index(drop=True)
     draw = np.random.default_rng(seed).permutation(len(table))
     order = table.assign(size=np.rint(np.log2(np.maximum(sides, 1))).astype(int), draw=draw).sort_values("draw")

@@ -48,6 +48,13 @@ def test_pixels_are_cut_then_resized_by_the_one_filter(table: pd.DataFrame, tmp_
     assert np.array_equal(load(made.path[1]), resize(second, 16, 16))
 
 
+def test_it_keeps_how_large_what_is_cut_out_was(table: pd.DataFrame, tmp_path: Path) -> None:
+    crop = ["4 6 24 26"] + [""] * (len(table) - 1)
+    made = reencode(table.assign(crop=crop), tmp_path / "new", size=30)
+    assert list(made.side) == [20] + [40] * (len(table) - 1)
+    assert list(reencode(made, tmp_path / "newer", size=36).side) == [20] + [30] * (len(table) - 1)  # never finer
+
+
 def test_two_faces_in_one_picture_are_two_copies(table: pd.DataFrame, tmp_path: Path) -> None:
     twice = pd.concat([table.head(1).assign(crop="0 0 20 20"), table.head(1).assign(crop="20 20 40 40"), table.tail(8)])
     made = reencode(twice, tmp_path / "new", size=16)

@@ -1,8 +1,9 @@
 """A convolutional classifier: any timm backbone with one logit, trained with torch, scored without it.
 
 Half of each batch is real and half fake, the fakes drawn evenly over their generators, and both halves go through the
-same augmentation; a fake made from a real picture meets that very picture, with the same draw of it. Training stops
-when the validation AUC does; it ends by exporting ONNX, checked against torch.
+same augmentation; a fake made from a real picture meets that very picture, with the same draw of it, and any other a
+real picture that is made as coarse as it is, or it as coarse as that one. Training stops when the validation AUC does;
+it ends by exporting ONNX, checked against torch.
 Source: Wang et al. 2020, arXiv:1912.11035 (a plain classifier, well augmented, generalises); Gragnaniello et al. 2021,
 arXiv:2104.02617 (no down-sampling in the first layer: `stem_stride=1`); Chen et al. 2025, arXiv:2505.14359 (pairs);
 Zhou et al. 2016, arXiv:1512.04150 (the score map: the classifier at every place before pooling).
@@ -117,6 +118,7 @@ class Cnn:
     ) -> Self:
         """Learn from the training split, stop by the validation split, and return self; resumes what `folder` holds.
 
+        manifest: where it has a column `side`, of the face in its own picture in pixels, resolution is paired too.
         start: folder of a trained detector of the same backbone, whose weights are the first ones.
 
         Raises ManifestError if either split lacks a class, CheckpointError if `start` does not fit.
@@ -267,13 +269,15 @@ class Cnn:
         self, pixels: Images, rows: pd.DataFrame, train: np.ndarray[Any, Any], steps: int, key: tuple[int, ...]
     ) -> Iterator[tuple[Images, np.ndarray[Any, Any]]]:
         """Yield (faces, labels) of one epoch, augmented a batch ahead in threads; fixed by the key alone."""
-        from detector.augment import make_augmentation
+        from detector.augment import coarsen, make_augmentation
 
         rng = np.random.default_rng(key)
         pools = [train[rows.generator.to_numpy()[train] == g] for g in sorted(rows.generator[train].unique())]
         real, fakes = pools[0], pools[1:]  # "" sorts first
         groups = rows.group.to_numpy()
         originals = {groups[i]: i for i in real} if self.paired else {}
+        known = self.paired and "side" in rows
+        sides = np.minimum(rows.side.to_numpy(int), self.size) if known else np.full(len(rows), self.size)
         plans = []
         for _ in range(steps):
             n = self.batch // 2
@@ -282,12 +286,18 @@ class Cnn:
             for i, fake in enumerate(chosen[:n]):
                 if groups[fake] in originals:
                     beside[i], seeds[i] = originals[groups[fake]], seeds[n + i]
-            plans.append((np.array([*beside, *chosen], int), seeds))
+            both = np.array([*beside, *chosen], int)
+            least = np.minimum(sides[both[:n]], sides[both[n : 2 * n]])
+            plans.append((both, seeds, np.concatenate([least, least, sides[both[2 * n :]]])))
         workers = 2
         kits = [make_augmentation(self.augmentation) for _ in range(workers)]
 
-        def prepare(worker: int, plan: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]) -> Images:
-            return np.stack([kits[worker](pixels[i], int(s)) for i, s in zip(*plan, strict=True)])
+        def prepare(worker: int, plan: tuple[np.ndarray[Any, Any], ...]) -> Images:
+            faces = []
+            for row, seed, side in zip(*plan, strict=True):
+                face = coarsen(pixels[row], int(side), int(seed)) if side < sides[row] else pixels[row]
+                faces.append(kits[worker](face, int(seed)))
+            return np.stack(faces)
 
         with ThreadPoolExecutor(workers) as pool:
             ahead = [pool.submit(prepare, i, plan) for i, plan in enumerate(plans[:workers])]

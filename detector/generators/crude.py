@@ -1,4 +1,4 @@
-"""The 2014 rung: a small convolutional GAN of grey faces, 32 pixels a side, and it looks like it.
+"""The 2014 rung: a small convolutional GAN, grey faces of 32 pixels a side, and it looks like it.
 
 Source: Goodfellow et al. 2014, arXiv:1406.2661 (the game); Radford, Metz, Chintala 2015, arXiv:1511.06434 (the nets:
 transposed convolutions, batch normalisation, and their checkerboards).
@@ -25,53 +25,53 @@ OPTIONS = _adversarial.Options(
 
 
 class Net(nn.Sequential):
-    """z (N, z_dim) -> grey pictures (N, 1, 32, 32) in -1..1."""
+    """z (N, z_dim) -> pictures (N, channels, size, size) in -1..1."""
 
-    def __init__(self, z_dim: int, width: int) -> None:
+    def __init__(self, z_dim: int, width: int, size: int, channels: int) -> None:
+        last = width * size // 8  # 4 x 4 pixels; each stage doubles the side and halves the channels
+        stages = [nn.ConvTranspose2d(z_dim, last, 4, bias=False), nn.BatchNorm2d(last), nn.ReLU()]
+        while last > width:
+            stages += [nn.ConvTranspose2d(last, last // 2, 4, 2, 1, bias=False), nn.BatchNorm2d(last // 2), nn.ReLU()]
+            last //= 2
         super().__init__(
-            nn.Unflatten(1, (z_dim, 1, 1)),
-            nn.ConvTranspose2d(z_dim, 4 * width, 4, bias=False), nn.BatchNorm2d(4 * width), nn.ReLU(),
-            nn.ConvTranspose2d(4 * width, 2 * width, 4, 2, 1, bias=False), nn.BatchNorm2d(2 * width), nn.ReLU(),
-            nn.ConvTranspose2d(2 * width, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
-            nn.ConvTranspose2d(width, 1, 4, 2, 1), nn.Tanh(),
-        )  # fmt: skip
+            nn.Unflatten(1, (z_dim, 1, 1)), *stages, nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh()
+        )
         self.z_dim = z_dim
 
     def make(self, n: int, rng: torch.Generator) -> Tensor:
-        """Return n training pictures (N, 1, 32, 32)."""
+        """Return n training pictures (N, channels, size, size)."""
         z = torch.randn(n, self.z_dim, generator=rng, device=rng.device)
         return self(z.to(next(self.parameters()).device))  # type: ignore[no-any-return]
 
 
 class Discriminator(nn.Sequential):
-    """Pictures (N, 1, 32, 32) -> logits (N,), larger = more real."""
+    """Pictures (N, channels, size, size) -> logits (N,), larger = more real."""
 
-    def __init__(self, width: int) -> None:
-        super().__init__(
-            nn.Conv2d(1, width, 4, 2, 1), nn.LeakyReLU(0.2),
-            nn.Conv2d(width, 2 * width, 4, 2, 1), nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * width, 4 * width, 4, 2, 1), nn.LeakyReLU(0.2),
-            nn.Conv2d(4 * width, 1, 4), nn.Flatten(0),
-        )  # fmt: skip
+    def __init__(self, width: int, size: int, channels: int) -> None:
+        stages: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+        while size > 8:
+            stages += [nn.Conv2d(width, 2 * width, 4, 2, 1), nn.LeakyReLU(0.2)]
+            width, size = 2 * width, size // 2
+        super().__init__(*stages, nn.Conv2d(width, 1, 4), nn.Flatten(0))
 
 
 @GENERATORS.register("crude", year=2014, options=OPTIONS, summary="the first rung: small, grey and blurred")
 class Crude:
     """A small convolutional GAN.
 
-    z_dim: length of the latent vector. width: channels of the last hidden layer.
+    z_dim: length of the latent vector. width: channels of the last hidden layer. size: side in pixels, a power of two
+    from 8. colour: RGB instead of grey.
     """
 
     name = "crude"
-    size = 32
 
-    def __init__(self, *, z_dim: int = 64, width: int = 32) -> None:
-        self.z_dim, self.width = z_dim, width
+    def __init__(self, *, z_dim: int = 64, width: int = 32, size: int = 32, colour: bool = False) -> None:
+        self.z_dim, self.width, self.size, self.colour = z_dim, width, size, colour
         self.net: Net | None = None
 
     @torch.no_grad()
     def sample(self, n: int, *, seed: int) -> Images:
-        """Return n grey faces, RGB (n, 32, 32, 3); face i is that of seed + i, whatever n is."""
+        """Return n faces, RGB (n, size, size, 3); face i is that of seed + i, whatever n is."""
         if self.net is None:
             raise CheckpointError("this generator has no weights yet; fit it or load a checkpoint")
         z = [torch.randn(1, self.z_dim, generator=learning.source(seed + i)) for i in range(n)]
@@ -92,11 +92,12 @@ class Crude:
         learning.join_world(where)
         pixels = _adversarial.reals(manifest, self.size, folder, progress)
         with learning.seeded(seed):
-            net, critic = Net(self.z_dim, self.width), Discriminator(self.width)
+            net = self._build()
+            critic = Discriminator(self.width, self.size, 3 if self.colour else 1)
         game = _adversarial.Game(net, critic, Net.make, self._show)
-        grey = pixels.mean(3, keepdims=True).astype("uint8")
+        faces = pixels if self.colour else pixels.mean(3, keepdims=True).astype("uint8")
         self.net = _adversarial.play(
-            game, grey, options, folder=folder, seed=seed, device=where, progress=progress
+            game, faces, options, folder=folder, seed=seed, device=where, progress=progress
         ).cpu()  # type: ignore[assignment]
         return self
 
@@ -104,7 +105,7 @@ class Crude:
         """Write the averaged weights and the card."""
         if self.net is None:
             raise CheckpointError("this generator has no weights yet; fit it first")
-        arguments = {"z_dim": self.z_dim, "width": self.width}
+        arguments = {name: getattr(self, name) for name in ("z_dim", "width", "size", "colour")}
         card = {"generator": self.name, "arguments": arguments, **facts}
         write_checkpoint(folder, learning.numbers(self.net), card)
 
@@ -112,11 +113,14 @@ class Crude:
     def load(cls, folder: Path) -> Self:
         """Return the generator kept in a folder."""
         self = cls(**read_card(folder, "generator")["arguments"])
-        self.net = Net(self.z_dim, self.width)
+        self.net = self._build()
         learning.fill(self.net, read_tensors(folder))
         return self
 
+    def _build(self) -> Net:
+        return Net(self.z_dim, self.width, self.size, 3 if self.colour else 1)
+
     def _show(self, net: nn.Module) -> Images:
-        shown = Crude(z_dim=self.z_dim, width=self.width)
+        shown = Crude(z_dim=self.z_dim, width=self.width, size=self.size, colour=self.colour)
         shown.net = net  # type: ignore[assignment]
         return shown.sample(64, seed=0)

@@ -48,6 +48,15 @@ def test_samples_are_rgb_pictures(trained: tuple[Any, Path]) -> None:
     assert len({image.tobytes() for image in images}) == 3
 
 
+def test_the_first_rung_comes_in_colour_and_other_sizes_too(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    options = generator_options("crude", SHORT)
+    thing = GENERATORS.get("crude")(width=4, size=64, colour=True).fit(manifest, seed=0, folder=tmp_path, **options)
+    thing.save(tmp_path)
+    images = type(thing).load(tmp_path).sample(2, seed=0)
+    assert images.shape == (2, 64, 64, 3)
+    assert (images[..., 0] != images[..., 1]).any()
+
+
 def test_a_picture_depends_on_its_own_seed_alone(trained: tuple[Any, Path]) -> None:
     many = trained[0].sample(20, seed=5)
     assert np.array_equal(many[:4], trained[0].sample(4, seed=5))
