@@ -33,8 +33,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="the folder that make_training_set.py wrote")
     parser.add_argument("--start", type=Path, help="a detector to go on from; ImageNet weights otherwise")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--size", type=int, default=112)
+    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--rate", type=float, default=6e-4)
     given = parser.parse_args()
     out = given.out

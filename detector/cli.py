@@ -311,7 +311,7 @@ def evaluate(
         if suite is not None:
             results, report = tasks.run_suite(
                 suite, out=output, detectors=detector or [], baseline=baseline, update_baseline=update_baseline,
-                command=_command(), progress=progress,
+                command=_command(), audited=not no_audit, progress=progress,
             )  # fmt: skip
         else:
             results = tasks.evaluate(

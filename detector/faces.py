@@ -34,7 +34,8 @@ def locate_faces(image: Image) -> list[Box]:
     """
     height, width = image.shape[:2]
     scale = LOOK / max(height, width)
-    small = resize(image, max(round(width * scale), 1), max(round(height * scale), 1))
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else resize(image, *size)
     if not hasattr(_own, "locator"):
         _own.locator = cv2.FaceDetectorYN.create(str(MODEL), "", (LOOK, LOOK), SURE)
     _own.locator.setInputSize((small.shape[1], small.shape[0]))

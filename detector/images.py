@@ -29,6 +29,7 @@ STRIP = 2**22  # pixels converted at a time: each copy of a picture at the cap c
 MAX_READS = 1_000_000  # of a decoder in one file: honest files take thousands, a file of one-byte blocks millions
 MAX_PROFILES = 4  # in a PNG, which may have one; each may unfold a thousandfold
 RESIZE_FILTER = "lanczos"  # Pillow's, antialiased; cv2's filters differ in high frequencies, which is what we look at
+REDUCING_GAP = 3.0  # Pillow: at 3 almost as fair as the kernel alone
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on odd files; what matters is raised
 
@@ -99,10 +100,14 @@ def load(path: Path | str, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_
 
 
 def resize(image: Image, width: int, height: int) -> Image:
-    """Return the picture in `width` x `height` pixels, by the one filter used in training and in serving."""
+    """Return the picture in `width` x `height` pixels, by the one filter used in training and in serving.
+
+    What is more than REDUCING_GAP times too large is averaged over whole blocks first, which takes a fifth of the time.
+    """
     if image.shape[:2] == (height, width):
         return image
-    return np.asarray(Pillow.fromarray(image).resize((width, height), Pillow.Resampling[RESIZE_FILTER.upper()]))
+    kernel = Pillow.Resampling[RESIZE_FILTER.upper()]
+    return np.asarray(Pillow.fromarray(image).resize((width, height), kernel, reducing_gap=REDUCING_GAP))
 
 
 def cut(image: Image, box: tuple[int, int, int, int]) -> Image:

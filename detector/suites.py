@@ -98,11 +98,14 @@ class Suite(BaseModel):
 class Run:
     """What a suite gave.
 
-    scores: one row a detector, perturbation, severity and picture. joined: the same beside the manifest, as
-    `benchmark.join_scores`. results: as `benchmark.measure_scores`. flips: as `count_flips`. failed: detector -> why
-    it has no scores. fairness: None if the suite compares by no column.
+    pictures: as `gather_pictures`. detectors: name -> folder of weights, of those that did not fail. scores: one row a
+    detector, perturbation, severity and picture. joined: the same beside the manifest, as `benchmark.join_scores`.
+    results: as `benchmark.measure_scores`. flips: as `count_flips`. failed: detector -> why it has no scores.
+    fairness: None if the suite compares by no column.
     """
 
+    pictures: pd.DataFrame
+    detectors: dict[str, Path]
     scores: pd.DataFrame
     joined: pd.DataFrame
     results: pd.DataFrame
@@ -216,7 +219,8 @@ def run_suite(
     results = measure_scores(joined, metrics=suite.measured, seed=suite.seed, resamples=suite.resamples)
     fairness = measure_fairness(joined, suite.by, seed=suite.seed) if suite.by else None
     progress("measuring", 1, 1)
-    return Run(scores, joined, results, count_flips(scores, pictures), failed, fairness)
+    good = {name: weights for name, weights in chosen.items() if name not in failed}
+    return Run(pictures, good, scores, joined, results, count_flips(scores, pictures), failed, fairness)
 
 
 def count_flips(scores: pd.DataFrame, pictures: pd.DataFrame) -> pd.DataFrame:

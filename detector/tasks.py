@@ -263,7 +263,7 @@ def verify(
         record = _kept_record(home / casefile.RECORD, components, case, examiner)
         if record is None:
             findings = verification.examine(
-                exhibit, thing, known=known, trust=trust, false_alarms=card.get("false_alarms")
+                exhibit, thing, known=known, trust=trust, weights=weights, false_alarms=card.get("false_alarms")
             )
             conclusion = verification.conclude(findings, getattr(thing, "calibration", None))
             evidence = verification.make_record(
@@ -393,28 +393,39 @@ def evaluate(
         "versions": describe_environment(),
     }
     fairness = measure_fairness(joined, by, seed=seed) if by else None
-    findings: list[AuditFinding] = []
+    findings: list[dict[str, Any]] = []
     aligned = None
     if audited:
-        from detector import alignment, audit
-
-        some = wanted.sample(min(len(wanted), AUDITED), random_state=seed)
-        again = {}
-        for folder, thing in loaded:
-            try:
-                copies = alignment.align(some, thing, out / "aligned", progress=progress)
-            except ManifestError as error:
-                findings.append(audit.AuditFinding("aligned AUC", audit.Severity.NOTE, f"{thing.name}: {error}"))
-                continue
-            kept = score_manifest(copies, thing, thing.name, out / "scores" / f"{thing.name}-aligned.csv",
-                                  fingerprint=digest_checkpoint(folder), progress=progress)  # fmt: skip
-            again[thing.name] = kept.merge(copies[["sha256", "original", "saved"]], on="sha256")
-        aligned = alignment.compare_aligned(joined, again)
-        findings += [*alignment.find_losses(aligned), *audit.audit(some, progress=progress)]
-        findings.sort(key=lambda finding: -list(audit.Severity).index(finding.severity))
+        named = {thing.name: (folder, thing) for folder, thing in loaded}
+        findings, aligned = _look_behind(wanted, joined, named, out, seed, progress)
     benchmark.publish(joined, results, out, metadata=metadata, faces=faces, aligned=aligned, fairness=fairness,
-                      audit=[asdict(finding) | {"rows": len(finding.rows)} for finding in findings])  # fmt: skip
+                      audit=findings)  # fmt: skip
     return results
+
+
+def _look_behind(
+    pictures: pd.DataFrame, joined: pd.DataFrame, detectors: Mapping[str, tuple[Path, Detector]], out: Path, seed: int,
+    progress: Progress,
+) -> tuple[list[dict[str, Any]], pd.DataFrame]:  # fmt: skip
+    """Return what gives the labels away, the gravest first, and each detector's AUC on pictures re-encoded alike."""
+    from detector import alignment, audit
+
+    some = pictures.sample(min(len(pictures), AUDITED), random_state=seed)
+    findings: list[AuditFinding] = []
+    again = {}
+    for name, (folder, thing) in detectors.items():
+        try:
+            copies = alignment.align(some, thing, out / "aligned", progress=progress)
+        except ManifestError as error:
+            findings.append(audit.AuditFinding("aligned AUC", audit.Severity.NOTE, f"{name}: {error}"))
+            continue
+        kept = score_manifest(copies, thing, name, out / "scores" / f"{name}-aligned.csv",
+                              fingerprint=digest_checkpoint(folder), progress=progress)  # fmt: skip
+        again[name] = kept.merge(copies[["sha256", "original", "saved"]], on="sha256")
+    aligned = alignment.compare_aligned(joined, again)
+    findings += [*alignment.find_losses(aligned), *audit.audit(some, progress=progress)]
+    findings.sort(key=lambda finding: -list(audit.Severity).index(finding.severity))
+    return [asdict(finding) | {"rows": len(finding.rows)} for finding in findings], aligned
 
 
 def run_suite(
@@ -426,12 +437,14 @@ def run_suite(
     update_baseline: bool = False,
     seed: int | None = None,
     command: str = "",
+    audited: bool = True,
     progress: Progress = silent,
 ) -> tuple[pd.DataFrame, GateReport | None]:
     """Run a suite; return its results and, against a baseline, what the gate says of them.
 
     name: of a suite in `benchmarks/suites`, or the path of a TOML file. detectors: folders of weights, in place of the
     suite's; a suite that names none measures the shipped detector. update_baseline: write the baseline instead.
+    audited: as `evaluate`.
 
     Writes the report below `out`, and beside it junit.xml and gate.md where there is a gate.
     """
@@ -445,7 +458,13 @@ def run_suite(
     metadata = {
         "command": command, "suite": suite.name, "failed": run.failed, "versions": describe_environment(),
     }  # fmt: skip
-    benchmark.publish(run.joined, run.results, out, metadata=metadata, fairness=run.fairness, flips=run.flips)
+    findings: list[dict[str, Any]] = []
+    aligned = None
+    if audited:
+        measured = {name: load_detector(folder) for name, folder in run.detectors.items()}
+        findings, aligned = _look_behind(run.pictures, run.joined, measured, out, suite.seed, progress)
+    benchmark.publish(run.joined, run.results, out, metadata=metadata, fairness=run.fairness, flips=run.flips,
+                      audit=findings, aligned=aligned)  # fmt: skip
     if baseline is None:
         return run.results, None
     if update_baseline:

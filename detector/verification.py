@@ -116,12 +116,13 @@ class Evidence(Closed):
 
 def examine(
     exhibit: Exhibit, detector: Detector, *, known: Path | None = None, trust: Path | None = None,
-    registry: Path | None = None, false_alarms: Mapping[str, Any] | None = None,
+    registry: Path | None = None, weights: str = "", false_alarms: Mapping[str, Any] | None = None,
 ) -> list[FindingRecord]:  # fmt: skip
     """Return what every check saw in an exhibit, each beside its reference; the detector's first.
 
     known: a list of known pictures. trust: trust lists for Content Credentials. registry: of our own fakes; None is
-    this installation's. false_alarms: the detector's, as its card has them.
+    this installation's. weights: the detector's, as `digest_checkpoint`. false_alarms: as its card has them, where
+    `reference.json` does not know the weights.
 
     Raises ManifestError if a list is not one. Damaged exhibits raise nothing.
     """
@@ -130,7 +131,9 @@ def examine(
         "duplicates": {"known": known, "registry": registry},
     }  # fmt: skip
     measured = read_reference()
-    if false_alarms:
+    if measured.get("detector", {}).pop("weights", "") != weights:
+        measured.pop("detector", None)
+    if false_alarms and "detector" not in measured:
         n, alarms = false_alarms["pictures"], false_alarms["likely_fake"]
         measured["detector"] = {"n": n, "alarms": alarms, "rate": alarms / n, "high": false_alarms["upper_95"]}
     names = sorted(CHECKS, key=lambda name: (name != "detector", name))

@@ -293,6 +293,9 @@ def test_the_smoke_suite_passes_its_gate_and_a_worse_detector_does_not(tmp_path:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "gate: passed" in done.stdout
     assert (tmp_path / "same" / "junit.xml").is_file()
+    told = json.loads((tmp_path / "same" / "report.json").read_text())
+    assert {"aligned AUC", "file format", "twins across splits"} <= {finding["name"] for finding in told["audit"]}
+    assert told["aligned"]
     worse = tmp_path / "spectrum"
     shutil.copytree(ROOT / "benchmarks/detectors/spectrum", worse)
     tensors = read_tensors(worse)

@@ -1,0 +1,134 @@
+"""How many pictures `detector score` gets through a core, beside its bare parts and a ResNet-50 in eager torch.
+
+    python benchmarks/speed/score_speed.py                       # the embedded faces, enlarged to 1024 pixels
+    python benchmarks/speed/score_speed.py ../shared/data/evidence/camera
+
+The pictures are JPEGs of 1024 x 1024 pixels. Every line is CPU seconds of this process, all on one thread, and the
+best of five turns that all lines take in rotation: other programs slow all of them down alike, so trust the ratios.
+ResNet-50 at 224 pixels, float32, batch of 32, without decoding, is what Wang et al. 2020, arXiv:1912.11035, costs.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}  # before any of them reads it
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from detector.checkpoint import SHIPPED
+from detector.detectors.cnn import Cnn
+from detector.embedded import unpack_faces
+from detector.engine import Target, score_pictures
+from detector.faces import centre_square, face_square, locate_faces, prepare
+from detector.files import sha256, write_bytes
+from detector.images import cut, decode, encode, load, read, resize
+from detector.manifest import find_pictures
+from detector.runtime import Session
+
+SIDE, PICTURES, TURNS, BATCH = 1024, 64, 5, 32
+
+
+def main() -> None:
+    """Measure everything in rotation and print a line each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pictures", type=Path, nargs="?", help="a folder of photographs; the embedded ones otherwise")
+    given = parser.parse_args()
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as temporary:
+        paths = write_pictures(given.pictures, Path(temporary))
+        timed = {name: (run, n) for name, run, n in jobs(paths)}
+        seconds = {name: [] for name in timed}  # type: dict[str, list[float]]
+        for _ in range(TURNS):
+            for name, (run, _) in timed.items():
+                start = time.process_time()
+                run()
+                seconds[name].append(time.process_time() - start)
+    rate = {name: n / min(seconds[name]) for name, (_, n) in timed.items()}
+    eager = rate["ResNet-50, eager torch"]
+    print(f"{'':34}{'images/CPU s':>14}{'ms':>8}{'of ResNet-50':>14}")
+    for name, value in rate.items():
+        print(f"{name:34}{value:>14.1f}{1000 / value:>8.2f}{value / eager:>13.1f}x")
+    parts = sum(1 / rate[name] for name in ("read and decode", "locate", "cut and resize", "network"))
+    print(f"whole pipeline / sum of its parts: {1 / rate['whole pipeline'] / parts:.2f}")
+
+
+def write_pictures(source: Path | None, folder: Path) -> list[Path]:
+    """Write PICTURES different JPEGs of SIDE pixels a side."""
+    found = [Path(p) for p in unpack_faces(folder / "orl").path] if source is None else list(find_pictures(source))
+    paths = []
+    for i in range(PICTURES):
+        image = load(found[i * len(found) // PICTURES])
+        image = resize(cut(image, centre_square(image)), SIDE, SIDE)
+        noise = np.random.default_rng(i).normal(0, 2, image.shape)  # of a sensor: enlarged pictures decode too fast
+        data = encode(np.clip(image + noise, 0, 255).astype(np.uint8), "JPEG", quality=90)
+        paths.append(folder / f"{i:03d}.jpg")
+        write_bytes(paths[-1], data)
+    return paths
+
+
+def jobs(paths: list[Path]) -> list[tuple[str, Callable[[], object], int]]:
+    """Return name, what to run and how many pictures it is about."""
+    import torch
+
+    from detector import learning
+
+    torch.set_num_threads(1)
+    detector = Cnn.load(SHIPPED / "default")
+    detector._session = Session(SHIPPED / "default", threads=1)
+    data = [read(path) for path in paths]
+    images = [decode(d) for d in data]
+    boxes = [locate_faces(image)[:1] for image in images]
+    crops = [face_square(b[0], i.shape) if b else centre_square(i) for b, i in zip(boxes, images, strict=True)]
+    faces = np.stack([prepare(i, detector.size, c) for i, c in zip(images, crops, strict=True)])
+    resnet = learning.import_timm().create_model("resnet50", num_classes=1).eval()
+    batch = torch.zeros(BATCH, 3, 224, 224)
+
+    def eager() -> None:
+        with torch.no_grad():
+            resnet(batch)
+
+    targets, n = [Target(str(path)) for path in paths], len(paths)
+    listed: list[tuple[str, Callable[[], object], int]] = [
+        ("whole pipeline", lambda: list(score_pictures(targets, detector, threads=1)), n),
+        ("read and decode", lambda: [(sha256(d := read(p)), decode(d)) for p in paths], n),
+        ("locate", lambda: [locate_faces(i) for i in images], n),
+        ("cut and resize", lambda: [prepare(i, detector.size, c) for i, c in zip(images, crops, strict=True)], n),
+        ("network", lambda: [detector.score(faces[i : i + BATCH]) for i in range(0, n, BATCH)], n),
+        ("ResNet-50, eager torch", eager, BATCH),
+    ]
+    listed += [(name, partial(run, faces), n) for name, run in openvino_jobs()]
+    return listed
+
+
+def openvino_jobs() -> list[tuple[str, Callable[[np.ndarray], object]]]:
+    """Return the same network under OpenVINO, if that is installed."""
+    try:
+        import openvino
+    except ImportError:
+        return []
+    core, made = openvino.Core(), []
+    for precision in ("f32", "bf16"):
+        settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": precision}
+        net = core.compile_model(str(SHIPPED / "default" / "model.onnx"), "CPU", settings)
+        made.append((f"network, OpenVINO {precision}", partial(run_openvino, net)))
+    return made
+
+
+def run_openvino(net: Any, faces: np.ndarray) -> None:
+    """Score faces in batches."""
+    for start in range(0, len(faces), BATCH):
+        net(faces[start : start + BATCH])
+
+
+if __name__ == "__main__":
+    main()
