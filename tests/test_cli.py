@@ -293,7 +293,7 @@ def test_the_smoke_suite_passes_its_gate_and_a_worse_detector_does_not(tmp_path:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "gate: passed" in done.stdout
     assert (tmp_path / "same" / "junit.xml").is_file()
-    told = json.loads((tmp_path / "same" / "report.json").read_text())
+    told = json.loads((tmp_path / "same" / "report.json").read_text())["metadata"]
     assert {"aligned AUC", "file format", "twins across splits"} <= {finding["name"] for finding in told["audit"]}
     assert told["aligned"]
     worse = tmp_path / "spectrum"
