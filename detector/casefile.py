@@ -45,26 +45,50 @@ def name_folder(path: Path, digest: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', path.stem).strip('._')[:40] or 'exhibit'}-{digest[:8]}"
 
 
-def append_entry(
-    log: Path, event: str, facts: Mapping[str, Any], *, key: Ed25519PrivateKey | None = None
-) -> dict[str, Any]:
-    """Append an entry to a log and return it; with a key it is signed.
+class CustodyLog:
+    """A log that is open for appending; it is checked whole when it is opened, and whenever somebody else wrote to it.
 
-    Raises DetectorError if the log was changed before: nothing is added to a broken chain.
+    path: of the log. key: signs every entry.
     """
-    entries = read_log(log)
-    problems = check_chain(entries)
-    if problems:
-        raise DetectorError(f"{log} was changed ({problems[0]}); keep it, and write to another folder")
-    previous = entries[-1]["sha256"] if entries else FIRST
-    entry = seal({"number": len(entries), "at": now(), "event": event, **facts, "previous": previous})
-    if key is not None:
-        signature, public = key.sign(bytes.fromhex(entry["sha256"])), key.public_key().public_bytes_raw()
-        entry |= {"signature": base64.b64encode(signature).decode(), "public_key": base64.b64encode(public).decode()}
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as file:
-        file.write(json.dumps(entry, sort_keys=True, ensure_ascii=False).encode() + b"\n")
-    return entry
+
+    def __init__(self, path: Path, *, key: Ed25519PrivateKey | None = None) -> None:
+        self.path, self.key = path, key
+        self._left: tuple[int, int] | None = None  # size and time of change, as this left it
+        self._number, self._last = 0, FIRST
+
+    def append(self, event: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Append an entry and return it.
+
+        Raises DetectorError if the log was changed before: nothing is added to a broken chain.
+        """
+        self._catch_up()
+        entry = seal({"number": self._number, "at": now(), "event": event, **facts, "previous": self._last})
+        if self.key is not None:
+            signature = self.key.sign(bytes.fromhex(entry["sha256"]))
+            public = self.key.public_key().public_bytes_raw()
+            entry["signature"] = base64.b64encode(signature).decode()
+            entry["public_key"] = base64.b64encode(public).decode()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            file.write(json.dumps(entry, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+        self._left = self._state()
+        self._number, self._last = self._number + 1, entry["sha256"]
+        return entry
+
+    def _catch_up(self) -> None:
+        if self._left is not None and self._left == self._state():
+            return
+        entries = read_log(self.path)
+        problems = check_chain(entries)
+        if problems:
+            raise DetectorError(f"{self.path} was changed ({problems[0]}); keep it, and write to another folder")
+        self._number, self._last = len(entries), entries[-1]["sha256"] if entries else FIRST
+
+    def _state(self) -> tuple[int, int] | None:
+        if not self.path.is_file():
+            return None
+        found = self.path.stat()
+        return found.st_size, found.st_mtime_ns
 
 
 def read_log(log: Path) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
 import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +25,7 @@ from detector.engine import Row, expand, list_targets, score_pictures, score_to_
 from detector.errors import DetectorError, ImageError, ManifestError
 from detector.faces import prepare
 from detector.fairness import measure_fairness
-from detector.files import sha256, write_bytes, write_text
+from detector.files import sha256, write_bytes
 from detector.generators import GENERATORS
 from detector.images import encode, load
 from detector.manifest import COLUMNS, index_folder, read_crops, read_manifest, read_table, write_manifest
@@ -236,7 +235,7 @@ def verify(
 
     known: a list of known pictures. trust: trust lists for Content Credentials. key: Ed25519, signs the log's entries.
     """
-    from detector import casefile, verification
+    from detector import casefile, filing, verification
     from detector.evidence import read_exhibit
 
     out = Path(out)
@@ -244,7 +243,7 @@ def verify(
     card, weights = read_card(folder, "detector"), digest_checkpoint(folder)
     backing = verification.read_backing(folder, card)
     components = describe_environment() | {"weights": weights}
-    signer = None if key is None else casefile.read_key(key)
+    log = casefile.CustodyLog(out / casefile.LOG, key=None if key is None else casefile.read_key(key))
     given = {"--detector": detector, "--known": known, "--trust": trust, "--case": case, "--examiner": examiner}
     options = [word for name, value in given.items() if value for word in (name, str(value))]
     targets = expand([str(i) for i in inputs])
@@ -260,7 +259,7 @@ def verify(
             progress("verifying", done, len(targets))
             continue
         home = out / casefile.name_folder(exhibit.path, exhibit.sha256)
-        record = _kept_record(home / casefile.RECORD, components, case, examiner)
+        record = filing.find_record(home, components=components, case=case, examiner=examiner)
         if record is None:
             findings = verification.examine(
                 exhibit, thing, known=known, trust=trust, weights=weights, false_alarms=card.get("false_alarms")
@@ -271,14 +270,11 @@ def verify(
                 made={"at": casefile.now(), "command": shlex.join(["detector", "verify", str(exhibit.path), *options])},
             )  # fmt: skip
             record = casefile.seal(evidence.model_dump(mode="json"))
-            _file_evidence(home, record, exhibit.image, signer)
-        rows.append(_triage(record, home, exhibit.image))
+            filing.file_record(home, record, exhibit.image, log)
+        rows.append(filing.summarise(record, home, exhibit.image))
         progress("verifying", done, len(targets))
-    from detector.dossier import make_index
-
-    order = {"likely-fake": 0, "inconclusive": 2, "not-applicable": 3, "error": 4, "likely-real": 5}
-    rows.sort(key=lambda row: (min(order[row["opinion"]], 1 if row["others"] else 9), -(row["log10_lr"] or 0)))
-    write_text(out / "index.html", make_index(rows, f"Evidence{f', case {case}' if case else ''}"))
+    rows.sort(key=filing.rank)
+    filing.file_index(out, rows, case)
     return [{k: v for k, v in row.items() if k != "jpeg"} for row in rows]
 
 
@@ -598,49 +594,6 @@ def _check_options(name: str, function: Callable[..., Any], options: Mapping[str
     for option in options:
         if option not in inspect.signature(function).parameters:
             raise DetectorError(f"{name} takes no {option}; leave out --{option}")
-
-
-def _kept_record(path: Path, components: Mapping[str, str], case: str, examiner: str) -> dict[str, Any] | None:
-    """Return the record of an earlier run if this one would write the same."""
-    try:
-        record: dict[str, Any] = json.loads(path.read_bytes())
-        same = (record["components"], record["case"], record["examiner"]) == (components, case, examiner)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return record if same and (path.parent / "report.pdf").is_file() else None
-
-
-def _file_evidence(folder: Path, record: Mapping[str, Any], image: Any, signer: Any) -> None:
-    """Write record and renderings, and what was written into the log."""
-    from detector import casefile, dossier
-    from detector.pdf import make_pdf
-
-    log = folder.parent / casefile.LOG
-    source = {"exhibit": record["exhibit"]["sha256"], "path": record["exhibit"]["path"]}
-    casefile.append_entry(log, "received", source, key=signer)
-    pictures = dossier.draw_pictures(record, image)
-    files = {
-        "report.html": dossier.make_page(record, pictures).encode(),
-        "report.md": dossier.make_markdown(record).encode(),
-        "report.pdf": make_pdf(record, pictures),
-        casefile.RECORD: (json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode(),
-    }
-    for name, data in files.items():
-        write_bytes(folder / name, data)
-    hashes = {name: sha256(data) for name, data in files.items()}
-    casefile.append_entry(log, "reported", source | {"folder": folder.name, "files": hashes}, key=signer)
-
-
-def _triage(record: Mapping[str, Any], folder: Path, image: Any) -> dict[str, Any]:
-    """Return a record's row of the index."""
-    conclusion = record["conclusion"]
-    others = [f["check"] for f in record["findings"] if f["outcome"] == "supports-fake" and f["check"] != "detector"]
-    faces = next(f["details"]["faces"] for f in record["findings"] if f["check"] == "detector")
-    crop = tuple(faces[0]["crop"]) if faces else None
-    jpeg = b"" if image is None else encode(prepare(image, 96, crop), "JPEG", quality=80)
-    return {"name": Path(record["exhibit"]["path"]).name, "folder": folder.name, "opinion": conclusion["opinion"],
-            "log10_lr": conclusion["log10_lr"], "others": others, "statement": conclusion["statement"],
-            "jpeg": jpeg}  # fmt: skip
 
 
 def _named(table: pd.DataFrame, path: Path) -> pd.DataFrame:

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detector import casefile
 from detector.casefile import (
     FIRST,
     LOG,
-    append_entry,
+    CustodyLog,
     canonical,
     check_case,
     check_chain,
@@ -41,8 +42,9 @@ def write_case(folder: Path) -> Path:
     (home / "report.json").write_text(json.dumps(record))
     (home / "report.html").write_text("<p>page")
     files = {name: sha256((home / name).read_bytes()) for name in ("report.json", "report.html")}
-    for event, facts in (("received", {}), ("reported", {"folder": home.name, "files": files})):
-        append_entry(folder / "out" / LOG, event, facts)
+    log = CustodyLog(folder / "out" / LOG)
+    log.append("received", {})
+    log.append("reported", {"folder": home.name, "files": files})
     return home / "report.json"
 
 
@@ -83,18 +85,34 @@ def test_a_log_that_was_cut_or_reordered_is_found(tmp_path: Path, change: str) -
 
 def test_nothing_is_appended_to_a_broken_chain(tmp_path: Path) -> None:
     log = tmp_path / LOG
-    assert append_entry(log, "one", {})["previous"] == FIRST
+    mine = CustodyLog(log)
+    assert mine.append("one", {})["previous"] == FIRST
     log.write_bytes(log.read_bytes().replace(b'"one"', b'"two"'))
     before = log.read_bytes()
-    with pytest.raises(DetectorError, match="was changed"):
-        append_entry(log, "three", {})
+    for opened in (mine, CustodyLog(log)):
+        with pytest.raises(DetectorError, match="was changed"):
+            opened.append("three", {})
     assert log.read_bytes() == before
+
+
+def test_two_writers_in_turn_keep_one_chain_and_an_open_log_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = CustodyLog(tmp_path / LOG), CustodyLog(tmp_path / LOG)
+    for turn in range(3):
+        first.append("mine", {"turn": turn})
+        second.append("yours", {"turn": turn})
+    entries = read_log(tmp_path / LOG)
+    assert check_chain(entries) == []
+    assert [entry["event"] for entry in entries] == ["mine", "yours"] * 3
+    monkeypatch.setattr(casefile, "read_log", lambda path: pytest.fail("read again"))
+    second.append("alone", {})
 
 
 def test_a_rewritten_log_is_found_by_its_signature(tmp_path: Path) -> None:
     key = read_key(write_key(tmp_path / "key.pem"))
     log = tmp_path / LOG
-    append_entry(log, "one", {"said": "yes"}, key=key)
+    CustodyLog(log, key=key).append("one", {"said": "yes"})
     assert check_chain(read_log(log)) == []
     entry = read_log(log)[0] | {"said": "no"}
     forged = seal({k: v for k, v in entry.items() if k != "sha256"})
