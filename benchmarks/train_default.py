@@ -40,7 +40,7 @@ def main() -> None:
     out = given.out
     unseen = read_manifest(out / "unseen.csv")
     if given.epochs:
-        arguments = {"size": given.size, "epochs": given.epochs, "patience": given.epochs, "half_life": 200.0,
+        arguments = {"size": given.size, "epochs": given.epochs, "patience": 0, "half_life": 200.0,
                      "rate": given.rate}  # fmt: skip
         table = read_manifest(out / "manifest.csv")
         tasks.train("detector", "cnn", table, out / "cnn", seed=0, arguments=arguments, start=given.start,

