@@ -1,12 +1,14 @@
 """Train the shipped detector, calibrate it, measure it on what it never saw, and write the folder that is shipped.
 
     python benchmarks/make_training_set.py ../shared/data build/default
-    python benchmarks/train_default.py build/default                          # from ImageNet weights
-    python benchmarks/train_default.py build/default --start detector/weights/default  # goes on
-    python benchmarks/train_default.py build/default --start detector/weights/default --epochs 0  # calibrates
+    python benchmarks/train_default.py build/default                            # from ImageNet weights
+    python benchmarks/train_default.py build/default --run longer --start build/default/cnn --epochs 14 --rate 4e-4
+    python benchmarks/train_default.py build/default --run again --start detector/weights/default --epochs 0
 
 Half of the unseen pictures (every other one, by hash) calibrate the scores and set the thresholds, one generator as
-much as the other; the other half gives every figure on the card. Training sees none of them. Runs resume.
+much as the other; the other half gives every figure on the card. Training sees none of them. Runs resume. The second
+line goes on from the first; the last one only calibrates weights that are there. What is to be shipped lies in
+`build/default/default`.
 """
 
 from __future__ import annotations
@@ -32,23 +34,24 @@ def main() -> None:
     """Run from the training set to the shipped folder, resuming what is there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="the folder that make_training_set.py wrote")
+    parser.add_argument("--run", default="cnn", help="the folder of the run, in that one")
     parser.add_argument("--start", type=Path, help="a detector to go on from; ImageNet weights otherwise")
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--rate", type=float, default=6e-4)
     given = parser.parse_args()
-    out = given.out
+    out, run = given.out, given.out / given.run
     unseen = read_manifest(out / "unseen.csv")
     if given.epochs:
         arguments = {"size": given.size, "epochs": given.epochs, "patience": 0, "half_life": 200.0,
                      "rate": given.rate}  # fmt: skip
         table = read_manifest(out / "manifest.csv")
-        tasks.train("detector", "cnn", table, out / "cnn", seed=0, arguments=arguments, start=given.start,
+        tasks.train("detector", "cnn", table, run, seed=0, arguments=arguments, start=given.start,
                     progress=report)  # fmt: skip
     else:
-        export(given.start or SHIPPED / "default", out / "cnn")
+        export(given.start or SHIPPED / "default", run)
     first = unseen.sha256.str[0].isin(list("01234567"))
-    ship(out, unseen[first])
+    ship(out, run, unseen[first])
     measure(out, unseen[~first])
 
 
@@ -66,13 +69,13 @@ def export(start: Path, folder: Path) -> None:
     )
 
 
-def ship(out: Path, chosen: pd.DataFrame) -> None:
+def ship(out: Path, run: Path, chosen: pd.DataFrame) -> None:
     """Write the folder that is shipped, calibrated on the chosen pictures, each generator counting the same."""
     folder = out / "default"
     folder.mkdir(exist_ok=True)
     for name in (MODEL, WEIGHTS):
-        write_bytes(folder / name, (out / "cnn" / name).read_bytes())
-    card = read_card(out / "cnn", "detector")
+        write_bytes(folder / name, (run / name).read_bytes())
+    card = read_card(run, "detector")
     write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
     portraits, fakes = chosen[chosen.label == 0], chosen[chosen.label == 1]
     least = int(fakes.groupby("generator").size().min())

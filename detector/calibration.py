@@ -21,6 +21,7 @@ from detector.metrics import bpcer, check, check_scores, threshold_at_apcer, thr
 from detector.types import Opinion, Scores
 
 FPR = 0.01  # of real photographs called likely-fake
+FEWEST = 30  # fakes of a generator that may set a threshold by themselves
 MISS = 0.05  # of fakes called likely-real
 STEP = 0.01  # of the search for the bounds, in log10
 
@@ -44,7 +45,7 @@ class Calibration:
     fake_above, real_below: thresholds on the log-odds; between them no opinion.
     fpr, fpr_high: share of real photographs above `fake_above`, and the upper end of its 95 % Clopper-Pearson interval,
     which holds although the same photographs chose the threshold: a share above an order statistic is a beta variable.
-    miss, miss_high: the same for fakes below `real_below`.
+    miss, miss_high: the same for fakes below `real_below`; where generators were told apart, for the worst of them.
     n_real, n_fake: pictures that set line and bounds. n_threshold: real photographs that set `fake_above`.
     variance: of slope and of offset, and their covariance; None on cards from before it was kept.
     """
@@ -120,6 +121,7 @@ def fit_calibration(
     *,
     unseen: ArrayLike | None = None,
     unseen_groups: ArrayLike | None = None,
+    generators: ArrayLike | None = None,
     fpr: float = FPR,
     miss: float = MISS,
 ) -> Calibration:
@@ -127,6 +129,7 @@ def fit_calibration(
 
     labels: (N,), 0 real, 1 fake. groups: (N,), what belongs together; related pictures count for less in every bound.
     unseen: raw scores of real photographs of another dataset, which then set the threshold for `likely-fake`.
+    generators: (N,), of each fake; the threshold for `likely-real` then holds for each of those with FEWEST fakes.
     fpr: share of real photographs that may be called likely-fake. miss: share of fakes that may be called likely-real.
 
     Raises ScoresError if scores or labels cannot be used.
@@ -143,12 +146,16 @@ def fit_calibration(
     low, high = find_bounds(odds[~fake] / np.log(10), odds[fake] / np.log(10),
                             effective_count(odds[~fake], groups[~fake]), worth)  # fmt: skip
     fake_above = max(threshold_at_fpr(real_odds, fpr), 0.0)
-    real_below = min(threshold_at_apcer(odds[fake], miss), 0.0)
-    false, missed = bpcer(real_odds, fake_above), float(np.mean(odds[fake] < real_below))
+    names = np.full(len(odds), "") if generators is None else np.asarray(generators)
+    kinds = [side for name in np.unique(names[fake]) if (side := fake & (names == name)).sum() >= FEWEST] or [fake]
+    real_below = min(0.0, *(threshold_at_apcer(odds[side], miss) for side in kinds))
+    worst = max(kinds, key=lambda side: float(np.mean(odds[side] < real_below)))
+    false, missed = bpcer(real_odds, fake_above), float(np.mean(odds[worst] < real_below))
+    told = effective_count(odds[worst], groups[worst])
     seen = effective_count(real_odds, real_groups)
     return Calibration(
         slope, offset, low, high, fake_above, real_below,
-        false, clopper_pearson(false * seen, seen)[1], missed, clopper_pearson(missed * worth, worth)[1],
+        false, clopper_pearson(false * seen, seen)[1], missed, clopper_pearson(missed * told, told)[1],
         int((~fake).sum()), int(fake.sum()), len(real_odds), variance,
     )  # fmt: skip
 

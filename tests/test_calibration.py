@@ -131,6 +131,20 @@ def test_thresholds_keep_their_rates():
     assert 0.1 < c.miss_high < 0.15
 
 
+def test_the_generator_that_is_missed_most_sets_the_real_threshold():
+    s, y = simulate(400, 300, 0)
+    kinds = np.where(y == 1, np.array(["easy", "hard", "rare"])[np.arange(700) % 3], "")
+    kinds[np.flatnonzero(kinds == "rare")[:-20]] = "easy"
+    s = s - 2.0 * (kinds == "hard") - 9.0 * (kinds == "rare")
+    c, pooled = fit_calibration(s, y, generators=kinds), fit_calibration(s, y)
+    odds = c.log_odds(s)
+    missed = {kind: float(np.mean(odds[kinds == kind] < c.real_below)) for kind in ("easy", "hard", "rare")}
+    assert missed["easy"] < missed["hard"] == c.miss <= 0.05
+    assert missed["rare"] == 1.0  # too few to set a threshold
+    assert c.fake_above == pooled.fake_above
+    assert c.miss_high > fit_calibration(s[kinds != "rare"], y[kinds != "rare"]).miss_high  # of fewer fakes
+
+
 def test_unseen_photographs_set_the_fake_threshold():
     s, y = simulate(500, 500, 0)
     strange = np.random.default_rng(1).normal(0.5, 1, 2000)  # photographs that look faker

@@ -201,7 +201,10 @@ class Cnn:
         self._session = Session(folder)
 
     def calibrate(self, manifest: pd.DataFrame, unseen: pd.DataFrame) -> Self:
-        """Set line and bounds anew on a manifest, and `likely-fake` on real pictures of another one; return self."""
+        """Set line and bounds anew on a manifest, `likely-fake` on real pictures of another one, and return self.
+
+        `likely-real` is set for the generator of the manifest that is missed most.
+        """
         if self._session is None:
             raise CheckpointError("this detector has no weights yet; fit and save it, or load a checkpoint")
         raw = [self._session.logits(self._faces(table)) for table in (manifest, unseen)]
@@ -211,6 +214,7 @@ class Cnn:
             manifest.group.to_numpy(),
             unseen=raw[1],
             unseen_groups=unseen.group.to_numpy(),
+            generators=manifest.generator.to_numpy(),
         )
         return self
 
