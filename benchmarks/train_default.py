@@ -53,6 +53,7 @@ def main() -> None:
     first = unseen.sha256.str[0].isin(list("01234567"))
     ship(out, run, unseen[first])
     measure(out, unseen[~first])
+    print(show(out / "default"))
 
 
 def export(start: Path, folder: Path) -> None:
@@ -124,6 +125,24 @@ def measure(out: Path, rest: pd.DataFrame) -> None:
     assert calibration is not None
     write_text(folder / VALIDATION, json.dumps(summarise_validation(scores, calibration)) + "\n")
     write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
+
+
+def show(folder: Path) -> str:
+    """Return the table of README, from a shipped folder."""
+    card, backing = read_card(folder, "detector"), json.loads((folder / VALIDATION).read_text())
+    lines = ["| generator | AUC [95 %] | likely-fake | likely-real |", "|---|---|---|---|"]
+    for generator, auc in sorted(card["auc_on_unseen"].items(), key=lambda item: item[1], reverse=True):
+        words = card["verdicts_on_unseen"][generator]
+        shares = (f"{words.get(word, 0):.0%}" for word in ("likely-fake", "likely-real"))
+        lines.append(f"| {generator} | {auc} | {' | '.join(shares)} |")
+    mean = sum(float(auc.split()[0]) for auc in card["auc_on_unseen"].values()) / len(card["auc_on_unseen"])
+    false, real = card["false_alarms"], card["verdicts_on_unseen"]["real portraits"]
+    lines.append(
+        f"\nmean {mean:.3f}; likely-fake {false['likely_fake']} of {false['pictures']} portraits, at most "
+        f"{false['upper_95']:.1%}; likely-real {real.get('likely-real', 0):.0%}; Cllr {backing['cllr']:.3f}, "
+        f"at best {backing['cllr_min']:.3f}"
+    )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@
 | split | train, val or test |
 | licence | of the picture |
 | crop | optional: "left top right bottom" of the face, pixels; cut before anything else |
+| side | optional: of the face before it was resized, pixels; `reencode` keeps it, and training pairs by it |
 
 Further columns pass through. Label, generator and group are columns: nothing is guessed from a path afterwards.
 """

@@ -64,3 +64,5 @@ def test_a_pair_is_equally_coarse(pixels: Images) -> None:
     assert 0.15 < coarser[:, :5][fine_pair].mean() < 0.45
     _, fine, _ = batches(pixels, ROWS.drop(columns="side"))
     assert fine.min() > untouched * 0.9
+    _, fine, _ = batches(pixels, ROWS.assign(side=""))  # told of none: all are as fine as the network looks at them
+    assert (fine > untouched * 0.9).mean() > 0.5

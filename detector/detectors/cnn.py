@@ -285,7 +285,10 @@ class Cnn:
         groups = rows.group.to_numpy()
         originals = {groups[i]: i for i in real} if self.paired else {}
         known = self.paired and "side" in rows
-        sides = np.minimum(rows.side.to_numpy(int), self.size) if known else np.full(len(rows), self.size)
+        sides = np.full(len(rows), self.size)
+        if known:
+            told = pd.to_numeric(rows.side, errors="coerce").fillna(self.size)
+            sides = told.clip(1, self.size).to_numpy(int)
         plans = []
         for _ in range(steps):
             n = self.batch // 2
