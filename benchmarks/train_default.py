@@ -1,14 +1,14 @@
 """Train the shipped detector, calibrate it, measure it on what it never saw, and write the folder that is shipped.
 
     python benchmarks/make_training_set.py ../shared/data build/default
-    python benchmarks/train_default.py build/default                            # from ImageNet weights
-    python benchmarks/train_default.py build/default --run longer --start build/default/cnn --epochs 14 --rate 4e-4
-    python benchmarks/train_default.py build/default --run again --start detector/weights/default --epochs 0
+    python benchmarks/train_default.py build/default
+    python benchmarks/train_default.py build/default --run more --start build/default/cnn --epochs 14 --keep 0.3
+    python benchmarks/train_default.py build/default --run same --start detector/weights/default --epochs 0
 
 Half of the unseen pictures (every other one, by hash) calibrate the scores and set the thresholds, one generator as
-much as the other; the other half gives every figure on the card. Training sees none of them. Runs resume. The second
-line goes on from the first; the last one only calibrates weights that are there. What is to be shipped lies in
-`build/default/default`.
+much as the other; the other half gives every figure on the card. Training sees none of them. Runs resume. The first
+run starts from ImageNet weights, the second goes on from it and ends between the two; the last line only calibrates
+weights that are there. What is to be shipped lies in `build/default/default`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from make_training_set import SIDE, report
 
@@ -36,38 +37,54 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the folder that make_training_set.py wrote")
     parser.add_argument("--run", default="cnn", help="the folder of the run, in that one")
     parser.add_argument("--start", type=Path, help="a detector to go on from; ImageNet weights otherwise")
+    parser.add_argument(
+        "--keep", type=float, default=0.0, help="share of the weights it started from in what is shipped"
+    )
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--size", type=int, default=96)
-    parser.add_argument("--rate", type=float, default=6e-4)
+    parser.add_argument("--rate", type=float, help="AdamW's peak step; 6e-4, or 4e-4 of a run that goes on")
     given = parser.parse_args()
+    rate = given.rate or (4e-4 if given.start else 6e-4)
     out, run = given.out, given.out / given.run
     unseen = read_manifest(out / "unseen.csv")
     if given.epochs:
         arguments = {"size": given.size, "epochs": given.epochs, "patience": 0, "half_life": 200.0,
-                     "rate": given.rate}  # fmt: skip
+                     "rate": rate}  # fmt: skip
         table = read_manifest(out / "manifest.csv")
         tasks.train("detector", "cnn", table, run, seed=0, arguments=arguments, start=given.start,
                     progress=report)  # fmt: skip
     else:
-        export(given.start or SHIPPED / "default", run)
+        given.keep, given.start = 1.0, given.start or SHIPPED / "default"
+    if given.keep:
+        last = run if given.epochs else given.start
+        run = out / f"{given.run}-mixed"
+        export(mix(read_tensors(given.start), read_tensors(last), given.keep), last, run)
     first = unseen.sha256.str[0].isin(list("01234567"))
     ship(out, run, unseen[first])
     measure(out, unseen[~first])
     print(show(out / "default"))
 
 
-def export(start: Path, folder: Path) -> None:
-    """Write weights that were trained before as they are, with the network exported anew."""
+def export(weights: dict[str, np.ndarray], like: Path, folder: Path) -> None:
+    """Write weights that were trained before, with the card of `like` and the network exported anew."""
     from detector import learning
 
-    card = read_card(start, "detector")
+    card = read_card(like, "detector")
     detector = Cnn(**card["arguments"])
     detector._net = detector._build().eval()
-    learning.fill(detector._net, read_tensors(start))
+    learning.fill(detector._net, weights)
     detector.calibration = Calibration.from_json(card["calibration"])
     detector.save(
         folder, **{key: value for key, value in card.items() if key not in ("detector", "arguments", "calibration")}
     )
+
+
+def mix(first: dict[str, np.ndarray], last: dict[str, np.ndarray], keep: float) -> dict[str, np.ndarray]:
+    """Return weights on the line between two runs, one of which went on from the other.
+
+    Source: Wortsman et al. 2022, arXiv:2109.01903, eq. 1: what lies between does better on what neither learnt.
+    """
+    return {name: np.asarray(keep * first[name] + (1 - keep) * x, x.dtype) for name, x in last.items()}
 
 
 def ship(out: Path, run: Path, chosen: pd.DataFrame) -> None:
@@ -77,6 +94,7 @@ def ship(out: Path, run: Path, chosen: pd.DataFrame) -> None:
     for name in (MODEL, WEIGHTS):
         write_bytes(folder / name, (run / name).read_bytes())
     card = read_card(run, "detector")
+    card["arguments"] |= {"locates": True, "mirrored": True}
     write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
     portraits, fakes = chosen[chosen.label == 0], chosen[chosen.label == 1]
     least = int(fakes.groupby("generator").size().min())
@@ -84,13 +102,12 @@ def ship(out: Path, run: Path, chosen: pd.DataFrame) -> None:
     detector = Cnn.load(folder).calibrate(even.reset_index(drop=True), portraits)
     assert detector.calibration is not None
     card |= {
-        "arguments": card["arguments"] | {"locates": True},
         "calibration": detector.calibration.to_json(),
         "calibrated_on": "half of the unseen portraits and as many fakes of each unseen generator; none was learnt",
         "licence": "Apache-2.0; trained on FairFace (CC BY 4.0), SFHQ-T2I (MIT), fakes made by this package and, where "
         "`data` lists stylegan, samples of MobileStyleGAN (distilled from NVIDIA's StyleGAN2)",
         "citation": "Karkkainen and Joo 2021, FairFace; Wang et al. 2020, arXiv:1912.11035",
-        "recipe": card.get("recipe", "benchmarks/make_training_set.py, then benchmarks/train_default.py"),
+        "recipe": card.get("recipe", "benchmarks/make_training_set.py, then benchmarks/train_default.py, both runs"),
         "intended_use": "Triage of face pictures by people who also look at other evidence.",
         "limits": [
             "Reliable only on generators like those it was measured on; text-to-image and face swaps are often missed.",

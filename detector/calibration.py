@@ -21,6 +21,8 @@ from detector.metrics import bpcer, check, check_scores, threshold_at_apcer, thr
 from detector.types import Opinion, Scores
 
 FPR = 0.01  # of real photographs called likely-fake
+SURELY = 0.02  # most that this share may be by the upper end of its interval, for a detector that is calibrated anew
+WORST = 0.10  # of any generator's fakes called likely-real, for the same
 FEWEST = 30  # fakes of a generator that may set a threshold by themselves
 MISS = 0.05  # of fakes called likely-real
 STEP = 0.01  # of the search for the bounds, in log10
@@ -123,6 +125,7 @@ def fit_calibration(
     unseen_groups: ArrayLike | None = None,
     generators: ArrayLike | None = None,
     fpr: float = FPR,
+    surely: float = 1.0,
     miss: float = MISS,
 ) -> Calibration:
     """Return the calibration of raw scores (N,) of pictures that training did not see.
@@ -130,7 +133,9 @@ def fit_calibration(
     labels: (N,), 0 real, 1 fake. groups: (N,), what belongs together; related pictures count for less in every bound.
     unseen: raw scores of real photographs of another dataset, which then set the threshold for `likely-fake`.
     generators: (N,), of each fake; the threshold for `likely-real` then holds for each of those with FEWEST fakes.
-    fpr: share of real photographs that may be called likely-fake. miss: share of fakes that may be called likely-real.
+    fpr: share of real photographs that may be called likely-fake. surely: most that the upper end of its interval may
+    be; where nothing else keeps to it, the threshold is their highest score. miss: share of fakes that may be called
+    likely-real.
 
     Raises ScoresError if scores or labels cannot be used.
     """
@@ -145,6 +150,9 @@ def fit_calibration(
     worth = effective_count(odds[fake], groups[fake])
     low, high = find_bounds(odds[~fake] / np.log(10), odds[fake] / np.log(10),
                             effective_count(odds[~fake], groups[~fake]), worth)  # fmt: skip
+    seen = effective_count(real_odds, real_groups)
+    while fpr > 0 and clopper_pearson(bpcer(real_odds, threshold_at_fpr(real_odds, fpr)) * seen, seen)[1] > surely:
+        fpr = max(fpr - 1 / len(real_odds), 0.0)
     fake_above = max(threshold_at_fpr(real_odds, fpr), 0.0)
     names = np.full(len(odds), "") if generators is None else np.asarray(generators)
     kinds = [side for name in np.unique(names[fake]) if (side := fake & (names == name)).sum() >= FEWEST] or [fake]
@@ -152,7 +160,6 @@ def fit_calibration(
     worst = max(kinds, key=lambda side: float(np.mean(odds[side] < real_below)))
     false, missed = bpcer(real_odds, fake_above), float(np.mean(odds[worst] < real_below))
     told = effective_count(odds[worst], groups[worst])
-    seen = effective_count(real_odds, real_groups)
     return Calibration(
         slope, offset, low, high, fake_above, real_below,
         false, clopper_pearson(false * seen, seen)[1], missed, clopper_pearson(missed * told, told)[1],

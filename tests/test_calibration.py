@@ -131,6 +131,16 @@ def test_thresholds_keep_their_rates():
     assert 0.1 < c.miss_high < 0.15
 
 
+@pytest.mark.parametrize(("n", "alarms"), [(100, 0), (255, 0), (300, 1), (2000, 20)])
+def test_the_fake_threshold_keeps_its_upper_bound_too(n, alarms):
+    s, y = simulate(500, 500, 0)
+    photographs = np.random.default_rng(3).normal(-1, 1, n)
+    c = fit_calibration(s, y, unseen=photographs, surely=0.02)
+    assert np.sum(c.log_odds(photographs) > c.fake_above) == alarms
+    assert c.fpr_high <= 0.02 or alarms == 0
+    assert fit_calibration(s, y, unseen=photographs).fake_above <= c.fake_above
+
+
 def test_the_generator_that_is_missed_most_sets_the_real_threshold():
     s, y = simulate(400, 300, 0)
     kinds = np.where(y == 1, np.array(["easy", "hard", "rare"])[np.arange(700) % 3], "")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import draw_picture
 
+from detector.checkpoint import SHIPPED
 from detector.detectors.cnn import Cnn
 from detector.types import Images
 
@@ -66,3 +68,16 @@ def test_a_pair_is_equally_coarse(pixels: Images) -> None:
     assert fine.min() > untouched * 0.9
     _, fine, _ = batches(pixels, ROWS.assign(side=""))  # told of none: all are as fine as the network looks at them
     assert (fine > untouched * 0.9).mean() > 0.5
+
+
+def test_a_mirrored_detector_scores_a_face_and_its_mirror_image_alike() -> None:
+    folder = SHIPPED / "default"
+    detector = Cnn.load(folder)
+    assert detector.mirrored
+    faces = np.stack([draw_picture(i, size=detector.size, fake=i % 2 == 1) for i in range(4)])
+    flipped = np.ascontiguousarray(faces[:, :, ::-1])
+    assert np.allclose(detector.score(faces), detector.score(flipped), atol=1e-4)
+    assert np.allclose(detector.explain(faces), detector.explain(flipped)[:, :, ::-1], atol=1e-3)
+    assert np.allclose(detector.explain(faces).mean((1, 2)), detector.score(faces), atol=1e-3)
+    detector.mirrored = False
+    assert not np.allclose(detector.score(faces), detector.score(flipped), atol=1e-2)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 
-from detector.calibration import Calibration, fit_calibration
+from detector.calibration import SURELY, WORST, Calibration, fit_calibration
 from detector.checkpoint import MODEL, read_card, read_tensors, write_checkpoint
 from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, ManifestError
@@ -56,7 +56,7 @@ class Cnn:
     epoch: a validation split of learnt generators does not tell when others are told best. batch: pictures a step.
     rate: AdamW's peak step. smoothing: label smoothing. augmentation: strength, 0 for none. half_life: steps after
     which the weight average has forgotten half. paired: whether fakes meet their originals in a batch.
-    locates: whether scoring cuts out the largest face first.
+    locates: whether scoring cuts out the largest face first. mirrored: score the mean of a face and its mirror image.
     """
 
     name = "cnn"
@@ -77,11 +77,12 @@ class Cnn:
         half_life: float = 20.0,
         paired: bool = True,
         locates: bool = False,
+        mirrored: bool = False,
     ) -> None:
         self.backbone, self.size, self.stem_stride, self.pretrained = backbone, size, stem_stride, pretrained
         self.epochs, self.patience, self.batch, self.rate = epochs, patience, batch, rate
         self.smoothing, self.augmentation, self.half_life = smoothing, augmentation, half_life
-        self.paired, self.locates = paired, locates
+        self.paired, self.locates, self.mirrored = paired, locates, mirrored
         self.calibration: Calibration | None = None
         self._session: Session | None = None
         self._net: nn.Module | None = None
@@ -89,7 +90,7 @@ class Cnn:
     def score(self, faces: Images) -> Scores:
         """Return calibrated log-odds (N,) of faces (N, size, size, 3)."""
         session, calibration = self._ready()
-        return calibration.log_odds(session.logits(faces))
+        return calibration.log_odds(self._raw(session, faces))
 
     @property
     def explains(self) -> bool:
@@ -100,6 +101,8 @@ class Cnn:
         """Return log-odds (N, h, w) of the places of each face (N, size, size, 3); their mean is the face's score."""
         session, calibration = self._ready()
         maps = session.maps(faces)
+        if self.mirrored:
+            maps = (maps + session.maps(_mirror(faces))[:, :, ::-1]) / 2
         return calibration.log_odds(maps.ravel()).reshape(maps.shape)
 
     def judge(self, scores: Scores) -> list[Opinion]:
@@ -185,7 +188,10 @@ class Cnn:
         if self.patience:
             learning.load_state(best, {"average": average})
         self._net = average.cpu().float()
-        self.calibration = fit_calibration(_logits(self._net, pixels, val), labels[val], rows.group.to_numpy()[val])
+        raw = _logits(self._net, pixels, val)
+        if self.mirrored:
+            raw = (raw + _logits(self._net, pixels[:, :, ::-1], val)) / 2
+        self.calibration = fit_calibration(raw, labels[val], rows.group.to_numpy()[val])
         return self
 
     def save(self, folder: Path, **facts: Any) -> None:
@@ -207,7 +213,7 @@ class Cnn:
         """
         if self._session is None:
             raise CheckpointError("this detector has no weights yet; fit and save it, or load a checkpoint")
-        raw = [self._session.logits(self._faces(table)) for table in (manifest, unseen)]
+        raw = [self._raw(self._session, self._faces(table)) for table in (manifest, unseen)]
         self.calibration = fit_calibration(
             raw[0],
             manifest.label.to_numpy(),
@@ -215,8 +221,14 @@ class Cnn:
             unseen=raw[1],
             unseen_groups=unseen.group.to_numpy(),
             generators=manifest.generator.to_numpy(),
+            surely=SURELY,
+            miss=WORST,
         )
         return self
+
+    def _raw(self, session: Session, faces: Images) -> Scores:
+        logits = session.logits(faces)
+        return (logits + session.logits(_mirror(faces))) / 2 if self.mirrored else logits
 
     def _ready(self) -> tuple[Session, Calibration]:
         if self._session is None or self.calibration is None:
@@ -356,6 +368,10 @@ class Cnn:
             raise CheckpointError(f"the exported network differs from torch by {apart:.2g} log-odds; it was not kept")
 
 
+def _mirror(faces: Images) -> Images:
+    return np.ascontiguousarray(faces[:, :, ::-1])
+
+
 def _logits(net: nn.Module, pixels: Images, rows: np.ndarray[Any, Any]) -> Scores:
     """Return the net's logits (N,) of some rows, unaugmented, in float32."""
     import torch
@@ -364,7 +380,7 @@ def _logits(net: nn.Module, pixels: Images, rows: np.ndarray[Any, Any]) -> Score
     out = []
     with torch.no_grad():
         for i in range(0, len(rows), 64):
-            out.append(net(torch.from_numpy(pixels[rows[i : i + 64]]).to(where)).cpu().numpy())
+            out.append(net(torch.from_numpy(np.ascontiguousarray(pixels[rows[i : i + 64]])).to(where)).cpu().numpy())
     return np.concatenate(out).astype(np.float64)
 
 
