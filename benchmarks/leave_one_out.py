@@ -25,7 +25,7 @@ from detector.detectors.cnn import Cnn
 from detector.faces import prepare
 from detector.images import load, resize
 from detector.intervals import measure
-from detector.manifest import read_manifest, write_table
+from detector.manifest import read_manifest, read_table, write_table
 from detector.perturbations import perturb
 from detector.types import Image
 
@@ -78,15 +78,17 @@ class WithResidual(Cnn):
         return Fused()
 
 
+SHIPS = "shipped weights"
 VARIANTS: dict[str, tuple[type[Cnn], dict[str, Any]]] = {
     "recipe": (Cnn, {}), "without pairs": (Cnn, {"paired": False}), "unequal resolution": (Cnn, {}),
     "without augmentation": (Cnn, {"augmentation": 0.0}), "without ImageNet": (Cnn, {"pretrained": False}),
-    "without averaging": (Cnn, {"half_life": 0.5}), "fine stem, 48 pixels": (Cnn, {"stem_stride": 1, "size": 48}),
-    "residual branch": (WithResidual, {}), "ResNet-10": (Cnn, {"backbone": "resnet10t", "pretrained": False}),
+    "without averaging": (Cnn, {"half_life": 0.5}), "residual branch": (WithResidual, {}),
+    "ResNet-10": (Cnn, {"backbone": "resnet10t", "pretrained": False}),
+    "fine stem, 48 pixels": (Cnn, {"stem_stride": 1, "size": 48}),
 }  # fmt: skip
 
 
-def train(table: pd.DataFrame, folder: Path, epochs: int, size: int, kind: type[Cnn] = Cnn, **changes: Any) -> Cnn:
+def train(table: pd.DataFrame, folder: Path, epochs: int, size: int, kind: type[Cnn] = Cnn, /, **changes: Any) -> Cnn:
     """Return a detector of the recipe, trained or kept from before."""
     if not (folder / "card.json").is_file():
         detector = kind(**{"size": size, "epochs": epochs, "patience": epochs, "half_life": 100.0} | changes)
@@ -150,19 +152,20 @@ def main() -> None:
     table, unseen = read_manifest(given.data / "manifest.csv"), read_manifest(given.data / "unseen.csv")
     test = table[table.split == "test"]
     held = unseen[~unseen.sha256.str[0].isin(list("01234567"))].reset_index(drop=True)
-    rows: list[dict[str, Any]] = examine(Cnn.load(SHIPPED / "default"), held, "shipped weights")
-    for generator in sorted(table.generator[table.label == 1].unique()):
-        print(f"left out: {generator}", flush=True)
-        folder = given.output / f"left-out-{generator}"
-        detector = train(table[table.generator != generator], folder, given.epochs, given.size)
-        rows += examine(detector, test[test.generator.isin(["", generator])], f"left out: {generator}")
-        write_table(pd.DataFrame(rows), given.output / "results.csv")
+    results = given.output / "results.csv"
+    rows: list[dict[str, Any]] = read_table(results).to_dict("records") if results.is_file() else []
+    rows = [row for row in rows if row["run"] != SHIPS] + examine(Cnn.load(SHIPPED / "default"), held, SHIPS)
+    runs = [(f"left out: {name}", table[table.generator != name], test[test.generator.isin(["", name])], Cnn, {})
+            for name in sorted(table.generator[table.label == 1].unique())]  # fmt: skip
     for name, (kind, changes) in VARIANTS.items():
-        print(name, flush=True)
         learnt = table.drop(columns="side") if name == "unequal resolution" else table
-        detector = train(learnt, given.output / name.replace(" ", "-"), given.epochs, given.size, kind, **changes)
-        rows += examine(detector, unseen, name)
-        write_table(pd.DataFrame(rows), given.output / "results.csv")
+        runs.append((name, learnt, unseen, kind, changes))
+    for name, learnt, examined, kind, changes in runs:
+        print(name, flush=True)
+        if name not in {row["run"] for row in rows}:
+            folder = given.output / name.replace(": ", "-").replace(" ", "-")
+            rows += examine(train(learnt, folder, given.epochs, given.size, kind, **changes), examined, name)
+            write_table(pd.DataFrame(rows), results)
     print(show(pd.DataFrame(rows)))
 
 

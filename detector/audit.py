@@ -109,8 +109,9 @@ def audit(manifest: pd.DataFrame, *, seed: int = 0, progress: Progress = silent)
     if absent:
         raise ManifestError(f"the manifest lacks the columns {', '.join(absent)}; `detector index` writes them all")
     table = manifest.reset_index(drop=True)
-    for column in ("sha256", "generator", "group", "split"):
-        table[column] = table[column].fillna("").astype(str)
+    for column in ("sha256", "generator", "group", "split", "crop"):
+        if column in table:
+            table[column] = table[column].fillna("").astype(str)
     table["label"] = pd.to_numeric(table.label, errors="coerce")
     if not table.label.isin([0, 1]).all():
         raise ManifestError("a label is neither 0 (real) nor 1 (fake)")

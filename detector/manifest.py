@@ -45,8 +45,8 @@ def validate(manifest: pd.DataFrame) -> pd.DataFrame:
         raise ManifestError(f"the manifest lacks the columns {', '.join(missing)}; `detector index` writes them all")
     extra = [c for c in manifest.columns if c not in COLUMNS]
     table = manifest[[*COLUMNS, *extra]].reset_index(drop=True)
-    for column in COLUMNS:
-        if column != "label":
+    for column in (*COLUMNS, "crop"):
+        if column in table and column != "label":
             table[column] = table[column].fillna("").astype(str)
     try:
         table["label"] = table["label"].astype(int)

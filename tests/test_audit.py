@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import make_manifest
 from PIL import Image as Pillow
 from PIL import ImageFilter
 
@@ -18,7 +19,7 @@ from detector.audit import FAMILIES, AuditFinding, Severity, _folds, _shortcut, 
 from detector.errors import ManifestError
 from detector.files import sha256
 from detector.images import encode, load
-from detector.manifest import COLUMNS, assign_splits, validate
+from detector.manifest import COLUMNS, assign_splits, merge, validate
 from detector.reencoding import balance, reencode
 from detector.types import Image
 
@@ -238,6 +239,15 @@ def test_notes_on_twins_of_the_other_label_repeats_balance_and_unreadable_files(
     assert found["unreadable"] is Severity.NOTE
     assert found["balance by split"] is Severity.OK
     assert severities(audit(pd.concat([table, again])))["repeats"] is Severity.NOTE
+
+
+def test_a_set_of_which_only_a_part_is_cropped_is_audited(tmp_path: Path) -> None:
+    whole = make_manifest(tmp_path / "whole", n=4)
+    cut = make_manifest(tmp_path / "cut", n=4, seed=1).assign(crop="0 0 32 32")
+    table = merge([whole, cut])
+    assert list(table.crop) == [""] * 8 + ["0 0 32 32"] * 8
+    mixed = pd.concat([whole, cut], ignore_index=True)  # as it comes unchecked
+    assert [f.name for f in audit(mixed)] == [f.name for f in audit(table)]
 
 
 def test_mending_silences_every_leak(tmp_path: Path) -> None:

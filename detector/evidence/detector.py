@@ -18,7 +18,8 @@ from detector.types import Detector, Exhibit, Finding, Image, Opinion, Outcome
 
 LIMITS = (
     "Answers for generators like those it was measured on; others it may miss. Retouching, beauty filters, heavy "
-    "compression and pictures of screens can look generated. Faces are judged one by one, and not their surroundings."
+    "compression and pictures of screens can look generated. Faces are judged one by one, and not their surroundings. "
+    "The map is coarse and much the same from face to face: it shows where the detector looks, not what was altered."
 )
 REFERENCE = "thresholds for 1 % false alarms on photographs of a set it did not learn from; see the backing"
 MILD = (("jpeg", 1), ("jpeg", 2), ("webp", 1), ("resize", 1), ("resize_jpeg", 1))  # what platforms do every day
