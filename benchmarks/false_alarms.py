@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from make_training_set import held_out
 
 from detector import tasks
 from detector.checkpoint import SHIPPED, digest_checkpoint
@@ -26,7 +27,6 @@ from detector.files import write_text
 from detector.fingerprints import Fingerprint, append, perceptual_hash
 from detector.images import encode, load, resize
 from detector.intervals import clopper_pearson
-from detector.manifest import read_manifest
 from detector.types import Exhibit, Outcome
 
 FACES = 300
@@ -41,15 +41,12 @@ def recompress(exhibit: Exhibit, rng: np.random.Generator) -> Exhibit:
 
 
 def photographs(data: Path, learnt: Path) -> Iterator[tuple[str, Exhibit]]:
-    split = read_manifest(learnt / "manifest.csv")
-    held = set(split[(split.label == 0) & (split.split == "test")].group)
     rng = np.random.default_rng(0)
     for path in sorted((data / "evidence/camera").iterdir()):
         yield "camera", read_exhibit(path)
-    table = pd.read_csv(data / "faces/manifest.csv")
-    reals = table[(table.label == 0) & table.group.isin(held)].sample(2 * FACES, random_state=0).path
-    for i, name in enumerate(reals):
-        exhibit = read_exhibit(data / "faces" / name)
+    reals = held_out(data, learnt).sample(2 * FACES, random_state=0).path
+    for i, path in enumerate(reals):
+        exhibit = read_exhibit(path)
         yield ("untouched", exhibit) if i < FACES else ("recompressed", recompress(exhibit, rng))
 
 
@@ -63,8 +60,8 @@ def register_fakes(data: Path, registry: Path) -> None:
 
 
 def main(data: Path, learnt: Path) -> None:
-    seen, (folder, detector) = [], tasks.load_detector(SHIPPED / "default")
-    weights = digest_checkpoint(folder)
+    seen, weights = [], SHIPPED / "default"
+    _, detector = tasks.load_detector(weights)
     with tempfile.TemporaryDirectory() as temporary:
         registry = Path(temporary) / "fakes.jsonl"
         register_fakes(data, registry)
@@ -81,7 +78,7 @@ def main(data: Path, learnt: Path) -> None:
         n, k = len(kept), len(alarms)
         high = clopper_pearson(k, n)[1]
         reference[name] = {"n": n, "alarms": k, "rate": round(k / max(n, 1), 4), "high": round(high, 4)}
-        reference[name] |= {"weights": weights} if name == "detector" else {}
+        reference[name] |= {"weights": digest_checkpoint(weights)} if name == "detector" else {}
         measured = CHECKS.facts(name).get("measured", ())
         reference[name]["ranges"] = {
             key: np.round(np.quantile([f.details[key] for _, f in kept], (0.01, 0.99), axis=0), 3).tolist()

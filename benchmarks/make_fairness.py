@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from detector.manifest import read_manifest, write_manifest
+from make_training_set import held_out
+
+from detector.manifest import write_manifest
 
 HERE = Path(__file__).parent
 
@@ -21,12 +23,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder that holds faces/manifest.csv")
     parser.add_argument("learnt", type=Path, help="the folder that make_training_set.py wrote")
     given = parser.parse_args()
-    everything, learnt = (
-        read_manifest(given.data / "faces" / "manifest.csv"),
-        read_manifest(given.learnt / "manifest.csv"),
-    )
-    held = set(learnt[(learnt.label == 0) & (learnt.split == "test")].group)
-    chosen = everything[(everything.label == 0) & everything.group.isin(held)]
+    chosen = held_out(given.data, given.learnt)
     chosen = chosen.assign(split="test", use="heldout").drop(columns="crop", errors="ignore").reset_index(drop=True)
     write_manifest(chosen, HERE / "data" / "fairness" / "manifest.csv")
     print(f"{len(chosen)} photographs")

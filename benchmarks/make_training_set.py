@@ -42,6 +42,18 @@ def report(what: str, done: int, total: int) -> None:
         print(f"{what}: {done} of {total}", flush=True)
 
 
+def calibrates(unseen: pd.DataFrame) -> pd.Series:
+    """Return which of the unseen pictures set line and thresholds: every other one, by hash; the rest measure."""
+    return unseen.sha256.str[0].isin(list("01234567"))
+
+
+def held_out(data: Path, learnt: Path) -> pd.DataFrame:
+    """Return the photographs of the `test` split as they came, from the folders of the data and of what was made."""
+    split, table = read_manifest(learnt / "manifest.csv"), read_manifest(data / "faces" / "manifest.csv")
+    groups = set(split[(split.label == 0) & (split.split == "test")].group)
+    return table[(table.label == 0) & table.group.isin(groups)].reset_index(drop=True)
+
+
 def main() -> None:
     """Build what is not there yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -81,16 +81,17 @@ def reencode(
 
 
 def measure_sides(manifest: pd.DataFrame) -> NDArray[np.int64]:
-    """Return the side of the square that is cut out of each picture, pixels; 0 where it cannot be read."""
-    sides = []
-    for path, crop in zip(manifest.path, read_crops(manifest), strict=True):
+    """Return the side of the square that is cut out of each picture, pixels; 0 where it cannot be read to tell."""
+
+    def measure(path: str) -> int:
         try:
             header = describe(read(path))
         except ImageError:
-            sides.append(0)
-            continue
-        left, top, right, bottom = crop or (0, 0, header.width, header.height)
-        sides.append(min(right - left, bottom - top))
+            return 0
+        return min(header.width, header.height)
+
+    crops = zip(manifest.path, read_crops(manifest), strict=True)
+    sides = [min(box[2] - box[0], box[3] - box[1]) if box else measure(path) for path, box in crops]
     return np.array(sides, np.int64)
 
 
