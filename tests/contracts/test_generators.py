@@ -22,7 +22,13 @@ ALTERING = [name for name in GENERATORS if hasattr(GENERATORS.get(name), "alter"
 SMALL: dict[str, dict[str, Any]] = {
     "style": {"size": 32, "width": 16, "w_dim": 16, "z_dim": 16, "depth": 2},
     "crude": {"width": 8},
+    "diffusion": {"size": 32, "width": 8, "levels": 3, "steps": 3},
 }
+SMALL_ALTERING: dict[str, dict[str, Any]] = {
+    "reconstruct": {"size": 32, "width": 8, "seconds": 0.2},
+    "latent": {"size": 32, "width": 8},
+}
+RATE = {"diffusion": "rate"}  # the name of an option of each, `rate_g` elsewhere
 SHORT = {"pictures": 64, "batch": 8, "snapshot": 32}
 
 
@@ -109,7 +115,7 @@ def test_an_interrupted_run_ends_as_the_unbroken_one(name: str, manifest: pd.Dat
 def test_another_recipe_is_not_mixed_into_a_run(name: str, manifest: pd.DataFrame, tmp_path: Path) -> None:
     fitted(name, manifest, tmp_path)
     with pytest.raises(CheckpointError, match="begun with other options"):
-        fitted(name, manifest, tmp_path, rate_g=0.1)
+        fitted(name, manifest, tmp_path, **{RATE.get(name, "rate_g"): 0.1})
 
 
 @pytest.mark.parametrize("name", TRAINABLE)
@@ -136,7 +142,8 @@ def altering(request: pytest.FixtureRequest, manifest: pd.DataFrame, tmp_path_fa
     if not hasattr(kind, "fit"):
         return kind()
     folder = tmp_path_factory.mktemp(request.param)
-    kind(size=32, width=8, seconds=0.2).fit(manifest, seed=0, folder=folder).save(folder)
+    options = generator_options(request.param, SHORT) if GENERATORS.facts(request.param).get("options") else {}
+    kind(**SMALL_ALTERING[request.param]).fit(manifest, seed=0, folder=folder, **options).save(folder)
     return kind.load(folder)
 
 

@@ -1,0 +1,122 @@
+"""Train the shipped generators from the development pictures, stage after stage.
+
+    python benchmarks/train_generators.py style-64 ../shared/data build/generators
+    python benchmarks/train_generators.py style-64 ../shared/data build/generators --start detector/weights/style-64
+    python benchmarks/train_generators.py style-128 ../shared/data build/generators --seconds 500
+    python benchmarks/train_generators.py diffusion-64 ../shared/data build/generators --seconds 500
+    python benchmarks/train_generators.py latent ../shared/data build/generators --seconds 500
+
+The openly licensed real faces (`use=train`) are split by person, and the training part is learnt. Each stage resumes
+after an interrupt and starts from the one before; `--start` skips to the last and starts it from other weights. The
+last stages are meant for a GPU, and a call stops after so many `--seconds`, whatever is left of them. Of the last
+stage the folder `NAME/checkpoints` keeps the weights at every snapshot (`generator_quality.py` measures them), and
+`NAME/speed.json` how many pictures a second it took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from generator_quality import photographs
+from make_training_set import report
+
+from detector.checkpoint import CARD
+from detector.files import write_text
+from detector.generators import GENERATORS, diffusion, latent
+from detector.generators._adversarial import Options
+from detector.generators._run import Length
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A generator's constructor arguments and the options of its run."""
+
+    arguments: dict[str, Any]
+    options: Length
+
+
+SMALL, LARGE = {"batch": 16, "augment": False}, {"batch": 64, "half_life": 30_000, "snapshot": 200_000}
+RECIPES: dict[str, tuple[str, list[Stage]]] = {
+    "style-64": ("style", [
+        Stage({"size": 32}, Options(pictures=64_000, rate_g=2e-3, rate_d=2e-3, r1=0.5, **SMALL)),
+        Stage({"size": 64}, Options(pictures=16_000, rate_g=3e-3, rate_d=4e-3, r1=0.4, **SMALL)),
+        Stage({"size": 64}, Options(pictures=112_000, rate_g=2e-3, rate_d=2e-3, r1=0.1, half_life=8_000, **SMALL)),
+        Stage({"size": 64}, Options(pictures=240_000, rate_g=1.5e-3, rate_d=1.5e-3, r1=0.1, half_life=15_000, **SMALL)),
+        Stage({"size": 64}, Options(pictures=4_000_000, rate_g=2e-3, rate_d=2e-3, r1=0.1, **LARGE)),
+    ]),
+    "style-128": ("style", [
+        Stage({"size": 64, "width": 256}, Options(pictures=800_000, rate_g=2e-3, rate_d=2e-3, r1=0.1, **LARGE)),
+        Stage({"size": 128, "width": 256}, Options(pictures=3_000_000, rate_g=2e-3, rate_d=2e-3, r1=0.3, **LARGE)),
+    ]),
+    "diffusion-64": ("diffusion", [
+        Stage({"size": 64}, diffusion.Options(pictures=6_000_000, batch=128, half_life=60_000, snapshot=400_000)),
+    ]),
+    "latent": ("latent", [
+        Stage({"size": 128}, latent.Options(pictures=2_000_000, batch=32, half_life=20_000, snapshot=100_000)),
+    ]),
+}  # fmt: skip
+
+
+def train(name: str, data: Path, folder: Path, *, start: Path | None, seconds: float) -> None:
+    """Run the stages that are not done."""
+    began, (kind, stages) = time.monotonic(), RECIPES[name]
+    reals = photographs(data)
+    first = len(stages) - 1 if start else 0
+    for number, stage in list(enumerate(stages, 1))[first:]:
+        where, last = folder / f"stage-{number}", number == len(stages)
+        if (where / CARD).is_file():
+            start = where
+            continue
+        where.mkdir(parents=True, exist_ok=True)
+        options, spent = stage.options, done(where)[1]
+        given: dict[str, Any] = {"start": start} if kind == "style" else {}
+        seen = options.snapshot if last else options.pictures
+        while True:  # a longer run goes on where the shorter one stopped
+            limit = spent + seconds - (time.monotonic() - began) if last else math.inf
+            thing: Any = GENERATORS.get(kind)(**stage.arguments)
+            run = replace(options, pictures=seen, seconds=limit)
+            thing.fit(reals, seed=1, folder=where, options=run, progress=report, **given)
+            pictures, spent = done(where)
+            if last:
+                thing.save(folder / "checkpoints" / f"{pictures:08d}", pictures=pictures, seconds=spent)
+            if seen >= options.pictures or pictures < seen:
+                break
+            seen = min(seen + options.snapshot, options.pictures)
+        speed = {"pictures": pictures, "seconds": spent, "pictures_a_second": round(pictures / max(spent, 1), 1)}
+        write_text(folder / "speed.json", json.dumps(speed | {"device": device_name()}) + "\n")
+        thing.save(where, **speed)
+        start = where
+
+
+def done(folder: Path) -> tuple[int, int]:
+    """Return how many pictures a run has seen, and in how many seconds."""
+    log = folder / "losses.csv"
+    last = log.read_text().splitlines()[-1].split(",") if log.is_file() else ["0", "0"]
+    return (int(last[0]), int(last[1])) if last[0].isdigit() else (0, 0)
+
+
+def device_name() -> str:
+    """Return what computed, in words."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=RECIPES)
+    parser.add_argument("data", type=Path, help="the folder that holds faces/manifest.csv")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--start", type=Path, help="weights from which the last stage starts")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="of this call, at most")
+    given = parser.parse_args()
+    train(given.name, given.data, given.out / given.name, start=given.start, seconds=given.seconds)
+
+
+if __name__ == "__main__":
+    main()

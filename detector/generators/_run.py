@@ -1,0 +1,106 @@
+"""What the training run of a generator leaves beside itself, and how it goes on after an interrupt.
+
+Written to its folder: `options.json`, `losses.csv` (means since the line before), `samples/*.png`, and
+`resume.safetensors` (nets, averages, optimisers). Under torchrun the first process alone writes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from detector import learning
+from detector.errors import CheckpointError
+from detector.files import write_bytes, write_text
+from detector.images import encode, tile
+from detector.types import Images
+
+LENGTH = ("pictures", "seconds", "snapshot")  # options that may change when a run goes on
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a run is. Counts of pictures are of reals shown to the net, over all processes."""
+
+    pictures: int = 400_000  # length of the run
+    batch: int = 32  # pictures a step
+    half_life: int = 5_000  # pictures after which the weight average has forgotten half
+    flip: bool = True  # mirror half of the reals
+    seconds: float = math.inf  # stop after this much time, whatever `pictures` says
+    snapshot: int = 20_000  # pictures between sample grids and resume states
+
+
+class Run:
+    """One run in one folder: `while run.goes_on:` a step, then `run.note(losses)`, then `run.keep(grid)` if due."""
+
+    def __init__(
+        self,
+        folder: Path,
+        options: Length,
+        seed: int,
+        parts: Mapping[str, nn.Module | torch.optim.Optimizer],
+        losses: Sequence[str],
+        *,
+        device: torch.device,
+    ) -> None:
+        """Start, or fill the parts from what the folder holds; CheckpointError if that had other options."""
+        self.folder, self.options, self.parts = folder, options, parts
+        self.rank, self.world = learning.join_world(device)
+        self.recipe = {k: v for k, v in asdict(options).items() if k not in LENGTH} | {"seed": seed}
+        self.step, spent = 0, 0.0
+        self.steps = math.ceil(options.pictures / options.batch)
+        self.every = max(options.snapshot // options.batch, 1)
+        self.tally, self.counted = torch.zeros(len(losses), device=device), 0
+        resume = folder / "resume.safetensors"
+        if resume.is_file():
+            facts = learning.load_state(resume, parts)
+            if facts["recipe"] != self.recipe:
+                raise CheckpointError(f"{resume} was begun with other options; delete it, or name another folder")
+            self.step, spent = facts["step"], facts["seconds"]
+        elif self.rank == 0:
+            record = json.dumps(asdict(options) | {"seed": seed}, indent=2, default=str)
+            write_text(folder / "options.json", record + "\n")
+            write_text(folder / "losses.csv", f"pictures,seconds,{','.join(losses)}\n")
+        self.started = time.monotonic() - spent
+
+    @property
+    def share(self) -> int:
+        """Pictures a step of this process."""
+        return self.options.batch // self.world
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a step is left, and time for it."""
+        return self.step < self.steps and time.monotonic() - self.started < self.options.seconds
+
+    @property
+    def decay(self) -> float:
+        """What is left of the weight average after this step; early on it follows closely."""
+        seen = self.step * self.options.batch
+        return float(0.5 ** (self.options.batch / min(self.options.half_life, max(seen / 20, 1))))
+
+    def note(self, losses: Sequence[Tensor]) -> bool:
+        """Count a step and its losses; return whether a snapshot is due."""
+        self.tally += torch.stack([loss.detach().float().mean() for loss in losses])  # a GPU need not wait for it
+        self.step, self.counted = self.step + 1, self.counted + 1
+        return self.step % self.every == 0 or not self.goes_on
+
+    def keep(self, faces: Images) -> None:
+        """Write losses, a grid of faces, and all that the run needs to go on."""
+        if self.rank == 0:
+            seen, seconds = self.step * self.options.batch, time.monotonic() - self.started
+            means = (f"{v:.5g}" for v in (self.tally / max(self.counted, 1)).tolist())
+            with open(self.folder / "losses.csv", "a") as file:
+                file.write(",".join([str(seen), str(round(seconds)), *means]) + "\n")
+            write_bytes(self.folder / "samples" / f"{seen:08d}.png", encode(tile(faces, 8, gap=0)))
+            facts = {"step": self.step, "seconds": seconds, "recipe": self.recipe}
+            learning.save_state(self.folder / "resume.safetensors", self.parts, facts)
+        self.tally.zero_()
+        self.counted = 0
