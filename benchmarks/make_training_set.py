@@ -3,10 +3,11 @@
     python benchmarks/make_training_set.py ../shared/data build/default
 
 Real pictures and those fakes that are marked `use=train` are located and cut to one face; to them come fakes made here,
-from the same real faces at several sizes (reconstruct, swap), from nothing (style, and a `crude` that is trained here,
-in colour, at 64 pixels), and from the pretrained `stylegan` where that extra is installed. Everything is saved alike,
-and the column `side` keeps how large it was. What is marked `use=evaluate` goes to `unseen.csv` and is never learnt:
-each of those generators is unseen, and so is the set of real portraits. What is learnt is audited at the end.
+from the same real faces at several sizes (reconstruct, swap, latent), from nothing (style, and a `crude` that is
+trained here, in colour, at 64 pixels), and from the pretrained `stylegan` where that extra is installed. Everything is
+saved alike, and the column `side` keeps how large it was. What is marked `use=evaluate` goes to `unseen.csv` and is
+never learnt: each of those generators is unseen, and so is the set of real portraits. What is learnt is audited at the
+end.
 """
 
 from __future__ import annotations
@@ -70,9 +71,10 @@ def main() -> None:
     reals = assign_splits(mine[mine.label == 0].reset_index(drop=True), seed=0, fractions=FRACTIONS)
     theirs = assign_splits(mine[mine.label == 1].reset_index(drop=True), seed=0, fractions=FRACTIONS)
     parts, order = [reals, theirs], np.random.default_rng(0).permutation(len(reals))
-    kinds = [(name, size) for name in ("reconstruct", "swap") for size in SIZES]
+    kinds = [(name, size) for name in ("reconstruct", "swap", "latent") for size in SIZES]
     for number, (name, size) in enumerate(kinds):
-        chosen = reals.iloc[np.sort(order[number * ALTERED : (number + 1) * ALTERED])]
+        turn = np.arange(number * ALTERED, (number + 1) * ALTERED) % len(order)  # some meet two fakes of theirs
+        chosen = reals.iloc[np.sort(order[turn])]
         parts.append(made(out / "made" / f"{name}-{size}", lambda f, n=name, s=size, c=chosen: alter(n, c, f, s)))
     train_crude(reals, out / "crude")
     style, crude = {"weights": SHIPPED / "style-64"}, {"weights": out / "crude"}

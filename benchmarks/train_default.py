@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from leave_one_out import RECIPE
 from make_training_set import SIDE, calibrates, report
 
 from detector import tasks
@@ -40,16 +41,15 @@ def main() -> None:
     parser.add_argument(
         "--keep", type=float, default=0.0, help="share of the weights it started from in what is shipped"
     )
-    parser.add_argument("--epochs", type=int, default=16)
-    parser.add_argument("--size", type=int, default=96)
-    parser.add_argument("--rate", type=float, help="AdamW's peak step; 6e-4, or 4e-4 of a run that goes on")
+    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--rate", type=float, help="AdamW's peak step; 8e-4, or 4e-4 of a run that goes on")
     given = parser.parse_args()
-    rate = given.rate or (4e-4 if given.start else 6e-4)
+    rate = given.rate or (4e-4 if given.start else 8e-4)
     out, run = given.out, given.out / given.run
     unseen = read_manifest(out / "unseen.csv")
     if given.epochs:
-        arguments = {"size": given.size, "epochs": given.epochs, "patience": 0, "half_life": 200.0,
-                     "rate": rate}  # fmt: skip
+        arguments = RECIPE | {"size": given.size, "epochs": given.epochs, "rate": rate}
         table = read_manifest(out / "manifest.csv")
         tasks.train("detector", "cnn", table, run, seed=0, arguments=arguments, start=given.start,
                     progress=report)  # fmt: skip

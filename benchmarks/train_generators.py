@@ -52,14 +52,14 @@ RECIPES: dict[str, tuple[str, list[Stage]]] = {
         Stage({"size": 64}, Options(pictures=4_000_000, rate_g=2e-3, rate_d=2e-3, r1=0.1, **LARGE)),
     ]),
     "style-128": ("style", [
-        Stage({"size": 64, "width": 256}, Options(pictures=800_000, rate_g=2e-3, rate_d=2e-3, r1=0.1, **LARGE)),
+        Stage({"size": 64, "width": 256}, Options(pictures=500_000, rate_g=2e-3, rate_d=2e-3, r1=0.1, **LARGE)),
         Stage({"size": 128, "width": 256}, Options(pictures=3_000_000, rate_g=2e-3, rate_d=2e-3, r1=0.3, **LARGE)),
     ]),
     "diffusion-64": ("diffusion", [
         Stage({"size": 64}, diffusion.Options(pictures=6_000_000, batch=128, half_life=60_000, snapshot=400_000)),
     ]),
     "latent": ("latent", [
-        Stage({"size": 128}, latent.Options(pictures=2_000_000, batch=32, half_life=20_000, snapshot=100_000)),
+        Stage({"size": 128}, latent.Options(pictures=2_000_000, batch=32, half_life=10_000, snapshot=50_000)),
     ]),
 }  # fmt: skip
 

@@ -81,3 +81,19 @@ def test_a_mirrored_detector_scores_a_face_and_its_mirror_image_alike() -> None:
     assert np.allclose(detector.explain(faces).mean((1, 2)), detector.score(faces), atol=1e-3)
     detector.mirrored = False
     assert not np.allclose(detector.score(faces), detector.score(flipped), atol=1e-2)
+
+
+def test_the_residual_branch_adds_to_the_logit_and_to_its_map() -> None:
+    torch = pytest.importorskip("torch")
+    detector = Cnn(backbone="resnet10t", pretrained=False, size=64, residual=True)
+    net = detector._build().eval()
+    faces = torch.from_numpy(np.stack([draw_picture(i, size=64) for i in range(3)]))
+    with torch.no_grad():
+        before = net(faces)
+        net.branch.last.weight.normal_(generator=torch.Generator().manual_seed(0))
+        after = net(faces)
+        assert not torch.allclose(before, after, atol=1e-3)
+        assert torch.allclose(net.maps(faces).mean((1, 2)), after, atol=1e-4)
+        flat = torch.full((1, 64, 64, 3), 90, dtype=torch.uint8)  # no residual: the same at every place but the edge
+        inner = net.branch(net.scale(flat))[0, 4:-4, 4:-4]
+        assert torch.allclose(inner, inner[0, 0].expand_as(inner), atol=1e-4)

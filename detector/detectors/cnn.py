@@ -5,7 +5,8 @@ same augmentation; a fake made from a real picture meets that very picture, with
 real picture that is made as coarse as it is, or it as coarse as that one. Training ends by exporting ONNX, checked
 against torch.
 Source: Wang et al. 2020, arXiv:1912.11035 (a plain classifier, well augmented, generalises); Gragnaniello et al. 2021,
-arXiv:2104.02617 (no down-sampling in the first layer: `stem_stride=1`); Chen et al. 2025, arXiv:2505.14359 (pairs);
+arXiv:2104.02617 (no down-sampling in the first layer: `stem_stride=1`); Zhou et al. 2018, arXiv:1805.04953, fig. 4
+(the filters of `residual`, from steganalysis); Chen et al. 2025, arXiv:2505.14359 (pairs);
 Zhou et al. 2016, arXiv:1512.04150 (the score map: the classifier at every place before pooling).
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -55,6 +57,7 @@ class Cnn:
     epoch: a validation split of learnt generators does not tell when others are told best. batch: pictures a step.
     rate: AdamW's peak step. smoothing: label smoothing. augmentation: strength, 0 for none. half_life: steps after
     which the weight average has forgotten half. paired: whether fakes meet their originals in a batch.
+    residual: whether a second, small branch looks at what high-pass filters leave, 15 pixels at a time.
     locates: whether scoring cuts out the largest face first. mirrored: score the mean of a face and its mirror image.
     """
 
@@ -75,13 +78,14 @@ class Cnn:
         augmentation: float = 1.0,
         half_life: float = 20.0,
         paired: bool = True,
+        residual: bool = False,
         locates: bool = False,
         mirrored: bool = False,
     ) -> None:
         self.backbone, self.size, self.stem_stride, self.pretrained = backbone, size, stem_stride, pretrained
         self.epochs, self.patience, self.batch, self.rate = epochs, patience, batch, rate
         self.smoothing, self.augmentation, self.half_life = smoothing, augmentation, half_life
-        self.paired, self.locates, self.mirrored = paired, locates, mirrored
+        self.paired, self.residual, self.locates, self.mirrored = paired, residual, locates, mirrored
         self.calibration: Calibration | None = None
         self._session: Session | None = None
         self._net: nn.Module | None = None
@@ -147,34 +151,47 @@ class Cnn:
         if start is not None:
             learning.fill(net, read_tensors(start))
         average = copy.deepcopy(net).eval().requires_grad_(False)
-        optimiser = torch.optim.AdamW(net.parameters(), self.rate, weight_decay=0.02)
+        rate, decay, total = (torch.zeros((), device=where) for _ in range(3))
+        optimiser = torch.optim.AdamW(net.parameters(), rate, weight_decay=0.02, capturable=where.type == "cuda")
         parts: dict[str, Any] = {"net": net, "average": average, "optimiser": optimiser}
         steps = max(len(train) // self.batch, 1)
         done: dict[str, Any] = {"epoch": 0, "best": -1.0, "best_epoch": 0, "history": []}
         resume, best = folder / "resume.safetensors", folder / "best.safetensors"
         if resume.is_file():
             done = learning.load_state(resume, parts)
+        optimiser.param_groups[0]["lr"] = rate  # also where the run goes on
+        faces = torch.zeros((self.batch, self.size, self.size, 3), dtype=torch.uint8, device=where)
+        target = torch.zeros(self.batch, device=where)
+
+        def take() -> None:
+            with learning.autocast(where, depthwise=True):
+                logits = net(faces)
+            loss = F.binary_cross_entropy_with_logits(logits.float(), target)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            learning.average_gradients(net)
+            optimiser.step()
+            learning.follow(average, net, decay)
+            total.add_(loss.detach())
+
+        replay = learning.Replay(take, where)
         patience = self.patience or self.epochs
         while done["epoch"] < self.epochs and done["epoch"] - done["best_epoch"] < patience:
-            epoch, total = done["epoch"], 0.0
+            epoch = done["epoch"]
             net.train()
+            total.zero_()
             for step, (x, y) in enumerate(self._batches(pixels, rows, train, steps, (seed, epoch, rank))):
                 count = epoch * steps + step
-                for group in optimiser.param_groups:
-                    group["lr"] = self.rate * _ramp(count, 2 * steps, self.epochs * steps)
-                target = torch.from_numpy(y).to(where) * (1 - self.smoothing) + self.smoothing / 2
-                with learning.autocast(where, depthwise=True):
-                    logits = net(torch.from_numpy(x).to(where))
-                loss = F.binary_cross_entropy_with_logits(logits.float(), target)
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                learning.average_gradients(net)
-                optimiser.step()
-                learning.follow(average, net, 0.5 ** (1 / min(self.half_life, 1 + count / 4)))
-                total += loss.item()
+                rate.fill_(self.rate * _ramp(count, 2 * steps, self.epochs * steps))
+                decay.fill_(0.5 ** (1 / min(self.half_life, 1 + count / 4)))
+                faces.copy_(torch.from_numpy(x))
+                target.copy_(torch.from_numpy(y * (1 - self.smoothing) + self.smoothing / 2))
+                replay()
                 progress("training", count + 1, self.epochs * steps)
             auc = METRICS.get("auc")(labels[val], _logits(average, pixels, val))
-            done["history"].append({"epoch": epoch + 1, "loss": round(total / steps, 5), "val_auc": round(auc, 5)})
+            done["history"].append(
+                {"epoch": epoch + 1, "loss": round(total.item() / steps, 5), "val_auc": round(auc, 5)}
+            )
             done["epoch"] = epoch + 1
             with learning.leader_first() as leads:
                 if auc > done["best"]:
@@ -264,12 +281,14 @@ class Cnn:
         class Net(nn.Module):
             """RGB uint8 (N, H, W, 3) -> logits (N,); scaled to -1..1 inside, so that no caller can do it wrong."""
 
-            def __init__(self) -> None:
+            def __init__(self, branch: nn.Module | None) -> None:
                 super().__init__()
-                self.backbone = backbone
+                self.backbone, self.branch = backbone, branch
 
             def forward(self, faces: torch.Tensor) -> torch.Tensor:
-                return self.backbone(self.scale(faces)).squeeze(1)  # type: ignore[no-any-return]
+                x = self.scale(faces)
+                logits: torch.Tensor = self.backbone(x).squeeze(1)
+                return logits if self.branch is None else logits + self.branch(x).mean((1, 2))
 
             @staticmethod
             def scale(faces: torch.Tensor) -> torch.Tensor:
@@ -277,12 +296,36 @@ class Cnn:
 
             def maps(self, faces: torch.Tensor) -> torch.Tensor:
                 """Return the logit of every place before pooling (N, h, w); mostly, their mean is the logit."""
-                x = self.backbone.forward_features(self.scale(faces))
+                scaled = self.scale(faces)
+                x = self.backbone.forward_features(scaled)
                 last = self.backbone.get_classifier()
                 places: torch.Tensor = torch.einsum("nchw,c->nhw", x, last.weight[0]) + last.bias
+                if self.branch is not None:
+                    fine = self.branch(scaled)
+                    places = places + nn.functional.avg_pool2d(fine, fine.shape[1] // places.shape[1])
                 return places
 
-        return Net()
+        class Residual(nn.Module):
+            """Pictures (N, 3, H, W) in -1..1 -> the logit of every place (N, H / 4, W / 4), by high-pass residuals."""
+
+            filters: torch.Tensor
+
+            def __init__(self) -> None:
+                super().__init__()
+                line = torch.tensor([[0, 0, 0], [1, -2, 1], [0, 0, 0]]) / 2
+                square = torch.tensor([[-1, 2, -1], [2, -4, 2], [-1, 2, -1]]) / 4
+                self.register_buffer("filters", torch.stack([line, line.T, square])[:, None].repeat(3, 1, 1, 1))
+                layers: list[nn.Module] = []
+                for before, after, stride in ((9, 16, 1), (16, 32, 2), (32, 32, 2)):
+                    layers += [nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+                self.layers, self.last = nn.Sequential(*layers), nn.Conv2d(32, 1, 1)
+                nn.init.zeros_(self.last.weight)
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                rest = nn.functional.conv2d(x, self.filters, padding=1, groups=3)  # three of each colour
+                return self.last(self.layers(rest.clamp(-0.2, 0.2) * 5)).squeeze(1)  # type: ignore[no-any-return]
+
+        return Net(Residual() if self.residual else None)
 
     def _batches(
         self, pixels: Images, rows: pd.DataFrame, train: np.ndarray[Any, Any], steps: int, key: tuple[int, ...]
@@ -314,7 +357,7 @@ class Cnn:
                 lower = rng.integers(self.size // 3, self.size, n)
                 least = np.where(rng.random(n) < COARSER, np.minimum(least, lower), least)
             plans.append((both, seeds, np.concatenate([least, least, sides[both[2 * n :]]])))
-        workers = 2
+        workers = min(os.cpu_count() or 1, 4)
         kits = [make_augmentation(self.augmentation) for _ in range(workers)]
 
         def prepare(worker: int, plan: tuple[np.ndarray[Any, Any], ...]) -> Images:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,12 @@ def play(
         net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     g, d = game.generator, game.discriminator
     average: nn.Module = copy.deepcopy(g).eval().requires_grad_(False)
-    opt_g = torch.optim.Adam(g.parameters(), options.rate_g, (options.beta1, options.beta2), eps=1e-8)
-    opt_d = torch.optim.Adam(d.parameters(), options.rate_d, (options.beta1, options.beta2), eps=1e-8)
+    opt_g, opt_d = (
+        torch.optim.Adam(
+            net.parameters(), rate, (options.beta1, options.beta2), eps=1e-8, capturable=device.type == "cuda"
+        )
+        for net, rate in ((g, options.rate_g), (d, options.rate_d))
+    )
     parts: dict[str, nn.Module | torch.optim.Optimizer] = {
         "g": g,
         "d": d,
@@ -75,20 +80,22 @@ def play(
         "opt_g": opt_g,
         "opt_d": opt_d,
     }
-    run = Run(folder, options, seed, parts, ("loss_d", "loss_g", "penalty", "logit_real", "logit_fake"), device=device)
-    loss_d, loss_g = LOSSES[options.loss]
-    store = to_device(pixels, device)
-    while run.goes_on:
-        rng = learning.source(seed, run.step, run.rank, device=device)
+    names = ("loss_d", "loss_g", "penalty", "logit_real", "logit_fake")
+    run = Run(folder, options, seed, parts, names, device=device)
+    rng, store, (loss_d, loss_g) = run.rng, to_device(pixels, device), LOSSES[options.loss]
+
+    def change(x: Tensor) -> Tensor:
+        return augment(x, rng) if options.augment else x
+
+    def step(penalised: bool) -> None:
         real = draw(store, run.share, options.flip, rng).to(device, memory_format=torch.channels_last)
-        change = (lambda x, r=rng: augment(x, r)) if options.augment else (lambda x: x)
         with learning.autocast(device):
             with torch.no_grad():
                 fake = game.make(g, run.share, rng)
             on_real, on_fake = d(change(real)), d(change(fake))
             loss = loss_d(on_real.float(), on_fake.float())
         penalty = torch.zeros((), device=device)
-        if (options.r1 or options.r2) and run.step % options.penalty_every == 0:
+        if penalised:
             with learning.autocast(device):
                 penalty = options.r1 * gradient_penalty(d, change(real)) if options.r1 else penalty
                 penalty = penalty + options.r2 * gradient_penalty(d, change(fake)) if options.r2 else penalty
@@ -103,11 +110,15 @@ def play(
             )
         descend(opt_g, g, lossg)
         d.requires_grad_(True)
-
-        due = run.note((loss, lossg, penalty, on_real, on_fake))
         learning.follow(average, g, run.decay)
-        progress("training", min(run.step * options.batch, options.pictures), options.pictures)
-        if due:
+        run.note(loss, lossg, penalty, on_real, on_fake)
+
+    plain, penalised = (learning.Replay(partial(step, kind), device, rng) for kind in (False, True))
+    while run.goes_on:
+        due = bool(options.r1 or options.r2) and run.step % options.penalty_every == 0
+        run.begin()
+        (penalised if due else plain)()
+        if run.end(progress):
             run.keep(game.show(copy.deepcopy(average).cpu()))
     return average
 

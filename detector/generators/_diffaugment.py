@@ -28,13 +28,15 @@ def _colour(x: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def _translate(x: Tensor, rng: torch.Generator) -> Tensor:
-    n, _, height, width = x.shape
+    n, colours, height, width = x.shape
     reach = max(height // 8, 1)
     shift = torch.randint(-reach, reach + 1, (2, n), generator=rng, device=rng.device).to(x.device)
-    rows = torch.arange(height, device=x.device)[None, :, None] + shift[0, :, None, None] + reach
-    columns = torch.arange(width, device=x.device)[None, None, :] + shift[1, :, None, None] + reach
-    padded = F.pad(x, (reach, reach, reach, reach)).permute(0, 2, 3, 1)
-    return padded[torch.arange(n, device=x.device)[:, None, None], rows, columns].permute(0, 3, 1, 2)
+    rows = torch.arange(height, device=x.device)[None] + shift[0, :, None] + reach
+    columns = torch.arange(width, device=x.device)[None] + shift[1, :, None] + reach
+    padded = F.pad(x, (reach, reach, reach, reach))
+    # two gathers: the gradient of one index of both would be sorted, which takes a GPU longer than the nets
+    moved = padded.gather(2, rows[:, None, :, None].expand(n, colours, height, width + 2 * reach))
+    return moved.gather(3, columns[:, None, None, :].expand(n, colours, height, width))
 
 
 def _cutout(x: Tensor, rng: torch.Generator) -> Tensor:

@@ -20,7 +20,7 @@ from detector import learning
 from detector.errors import CheckpointError
 from detector.files import write_bytes, write_text
 from detector.images import encode, tile
-from detector.types import Images
+from detector.types import Images, Progress
 
 LENGTH = ("pictures", "seconds", "snapshot")  # options that may change when a run goes on
 
@@ -38,7 +38,7 @@ class Length:
 
 
 class Run:
-    """One run in one folder: `while run.goes_on:` a step, then `run.note(losses)`, then `run.keep(grid)` if due."""
+    """One run in one folder: `while run.goes_on:` begin, a step that notes its losses, end, and keep if that is due."""
 
     def __init__(
         self,
@@ -58,6 +58,8 @@ class Run:
         self.steps = math.ceil(options.pictures / options.batch)
         self.every = max(options.snapshot // options.batch, 1)
         self.tally, self.counted = torch.zeros(len(losses), device=device), 0
+        self.seed, self.rng = seed, torch.Generator(device)
+        self.decay = torch.ones((), device=device)  # what is left of the weight average after a step
         resume = folder / "resume.safetensors"
         if resume.is_file():
             facts = learning.load_state(resume, parts)
@@ -80,16 +82,22 @@ class Run:
         """Whether a step is left, and time for it."""
         return self.step < self.steps and time.monotonic() - self.started < self.options.seconds
 
-    @property
-    def decay(self) -> float:
-        """What is left of the weight average after this step; early on it follows closely."""
+    def begin(self) -> None:
+        """Make ready for a step: what it draws follows from seed, step and process, and the average knows its pace."""
+        learning.reseed(self.rng, self.seed, self.step, self.rank)
+        self.step += 1
         seen = self.step * self.options.batch
-        return float(0.5 ** (self.options.batch / min(self.options.half_life, max(seen / 20, 1))))
+        forgets = min(self.options.half_life, max(seen / 20, 1))  # early on it follows closely
+        self.decay.fill_(0.5 ** (self.options.batch / forgets))
 
-    def note(self, losses: Sequence[Tensor]) -> bool:
-        """Count a step and its losses; return whether a snapshot is due."""
-        self.tally += torch.stack([loss.detach().float().mean() for loss in losses])  # a GPU need not wait for it
-        self.step, self.counted = self.step + 1, self.counted + 1
+    def note(self, *losses: Tensor) -> None:
+        """Add up the losses of a step, without waiting for them."""
+        self.tally += torch.stack([loss.detach().float().mean() for loss in losses])
+
+    def end(self, progress: Progress) -> bool:
+        """Count the step; return whether a snapshot is due."""
+        self.counted += 1
+        progress("training", min(self.step * self.options.batch, self.options.pictures), self.options.pictures)
         return self.step % self.every == 0 or not self.goes_on
 
     def keep(self, faces: Images) -> None:

@@ -205,27 +205,31 @@ class Diffusion:
         with learning.seeded(seed):
             net: nn.Module = self._build().to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         average = copy.deepcopy(net).eval().requires_grad_(False)
-        optimiser = torch.optim.AdamW(net.parameters(), options.rate, weight_decay=0.01)
+        rate = torch.tensor(options.rate, device=where)
+        optimiser = torch.optim.AdamW(net.parameters(), rate, weight_decay=0.01, capturable=where.type == "cuda")
         parts: dict[str, Any] = {"net": net, "average": average, "optimiser": optimiser}
         run = Run(folder, options, seed, parts, ("loss",), device=where)
-        while run.goes_on:
-            rng = learning.source(seed, run.step, run.rank, device=where)
-            seen = (run.step + 1) * options.batch
-            for group in optimiser.param_groups:
-                group["lr"] = options.rate * min(1.0, seen / options.warm)
-            x = _adversarial.draw(store, run.share, options.flip, rng).to(where, memory_format=torch.channels_last)
-            noise = torch.randn(x.shape, generator=rng, device=where)
-            time = (torch.arange(len(x), device=where) + torch.rand((), generator=rng, device=where)) / len(x)
+        optimiser.param_groups[0]["lr"] = rate  # also where the run goes on
+
+        def step() -> None:
+            x = _adversarial.draw(store, run.share, options.flip, run.rng).to(where, memory_format=torch.channels_last)
+            noise = torch.randn(x.shape, generator=run.rng, device=where)
+            time = (torch.arange(len(x), device=where) + torch.rand((), generator=run.rng, device=where)) / len(x)
             a, s = (value[:, None, None, None] for value in signal(time))
             with learning.autocast(where):
                 v = net(a * x + s * noise, time)
             weight = ((a / s) ** 2).clamp(max=options.emphasis) / ((a / s) ** 2 + 1)  # of an error in v
             loss = (weight * F.mse_loss(v.float(), a * noise - s * x, reduction="none")).mean()
             _adversarial.descend(optimiser, net, loss)
-            due = run.note((loss,))
             learning.follow(average, net, run.decay)
-            progress("training", min(run.step * options.batch, options.pictures), options.pictures)
-            if due:
+            run.note(loss)
+
+        replay = learning.Replay(step, where, run.rng)
+        while run.goes_on:
+            run.begin()
+            rate.fill_(options.rate * min(1.0, run.step * options.batch / options.warm))
+            replay()
+            if run.end(progress):
                 run.keep(self._show(average, where))
         self.net = average.cpu()  # type: ignore[assignment]
         return self

@@ -162,20 +162,23 @@ class Latent:
         distance = Distance().to(where)
         average = copy.deepcopy(net).eval().requires_grad_(False)
         optimiser, other = (
-            torch.optim.Adam(n.parameters(), rate, (0.5, 0.9))
+            torch.optim.Adam(n.parameters(), rate, (0.5, 0.9), capturable=where.type == "cuda")
             for n, rate in ((net, options.rate), (judge, options.rate_d))
         )
         parts: dict[str, Any] = {"net": net, "judge": judge, "average": average, "optimiser": optimiser, "other": other}
         run = Run(folder, options, seed, parts, ("pixels", "features", "game", "judge"), device=where)
         shown = torch.from_numpy(faces[:32].copy()).to(where).permute(0, 3, 1, 2).float() / 127.5 - 1
-        while run.goes_on:
-            rng = learning.source(seed, run.step, run.rank, device=where)
-            real = _adversarial.draw(store, run.share, options.flip, rng).to(where, memory_format=torch.channels_last)
-            heard = options.game if (run.step + 1) * options.batch > options.calm else 0.0
+        heard = torch.zeros((), device=where)  # weight of the discriminator's word
+
+        def step() -> None:
+            real = _adversarial.draw(store, run.share, options.flip, run.rng).to(
+                where, memory_format=torch.channels_last
+            )
             judge.requires_grad_(False)
             with learning.autocast(where):
                 code = net.encode(real).tanh()  # type: ignore[operator]
-                copied = net.decode(code + options.noise * torch.randn(code.shape, generator=rng, device=where))  # type: ignore[operator]
+                noise = options.noise * torch.randn(code.shape, generator=run.rng, device=where)
+                copied = net.decode(code + noise)  # type: ignore[operator]
                 apart = distance(copied, real).float() if distance.known else copied.new_zeros(())
                 word = F.softplus(-judge(copied).float()).mean()
             pixels = F.l1_loss(copied.float(), real)
@@ -185,10 +188,15 @@ class Latent:
                 on_real, on_copy = judge(real).float(), judge(copied.detach()).float()
             verdict = F.softplus(-on_real).mean() + F.softplus(on_copy).mean()
             _adversarial.descend(other, judge, verdict)
-            due = run.note((pixels, apart, word, verdict))
             learning.follow(average, net, run.decay)
-            progress("training", min(run.step * options.batch, options.pictures), options.pictures)
-            if due:
+            run.note(pixels, apart, word, verdict)
+
+        replay = learning.Replay(step, where, run.rng)
+        while run.goes_on:
+            run.begin()
+            heard.fill_(options.game if run.step * options.batch > options.calm else 0.0)
+            replay()
+            if run.end(progress):
                 with torch.no_grad():
                     pairs = torch.stack([shown, average(shown)], 1).flatten(0, 1)
                 run.keep(_adversarial.to_pixels(pairs))

@@ -182,11 +182,22 @@ def _to_colours(name: str, tensor: NDArray[Any], colours: int) -> NDArray[Any]:
 
 
 def _double(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    """Return pictures of twice the side, bilinear: every new row is three parts of the nearer and one of the other."""
+    if not x.is_cuda:
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    for dim in (2, 3):  # the same in sums alone: a GPU's gradient of `interpolate` waits for itself
+        n = x.shape[dim]
+        before = torch.cat([x.narrow(dim, 0, 1), x.narrow(dim, 0, n - 1)], dim)
+        after = torch.cat([x.narrow(dim, 1, n - 1), x.narrow(dim, n - 1, 1)], dim)
+        x = torch.stack([torch.lerp(x, before, 0.25), torch.lerp(x, after, 0.25)], dim + 1).flatten(dim, dim + 1)
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _halve(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=0.5, mode="bilinear", align_corners=False)  # the mean of 2x2, fast backward
+    """Return pictures of half the side, each pixel the mean of four."""
+    if x.is_cuda:
+        return F.avg_pool2d(x, 2)
+    return F.interpolate(x, scale_factor=0.5, mode="bilinear", align_corners=False)  # the same, a CPU's faster gradient
 
 
 class Net(nn.Module):
