@@ -19,6 +19,7 @@ from detector.errors import ScoresError
 from detector.metrics import METRICS, Axis, Block, Floats, Tally, check
 
 BLOCK = 2**20  # weights at a time: 8 MB an array
+FARTHEST = np.log(10)  # of a resample from the sample, in log-odds of the metric
 
 
 @dataclass(frozen=True)
@@ -285,35 +286,40 @@ def _placements(fake: NDArray[np.bool_], scores: Floats) -> tuple[float, Floats,
 
 
 def _auc_ends(sample: _Sample, level: float) -> tuple[float, float]:
-    """Return the ends of DeLong's interval; source as `compare_auc`."""
+    """Return the ends of DeLong's interval on the scale of the logit; source as `compare_auc`."""
     auc, fakes, reals = _placements(sample.fake, sample.scores[0])
-    return _spread(auc, np.sqrt(sample.variance(fakes, reals)), 1.0, sample.freedom, level)
+    if not 0 < auc < 1:
+        return auc, auc
+    se = np.sqrt(sample.variance(fakes, reals)) / (auc * (1 - auc))
+    reach = float(stdtrit(sample.freedom, (1 + level) / 2)) * se
+    return float(expit(logit(auc) - reach)), float(expit(logit(auc) + reach))
 
 
 def _ends(centre: Any, draws: Floats, facts: Mapping[str, Any], df: int, level: float) -> tuple[float, float]:
-    """Return the ends of the interval of a resampled metric, from what was `drawn` of it."""
+    """Return the ends of the interval of a resampled metric, from what was `drawn` of it: centre -+ t * spread.
+
+    All on the scale of the logit, which keeps 0 and 1 out of reach, or of the log without a top. The draws go there
+    one by one: a slope at the centre instead is too flat on the side of the nearer end, and at the wrong place if the
+    metric is biased and its draws lie below the centre. A draw counts as `FARTHEST` at most, one without an error
+    included. Few groups make Student's t larger than the normal quantile. A centre at an end comes back as it is.
+
+    Source: Efron and Tibshirani, 1993, An Introduction to the Bootstrap, section 12.6 (the standard error is estimated
+    on the scale on which the interval is laid); Boyd, Eng and Page, 2013, doi:10.1007/978-3-642-40994-3_29 (logit).
+    """
     if draws.ndim == 2:
         return _invert(centre, draws, level)
-    top = facts.get("top", 1.0)
-    if bias := facts.get("bias", 0.0):  # the sample overfits, each resample once more
-        centre, top = min(centre + bias * (centre - draws.mean()), top), np.inf
+    top, bias = facts.get("top", 1.0), facts.get("bias", 0.0)
+    if bias:  # the sample overfits, each resample once more
+        centre = min(centre + bias * (centre - draws.mean()), top)
+    onto, back = (np.log, np.exp) if bias or np.isinf(top) else (logit, expit)
+    with np.errstate(divide="ignore"):
+        middle, ends = onto(centre), onto(np.clip(draws, 0, top))
+    if np.isinf(middle):
+        return float(centre), float(centre)
+    spread = np.clip(ends, middle - FARTHEST, middle + FARTHEST).std()
     # Resamples of k groups vary (k - 1) / k as much as samples do.
-    low, high = _spread(float(centre), float(draws.std() * np.sqrt((df + 1) / df)), top, df, level)
-    return low, min(high, facts.get("top", 1.0))
-
-
-def _spread(value: float, se: float, top: float, df: int, level: float) -> tuple[float, float]:
-    """Return value -+ t * se on the scale of the logit, which keeps 0 and 1 out of reach, or of the log without a top.
-
-    Few groups make Student's t larger than the normal quantile. A value at an end of the scale comes back as it is.
-    """
-    if se == 0 or not 0 < value < top:
-        return value, value
-    reach = stdtrit(df, (1 + level) / 2) * se / value
-    if np.isinf(top):
-        return float(value * np.exp(-reach)), float(value * np.exp(reach))
-    reach /= 1 - value
-    return float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
+    reach = stdtrit(df, (1 + level) / 2) * spread * np.sqrt((df + 1) / df)
+    return float(back(middle - reach)), min(float(back(middle + reach)), top)
 
 
 def _invert(addends: Floats, draws: Floats, level: float) -> tuple[float, float]:

@@ -184,31 +184,38 @@ def eer(t: Tally) -> Floats:
     return low + share * (high - low)
 
 
-def _tpr(t: Tally, allowed: Floats) -> Floats:
-    """Return the largest TPR with at most so many real pictures accused, (B,) each."""
-    rows = np.arange(len(t.real))
-    k = _first(lambda k: t.n_real - t.real_below[rows, k] <= allowed, t)
-    return 1 - t.fake_below[rows, k] / t.n_fake
-
-
 def _tpr_at_fpr(t: Tally, fpr: float) -> Floats:
-    return _tpr(t, np.floor(fpr * t.n_real * (1 + 1e-12)))
+    """Return the largest TPR with at most that share of real pictures accused."""
+    rows = np.arange(len(t.real))
+    allowed = np.floor(fpr * t.n_real * (1 + 1e-12))
+    return 1 - t.fake_below[rows, _first(lambda k: t.n_real - t.real_below[rows, k] <= allowed, t)] / t.n_fake
 
 
-def _tpr_at_expected_fpr(t: Tally, fpr: float) -> Floats:
-    """Return the TPR where a further real picture is accused with that chance, rank fpr * (n + 1), joined by lines.
+def _tpr_between(t: Tally, fpr: float) -> Floats:
+    """Return the TPR at that FPR, read off lines through the lower corners of the ROC; intervals rest on this one.
 
-    The threshold that accuses fpr of the sample accuses more of what comes after; intervals rest on this one.
+    A corner is a threshold just above a real picture, which itself counts as accused: of n, the k-th from the top is
+    passed by k / (n + 1) of what comes after on average. Above the first the line through the first two goes on, down
+    to 0: the threshold asked for may lie above all real pictures seen, which no resample's own threshold does.
+    Compare Hutson, 1999, doi:10.1080/02664769922458, quantiles by fractional order statistics.
     """
-    rank = fpr * (t.n_real + 1)
-    whole = np.floor(rank)
-    low, high = _tpr(t, np.maximum(whole - 1, 0)), _tpr(t, whole)
-    return low + np.where(whole < 1, 0, rank - whole) * (high - low)
+    rows = np.arange(len(t.real))
+
+    def accused(k: NDArray[np.intp]) -> Floats:
+        return t.n_real - t.real_below[rows, k]
+
+    allowed = fpr * t.n_real * (1 + 1e-12)
+    first = t.real[rows, _first(lambda k: accused(k) <= 0, t) - 1]
+    lower = np.maximum(_first(lambda k: accused(k) <= np.maximum(allowed, first), t), 1)
+    upper = _first(lambda k: accused(k) < accused(lower), t)
+    low, high = 1 - t.fake_below[rows, upper] / t.n_fake, 1 - t.fake_below[rows, lower] / t.n_fake
+    share = (allowed - accused(lower)) / np.maximum(t.real[rows, lower - 1], 1)
+    return np.asarray(np.maximum(low + share * (high - low), 0))
 
 
 @metric(
     "tpr_at_fpr_1", higher=True, summary="share of fakes found while at most 1 % of real pictures are accused",
-    drawn=partial(_tpr_at_expected_fpr, fpr=0.01), blame=(1,),
+    drawn=partial(_tpr_between, fpr=0.01), blame=(1,),
 )  # fmt: skip
 def tpr_at_fpr_1(t: Tally) -> Floats:
     """Return the largest TPR of a threshold that the data attain with FPR <= 1 %."""
@@ -217,7 +224,7 @@ def tpr_at_fpr_1(t: Tally) -> Floats:
 
 @metric(
     "tpr_at_fpr_5", higher=True, summary="share of fakes found while at most 5 % of real pictures are accused",
-    drawn=partial(_tpr_at_expected_fpr, fpr=0.05), blame=(1,),
+    drawn=partial(_tpr_between, fpr=0.05), blame=(1,),
 )  # fmt: skip
 def tpr_at_fpr_5(t: Tally) -> Floats:
     """Return the largest TPR of a threshold that the data attain with FPR <= 5 %."""
