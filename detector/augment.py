@@ -35,6 +35,21 @@ def coarsen(image: Image, side: int, seed: int) -> Image:
     return resize(small, image.shape[1], image.shape[0])
 
 
+def save_smaller(image: Image, rng: np.random.Generator) -> Image:
+    """Return a picture (H, W, 3) that was shrunk to 0.4-0.95, saved as JPEG or WebP, and enlarged again.
+
+    So the blocks of a codec come in other sizes than its own, as in all that is saved first and resized after.
+    """
+    height, width = image.shape[:2]
+    shrink, grow = rng.choice(KERNELS[1:], 2)
+    share, codec = rng.uniform(0.4, 0.95), ".jpg" if rng.random() < 0.75 else ".webp"
+    setting = cv2.IMWRITE_JPEG_QUALITY if codec == ".jpg" else cv2.IMWRITE_WEBP_QUALITY
+    small = cv2.resize(image, (round(width * share), round(height * share)), interpolation=int(shrink))
+    saved = cv2.imencode(codec, small, [setting, int(rng.integers(30, 96))])[1]
+    back = np.asarray(cv2.imdecode(saved, cv2.IMREAD_COLOR), np.uint8)
+    return np.asarray(cv2.resize(back, (width, height), interpolation=int(grow)), np.uint8)
+
+
 def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
     """Return a function (picture, seed) -> picture of the same shape; the same seed gives the same picture.
 
@@ -63,6 +78,9 @@ def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
     ])  # fmt: skip
 
     def change(image: Image, seed: int) -> Image:
+        rng = np.random.default_rng(seed)
+        if rng.random() < 0.5 * p:
+            image = save_smaller(image, rng)
         steps.set_random_seed(seed)
         return np.ascontiguousarray(steps(image=image)["image"])
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnxruntime
 import pandas as pd
 
 from detector.errors import ImageError
@@ -22,29 +23,49 @@ SURE = 0.7  # least confidence of a face
 SMALLEST = 40  # width of a face, pixels, below which it is not judged
 MARGIN = 1.5  # side of the square that is cut out, in sides of the face box
 
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # its remarks would go to standard error
-
-_own = threading.local()  # the locator keeps state: one a thread
+STRIDES = (8, 16, 32)  # pixels between the places at which the network looks
+OVERLAP = 0.3  # of two boxes, above which they are one face
 
 
 def locate_faces(image: Image) -> list[Box]:
     """Return the boxes of the faces in a picture, largest first; an empty list if there are none.
 
-    Source: Wu, Peng and Yu 2023, YuNet, doi:10.1007/s11633-023-1423-y, as packaged in OpenCV.
+    Source: Wu, Peng and Yu 2023, YuNet, doi:10.1007/s11633-023-1423-y; boxes are read off as OpenCV's FaceDetectorYN
+    does, which runs the same network at half the speed.
     """
     height, width = image.shape[:2]
     scale = LOOK / max(height, width)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else resize(image, *size)
-    if not hasattr(_own, "locator"):
-        _own.locator = cv2.FaceDetectorYN.create(str(MODEL), "", (LOOK, LOOK), SURE)
-    _own.locator.setInputSize((small.shape[1], small.shape[0]))
-    _, found = _own.locator.detect(np.ascontiguousarray(small[:, :, ::-1]))
-    if found is None:
-        return []
-    boxes = [(x / scale, y / scale, (x + w) / scale, (y + h) / scale) for x, y, w, h in found[:, :4].tolist()]
-    boxes.sort(key=lambda b: (b[0] - b[2]) * (b[3] - b[1]))
-    return [(round(left), round(top), round(right), round(bottom)) for left, top, right, bottom in boxes]
+    rows, columns = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in small.shape[:2])
+    padded = np.zeros((1, 3, rows, columns), np.float32)
+    padded[0, :, : small.shape[0], : small.shape[1]] = small[:, :, ::-1].transpose(2, 0, 1)  # the network takes BGR
+    session = _locator()
+    found = dict(zip((out.name for out in session.get_outputs()), session.run(None, {"input": padded}), strict=True))
+    boxes, scores = [], []
+    for stride in STRIDES:
+        sure = np.sqrt(np.clip(found[f"cls_{stride}"], 0, 1) * np.clip(found[f"obj_{stride}"], 0, 1))[0, :, 0]
+        places = np.flatnonzero(sure >= SURE)
+        x, y, w, h = found[f"bbox_{stride}"][0, places].T
+        w, h = stride * np.exp(w), stride * np.exp(h)
+        x, y = stride * (places % (columns // stride) + x) - w / 2, stride * (places // (columns // stride) + y) - h / 2
+        boxes.append(np.stack([x, y, w, h], 1))
+        scores.append(sure[places])
+    every, sure = np.concatenate(boxes), np.concatenate(scores)
+    kept = every[np.asarray(cv2.dnn.NMSBoxes(every.tolist(), sure.tolist(), SURE, OVERLAP), int).ravel()]
+    kept = kept[np.argsort(-kept[:, 2] * kept[:, 3], kind="stable")]
+    return [
+        (round(x / scale), round(y / scale), round((x + w) / scale), round((y + h) / scale))
+        for x, y, w, h in kept.tolist()
+    ]
+
+
+@cache
+def _locator() -> onnxruntime.InferenceSession:
+    """Return the network, loaded once; it may run in several threads at a time, on one core each."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    return onnxruntime.InferenceSession(str(MODEL), options, providers=["CPUExecutionProvider"])
 
 
 def face_square(box: Box, shape: tuple[int, ...], margin: float = MARGIN) -> Box:

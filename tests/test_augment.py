@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import draw_picture
 
-from detector.augment import coarsen, make_augmentation
+from detector.augment import coarsen, make_augmentation, save_smaller
 
 
 @pytest.mark.parametrize("size", [32, 64, 97])
@@ -37,3 +37,12 @@ def test_coarse_pictures_keep_shape_and_mean_and_lose_detail() -> None:
             < np.abs(np.diff(image.astype(float), axis=0)).mean() / 3
         )
     assert len({coarsen(image, 16, seed).tobytes() for seed in range(8)}) == 4
+
+
+def test_what_was_saved_smaller_keeps_shape_and_mean_and_shows_blocks_of_another_size() -> None:
+    image = draw_picture(3, size=128)
+    saved = [save_smaller(image, np.random.default_rng(seed)) for seed in range(12)]
+    assert all(x.shape == image.shape and x.dtype == np.uint8 for x in saved)
+    assert all(abs(float(x.mean()) - float(image.mean())) < 6 for x in saved)
+    assert len({x.tobytes() for x in saved}) == 12
+    assert np.array_equal(saved[0], save_smaller(image, np.random.default_rng(0)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from conftest import draw_picture
@@ -11,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.embedded import unpack_faces
-from detector.faces import add_crops, centre_square, face_square, locate_faces, prepare
-from detector.images import load
+from detector.faces import LOOK, MODEL, SURE, add_crops, centre_square, face_square, locate_faces, prepare
+from detector.images import load, resize
 
 
 def test_every_tenth_embedded_photograph_has_its_face_in_the_middle(tmp_path: Path) -> None:
@@ -25,6 +26,25 @@ def test_every_tenth_embedded_photograph_has_its_face_in_the_middle(tmp_path: Pa
             assert abs((left + right) / 2 - 46) < 20
             assert abs((top + bottom) / 2 - 56) < 25
     assert found >= 38  # of 40
+
+
+def test_boxes_are_those_that_opencv_reads_off_the_same_network(tmp_path: Path) -> None:
+    theirs = cv2.FaceDetectorYN.create(str(MODEL), "", (LOOK, LOOK), SURE)
+    compared = 0
+    for path in unpack_faces(tmp_path).path[::40]:
+        image = load(path)
+        pair = np.concatenate([image, image[:, ::-1]], 1)  # two faces, wider than high
+        scale = LOOK / max(pair.shape[:2])
+        size = round(pair.shape[1] * scale), round(pair.shape[0] * scale)
+        theirs.setInputSize(size)
+        _, found = theirs.detect(np.ascontiguousarray(resize(pair, *size)[:, :, ::-1]))
+        expected = sorted((tuple(round(float(v)) for v in row[:4] / scale) for row in found), key=str)
+        boxes = locate_faces(pair)
+        assert len(boxes) == len(expected)
+        got = sorted(((x, y, right - x, bottom - y) for x, y, right, bottom in boxes), key=str)
+        assert np.abs(np.array(got) - np.array(expected)).max() <= 1
+        compared += len(boxes)
+    assert compared >= 15
 
 
 def test_a_blob_is_no_face() -> None:

@@ -157,3 +157,12 @@ def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
         words, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_on_a_cpu_a_step_is_called_each_time() -> None:
+    calls: list[int] = []
+    replay = learning.Replay(lambda: calls.append(1), torch.device("cpu"), learning.source(0))
+    for _ in range(5):
+        replay()
+    assert len(calls) == 5
+    assert replay.graph is None

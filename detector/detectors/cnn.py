@@ -302,7 +302,8 @@ class Cnn:
                 places: torch.Tensor = torch.einsum("nchw,c->nhw", x, last.weight[0]) + last.bias
                 if self.branch is not None:
                     fine = self.branch(scaled)
-                    places = places + nn.functional.avg_pool2d(fine, fine.shape[1] // places.shape[1])
+                    blocks = int(fine.shape[1]) // int(places.shape[1])
+                    places = places + nn.functional.avg_pool2d(fine[:, None], blocks)[:, 0]
                 return places
 
         class Residual(nn.Module):
