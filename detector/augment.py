@@ -8,6 +8,7 @@ Source: Wang et al. 2020, arXiv:1912.11035, sec. 4 (blur and JPEG); Gragnaniello
 from __future__ import annotations
 
 import os
+import random
 import warnings
 from collections.abc import Callable
 
@@ -35,19 +36,25 @@ def coarsen(image: Image, side: int, seed: int) -> Image:
     return resize(small, image.shape[1], image.shape[0])
 
 
+def save(image: Image, rng: np.random.Generator) -> Image:
+    """Return a picture (H, W, 3) as it comes back from JPEG (three times in four) or WebP, of quality 30 to 100."""
+    jpeg, quality = rng.random() < 0.75, int(rng.integers(30, 101))
+    codec, setting = (".jpg", cv2.IMWRITE_JPEG_QUALITY) if jpeg else (".webp", cv2.IMWRITE_WEBP_QUALITY)
+    saved = cv2.imencode(codec, image[:, :, ::-1], [setting, quality])[1]
+    return np.asarray(cv2.imdecode(saved, cv2.IMREAD_COLOR), np.uint8)[:, :, ::-1]
+
+
 def save_smaller(image: Image, rng: np.random.Generator) -> Image:
-    """Return a picture (H, W, 3) that was shrunk to 0.4-0.95, saved as JPEG or WebP, and enlarged again.
+    """Return a picture (H, W, 3) that was shrunk to 0.4-0.95, saved, and enlarged again.
 
     So the blocks of a codec come in other sizes than its own, as in all that is saved first and resized after.
     """
     height, width = image.shape[:2]
-    shrink, grow = rng.choice(KERNELS[1:], 2)
-    share, codec = rng.uniform(0.4, 0.95), ".jpg" if rng.random() < 0.75 else ".webp"
-    setting = cv2.IMWRITE_JPEG_QUALITY if codec == ".jpg" else cv2.IMWRITE_WEBP_QUALITY
-    small = cv2.resize(image, (round(width * share), round(height * share)), interpolation=int(shrink))
-    saved = cv2.imencode(codec, small, [setting, int(rng.integers(30, 96))])[1]
-    back = np.asarray(cv2.imdecode(saved, cv2.IMREAD_COLOR), np.uint8)
-    return np.asarray(cv2.resize(back, (width, height), interpolation=int(grow)), np.uint8)
+    shrink, grow = (int(kernel) for kernel in rng.choice(KERNELS[1:], 2))
+    share = rng.uniform(0.4, 0.95)
+    small = np.asarray(cv2.resize(image, (round(width * share), round(height * share)), interpolation=shrink), np.uint8)
+    back = np.ascontiguousarray(save(small, rng))
+    return np.asarray(cv2.resize(back, (width, height), interpolation=grow), np.uint8)
 
 
 def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
@@ -60,7 +67,6 @@ def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
         A.Downscale((0.4, 0.95), interpolation_pair={"downscale": k, "upscale": u}, p=1)
         for k, u in zip(KERNELS, (*KERNELS[1:], KERNELS[0]), strict=True)
     ]
-    codecs = [A.ImageCompression(name, (30, 100), p=share) for name, share in (("jpeg", 0.75), ("webp", 0.25))]
     steps = A.Compose([
         A.HorizontalFlip(p=p),
         A.Affine(scale=(0.9, 1.15), translate_percent=(-0.05, 0.05), rotate=(-8, 8),
@@ -73,7 +79,6 @@ def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
         A.HueSaturationValue(8, 20, 10, p=0.5 * p),
         A.ToGray(p=0.2 * p),
         A.GaussNoise(std_range=(0.005, 0.05), p=0.5 * p),
-        A.OneOf(codecs, p=1.4 * p),
         A.CoarseDropout((1, 2), (0.1, 0.3), (0.1, 0.3), p=0.4 * p),
     ])  # fmt: skip
 
@@ -81,7 +86,11 @@ def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
         rng = np.random.default_rng(seed)
         if rng.random() < 0.5 * p:
             image = save_smaller(image, rng)
-        steps.set_random_seed(seed)
-        return np.ascontiguousarray(steps(image=image)["image"])
+        # one source for all steps: `set_random_seed` gives each the same numbers, so that all would come together
+        steps.set_random_state(rng, random.Random(int(rng.integers(2**31))))
+        image = steps(image=image)["image"]
+        if rng.random() < 1.4 * p:
+            image = save(image, rng)
+        return np.ascontiguousarray(image)
 
     return change

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import draw_picture
 
-from detector.augment import coarsen, make_augmentation, save_smaller
+from detector.augment import coarsen, make_augmentation, save, save_smaller
 
 
 @pytest.mark.parametrize("size", [32, 64, 97])
@@ -17,6 +17,31 @@ def test_same_seed_same_picture_and_the_shape_is_kept(size: int) -> None:
     assert all(x.shape == image.shape and x.dtype == np.uint8 for x in first)
     assert all(np.array_equal(change(image, seed), x) for seed, x in enumerate(first))
     assert sum(not np.array_equal(x, image) for x in first) > 30
+
+
+def test_each_change_comes_by_itself() -> None:
+    """Mirrored and greyed tell which steps were drawn: they must not always come together."""
+    change = make_augmentation()
+    image = np.zeros((48, 48, 3), np.uint8)
+    image[:, 24:] = (200, 40, 90)
+    seen = set()
+    for seed in range(300):
+        changed = change(image, seed).astype(int)
+        mirrored = changed[:, :16].mean() > changed[:, 32:].mean()
+        grey = np.ptp(changed[:, [8, 40]].mean((0, 1))) < 3
+        seen.add((bool(mirrored), bool(grey)))
+    assert len(seen) == 4
+
+
+def test_a_codec_is_given_its_colours_in_their_order() -> None:
+    image = np.full((32, 32, 3), 128, np.uint8)
+    image[..., 0] = np.random.default_rng(0).integers(60, 200, (32, 32))
+    wrong, right = np.zeros(3), np.zeros(3)
+    for seed in range(20):
+        right += np.abs(save(image, np.random.default_rng(seed)).astype(int) - image).mean((0, 1))
+        swapped = np.ascontiguousarray(image[:, :, ::-1])
+        wrong += np.abs(save(swapped, np.random.default_rng(seed))[:, :, ::-1].astype(int) - image).mean((0, 1))
+    assert right[0] < wrong[0]  # red weighs more than blue in brightness, which is kept best
 
 
 def test_strength_zero_leaves_pictures_alone() -> None:
