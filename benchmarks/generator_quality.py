@@ -79,7 +79,7 @@ def load_faces(table: pd.DataFrame, size: int) -> Images:
 
 
 def photographs(data: Path) -> pd.DataFrame:
-    """Return the openly licensed real faces, split as `train_style.py` splits them."""
+    """Return the openly licensed real faces, split as `train_generators.py` splits them."""
     table = read_manifest(data / "faces" / "manifest.csv")
     reals = table[(table.label == 0) & (table.use == "train")].reset_index(drop=True)
     return assign_splits(reals, seed=0, fractions=(0.8, 0.1, 0.1))

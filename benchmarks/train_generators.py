@@ -7,8 +7,8 @@
     python benchmarks/train_generators.py latent ../shared/data build/generators --seconds 500
 
 The openly licensed real faces (`use=train`) are split by person, and the training part is learnt. Each stage resumes
-after an interrupt and starts from the one before; `--start` skips to the last and starts it from other weights. The
-last stages are meant for a GPU, and a call stops after so many `--seconds`, whatever is left of them. Of the last
+after an interrupt and starts from the one before; `--start` skips to the last and starts it from other weights (style).
+The last stages are meant for a GPU, and a call stops after so many `--seconds`; the next one goes on. Of the last
 stage the folder `NAME/checkpoints` keeps the weights at every snapshot (`generator_quality.py` measures them), and
 `NAME/speed.json` how many pictures a second it took.
 """
@@ -27,7 +27,6 @@ import torch
 from generator_quality import photographs
 from make_training_set import report
 
-from detector.checkpoint import CARD
 from detector.files import write_text
 from detector.generators import GENERATORS, diffusion, latent
 from detector.generators._adversarial import Options
@@ -59,39 +58,37 @@ RECIPES: dict[str, tuple[str, list[Stage]]] = {
         Stage({"size": 64}, diffusion.Options(pictures=6_000_000, batch=128, half_life=60_000, snapshot=400_000)),
     ]),
     "latent": ("latent", [
-        Stage({"size": 128}, latent.Options(pictures=2_000_000, batch=32, half_life=10_000, snapshot=50_000)),
+        Stage({"size": 128}, latent.Options(pictures=2_000_000, batch=32, half_life=10_000, snapshot=51_200)),
     ]),
 }  # fmt: skip
 
 
 def train(name: str, data: Path, folder: Path, *, start: Path | None, seconds: float) -> None:
-    """Run the stages that are not done."""
+    """Run what is left of the stages, for so many seconds."""
     began, (kind, stages) = time.monotonic(), RECIPES[name]
     reals = photographs(data)
     first = len(stages) - 1 if start else 0
     for number, stage in list(enumerate(stages, 1))[first:]:
-        where, last = folder / f"stage-{number}", number == len(stages)
-        if (where / CARD).is_file():
-            start = where
-            continue
+        where, last, options = folder / f"stage-{number}", number == len(stages), stage.options
         where.mkdir(parents=True, exist_ok=True)
-        options, spent = stage.options, done(where)[1]
+        pictures, spent = done(where)
         given: dict[str, Any] = {"start": start} if kind == "style" else {}
-        seen = options.snapshot if last else options.pictures
-        while True:  # a longer run goes on where the shorter one stopped
-            limit = spent + seconds - (time.monotonic() - began) if last else math.inf
+        while pictures < options.pictures:  # a longer run goes on where the shorter one stopped
+            limit = spent + seconds - (time.monotonic() - began)
+            if limit <= spent:
+                return
+            seen = min(pictures + options.snapshot, options.pictures) if last else options.pictures
             thing: Any = GENERATORS.get(kind)(**stage.arguments)
             run = replace(options, pictures=seen, seconds=limit)
             thing.fit(reals, seed=1, folder=where, options=run, progress=report, **given)
             pictures, spent = done(where)
+            facts = {"pictures": pictures, "seconds": spent, "device": device_name()}
+            thing.save(where, **facts)
             if last:
-                thing.save(folder / "checkpoints" / f"{pictures:08d}", pictures=pictures, seconds=spent)
-            if seen >= options.pictures or pictures < seen:
-                break
-            seen = min(seen + options.snapshot, options.pictures)
-        speed = {"pictures": pictures, "seconds": spent, "pictures_a_second": round(pictures / max(spent, 1), 1)}
-        write_text(folder / "speed.json", json.dumps(speed | {"device": device_name()}) + "\n")
-        thing.save(where, **speed)
+                thing.save(folder / "checkpoints" / f"{pictures:08d}", **facts)
+                write_text(
+                    folder / "speed.json", json.dumps(facts | {"a_second": round(pictures / max(spent, 1), 1)}) + "\n"
+                )
         start = where
 
 

@@ -175,23 +175,28 @@ class Replay:
     WARM = 3  # calls before it is recorded: optimisers make their moments, kernels are chosen
 
     def __init__(self, step: Callable[[], None], device: torch.device, rng: torch.Generator | None = None) -> None:
-        self.step, self.rng, self.calls = step, rng, 0
+        self.step, self.device, self.rng, self.calls = step, device, rng, 0
         self.graph: Any = None
         self.pays = device.type == "cuda" and int(os.environ.get("WORLD_SIZE", 1)) == 1
+        self.aside: Any = torch.cuda.Stream(device) if self.pays else None  # type: ignore[no-untyped-call]
 
     def __call__(self) -> None:
         """Take the step."""
         if not self.pays:
             return self.step()
+        with torch.cuda.device(self.device):
+            self._replay()
+        return None
+
+    def _replay(self) -> None:
         self.calls += 1
         if self.calls <= self.WARM:
-            aside: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             now = torch.cuda.current_stream()
-            aside.wait_stream(now)
-            with torch.cuda.stream(aside):
+            self.aside.wait_stream(now)
+            with torch.cuda.stream(self.aside):
                 self.step()
-            now.wait_stream(aside)
-            return None
+            now.wait_stream(self.aside)
+            return
         if self.graph is None:
             self.graph = torch.cuda.CUDAGraph()
             if self.rng is not None:
@@ -199,7 +204,14 @@ class Replay:
             with torch.cuda.graph(self.graph):
                 self.step()
         self.graph.replay()
-        return None
+
+
+def descend(optimiser: torch.optim.Optimizer, loss: Tensor, net: nn.Module) -> None:
+    """Take one step of the optimiser down the loss, the net's gradient averaged over all processes."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    average_gradients(net)
+    optimiser.step()
 
 
 @contextmanager

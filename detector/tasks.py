@@ -327,7 +327,9 @@ def generator_options(name: str, given: Mapping[str, Any], start: Path | str | N
     """Return the options of a generator's `fit`: its defaults with what was given laid over them."""
     from dataclasses import fields, replace
 
-    GENERATORS.get(name)
+    kind: Any = GENERATORS.get(name)
+    if start is not None and "start" not in inspect.signature(getattr(kind, "fit", kind)).parameters:
+        raise DetectorError(f"{name} cannot start from other weights; leave out --start")
     options: dict[str, Any] = {} if start is None else {"start": Path(start)}
     chosen = {k: v for k, v in given.items() if v is not None}
     if chosen:

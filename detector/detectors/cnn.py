@@ -5,8 +5,8 @@ same augmentation; a fake made from a real picture meets that very picture, with
 real picture that is made as coarse as it is, or it as coarse as that one. Training ends by exporting ONNX, checked
 against torch.
 Source: Wang et al. 2020, arXiv:1912.11035 (a plain classifier, well augmented, generalises); Gragnaniello et al. 2021,
-arXiv:2104.02617 (no down-sampling in the first layer: `stem_stride=1`); Zhou et al. 2018, arXiv:1805.04953, fig. 4
-(the filters of `residual`, from steganalysis); Chen et al. 2025, arXiv:2505.14359 (pairs);
+arXiv:2104.02617 (no down-sampling in the first layer: `stem_stride=1`); after Zhou et al. 2018, arXiv:1805.04953,
+fig. 4 (`residual` looks at what the filters of steganalysis leave); Chen et al. 2025, arXiv:2505.14359 (pairs);
 Zhou et al. 2016, arXiv:1512.04150 (the score map: the classifier at every place before pooling).
 """
 
@@ -57,7 +57,7 @@ class Cnn:
     epoch: a validation split of learnt generators does not tell when others are told best. batch: pictures a step.
     rate: AdamW's peak step. smoothing: label smoothing. augmentation: strength, 0 for none. half_life: steps after
     which the weight average has forgotten half. paired: whether fakes meet their originals in a batch.
-    residual: whether a second, small branch looks at what high-pass filters leave, 15 pixels at a time.
+    residual: whether a second, small branch looks at what high-pass filters leave, 11 pixels at a time.
     locates: whether scoring cuts out the largest face first. mirrored: score the mean of a face and its mirror image.
     """
 
@@ -167,10 +167,7 @@ class Cnn:
             with learning.autocast(where, depthwise=True):
                 logits = net(faces)
             loss = F.binary_cross_entropy_with_logits(logits.float(), target)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            learning.average_gradients(net)
-            optimiser.step()
+            learning.descend(optimiser, loss, net)
             learning.follow(average, net, decay)
             total.add_(loss.detach())
 

@@ -100,7 +100,7 @@ def play(
                 penalty = options.r1 * gradient_penalty(d, change(real)) if options.r1 else penalty
                 penalty = penalty + options.r2 * gradient_penalty(d, change(fake)) if options.r2 else penalty
             loss = loss + options.penalty_every * penalty
-        descend(opt_d, d, loss)
+        learning.descend(opt_d, loss, d)
 
         d.requires_grad_(False)
         with learning.autocast(device):
@@ -108,7 +108,7 @@ def play(
             lossg = loss_g(
                 d(change(real)).float() if options.loss == "relativistic" else on_real.detach(), on_made.float()
             )
-        descend(opt_g, g, lossg)
+        learning.descend(opt_g, lossg, g)
         d.requires_grad_(True)
         learning.follow(average, g, run.decay)
         run.note(loss, lossg, penalty, on_real, on_fake)
@@ -120,6 +120,8 @@ def play(
         (penalised if due else plain)()
         if run.end(progress):
             run.keep(game.show(copy.deepcopy(average).cpu()))
+    if run.counted:
+        run.keep(game.show(copy.deepcopy(average).cpu()))
     return average
 
 
@@ -150,11 +152,3 @@ def draw(pixels: NDArray[np.uint8] | Tensor, n: int, flip: bool, rng: torch.Gene
     if flip:
         x = torch.where(torch.rand(n, 1, 1, 1, generator=rng, device=rng.device).to(x.device) < 0.5, x.flip(3), x)
     return x
-
-
-def descend(optimiser: torch.optim.Optimizer, net: nn.Module, loss: Tensor) -> None:
-    """Take one step of the optimiser down the loss, its gradient averaged over all processes."""
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    learning.average_gradients(net)
-    optimiser.step()

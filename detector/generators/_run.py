@@ -38,7 +38,10 @@ class Length:
 
 
 class Run:
-    """One run in one folder: `while run.goes_on:` begin, a step that notes its losses, end, and keep if that is due."""
+    """One run in one folder: `while run.goes_on:` begin, a step that notes its losses, end, and keep if that is due.
+
+    After the last step, what was counted since then is kept.
+    """
 
     def __init__(
         self,
@@ -98,13 +101,13 @@ class Run:
         """Count the step; return whether a snapshot is due."""
         self.counted += 1
         progress("training", min(self.step * self.options.batch, self.options.pictures), self.options.pictures)
-        return self.step % self.every == 0 or not self.goes_on
+        return self.step % self.every == 0
 
     def keep(self, faces: Images) -> None:
         """Write losses, a grid of faces, and all that the run needs to go on."""
         if self.rank == 0:
+            means = [f"{v:.5g}" for v in (self.tally / max(self.counted, 1)).tolist()]  # waits for the steps
             seen, seconds = self.step * self.options.batch, time.monotonic() - self.started
-            means = (f"{v:.5g}" for v in (self.tally / max(self.counted, 1)).tolist())
             with open(self.folder / "losses.csv", "a") as file:
                 file.write(",".join([str(seen), str(round(seconds)), *means]) + "\n")
             write_bytes(self.folder / "samples" / f"{seen:08d}.png", encode(tile(faces, 8, gap=0)))

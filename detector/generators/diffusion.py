@@ -102,7 +102,7 @@ class Net(nn.Module):
             before = w
             if i > 0:
                 self.enlarge.append(nn.Conv2d(w, w, 3, padding=1))
-        deep = {levels - 1, levels - 2}  # where the sides are an eighth and less, places look at each other
+        deep = {levels - 1, levels - 2}  # on the two coarsest sides, places look at each other
         self.look_down = nn.ModuleDict({str(i): Attention(widths[i]) for i in sorted(deep) if i > 0})
         self.look_up = nn.ModuleDict({str(i): Attention(widths[i]) for i in sorted(deep) if i > 0})
         self.last = nn.Sequential(nn.GroupNorm(8, before), nn.SiLU(), nn.Conv2d(before, 3, 3, padding=1))
@@ -143,8 +143,9 @@ def signal(time: Tensor) -> tuple[Tensor, Tensor]:
 class Diffusion:
     """A denoising diffusion model of faces.
 
-    size: side in pixels, a multiple of 2 ** (levels - 1). width: channels of the finest level; level i has i + 1 times
-    as many. levels: sides, each half the one before. steps: of sampling, each one run of the net.
+    size: side in pixels, a multiple of 2 ** (levels - 1). width: channels of the finest level, a multiple of 32 (or 8,
+    16 or 24); level i has i + 1 times as many. levels: sides, each half the one before. steps: of sampling, each one
+    run of the net.
     eta: 0 draws as DDIM does, 1 as DDPM, with fresh noise at each step.
     """
 
@@ -154,7 +155,7 @@ class Diffusion:
         self.size, self.width, self.levels, self.steps, self.eta = size, width, levels, steps, eta
         self.net: Net | None = None
 
-    def sample(self, n: int, *, seed: int, device: str = "cpu", batch: int = 8) -> Images:
+    def sample(self, n: int, *, seed: int, device: str = "cpu", batch: int = 1) -> Images:
         """Return n faces, RGB (n, size, size, 3); face i is that of seed + i, whatever n is.
 
         device, batch: where, and how many at a time; anything but the default may change a pixel by a little.
@@ -220,7 +221,7 @@ class Diffusion:
                 v = net(a * x + s * noise, time)
             weight = ((a / s) ** 2).clamp(max=options.emphasis) / ((a / s) ** 2 + 1)  # of an error in v
             loss = (weight * F.mse_loss(v.float(), a * noise - s * x, reduction="none")).mean()
-            _adversarial.descend(optimiser, net, loss)
+            learning.descend(optimiser, loss, net)
             learning.follow(average, net, run.decay)
             run.note(loss)
 
@@ -231,6 +232,8 @@ class Diffusion:
             replay()
             if run.end(progress):
                 run.keep(self._show(average, where))
+        if run.counted:
+            run.keep(self._show(average, where))
         self.net = average.cpu()  # type: ignore[assignment]
         return self
 

@@ -42,7 +42,6 @@ class Options(Length):
     features: float = 0.5  # weight of the distance between ImageNet features, if they are installed
     game: float = 0.05  # weight of the discriminator's word
     calm: int = 40_000  # pictures before the discriminator is heard
-    noise: float = 0.05  # spread of what is added to the code, so that it is smooth
 
 
 class Block(nn.Module):
@@ -117,14 +116,14 @@ class Distance(nn.Module):
 class Latent:
     """An autoencoder with an eighth of the side and `code` channels in the middle.
 
-    size: side of the pictures it learns from; it copies any multiple of 8, others by a pixel or two more. width:
-    channels of the finest level.
+    size: side of the pictures it learns from, a multiple of 8; it copies any. width: channels of the finest level, a
+    multiple of 8. noise: spread of what is added to the code, which lies in -1..1.
     """
 
     name = "latent"
 
-    def __init__(self, *, size: int = 128, width: int = 32, code: int = 8) -> None:
-        self.size, self.width, self.code = size, width, code
+    def __init__(self, *, size: int = 128, width: int = 32, code: int = 8, noise: float = 0.05) -> None:
+        self.size, self.width, self.code, self.noise = size, width, code, noise
         self.net: Net | None = None
 
     @torch.no_grad()
@@ -137,7 +136,7 @@ class Latent:
         x = torch.tensor(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
         x = F.pad(x, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
         code = net.encode(x).tanh()
-        code += torch.from_numpy(rng.normal(0, Options().noise, tuple(code.shape))).float()
+        code += torch.from_numpy(rng.normal(0, self.noise, tuple(code.shape))).float()
         return _adversarial.to_pixels(net.decode(code)[:, :, :height, :width])
 
     def fit(
@@ -157,9 +156,9 @@ class Latent:
         faces = _adversarial.reals(manifest, self.size, folder, progress)
         store = _adversarial.to_device(faces, where)
         with learning.seeded(seed):
+            distance = Distance().to(where)
             net: nn.Module = self._build().to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             judge: nn.Module = Judge(self.width).to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        distance = Distance().to(where)
         average = copy.deepcopy(net).eval().requires_grad_(False)
         optimiser, other = (
             torch.optim.Adam(n.parameters(), rate, (0.5, 0.9), capturable=where.type == "cuda")
@@ -177,17 +176,17 @@ class Latent:
             judge.requires_grad_(False)
             with learning.autocast(where):
                 code = net.encode(real).tanh()  # type: ignore[operator]
-                noise = options.noise * torch.randn(code.shape, generator=run.rng, device=where)
+                noise = self.noise * torch.randn(code.shape, generator=run.rng, device=where)
                 copied = net.decode(code + noise)  # type: ignore[operator]
                 apart = distance(copied, real).float() if distance.known else copied.new_zeros(())
                 word = F.softplus(-judge(copied).float()).mean()
             pixels = F.l1_loss(copied.float(), real)
-            _adversarial.descend(optimiser, net, pixels + options.features * apart + heard * word)
+            learning.descend(optimiser, pixels + options.features * apart + heard * word, net)
             judge.requires_grad_(True)
             with learning.autocast(where):
                 on_real, on_copy = judge(real).float(), judge(copied.detach()).float()
             verdict = F.softplus(-on_real).mean() + F.softplus(on_copy).mean()
-            _adversarial.descend(other, judge, verdict)
+            learning.descend(other, verdict, judge)
             learning.follow(average, net, run.decay)
             run.note(pixels, apart, word, verdict)
 
@@ -197,9 +196,9 @@ class Latent:
             heard.fill_(options.game if run.step * options.batch > options.calm else 0.0)
             replay()
             if run.end(progress):
-                with torch.no_grad():
-                    pairs = torch.stack([shown, average(shown)], 1).flatten(0, 1)
-                run.keep(_adversarial.to_pixels(pairs))
+                run.keep(_pairs(shown, average))
+        if run.counted:
+            run.keep(_pairs(shown, average))
         self.net = average.cpu()  # type: ignore[assignment]
         return self
 
@@ -209,7 +208,9 @@ class Latent:
             raise CheckpointError("this generator has no weights yet; fit it first")
         arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
         card = {"generator": self.name, "arguments": arguments, **facts}
-        write_checkpoint(folder, learning.numbers(self.net, half=True), card)
+        tensors = learning.numbers(self.net, half=True)
+        write_checkpoint(folder, tensors, card)
+        learning.fill(self.net, tensors)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -221,3 +222,9 @@ class Latent:
 
     def _build(self) -> Net:
         return Net(self.width, self.code)
+
+
+def _pairs(shown: Tensor, net: nn.Module) -> Images:
+    """Return pictures and their copies in turn."""
+    with torch.no_grad():
+        return _adversarial.to_pixels(torch.stack([shown, net(shown)], 1).flatten(0, 1))

@@ -116,10 +116,7 @@ class Reconstruct:
                 with learning.autocast(where):
                     copy = net(real)
                 loss = F.l1_loss(copy.float(), real)
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                learning.average_gradients(net)
-                optimiser.step()
+                learning.descend(optimiser, loss, net)
                 step += 1
                 progress(f"learning to copy ({kind})", round(spent), round(self.seconds))
             net.cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]

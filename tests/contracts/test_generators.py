@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ import pandas as pd
 import pytest
 from conftest import draw_picture
 
-from detector import tasks
+from detector import generators, tasks
 from detector.checkpoint import read_tensors, write_checkpoint
 from detector.errors import CheckpointError, DetectorError
 from detector.generators import GENERATORS
-from detector.generators._adversarial import Options
 from detector.tasks import generator_options
 
+GENERATORS_FOLDER = Path(str(generators.__file__)).parent
 TRAINABLE = [name for name in GENERATORS if {"sample", "fit"} <= set(dir(GENERATORS.get(name)))]
 ALTERING = [name for name in GENERATORS if hasattr(GENERATORS.get(name), "alter")]
 SMALL: dict[str, dict[str, Any]] = {
@@ -130,10 +131,28 @@ def test_both_games_can_be_played(manifest: pd.DataFrame, tmp_path: Path) -> Non
         assert thing.sample(1, seed=0).shape == (1, 32, 32, 3)
 
 
-def test_options_say_what_they_count() -> None:
-    source = Path(__import__(Options.__module__, fromlist=["x"]).__file__).read_text()
-    fields = source.split("class Options")[1].split("@dataclass")[0]
-    assert all("#" in line for line in fields.splitlines() if ": " in line and "=" in line)
+@pytest.mark.parametrize("name", ["_run", "_adversarial", "diffusion", "latent"])
+def test_options_say_what_they_count(name: str) -> None:
+    source = (GENERATORS_FOLDER / f"{name}.py").read_text()
+    fields = source.split("\nclass Length:" if name == "_run" else "\nclass Options(Length):")[1].split("\n\n\n")[0]
+    lines = [line for line in fields.splitlines() if re.match(r"    \w+: \w+ = ", line)]
+    assert len(lines) >= 3
+    assert all("#" in line for line in lines)
+
+
+def test_an_interrupted_copier_ends_as_the_unbroken_one(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    kind, faces = GENERATORS.get("latent"), np.stack([draw_picture(i, size=32) for i in range(4)])
+
+    def fit(folder: str, **changes: Any) -> Any:
+        options = generator_options("latent", SHORT | changes)
+        return kind(**SMALL_ALTERING["latent"]).fit(manifest, seed=0, folder=tmp_path / folder, **options)
+
+    whole = fit("whole")
+    fit("cut", pictures=40)  # stops between two snapshots, and is told to go on
+    again = fit("cut")
+    assert np.abs(whole.alter(faces, seed=0).astype(int) - again.alter(faces, seed=0)).max() <= 1
+    with pytest.raises(CheckpointError, match="begun with other options"):
+        fit("cut", rate=0.5)
 
 
 @pytest.fixture(scope="module", params=ALTERING)
