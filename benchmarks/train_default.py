@@ -1,14 +1,17 @@
 """Train the shipped detector, calibrate it, measure it on what it never saw, and write the folder that is shipped.
 
     python benchmarks/make_training_set.py ../shared/data build/default
+    python benchmarks/train_default.py build/default --size 96 --run coarse
     python benchmarks/train_default.py build/default
-    python benchmarks/train_default.py build/default --run more --start build/default/cnn --epochs 14 --keep 0.3
+    python benchmarks/train_default.py build/default --run more --start build/default/cnn --epochs 3 --rate 2.5e-4 \
+        --keep 0.6 --second build/default/coarse
     python benchmarks/train_default.py build/default --run same --start detector/weights/default --epochs 0
 
 Half of the unseen pictures (every other one, by hash) calibrate the scores and set the thresholds, one generator as
 much as the other; the other half gives every figure on the card. Training sees none of them. Runs resume. The first
-run starts from ImageNet weights, the second goes on from it and ends between the two; the last line only calibrates
-weights that are there. What is to be shipped lies in `build/default/default`.
+two runs start from ImageNet weights, the third goes on from the second, ends between the two and is joined with the
+first to a pair; the last line only calibrates weights that are there. What is to be shipped lies in
+`build/default/default`.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from make_training_set import SIDE, calibrates, report
 
 from detector import tasks
 from detector.calibration import Calibration
-from detector.checkpoint import CARD, MODEL, SHIPPED, WEIGHTS, read_card, read_tensors
+from detector.checkpoint import CARD, MODEL, SHIPPED, WEIGHTS, read_card, read_tensors, write_checkpoint
 from detector.detectors.cnn import Cnn
 from detector.files import write_bytes, write_text
 from detector.intervals import clopper_pearson
@@ -41,7 +44,8 @@ def main() -> None:
     parser.add_argument(
         "--keep", type=float, default=0.0, help="share of the weights it started from in what is shipped"
     )
-    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--second", type=Path, help="a detector of a smaller size, to be the second half of a pair")
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--rate", type=float, help="AdamW's peak step; 8e-4, or 4e-4 of a run that goes on")
     given = parser.parse_args()
@@ -59,6 +63,8 @@ def main() -> None:
         last = run if given.epochs else given.start
         run = out / f"{given.run}-mixed"
         export(mix(read_tensors(given.start), read_tensors(last), given.keep), last, run)
+    if given.second:
+        run = join(run, given.second, out / f"{given.run}-pair")
     first = calibrates(unseen)
     ship(out, run, unseen[first])
     measure(out, unseen[~first])
@@ -79,6 +85,19 @@ def export(weights: dict[str, np.ndarray], like: Path, folder: Path) -> None:
     )
 
 
+def join(fine: Path, coarse: Path, folder: Path) -> Path:
+    """Write two detectors of different sizes as one that averages them, and return its folder."""
+    cards = [read_card(member, "detector") for member in (fine, coarse)]
+    arguments = cards[0]["arguments"] | {"second": cards[1]["arguments"]["size"]}
+    parts = [{key: card[key] for key in ("arguments", "seed", "recipe") if key in card}
+             for card in cards]  # fmt: skip
+    tensors = {f"{part}.{name}": x for part, member in (("fine", fine), ("coarse", coarse))
+               for name, x in read_tensors(member).items()}  # fmt: skip
+    write_checkpoint(folder / "parts", {}, cards[0] | {"arguments": arguments, "parts": parts})
+    export(tensors, folder / "parts", folder)
+    return folder
+
+
 def mix(first: dict[str, np.ndarray], last: dict[str, np.ndarray], keep: float) -> dict[str, np.ndarray]:
     """Return weights on the line between two runs, one of which went on from the other.
 
@@ -94,7 +113,7 @@ def ship(out: Path, run: Path, chosen: pd.DataFrame) -> None:
     for name in (MODEL, WEIGHTS):
         write_bytes(folder / name, (run / name).read_bytes())
     card = read_card(run, "detector")
-    card["arguments"] |= {"locates": True, "mirrored": True}
+    card["arguments"] |= {"locates": True, "mirrored": not card["arguments"].get("second")}  # two looks are enough
     write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
     portraits, fakes = chosen[chosen.label == 0], chosen[chosen.label == 1]
     least = int(fakes.groupby("generator").size().min())

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 COARSER = 0.3  # share of the pairs that are made coarser than either was, down to a third of the network's side
 PARITY = 1e-3  # most that ONNX Runtime's logits may differ from torch's
+LARGEST, ROUNDED = 20_000_000, 0.03  # bytes of a file above which it keeps 16 bits of a weight; what that may change
 
 
 @DETECTORS.register(
@@ -58,6 +59,7 @@ class Cnn:
     rate: AdamW's peak step. smoothing: label smoothing. augmentation: strength, 0 for none. half_life: steps after
     which the weight average has forgotten half. paired: whether fakes meet their originals in a batch.
     residual: whether a second, small branch looks at what high-pass filters leave, 11 pixels at a time.
+    second: side in pixels at which a second, like net looks at the face, coarser; their logits are averaged. 0: none.
     locates: whether scoring cuts out the largest face first. mirrored: score the mean of a face and its mirror image.
     """
 
@@ -79,13 +81,15 @@ class Cnn:
         half_life: float = 20.0,
         paired: bool = True,
         residual: bool = False,
+        second: int = 0,
         locates: bool = False,
         mirrored: bool = False,
     ) -> None:
         self.backbone, self.size, self.stem_stride, self.pretrained = backbone, size, stem_stride, pretrained
         self.epochs, self.patience, self.batch, self.rate = epochs, patience, batch, rate
         self.smoothing, self.augmentation, self.half_life = smoothing, augmentation, half_life
-        self.paired, self.residual, self.locates, self.mirrored = paired, residual, locates, mirrored
+        self.paired, self.residual, self.second = paired, residual, second
+        self.locates, self.mirrored = locates, mirrored
         self.calibration: Calibration | None = None
         self._session: Session | None = None
         self._net: nn.Module | None = None
@@ -216,7 +220,7 @@ class Cnn:
         self._export(folder)
         arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
         card = {"detector": self.name, "arguments": arguments, "calibration": self.calibration.to_json(), **facts}
-        write_checkpoint(folder, learning.numbers(self._net), card)
+        write_checkpoint(folder, learning.numbers(self._net, half=self.second > 0), card)
         self._session = Session(folder)
 
     def calibrate(self, manifest: pd.DataFrame, unseen: pd.DataFrame) -> Self:
@@ -267,23 +271,28 @@ class Cnn:
 
         from detector import learning
 
-        backbone = learning.import_timm().create_model(self.backbone, num_classes=1)
-        if self.pretrained:
-            learning.start_from_imagenet(backbone, self.backbone)
-        nn.init.zeros_(backbone.get_classifier().weight)  # start undecided: timm's own start is far too sure of itself
-        if self.stem_stride == 1:
-            first = next(m for m in backbone.modules() if isinstance(m, nn.Conv2d))
-            first.stride = (1, 1)
+        def make_backbone() -> nn.Module:
+            backbone = learning.import_timm().create_model(self.backbone, num_classes=1)
+            if self.pretrained:
+                learning.start_from_imagenet(backbone, self.backbone)
+            nn.init.zeros_(backbone.get_classifier().weight)  # start undecided: timm's own start is far too sure
+            if self.stem_stride == 1:
+                first = next(m for m in backbone.modules() if isinstance(m, nn.Conv2d))
+                first.stride = (1, 1)
+            return backbone  # type: ignore[no-any-return]
 
         class Net(nn.Module):
             """RGB uint8 (N, H, W, 3) -> logits (N,); scaled to -1..1 inside, so that no caller can do it wrong."""
 
             def __init__(self, branch: nn.Module | None) -> None:
                 super().__init__()
-                self.backbone, self.branch = backbone, branch
+                self.backbone: Any = make_backbone()
+                self.branch = branch
 
             def forward(self, faces: torch.Tensor) -> torch.Tensor:
-                x = self.scale(faces)
+                return self.look(self.scale(faces))
+
+            def look(self, x: torch.Tensor) -> torch.Tensor:
                 logits: torch.Tensor = self.backbone(x).squeeze(1)
                 return logits if self.branch is None else logits + self.branch(x).mean((1, 2))
 
@@ -293,7 +302,9 @@ class Cnn:
 
             def maps(self, faces: torch.Tensor) -> torch.Tensor:
                 """Return the logit of every place before pooling (N, h, w); mostly, their mean is the logit."""
-                scaled = self.scale(faces)
+                return self.places(self.scale(faces))
+
+            def places(self, scaled: torch.Tensor) -> torch.Tensor:
                 x = self.backbone.forward_features(scaled)
                 last = self.backbone.get_classifier()
                 places: torch.Tensor = torch.einsum("nchw,c->nhw", x, last.weight[0]) + last.bias
@@ -323,7 +334,35 @@ class Cnn:
                 rest = nn.functional.conv2d(x, self.filters, padding=1, groups=3)  # three of each colour
                 return self.last(self.layers(rest.clamp(-0.2, 0.2) * 5)).squeeze(1)  # type: ignore[no-any-return]
 
-        return Net(Residual() if self.residual else None)
+        class Pair(nn.Module):
+            """The mean of two nets, of which the second sees the face at a coarser size, by the one filter."""
+
+            shrink: torch.Tensor
+
+            def __init__(self, fine: Net, coarse: Net, sides: tuple[int, int]) -> None:
+                super().__init__()
+                self.fine, self.coarse = fine, coarse
+                self.register_buffer("shrink", torch.from_numpy(_triangles(*sides)), persistent=False)
+
+            def scales(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+                x = self.fine.scale(faces)
+                return x, torch.matmul(torch.matmul(self.shrink, x), self.shrink.T)
+
+            def forward(self, faces: torch.Tensor) -> torch.Tensor:
+                fine, coarse = self.scales(faces)
+                return (self.fine.look(fine) + self.coarse.look(coarse)) / 2
+
+            def maps(self, faces: torch.Tensor) -> torch.Tensor:
+                """Return the logit of every place (N, h, w) of the finer net, the coarser one's spread by area."""
+                scaled = self.scales(faces)
+                fine, coarse = self.fine.places(scaled[0]), self.coarse.places(scaled[1])
+                spread = torch.from_numpy(_overlaps(int(coarse.shape[1]), int(fine.shape[1])))
+                return (fine + torch.matmul(torch.matmul(spread, coarse), spread.T)) / 2
+
+        def make_net() -> Net:
+            return Net(Residual() if self.residual else None)
+
+        return Pair(make_net(), make_net(), (self.size, self.second)) if self.second else make_net()
 
     def _batches(
         self, pixels: Images, rows: pd.DataFrame, train: np.ndarray[Any, Any], steps: int, key: tuple[int, ...]
@@ -402,10 +441,47 @@ class Cnn:
                 exported, (example,), str(temporary), input_names=["faces"], output_names=outputs,
                 dynamic_axes={name: {0: "n"} for name in ("faces", *outputs)}, opset_version=17, dynamo=False,
             )  # fmt: skip
+        most = PARITY
+        if (folder / MODEL).stat().st_size > LARGEST:
+            _halve_file(folder / MODEL)
+            most = ROUNDED
         with torch.no_grad():
             apart = np.abs(Session(folder).logits(example.numpy()) - net(example).numpy()).max()
-        if apart > PARITY:
+        if apart > most:
             raise CheckpointError(f"the exported network differs from torch by {apart:.2g} log-odds; it was not kept")
+
+
+def _triangles(size: int, smaller: int) -> np.ndarray[Any, Any]:
+    """Return weights (smaller, size) that shrink a line of pixels as `images.resize` does: a triangle, antialiased."""
+    scale = size / smaller
+    centres = (np.arange(smaller) + 0.5) * scale
+    weights = np.maximum(1 - np.abs(np.arange(size) + 0.5 - centres[:, None]) / scale, 0)
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
+
+
+def _overlaps(cells: int, places: int) -> np.ndarray[Any, Any]:
+    """Return weights (places, cells): each of more places is the mean of the cells under it, so that means stay."""
+    edges, starts = np.arange(cells + 1) / cells, np.arange(places)[:, None] / places
+    shared = np.clip(np.minimum(edges[1:], starts + 1 / places) - np.maximum(edges[:-1], starts), 0, None)
+    return (shared * places).astype(np.float32)  # type: ignore[no-any-return]
+
+
+def _halve_file(path: Path) -> None:
+    """Keep 16 bits of each large weight of an ONNX file; the runtime widens them as it loads."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(str(path))
+    wide = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) > 1000:
+            name, values = tensor.name, numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(numpy_helper.from_array(values, name + "_half"))
+            wide.append(helper.make_node("Cast", [name + "_half"], [name], to=TensorProto.FLOAT))
+    for node in reversed(wide):
+        model.graph.node.insert(0, node)
+    with replacing(path) as temporary:
+        onnx.save(model, str(temporary))
 
 
 def _mirror(faces: Images) -> Images:
