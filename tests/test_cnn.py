@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import draw_picture
 
-from detector.checkpoint import SHIPPED
-from detector.detectors.cnn import Cnn
+from detector.checkpoint import MODEL, SHIPPED
+from detector.detectors.cnn import ROUNDED, Cnn, _halve_file, _overlaps, _shrink
+from detector.images import resize
+from detector.runtime import Session
 from detector.types import Images
 
 ROWS = pd.DataFrame({
@@ -71,16 +75,65 @@ def test_a_pair_is_equally_coarse(pixels: Images) -> None:
 
 
 def test_a_mirrored_detector_scores_a_face_and_its_mirror_image_alike() -> None:
-    folder = SHIPPED / "default"
-    detector = Cnn.load(folder)
-    assert detector.mirrored
+    detector = Cnn.load(SHIPPED / "default")
     faces = np.stack([draw_picture(i, size=detector.size, fake=i % 2 == 1) for i in range(4)])
     flipped = np.ascontiguousarray(faces[:, :, ::-1])
+    assert not np.allclose(detector.score(faces), detector.score(flipped), atol=1e-2)
+    detector.mirrored = True
     assert np.allclose(detector.score(faces), detector.score(flipped), atol=1e-4)
     assert np.allclose(detector.explain(faces), detector.explain(flipped)[:, :, ::-1], atol=1e-3)
-    assert np.allclose(detector.explain(faces).mean((1, 2)), detector.score(faces), atol=1e-3)
-    detector.mirrored = False
-    assert not np.allclose(detector.score(faces), detector.score(flipped), atol=1e-2)
+
+
+def test_the_map_of_the_shipped_detector_adds_up_to_its_score() -> None:
+    detector = Cnn.load(SHIPPED / "default")
+    faces = np.stack([draw_picture(i, size=detector.size, fake=i % 2 == 1) for i in range(4)])
+    session, _ = detector._ready()
+    assert np.allclose(session.maps(faces).mean((1, 2)), session.logits(faces), atol=1e-3)
+    assert (SHIPPED / "default" / "model.onnx").stat().st_size < 20e6
+
+
+def test_the_second_net_sees_the_face_as_the_one_filter_shrinks_it() -> None:
+    face = draw_picture(1, size=64)
+    shrink = _shrink(64, 48)
+    small = np.einsum("ab,bcd->acd", shrink, np.einsum("ab,cbd->cad", shrink, face.astype(float)))
+    assert np.abs(small - resize(face, 48, 48)).max() < 1.5
+
+
+@pytest.mark.parametrize(("cells", "places"), [(3, 4), (2, 2), (1, 4), (3, 7)])
+def test_a_coarser_map_is_spread_without_changing_its_mean(cells: int, places: int) -> None:
+    values = np.random.default_rng(0).normal(size=cells)
+    spread = _overlaps(cells, places)
+    assert np.allclose(spread.sum(1), 1, atol=1e-6)
+    assert np.isclose((spread @ values).mean(), values.mean(), atol=1e-6)
+
+
+def test_a_pair_is_the_mean_of_its_nets_and_comes_back_whole(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    detector = Cnn(backbone="resnet10t", pretrained=False, size=64, second=32, epochs=1)
+    detector.fit(manifest, seed=0, folder=tmp_path).save(tmp_path)
+    net = detector._net
+    faces = np.stack([draw_picture(i, size=64) for i in range(3)])
+    with torch.no_grad():
+        fine, coarse = net.scales(torch.from_numpy(faces))
+        mean = (net.fine.look(fine) + net.coarse.look(coarse)) / 2
+        assert torch.allclose(net(torch.from_numpy(faces)), mean, atol=1e-5)
+        assert torch.allclose(net.maps(torch.from_numpy(faces)).mean((1, 2)), mean, atol=1e-4)
+    again = Cnn.load(tmp_path)
+    assert np.allclose(again.score(faces), detector.score(faces), atol=1e-6)
+
+
+def test_a_halved_file_gives_nearly_the_same_logits(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    detector = Cnn(backbone="resnet10t", pretrained=False, size=64)
+    detector._net = detector._build().eval()
+    with torch.no_grad():
+        detector._net.backbone.get_classifier().weight.normal_(0, 0.05, generator=torch.Generator().manual_seed(0))
+    detector._export(tmp_path)
+    faces = np.stack([draw_picture(i, size=64) for i in range(3)])
+    before, size = Session(tmp_path).logits(faces), (tmp_path / MODEL).stat().st_size
+    _halve_file(tmp_path / MODEL)
+    assert (tmp_path / MODEL).stat().st_size < 0.6 * size
+    assert np.abs(Session(tmp_path).logits(faces) - before).max() < ROUNDED
 
 
 def test_the_residual_branch_adds_to_the_logit_and_to_its_map() -> None:
