@@ -24,6 +24,7 @@ SMALLEST = 40  # width of a face, pixels, below which it is not judged
 MARGIN = 1.5  # side of the square that is cut out, in sides of the face box
 
 STRIDES = (8, 16, 32)  # pixels between the places at which the network looks
+OUTPUTS = [f"{kind}_{stride}" for kind in ("cls", "obj", "bbox") for stride in STRIDES]  # no landmarks
 OVERLAP = 0.3  # of two boxes, above which they are one face
 
 
@@ -40,8 +41,7 @@ def locate_faces(image: Image) -> list[Box]:
     rows, columns = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in small.shape[:2])
     padded = np.zeros((1, 3, rows, columns), np.float32)
     padded[0, :, : small.shape[0], : small.shape[1]] = small[:, :, ::-1].transpose(2, 0, 1)  # the network takes BGR
-    session = _locator()
-    found = dict(zip((out.name for out in session.get_outputs()), session.run(None, {"input": padded}), strict=True))
+    found = dict(zip(OUTPUTS, _locator().run(OUTPUTS, {"input": padded}), strict=True))
     boxes, scores = [], []
     for stride in STRIDES:
         sure = np.sqrt(np.clip(found[f"cls_{stride}"], 0, 1) * np.clip(found[f"obj_{stride}"], 0, 1))[0, :, 0]
