@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import draw_picture
 
 from detector.checkpoint import MODEL, SHIPPED
-from detector.detectors.cnn import ROUNDED, Cnn, _halve_file, _overlaps, _shrink
+from detector.detectors._export import ROUNDED, export, halve
+from detector.detectors._nets import _overlaps, _shrink
+from detector.detectors.cnn import Cnn
 from detector.images import resize
 from detector.runtime import Session
 from detector.types import Images
@@ -108,7 +111,6 @@ def test_a_coarser_map_is_spread_without_changing_its_mean(cells: int, places: i
 
 
 def test_a_pair_is_the_mean_of_its_nets_and_comes_back_whole(manifest: pd.DataFrame, tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
     detector = Cnn(backbone="resnet10t", pretrained=False, size=64, second=32, epochs=1)
     detector.fit(manifest, seed=0, folder=tmp_path).save(tmp_path)
     net = detector._net
@@ -123,21 +125,18 @@ def test_a_pair_is_the_mean_of_its_nets_and_comes_back_whole(manifest: pd.DataFr
 
 
 def test_a_halved_file_gives_nearly_the_same_logits(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
-    detector = Cnn(backbone="resnet10t", pretrained=False, size=64)
-    detector._net = detector._build().eval()
+    net = Cnn(backbone="resnet10t", pretrained=False, size=64)._build()
     with torch.no_grad():
-        detector._net.backbone.get_classifier().weight.normal_(0, 0.05, generator=torch.Generator().manual_seed(0))
-    detector._export(tmp_path)
+        net.backbone.get_classifier().weight.normal_(0, 0.05, generator=torch.Generator().manual_seed(0))
+    export(net, 64, tmp_path)
     faces = np.stack([draw_picture(i, size=64) for i in range(3)])
     before, size = Session(tmp_path).logits(faces), (tmp_path / MODEL).stat().st_size
-    _halve_file(tmp_path / MODEL)
+    halve(tmp_path / MODEL)
     assert (tmp_path / MODEL).stat().st_size < 0.6 * size
     assert np.abs(Session(tmp_path).logits(faces) - before).max() < ROUNDED
 
 
 def test_the_residual_branch_adds_to_the_logit_and_to_its_map() -> None:
-    torch = pytest.importorskip("torch")
     detector = Cnn(backbone="resnet10t", pretrained=False, size=64, residual=True)
     net = detector._build().eval()
     faces = torch.from_numpy(np.stack([draw_picture(i, size=64) for i in range(3)]))

@@ -4,10 +4,8 @@ Half of each batch is real and half fake, the fakes drawn evenly over their gene
 same augmentation; a fake made from a real picture meets that very picture, with the same draw of it, and any other a
 real picture that is made as coarse as it is, or it as coarse as that one. Training ends by exporting ONNX, checked
 against torch.
-Source: Wang et al. 2020, arXiv:1912.11035 (a plain classifier, well augmented, generalises); Gragnaniello et al. 2021,
-arXiv:2104.02617 (no down-sampling in the first layer: `stem_stride=1`); after Zhou et al. 2018, arXiv:1805.04953,
-fig. 4 (`residual` looks at what the filters of steganalysis leave); Chen et al. 2025, arXiv:2505.14359 (pairs);
-Zhou et al. 2016, arXiv:1512.04150 (the score map: the classifier at every place before pooling).
+Source: Wang et al. 2020, arXiv:1912.11035 (a plain classifier, well augmented, generalises); Chen et al. 2025,
+arXiv:2505.14359 (pairs); those of the networks stand in `_nets.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +16,6 @@ import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,11 +23,11 @@ import numpy as np
 import pandas as pd
 
 from detector.calibration import SURELY, WORST, Calibration, fit_calibration
-from detector.checkpoint import MODEL, read_card, read_tensors, write_checkpoint
+from detector.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, ManifestError
 from detector.faces import prepare
-from detector.files import replacing, write_text
+from detector.files import write_text
 from detector.images import load
 from detector.manifest import read_crops
 from detector.metrics import METRICS
@@ -42,8 +39,6 @@ if TYPE_CHECKING:
 
 
 COARSER = 0.3  # share of the pairs that are made coarser than either was, down to a third of the network's side
-PARITY = 1e-3  # most that ONNX Runtime's logits may differ from torch's
-LARGEST, ROUNDED = 20_000_000, 0.03  # bytes of a file above which it keeps 16 bits of a weight; what that may change
 
 
 @DETECTORS.register(
@@ -64,6 +59,7 @@ class Cnn:
     """
 
     name = "cnn"
+    runtime = "onnx"  # of the session
 
     def __init__(
         self,
@@ -214,10 +210,11 @@ class Cnn:
     def save(self, folder: Path, **facts: Any) -> None:
         """Write weights, ONNX and card. Raises CheckpointError if ONNX Runtime and torch disagree."""
         from detector import learning
+        from detector.detectors._export import export
 
         if self._net is None or self.calibration is None:
             raise CheckpointError("this detector was not trained here; fit it first")
-        self._export(folder)
+        export(self._net, self.size, folder)
         arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
         card = {"detector": self.name, "arguments": arguments, "calibration": self.calibration.to_json(), **facts}
         write_checkpoint(folder, learning.numbers(self._net, half=self.second > 0), card)
@@ -257,112 +254,21 @@ class Cnn:
         return np.stack([prepare(load(path), self.size, crop) for path, crop in pairs])
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Return the detector kept in a folder, ready to score; torch is not imported."""
+    def load(cls, folder: Path, *, runtime: str = "onnx") -> Self:
+        """Return the detector kept in a folder, ready to score; torch is not imported. runtime: as `Session`."""
         card = read_card(folder, "detector")
         self = cls(**card["arguments"])
         self.calibration = Calibration.from_json(card["calibration"])
-        self._session = Session(folder)
+        self._session, self.runtime = Session(folder, runtime=runtime), runtime
         return self
 
     def _build(self) -> nn.Module:
-        import torch
-        from torch import nn
+        from detector.detectors import _nets
 
-        from detector import learning
-
-        def make_backbone() -> nn.Module:
-            backbone = learning.import_timm().create_model(self.backbone, num_classes=1)
-            if self.pretrained:
-                learning.start_from_imagenet(backbone, self.backbone)
-            nn.init.zeros_(backbone.get_classifier().weight)  # start undecided: timm's own start is far too sure
-            if self.stem_stride == 1:
-                first = next(m for m in backbone.modules() if isinstance(m, nn.Conv2d))
-                first.stride = (1, 1)
-            return backbone  # type: ignore[no-any-return]
-
-        class Net(nn.Module):
-            """RGB uint8 (N, H, W, 3) -> logits (N,); scaled to -1..1 inside, so that no caller can do it wrong."""
-
-            def __init__(self, branch: nn.Module | None) -> None:
-                super().__init__()
-                self.backbone: Any = make_backbone()
-                self.branch = branch
-
-            def forward(self, faces: torch.Tensor) -> torch.Tensor:
-                return self.look(self.scale(faces))
-
-            def look(self, x: torch.Tensor) -> torch.Tensor:
-                logits: torch.Tensor = self.backbone(x).squeeze(1)
-                return logits if self.branch is None else logits + self.branch(x).mean((1, 2))
-
-            @staticmethod
-            def scale(faces: torch.Tensor) -> torch.Tensor:
-                return faces.permute(0, 3, 1, 2).float() / 127.5 - 1
-
-            def maps(self, faces: torch.Tensor) -> torch.Tensor:
-                """Return the logit of every place before pooling (N, h, w); mostly, their mean is the logit."""
-                return self.places(self.scale(faces))
-
-            def places(self, scaled: torch.Tensor) -> torch.Tensor:
-                x = self.backbone.forward_features(scaled)
-                last = self.backbone.get_classifier()
-                places: torch.Tensor = torch.einsum("nchw,c->nhw", x, last.weight[0]) + last.bias
-                if self.branch is not None:
-                    fine = self.branch(scaled)
-                    blocks = int(fine.shape[1]) // int(places.shape[1])
-                    places = places + nn.functional.avg_pool2d(fine[:, None], blocks)[:, 0]
-                return places
-
-        class Residual(nn.Module):
-            """Pictures (N, 3, H, W) in -1..1 -> the logit of every place (N, H / 4, W / 4), by high-pass residuals."""
-
-            filters: torch.Tensor
-
-            def __init__(self) -> None:
-                super().__init__()
-                line = torch.tensor([[0, 0, 0], [1, -2, 1], [0, 0, 0]]) / 2
-                square = torch.tensor([[-1, 2, -1], [2, -4, 2], [-1, 2, -1]]) / 4
-                self.register_buffer("filters", torch.stack([line, line.T, square])[:, None].repeat(3, 1, 1, 1))
-                layers: list[nn.Module] = []
-                for before, after, stride in ((9, 16, 1), (16, 32, 2), (32, 32, 2)):
-                    layers += [nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
-                self.layers, self.last = nn.Sequential(*layers), nn.Conv2d(32, 1, 1)
-                nn.init.zeros_(self.last.weight)
-
-            def forward(self, x: torch.Tensor) -> torch.Tensor:
-                rest = nn.functional.conv2d(x, self.filters, padding=1, groups=3)  # three of each colour
-                return self.last(self.layers(rest.clamp(-0.2, 0.2) * 5)).squeeze(1)  # type: ignore[no-any-return]
-
-        class Pair(nn.Module):
-            """The mean of two nets, of which the second sees the face at a coarser size, by the one filter."""
-
-            shrink: torch.Tensor
-
-            def __init__(self, fine: Net, coarse: Net, sides: tuple[int, int]) -> None:
-                super().__init__()
-                self.fine, self.coarse = fine, coarse
-                self.register_buffer("shrink", torch.from_numpy(_shrink(*sides)), persistent=False)
-
-            def scales(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-                x = self.fine.scale(faces)
-                return x, torch.matmul(torch.matmul(self.shrink, x), self.shrink.T)
-
-            def forward(self, faces: torch.Tensor) -> torch.Tensor:
-                fine, coarse = self.scales(faces)
-                return (self.fine.look(fine) + self.coarse.look(coarse)) / 2
-
-            def maps(self, faces: torch.Tensor) -> torch.Tensor:
-                """Return the logit of every place (N, h, w) of the finer net, the coarser one's spread by area."""
-                scaled = self.scales(faces)
-                fine, coarse = self.fine.places(scaled[0]), self.coarse.places(scaled[1])
-                spread = torch.from_numpy(_overlaps(int(coarse.shape[1]), int(fine.shape[1])))
-                return (fine + torch.matmul(torch.matmul(spread, coarse), spread.T)) / 2
-
-        def make_net() -> Net:
-            return Net(Residual() if self.residual else None)
-
-        return Pair(make_net(), make_net(), (self.size, self.second)) if self.second else make_net()
+        return _nets.make(
+            self.backbone, stem_stride=self.stem_stride, pretrained=self.pretrained, residual=self.residual,
+            sides=(self.size, self.second),
+        )  # fmt: skip
 
     def _batches(
         self, pixels: Images, rows: pd.DataFrame, train: np.ndarray[Any, Any], steps: int, key: tuple[int, ...]
@@ -411,81 +317,6 @@ class Cnn:
                 if i + workers < steps:
                     ahead[i % workers] = pool.submit(prepare, i % workers, plans[i + workers])
                 yield faces, rows.label.to_numpy()[plan[0]].astype(np.float32)
-
-    def _export(self, folder: Path) -> None:
-        import warnings
-
-        import torch
-
-        assert self._net is not None
-        net: Any = self._net.eval()
-        example = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, self.size, self.size, 3), np.uint8))
-        outputs = ["logits"]
-
-        class Mapped(torch.nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.net = net
-
-            def forward(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-                places = self.net.maps(faces)
-                return places.mean((1, 2)), places
-
-        exported = net
-        with torch.no_grad(), suppress(RuntimeError, IndexError):  # a backbone that does not end in pooling and a line
-            if (net.maps(example).mean((1, 2)) - net(example)).abs().max() < PARITY:
-                exported, outputs = Mapped().eval(), ["logits", "map"]
-        with replacing(folder / MODEL) as temporary, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter's own remarks on its future
-            torch.onnx.export(
-                exported, (example,), str(temporary), input_names=["faces"], output_names=outputs,
-                dynamic_axes={name: {0: "n"} for name in ("faces", *outputs)}, opset_version=17, dynamo=False,
-            )  # fmt: skip
-        most = PARITY
-        if (folder / MODEL).stat().st_size > LARGEST:
-            _halve_file(folder / MODEL)
-            most = ROUNDED
-        with torch.no_grad():
-            apart = np.abs(Session(folder).logits(example.numpy()) - net(example).numpy()).max()
-        if apart > most:
-            raise CheckpointError(f"the exported network differs from torch by {apart:.2g} log-odds; it was not kept")
-
-
-def _shrink(size: int, smaller: int) -> np.ndarray[Any, Any]:
-    """Return weights (smaller, size) that shrink a line of pixels as `images.resize` does: Lanczos, antialiased.
-
-    Source: Duchon 1979, doi:10.1175/1520-0450(1979)018<1016:LFIOAT>2.0.CO;2, three lobes, as in Pillow.
-    """
-    scale = size / smaller
-    centres = (np.arange(smaller) + 0.5) * scale
-    far = np.abs(np.arange(size) + 0.5 - centres[:, None]) / scale
-    weights = np.where(far < 3, np.sinc(far) * np.sinc(far / 3), 0)
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
-
-
-def _overlaps(cells: int, places: int) -> np.ndarray[Any, Any]:
-    """Return weights (places, cells): each of more places is the mean of the cells under it, so that means stay."""
-    edges, starts = np.arange(cells + 1) / cells, np.arange(places)[:, None] / places
-    shared = np.clip(np.minimum(edges[1:], starts + 1 / places) - np.maximum(edges[:-1], starts), 0, None)
-    return (shared * places).astype(np.float32)  # type: ignore[no-any-return]
-
-
-def _halve_file(path: Path) -> None:
-    """Keep 16 bits of each large weight of an ONNX file; the runtime widens them as it loads."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    model = onnx.load(str(path))
-    wide = []
-    for tensor in model.graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) > 1000:
-            name, values = tensor.name, numpy_helper.to_array(tensor).astype(np.float16)
-            tensor.CopyFrom(numpy_helper.from_array(values, name + "_half"))
-            wide.append(helper.make_node("Cast", [name + "_half"], [name], to=TensorProto.FLOAT))
-    for node in reversed(wide):
-        model.graph.node.insert(0, node)
-    with replacing(path) as temporary:
-        onnx.save(model, str(temporary))
 
 
 def _mirror(faces: Images) -> Images:

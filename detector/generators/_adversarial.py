@@ -114,14 +114,9 @@ def play(
         run.note(loss, lossg, penalty, on_real, on_fake)
 
     plain, penalised = (learning.Replay(partial(step, kind), device, rng) for kind in (False, True))
-    while run.goes_on:
-        due = bool(options.r1 or options.r2) and run.step % options.penalty_every == 0
-        run.begin()
+    for number in run.steps_left(lambda: game.show(copy.deepcopy(average).cpu()), progress):
+        due = bool(options.r1 or options.r2) and number % options.penalty_every == 0
         (penalised if due else plain)()
-        if run.end(progress):
-            run.keep(game.show(copy.deepcopy(average).cpu()))
-    if run.counted:
-        run.keep(game.show(copy.deepcopy(average).cpu()))
     return average
 
 

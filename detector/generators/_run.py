@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -38,10 +38,7 @@ class Length:
 
 
 class Run:
-    """One run in one folder: `while run.goes_on:` begin, a step that notes its losses, end, and keep if that is due.
-
-    After the last step, what was counted since then is kept.
-    """
+    """One run in one folder: `for _ in run.steps_left(show, progress):` a step that notes its losses."""
 
     def __init__(
         self,
@@ -58,8 +55,6 @@ class Run:
         self.rank, self.world = learning.join_world(device)
         self.recipe = {k: v for k, v in asdict(options).items() if k not in LENGTH} | {"seed": seed}
         self.step, spent = 0, 0.0
-        self.steps = math.ceil(options.pictures / options.batch)
-        self.every = max(options.snapshot // options.batch, 1)
         self.tally, self.counted = torch.zeros(len(losses), device=device), 0
         self.seed, self.rng = seed, torch.Generator(device)
         self.decay = torch.ones((), device=device)  # what is left of the weight average after a step
@@ -80,33 +75,35 @@ class Run:
         """Pictures a step of this process."""
         return self.options.batch // self.world
 
-    @property
-    def goes_on(self) -> bool:
-        """Whether a step is left, and time for it."""
-        return self.step < self.steps and time.monotonic() - self.started < self.options.seconds
+    def steps_left(self, show: Callable[[], Images], progress: Progress) -> Iterator[int]:
+        """Yield the number of each step, from 0, while one is left and time for it.
 
-    def begin(self) -> None:
-        """Make ready for a step: what it draws follows from seed, step and process, and the average knows its pace."""
-        learning.reseed(self.rng, self.seed, self.step, self.rank)
-        self.step += 1
-        seen = self.step * self.options.batch
-        forgets = min(self.options.half_life, max(seen / 20, 1))  # early on it follows closely
-        self.decay.fill_(0.5 ** (self.options.batch / forgets))
+        What a step draws follows from seed, step and process. Where a snapshot is due, and at the end, the run is kept.
+        show: returns the faces of a grid.
+        """
+        batch, pictures = self.options.batch, self.options.pictures
+        steps, every = math.ceil(pictures / batch), max(self.options.snapshot // batch, 1)
+        while self.step < steps and time.monotonic() - self.started < self.options.seconds:
+            learning.reseed(self.rng, self.seed, self.step, self.rank)
+            forgets = min(self.options.half_life, max((self.step + 1) * batch / 20, 1))  # early on it follows closely
+            self.decay.fill_(0.5 ** (batch / forgets))
+            yield self.step
+            self.step += 1
+            self.counted += 1
+            progress("training", min(self.step * batch, pictures), pictures)
+            if self.step % every == 0:
+                self._keep(show())
+        if self.counted:
+            self._keep(show())
 
     def note(self, *losses: Tensor) -> None:
         """Add up the losses of a step, without waiting for them."""
         self.tally += torch.stack([loss.detach().float().mean() for loss in losses])
 
-    def end(self, progress: Progress) -> bool:
-        """Count the step; return whether a snapshot is due."""
-        self.counted += 1
-        progress("training", min(self.step * self.options.batch, self.options.pictures), self.options.pictures)
-        return self.step % self.every == 0
-
-    def keep(self, faces: Images) -> None:
+    def _keep(self, faces: Images) -> None:
         """Write losses, a grid of faces, and all that the run needs to go on."""
         if self.rank == 0:
-            means = [f"{v:.5g}" for v in (self.tally / max(self.counted, 1)).tolist()]  # waits for the steps
+            means = [f"{v:.5g}" for v in (self.tally / self.counted).tolist()]  # waits for the steps
             seen, seconds = self.step * self.options.batch, time.monotonic() - self.started
             with open(self.folder / "losses.csv", "a") as file:
                 file.write(",".join([str(seen), str(round(seconds)), *means]) + "\n")

@@ -226,14 +226,9 @@ class Diffusion:
             run.note(loss)
 
         replay = learning.Replay(step, where, run.rng)
-        while run.goes_on:
-            run.begin()
-            rate.fill_(options.rate * min(1.0, run.step * options.batch / options.warm))
+        for number in run.steps_left(lambda: self._show(average, where), progress):
+            rate.fill_(options.rate * min(1.0, (number + 1) * options.batch / options.warm))
             replay()
-            if run.end(progress):
-                run.keep(self._show(average, where))
-        if run.counted:
-            run.keep(self._show(average, where))
         self.net = average.cpu()  # type: ignore[assignment]
         return self
 

@@ -191,14 +191,9 @@ class Latent:
             run.note(pixels, apart, word, verdict)
 
         replay = learning.Replay(step, where, run.rng)
-        while run.goes_on:
-            run.begin()
-            heard.fill_(options.game if run.step * options.batch > options.calm else 0.0)
+        for number in run.steps_left(lambda: _pairs(shown, average), progress):
+            heard.fill_(options.game if (number + 1) * options.batch > options.calm else 0.0)
             replay()
-            if run.end(progress):
-                run.keep(_pairs(shown, average))
-        if run.counted:
-            run.keep(_pairs(shown, average))
         self.net = average.cpu()  # type: ignore[assignment]
         return self
 

@@ -1,0 +1,139 @@
+"""The networks of `cnn`: a timm backbone with one logit, a branch for what high-pass filters leave, a pair of nets.
+
+Source: Gragnaniello et al. 2021, arXiv:2104.02617 (no down-sampling in the first layer: `stem_stride=1`); after Zhou et
+al. 2018, arXiv:1805.04953, fig. 4 (the branch looks at what the filters of steganalysis leave); Zhou et al. 2016,
+arXiv:1512.04150 (the score map: the classifier at every place before pooling).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detector import learning
+
+
+class Net(nn.Module):
+    """RGB uint8 (N, H, W, 3) -> logits (N,); scaled to -1..1 inside, so that no caller can do it wrong."""
+
+    def __init__(self, backbone: nn.Module, branch: nn.Module | None) -> None:
+        super().__init__()
+        self.backbone: Any = backbone
+        self.branch = branch
+
+    def forward(self, faces: Tensor) -> Tensor:
+        return self.look(self.scale(faces))
+
+    def look(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.backbone(x).squeeze(1)
+        return logits if self.branch is None else logits + self.branch(x).mean((1, 2))
+
+    @staticmethod
+    def scale(faces: Tensor) -> Tensor:
+        return faces.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    def maps(self, faces: Tensor) -> Tensor:
+        """Return the logit of every place before pooling (N, h, w); mostly, their mean is the logit."""
+        return self.places(self.scale(faces))
+
+    def places(self, scaled: Tensor) -> Tensor:
+        x = self.backbone.forward_features(scaled)
+        last = self.backbone.get_classifier()
+        places: Tensor = torch.einsum("nchw,c->nhw", x, last.weight[0]) + last.bias
+        if self.branch is not None:
+            fine = self.branch(scaled)
+            blocks = int(fine.shape[1]) // int(places.shape[1])
+            places = places + F.avg_pool2d(fine[:, None], blocks)[:, 0]
+        return places
+
+
+class Residual(nn.Module):
+    """Pictures (N, 3, H, W) in -1..1 -> the logit of every place (N, H / 4, W / 4), by high-pass residuals."""
+
+    filters: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        line = torch.tensor([[0, 0, 0], [1, -2, 1], [0, 0, 0]]) / 2
+        square = torch.tensor([[-1, 2, -1], [2, -4, 2], [-1, 2, -1]]) / 4
+        self.register_buffer("filters", torch.stack([line, line.T, square])[:, None].repeat(3, 1, 1, 1))
+        layers: list[nn.Module] = []
+        for before, after, stride in ((9, 16, 1), (16, 32, 2), (32, 32, 2)):
+            layers += [nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        self.layers, self.last = nn.Sequential(*layers), nn.Conv2d(32, 1, 1)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rest = F.conv2d(x, self.filters, padding=1, groups=3)  # three of each colour
+        return self.last(self.layers(rest.clamp(-0.2, 0.2) * 5)).squeeze(1)  # type: ignore[no-any-return]
+
+
+class Pair(nn.Module):
+    """The mean of two nets, of which the second sees the face at a coarser size, by the one filter."""
+
+    shrink: Tensor
+
+    def __init__(self, fine: Net, coarse: Net, sides: tuple[int, int]) -> None:
+        super().__init__()
+        self.fine, self.coarse = fine, coarse
+        self.register_buffer("shrink", torch.from_numpy(_shrink(*sides)), persistent=False)
+
+    def scales(self, faces: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.fine.scale(faces)
+        return x, torch.matmul(torch.matmul(self.shrink, x), self.shrink.T)
+
+    def forward(self, faces: Tensor) -> Tensor:
+        fine, coarse = self.scales(faces)
+        return (self.fine.look(fine) + self.coarse.look(coarse)) / 2
+
+    def maps(self, faces: Tensor) -> Tensor:
+        """Return the logit of every place (N, h, w) of the finer net, the coarser one's spread by area."""
+        scaled = self.scales(faces)
+        fine, coarse = self.fine.places(scaled[0]), self.coarse.places(scaled[1])
+        spread = torch.from_numpy(_overlaps(int(coarse.shape[1]), int(fine.shape[1])))
+        return (fine + torch.matmul(torch.matmul(spread, coarse), spread.T)) / 2
+
+
+def make(backbone: str, *, stem_stride: int, pretrained: bool, residual: bool, sides: tuple[int, int]) -> Net | Pair:
+    """Return a network that is undecided yet; a pair if the second of its sides, in pixels, is not 0."""
+
+    def one() -> Net:
+        branch = Residual() if residual else None  # its weights are drawn first
+        return Net(_begin(backbone, stem_stride, pretrained), branch)
+
+    return Pair(one(), one(), sides) if sides[1] else one()
+
+
+def _begin(name: str, stem_stride: int, pretrained: bool) -> nn.Module:
+    backbone = learning.import_timm().create_model(name, num_classes=1)
+    if pretrained:
+        learning.start_from_imagenet(backbone, name)
+    nn.init.zeros_(backbone.get_classifier().weight)  # start undecided: timm's own start is far too sure
+    if stem_stride == 1:
+        first = next(m for m in backbone.modules() if isinstance(m, nn.Conv2d))
+        first.stride = (1, 1)
+    return backbone  # type: ignore[no-any-return]
+
+
+def _shrink(size: int, smaller: int) -> NDArray[np.float32]:
+    """Return weights (smaller, size) that shrink a line of pixels as `images.resize` does: Lanczos, antialiased.
+
+    Source: Duchon 1979, doi:10.1175/1520-0450(1979)018<1016:LFIOAT>2.0.CO;2, three lobes, as in Pillow.
+    """
+    scale = size / smaller
+    centres = (np.arange(smaller) + 0.5) * scale
+    far = np.abs(np.arange(size) + 0.5 - centres[:, None]) / scale
+    weights = np.where(far < 3, np.sinc(far) * np.sinc(far / 3), 0)
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
+
+
+def _overlaps(cells: int, places: int) -> NDArray[np.float32]:
+    """Return weights (places, cells): each of more places is the mean of the cells under it, so that means stay."""
+    edges, starts = np.arange(cells + 1) / cells, np.arange(places)[:, None] / places
+    shared = np.clip(np.minimum(edges[1:], starts + 1 / places) - np.maximum(edges[:-1], starts), 0, None)
+    return (shared * places).astype(np.float32)  # type: ignore[no-any-return]
