@@ -11,7 +11,10 @@ The public API is five functions, imported on first use:
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read as ONNX Runtime loads: else it reports to its maker (its Privacy.md)
 
 __version__ = "0.1.0"
 __all__ = ["DetectorError", "Label", "evaluate", "generate", "index", "score", "train"]

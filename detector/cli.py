@@ -61,6 +61,9 @@ def _options(
 
 Out = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
 Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same result.")]
+Runtime = Annotated[
+    str, typer.Option("--runtime", help="Of the network: onnx, or openvino (an extra): faster, in bf16 if the CPU can.")
+]
 Weights = Annotated[
     Path | None, typer.Option("--weights", help="Folder of a trained generator, instead of the shipped one.")
 ]
@@ -210,6 +213,7 @@ def score(
     detector: Annotated[
         Path | None, typer.Option("--detector", help="Folder of a trained detector, instead of the shipped one.")
     ] = None,
+    runtime: Runtime = "onnx",
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="A .csv, .jsonl or .parquet file; else a table.")
     ] = None,
@@ -219,7 +223,9 @@ def score(
 
     lines = sys.stdin if "-" in inputs else ()
     with _progress() as progress:
-        answer = tasks.score(inputs, detector=detector, out=output, lines=lines, progress=progress)
+        answer = tasks.score(
+            inputs, detector=detector, runtime=runtime, out=output, lines=lines, progress=progress
+        )  # fmt: skip
     if isinstance(answer, int):
         errors = answer
     else:
@@ -284,6 +290,7 @@ def evaluate(
     detector: Annotated[
         list[Path] | None, typer.Option("--detector", help="Folder of a trained detector; may be repeated.")
     ] = None,
+    runtime: Runtime = "onnx",
     scores: Annotated[
         list[Path] | None, typer.Option("--scores", help="Scores of any tool: path or sha256, and score.")
     ] = None,
@@ -306,6 +313,8 @@ def evaluate(
 
     if (manifest is None) == (suite is None):
         raise DetectorError("name either a manifest or a --suite")
+    if suite is not None and runtime != "onnx":
+        raise DetectorError("a suite is measured by the runtime of its baseline; leave out --runtime")
     report = None
     with _progress() as progress:
         if suite is not None:
@@ -315,8 +324,8 @@ def evaluate(
             )  # fmt: skip
         else:
             results = tasks.evaluate(
-                manifest or "", detectors=detector or [], scores=scores or [], out=output, split=split, seed=seed,
-                audited=not no_audit, by=by or [], command=_command(), progress=progress,
+                manifest or "", detectors=detector or [], runtime=runtime, scores=scores or [], out=output, split=split,
+                seed=seed, audited=not no_audit, by=by or [], command=_command(), progress=progress,
             )  # fmt: skip
     _results(results)
     print(f"report: {output / 'report.html'}")

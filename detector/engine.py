@@ -102,15 +102,15 @@ def score_to_file(
 ) -> int:
     """Score into a CSV, JSONL or Parquet file and return how many pictures could not be read.
 
-    Rows are kept beside `out` while they come; a run that was killed goes on from there if the pictures and the
-    detector (`fingerprint`) are the same. `out` itself appears whole, at the end.
+    Rows are kept beside `out` while they come; a run that was killed goes on from there if the pictures, the detector
+    (`fingerprint`) and its runtime are the same. `out` itself appears whole, at the end.
     """
     if out.suffix.lower() not in TABLES:
         raise DetectorError(f"{out.name}: scores are written as .csv, .jsonl or .parquet; choose one of these endings")
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial")
     names = sha256(json.dumps([asdict(t) for t in targets]).encode())
-    head = {"detector": fingerprint or detector.name, "targets": names}
+    head = {"detector": fingerprint or detector.name, "targets": names, "runtime": getattr(detector, "runtime", "")}
     done = _kept_rows(partial, head, targets)
     mode = "a" if done else "w"
     with open(partial, mode) as file:

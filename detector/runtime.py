@@ -1,46 +1,86 @@
-"""A trained network run by ONNX Runtime: scoring needs no torch."""
+"""A trained network run by ONNX Runtime, or by OpenVINO if that is asked for: scoring needs no torch."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from detector.checkpoint import MODEL
-from detector.errors import CheckpointError
+from detector.errors import CheckpointError, MissingExtra, UnknownName
 from detector.types import Images
+
+Run = Callable[[str, Images], Any]  # (name of an output, faces) -> that output
 
 
 class Session:
     """An exported network: faces in, logits out. The network itself scales and normalises the pixels."""
 
-    def __init__(self, folder: Path, *, threads: int | None = None) -> None:
+    def __init__(self, folder: Path, *, threads: int | None = None, runtime: str = "onnx") -> None:
+        """Load the network of a checkpoint. threads: None is one a core. runtime: a name in RUNTIMES.
+
+        Raises UnknownName for another runtime, MissingExtra if it is not installed, CheckpointError if there is no
+        network or it cannot be loaded.
+        """
+        if runtime not in RUNTIMES:
+            raise UnknownName("runtime", runtime, RUNTIMES)
         path = folder / MODEL
         if not path.is_file():
             raise CheckpointError(f"{folder} holds no {MODEL}; train it again, which ends by exporting one")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0  # 0: one a physical core
-        options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the runtime raises its own kinds, which are not exported
-            raise CheckpointError(f"{path} cannot be loaded: {str(error).splitlines()[0][:120]}") from None
+            self._outputs, self._run = RUNTIMES[runtime](path, threads or 0)
+        except ImportError:
+            raise MissingExtra("openvino is optional: pip install 'face-forgery-detector[openvino]'") from None
+        except Exception as error:  # each runtime raises its own kinds
+            raise CheckpointError(f"{path} cannot be loaded: {str(error).strip().splitlines()[-1][:120]}") from None
+        if "logits" not in self._outputs:
+            raise CheckpointError(f"{path} gives no logits, so it is not of a detector; train it again")
 
     @property
     def mapped(self) -> bool:
         """Whether the network gives a score map."""
-        return "map" in {output.name for output in self._session.get_outputs()}
+        return "map" in self._outputs
 
     def logits(self, faces: Images) -> NDArray[np.float64]:
         """Return one logit a face, (N,), from RGB (N, H, W, 3)."""
-        (out,) = self._session.run(["logits"], {"faces": faces})
-        return np.asarray(out, np.float64).reshape(len(faces))
+        return np.asarray(self._run("logits", faces), np.float64).reshape(len(faces))
 
     def maps(self, faces: Images) -> NDArray[np.float64]:
         """Return the logits of the places of each face, (N, h, w), from RGB (N, H, W, 3); their mean is its logit."""
         if not self.mapped:
             raise CheckpointError("this network was exported without a score map; train it again")
-        (out,) = self._session.run(["map"], {"faces": faces})
-        return np.asarray(out, np.float64)
+        return np.asarray(self._run("map", faces), np.float64)
+
+
+def import_openvino() -> Any:
+    """Return openvino, whose import would report itself to its maker over the network; ImportError if it is absent."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it goes on without
+    import openvino
+
+    return openvino
+
+
+def _open_onnx(path: Path, threads: int) -> tuple[set[str], Run]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads  # 0: one a physical core
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return {out.name for out in session.get_outputs()}, lambda name, faces: session.run([name], {"faces": faces})[0]
+
+
+def _open_openvino(path: Path, threads: int) -> tuple[set[str], Run]:
+    openvino = import_openvino()
+    core, reader = openvino.Core(), openvino.frontend.FrontEndManager().load_by_framework("onnx")
+    able = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "bf16" if able else "f32"}
+    net = core.compile_model(reader.convert(reader.load(str(path))), "CPU", settings)
+    # a request of its own for every call, so that threads may share a session
+    return {out.any_name for out in net.outputs}, lambda name, faces: net.create_infer_request().infer(faces)[name]
+
+
+RUNTIMES = {"onnx": _open_onnx, "openvino": _open_openvino}

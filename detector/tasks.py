@@ -194,6 +194,7 @@ def score(
     inputs: Sequence[str | Path],
     *,
     detector: Path | str | None = None,
+    runtime: str = "onnx",
     out: Path | str | None = None,
     lines: Iterable[str] = (),
     progress: Progress = silent,
@@ -201,8 +202,9 @@ def score(
     """Score files, folders and manifests, in order; return the rows, or with `out` write them and count the errors.
 
     detector: a folder of weights; None takes the shipped ones or quickstart's. lines: what `-` stands for.
+    runtime: what runs an exported network, "onnx" or "openvino", as `load_detector`.
     """
-    folder, thing = load_detector(detector)
+    folder, thing = load_detector(detector, runtime=runtime)
     targets = expand([str(i) for i in inputs], lines=lines)
     if out is None:
         rows = []
@@ -309,10 +311,16 @@ def load_generator(name: str, weights: Path | str | None = None) -> Generator:
     return thing
 
 
-def load_detector(folder: Path | str | None = None) -> tuple[Path, Detector]:
-    """Return (folder, detector) of a checkpoint; None takes the shipped one or quickstart's."""
+def load_detector(folder: Path | str | None = None, *, runtime: str = "onnx") -> tuple[Path, Detector]:
+    """Return (folder, detector) of a checkpoint; None takes the shipped one or quickstart's.
+
+    runtime: as `runtime.Session`, whose errors it raises; DetectorError if the detector takes none.
+    """
     folder = Path(folder) if folder is not None else find_checkpoint("detector", "default")
-    thing: Detector = DETECTORS.get(read_card(folder, "detector")["detector"]).load(folder)
+    name = read_card(folder, "detector")["detector"]
+    options = {} if runtime == "onnx" else {"runtime": runtime}
+    _check_options(name, DETECTORS.get(name).load, options)
+    thing: Detector = DETECTORS.get(name).load(folder, **options)
     return folder, thing
 
 
@@ -348,6 +356,7 @@ def evaluate(
     *,
     out: Path | str,
     detectors: Sequence[Path | str] = (),
+    runtime: str = "onnx",
     scores: Sequence[Path | str] = (),
     split: str = "test",
     seed: int = 0,
@@ -363,6 +372,7 @@ def evaluate(
     faces: caption -> paths of pictures to show in the report. audited: whether the report says what gives the labels
     away besides the face, and what each detector's AUC is once all pictures are re-encoded alike; of a larger set,
     AUDITED pictures drawn at random are looked at. by: columns by whose values the detectors are compared.
+    runtime: as `load_detector`.
     """
     from detector import benchmark
 
@@ -371,7 +381,7 @@ def evaluate(
     wanted = table[table.split == split]
     parts = [benchmark.join_scores(_named(read_table(path), Path(path)), table, split=split) for path in scores]
     chosen: list[Path | str | None] = list(detectors) or ([] if scores else [None])
-    loaded = [load_detector(given) for given in chosen]
+    loaded = [load_detector(given, runtime=runtime) for given in chosen]
     for folder, thing in loaded:
         kept = score_manifest(wanted, thing, thing.name, out / "scores" / f"{thing.name}.csv",
                               fingerprint=digest_checkpoint(folder), progress=progress)  # fmt: skip
@@ -383,6 +393,7 @@ def evaluate(
     metadata = {
         "command": command,
         "split": split,
+        "runtime": runtime,
         "pictures": {label.name.lower(): int((wanted.label == label).sum()) for label in Label},
         "manifest": manifest.name,
         "manifest_sha256": describe_data(wanted)["manifest_sha256"],
@@ -592,7 +603,7 @@ def _labeller(
 
 
 def _check_options(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """Raise DetectorError that names the first option which a generator's function does not take."""
+    """Raise DetectorError that names the first option which a function of a thing does not take."""
     for option in options:
         if option not in inspect.signature(function).parameters:
             raise DetectorError(f"{name} takes no {option}; leave out --{option}")

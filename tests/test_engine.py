@@ -115,12 +115,15 @@ def test_a_kept_row_is_dropped_if_its_picture_changed(tmp_path: Path, pictures: 
     assert pd.read_csv(out).score[10] == pytest.approx(255 / 32 - 4)
 
 
-def test_another_detector_starts_afresh(tmp_path: Path, pictures: list[Target]) -> None:
-    out = tmp_path / "s.csv"
+@pytest.mark.parametrize(("fingerprint", "runtime"), [("two", "onnx"), ("one", "openvino")])
+def test_another_detector_or_runtime_starts_afresh(
+    tmp_path: Path, pictures: list[Target], fingerprint: str, runtime: str
+) -> None:
+    out, first, again = tmp_path / "s.csv", Brightness(fail_at=3), Brightness()
+    first.runtime, again.runtime = "onnx", runtime
     with pytest.raises(KeyboardInterrupt):
-        score_to_file(pictures, Brightness(fail_at=3), out, fingerprint="one")
-    again = Brightness()
-    score_to_file(pictures, again, out, fingerprint="two")
+        score_to_file(pictures, first, out, fingerprint="one")
+    score_to_file(pictures, again, out, fingerprint=fingerprint)
     assert again.calls == 5
 
 

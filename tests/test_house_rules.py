@@ -19,6 +19,7 @@ OWNERS = {  # heavy library -> the modules that may import it
     "albumentations": {"augment"},
     "cv2": {"augment", "faces", "perturbations", "features", "audit"},
     "matplotlib": {"plots"},
+    "openvino": {"generators", "runtime"},
     "typer": {"cli"},
     "rich": {"cli"},
     "pickle": set(),

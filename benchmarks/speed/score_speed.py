@@ -15,6 +15,7 @@ import os
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}  # before any of them reads it
 
 import argparse
+import importlib.util
 import tempfile
 import time
 from collections.abc import Callable
@@ -33,7 +34,7 @@ from detector.faces import centre_square, face_square, locate_faces, prepare
 from detector.files import sha256, write_bytes
 from detector.images import cut, decode, encode, load, read, resize
 from detector.manifest import find_pictures
-from detector.runtime import Session
+from detector.runtime import Session, import_openvino
 
 SIDE, PICTURES, TURNS, BATCH = 1024, 64, 5, 32
 
@@ -83,8 +84,7 @@ def jobs(paths: list[Path]) -> list[tuple[str, Callable[[], object], int]]:
     from detector import learning
 
     torch.set_num_threads(1)
-    detector = Cnn.load(SHIPPED / "default")
-    detector._session = Session(SHIPPED / "default", threads=1)
+    detector = load_detector("onnx")
     data = [read(path) for path in paths]
     images = [decode(d) for d in data]
     boxes = [locate_faces(image)[:1] for image in images]
@@ -98,8 +98,11 @@ def jobs(paths: list[Path]) -> list[tuple[str, Callable[[], object], int]]:
             resnet(batch)
 
     targets, n = [Target(str(path)) for path in paths], len(paths)
+    whole = {"whole pipeline": detector}
+    if importlib.util.find_spec("openvino"):
+        whole["whole pipeline, OpenVINO"] = load_detector("openvino")
     listed: list[tuple[str, Callable[[], object], int]] = [
-        ("whole pipeline", lambda: list(score_pictures(targets, detector, threads=1)), n),
+        *((name, partial(score_all, targets, thing), n) for name, thing in whole.items()),
         ("read and decode", lambda: [(sha256(d := read(p)), decode(d)) for p in paths], n),
         ("locate", lambda: [locate_faces(i) for i in images], n),
         ("cut and resize", lambda: [prepare(i, detector.size, c) for i, c in zip(images, crops, strict=True)], n),
@@ -110,10 +113,23 @@ def jobs(paths: list[Path]) -> list[tuple[str, Callable[[], object], int]]:
     return listed
 
 
+def load_detector(runtime: str) -> Cnn:
+    """Return the shipped detector on one thread."""
+    detector = Cnn.load(SHIPPED / "default", runtime=runtime)
+    detector._session = Session(SHIPPED / "default", threads=1, runtime=runtime)
+    return detector
+
+
+def score_all(targets: list[Target], detector: Cnn) -> None:
+    """Score pictures as `detector score` does."""
+    for _ in score_pictures(targets, detector, threads=1):
+        pass
+
+
 def openvino_jobs() -> list[tuple[str, Callable[[np.ndarray], object]]]:
     """Return the same network under OpenVINO, if that is installed."""
     try:
-        import openvino
+        openvino = import_openvino()
     except ImportError:
         return []
     core, made = openvino.Core(), []

@@ -22,6 +22,7 @@ from detector.errors import DetectorError, MissingExtra, UnknownName
 from detector.files import sha256
 from detector.generators import GENERATORS
 from detector.images import resize
+from detector.runtime import import_openvino
 from detector.types import Images
 
 PACKAGE, VERSION = "random_face", "2021.7.21.1"
@@ -115,7 +116,7 @@ class Nets:
 def load_nets() -> Nets:
     """Return the networks, compiled once; MissingExtra names the command that installs them."""
     try:
-        import openvino
+        openvino = import_openvino()
         from openvino import opset8
 
         found = {f.name: Path(str(f.locate())) for f in files(PACKAGE) or [] if f.stem in NETS}
