@@ -41,7 +41,7 @@ class Stage:
     options: Length
 
 
-SMALL, LARGE = {"batch": 16, "augment": False}, {"batch": 64, "half_life": 30_000, "snapshot": 200_000}
+SMALL, LARGE = {"batch": 16, "augment": False}, {"batch": 64, "half_life": 30_000, "snapshot": 400_000}
 RECIPES: dict[str, tuple[str, list[Stage]]] = {
     "style-64": ("style", [
         Stage({"size": 32}, Options(pictures=64_000, rate_g=2e-3, rate_d=2e-3, r1=0.5, **SMALL)),
