@@ -49,9 +49,9 @@ RECIPE: dict[str, Any] = {"patience": 0, "half_life": 150.0, "rate": 8e-4, "batc
 SHORT, LONG = {"epochs": 4, "residual": True}, {"epochs": 20}
 VARIANTS: dict[str, dict[str, Any]] = {
     "short": SHORT, "short, unequal resolution": SHORT, "short, without augmentation": SHORT | {"augmentation": 0.0},
-    "short, without ImageNet": SHORT | {"pretrained": False},
+    "short, without ImageNet": SHORT | {"pretrained": False}, "short, without pairs": SHORT | {"paired": False},
     "long": LONG, "long, residual branch": LONG | {"residual": True},
-    "long, residual branch, without pairs": LONG | {"residual": True, "paired": False},
+    "long, milder augmentation": LONG | {"augmentation": 0.6},
 }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import albumentations as A
 
+SEVERITIES = (0.0, 0.5, 1.0, 1.5, 2.0)  # a fifth of the pictures each; where all had 1, clean ones were hardly seen
 KERNELS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA, cv2.INTER_LANCZOS4)
 
 
@@ -57,18 +58,54 @@ def save_smaller(image: Image, rng: np.random.Generator) -> Image:
     return np.asarray(cv2.resize(back, (width, height), interpolation=grow), np.uint8)
 
 
+def retouch(image: Image, rng: np.random.Generator) -> Image:
+    """Return a face (H, W, 3) as studios and telephones make portraits: skin smoothed, then what is around it blurred.
+
+    So neither a clean skin nor a blurred background tells a fake from a photograph by a professional.
+    """
+    height, width = image.shape[:2]
+    skin = cv2.bilateralFilter(np.ascontiguousarray(image), 5, rng.uniform(5, 40), rng.uniform(1, 4))
+    far = cv2.GaussianBlur(skin, (0, 0), rng.uniform(0.01, 0.06) * width)
+    x, y = ((np.arange(n) + 0.5) / n - rng.uniform(0.45, 0.55) for n in (width, height))
+    ring = np.hypot(x / rng.uniform(0.36, 0.5), y[:, None] / rng.uniform(0.46, 0.6))  # 1 at the edge of an oval
+    away = np.clip((ring - 1) / rng.uniform(0.05, 0.3), 0, 1)[..., None]
+    return np.asarray(np.rint(skin + away * (far.astype(np.float32) - skin)), np.uint8)
+
+
 def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
     """Return a function (picture, seed) -> picture of the same shape; the same seed gives the same picture.
 
-    strength: scales every probability; 0 leaves pictures alone. Not for several threads at once: make one each.
+    Pictures differ in how much happens to them: each draws one of SEVERITIES, by which all its probabilities are
+    multiplied. strength: multiplies them too; 0 leaves pictures alone. Not for several threads at once: make one each.
     """
-    p = 0.5 * strength
+    kits = [_make_steps(min(0.5 * strength * severity, 1.0)) for severity in SEVERITIES]
+
+    def change(image: Image, seed: int) -> Image:
+        rng = np.random.default_rng(seed)
+        p, steps = kits[int(rng.integers(len(kits)))]
+        if rng.random() < 0.5 * strength:
+            image = image[:, ::-1]
+        if rng.random() < 0.5 * p:
+            image = retouch(image, rng)
+        if rng.random() < 0.5 * p:
+            image = save_smaller(image, rng)
+        # one source for all steps: `set_random_seed` gives each the same numbers, so that all would come together
+        steps.set_random_state(rng, random.Random(int(rng.integers(2**31))))
+        image = steps(image=np.ascontiguousarray(image))["image"]
+        if rng.random() < 1.4 * p:
+            image = save(image, rng)
+        return np.ascontiguousarray(image)
+
+    return change
+
+
+def _make_steps(p: float) -> tuple[float, A.Compose]:
+    """Return the probability and what happens with it, more often or more rarely."""
     kernels = [
         A.Downscale((0.4, 0.95), interpolation_pair={"downscale": k, "upscale": u}, p=1)
         for k, u in zip(KERNELS, (*KERNELS[1:], KERNELS[0]), strict=True)
     ]
-    steps = A.Compose([
-        A.HorizontalFlip(p=p),
+    return p, A.Compose([
         A.Affine(scale=(0.9, 1.15), translate_percent=(-0.05, 0.05), rotate=(-8, 8),
                  border_mode=cv2.BORDER_REFLECT, p=p),
         A.OneOf(kernels, p=p),
@@ -81,16 +118,3 @@ def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
         A.GaussNoise(std_range=(0.005, 0.05), p=0.5 * p),
         A.CoarseDropout((1, 2), (0.1, 0.3), (0.1, 0.3), p=0.4 * p),
     ])  # fmt: skip
-
-    def change(image: Image, seed: int) -> Image:
-        rng = np.random.default_rng(seed)
-        if rng.random() < 0.5 * p:
-            image = save_smaller(image, rng)
-        # one source for all steps: `set_random_seed` gives each the same numbers, so that all would come together
-        steps.set_random_state(rng, random.Random(int(rng.integers(2**31))))
-        image = steps(image=image)["image"]
-        if rng.random() < 1.4 * p:
-            image = save(image, rng)
-        return np.ascontiguousarray(image)
-
-    return change

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import draw_picture
 
-from detector.augment import coarsen, make_augmentation, save, save_smaller
+from detector.augment import coarsen, make_augmentation, retouch, save, save_smaller
 
 
 @pytest.mark.parametrize("size", [32, 64, 97])
@@ -71,3 +71,23 @@ def test_what_was_saved_smaller_keeps_shape_and_mean_and_shows_blocks_of_another
     assert all(abs(float(x.mean()) - float(image.mean())) < 6 for x in saved)
     assert len({x.tobytes() for x in saved}) == 12
     assert np.array_equal(saved[0], save_smaller(image, np.random.default_rng(0)))
+
+
+def test_a_retouched_face_keeps_its_middle_and_loses_detail_around_it() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
+    for seed in range(8):
+        portrait = retouch(image, np.random.default_rng(seed)).astype(float)
+        assert portrait.shape == image.shape
+        assert np.abs(np.diff(portrait[:8, :8], axis=0)).mean() < np.abs(np.diff(portrait[44:52, 44:52], axis=0)).mean()
+        assert abs(portrait.mean() - image.mean()) < 4
+
+
+def test_pictures_differ_in_how_much_happens_to_them() -> None:
+    """A fifth only ever is mirrored, and some are changed a good deal."""
+    change, image = make_augmentation(), draw_picture(1, size=64)
+    apart = []
+    for seed in range(200):
+        changed = change(image, seed).astype(float)
+        apart.append(min(np.abs(changed - image).mean(), np.abs(changed[:, ::-1] - image).mean()))
+    assert 0.12 < np.mean(np.array(apart) == 0) < 0.4
+    assert np.mean(np.array(apart) > 15) > 0.3
