@@ -2,16 +2,17 @@
 
     python benchmarks/make_training_set.py ../shared/data build/default
     python benchmarks/train_default.py build/default --size 96 --run coarse
-    python benchmarks/train_default.py build/default
-    python benchmarks/train_default.py build/default --run more --start build/default/cnn --epochs 3 --rate 2.5e-4 \
-        --keep 0.6 --second build/default/coarse
+    python benchmarks/train_default.py build/default --run fine --epochs 4 --augmentation 0
+    python benchmarks/train_default.py build/default --run more --start build/default/fine --epochs 1 \
+        --augmentation 0.3 --second build/default/coarse
     python benchmarks/train_default.py build/default --run same --start detector/weights/default --epochs 0
 
 Half of the unseen pictures (every other one, by hash) calibrate the scores and set the thresholds, one generator as
 much as the other; the other half gives every figure on the card. Training sees none of them. Runs resume. The first
-two runs start from ImageNet weights, the third goes on from the second, ends between the two and is joined with the
-first to a pair; the last line only calibrates weights that are there. What is to be shipped lies in
-`build/default/default`.
+two runs start from ImageNet weights: the coarser net learns what survives compression, the finer one what clean
+pictures show. The third goes on from the second and is joined with the first to a pair; the last line only calibrates
+weights that are there. What is to be shipped lies in `build/default/default`; the card says how the weights that are
+shipped came about, which took more turns.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--second", type=Path, help="a detector of a smaller size, to be the second half of a pair")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--augmentation", type=float, default=1.0, help="its strength; less shows more clean pictures")
     parser.add_argument("--rate", type=float, help="AdamW's peak step; 8e-4, or 4e-4 of a run that goes on")
     given = parser.parse_args()
     rate = given.rate or (4e-4 if given.start else 8e-4)
@@ -54,6 +56,7 @@ def main() -> None:
     unseen = read_manifest(out / "unseen.csv")
     if given.epochs:
         arguments = RECIPE | {"size": given.size, "epochs": given.epochs, "rate": rate}
+        arguments |= {"augmentation": given.augmentation}
         table = read_manifest(out / "manifest.csv")
         tasks.train("detector", "cnn", table, run, seed=0, arguments=arguments, start=given.start,
                     progress=report)  # fmt: skip
