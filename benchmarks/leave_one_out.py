@@ -135,7 +135,8 @@ def main() -> None:
             rows += examine(train(learnt, folder, **changes), examined, name)
             write_table(pd.DataFrame(rows), results)
     kept = {name for name, *_ in runs}
-    rows = [row for row in rows if row["run"] in kept] + examine(Cnn.load(SHIPPED / "default"), held, SHIPS)
+    rows, shipped = [row for row in rows if row["run"] in kept], Cnn.load(SHIPPED / "default")
+    rows += examine(shipped, tried, "the pair as released") + examine(shipped, held, SHIPS)
     write_table(pd.DataFrame(rows), results)
     print(show(pd.DataFrame(rows)))
 
