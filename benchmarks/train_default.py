@@ -134,6 +134,7 @@ def ship(out: Path, run: Path, chosen: pd.DataFrame) -> None:
         "limits": [
             "Reliable only on generators like those it was measured on; text-to-image and face swaps are often missed.",
             "Heavily compressed, small (under 40 pixels) or partly hidden faces are outside what was measured.",
+            "A face cut tighter than the locator cuts it is told much worse.",
             "Sharp, well lit portraits before a blurred background are called likely-fake more often than other "
             "photographs.",
             "A score says nothing about where a picture comes from, who is in it, or what it is used for.",
