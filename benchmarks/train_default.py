@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ from make_training_set import SIDE, calibrates, report
 
 from detector import tasks
 from detector.calibration import Calibration
-from detector.checkpoint import CARD, MODEL, SHIPPED, WEIGHTS, read_card, read_tensors, write_checkpoint
+from detector.checkpoint import CARD, MODEL, SHIPPED, WEIGHTS, read_card, read_tensors
 from detector.detectors.cnn import Cnn
 from detector.files import write_bytes, write_text
 from detector.intervals import clopper_pearson
@@ -55,17 +56,16 @@ def main() -> None:
     out, run = given.out, given.out / given.run
     unseen = read_manifest(out / "unseen.csv")
     if given.epochs:
-        arguments = RECIPE | {"size": given.size, "epochs": given.epochs, "rate": rate}
-        arguments |= {"augmentation": given.augmentation}
+        own = {name: getattr(given, name) for name in ("size", "epochs", "augmentation")}
         table = read_manifest(out / "manifest.csv")
-        tasks.train("detector", "cnn", table, run, seed=0, arguments=arguments, start=given.start,
+        tasks.train("detector", "cnn", table, run, seed=0, arguments=RECIPE | own | {"rate": rate}, start=given.start,
                     progress=report)  # fmt: skip
     else:
         given.keep, given.start = 1.0, given.start or SHIPPED / "default"
     if given.keep:
         last = run if given.epochs else given.start
         run = out / f"{given.run}-mixed"
-        export(mix(read_tensors(given.start), read_tensors(last), given.keep), last, run)
+        export(mix(read_tensors(given.start), read_tensors(last), given.keep), read_card(last, "detector"), run)
     if given.second:
         run = join(run, given.second, out / f"{given.run}-pair")
     first = calibrates(unseen)
@@ -74,11 +74,10 @@ def main() -> None:
     print(show(out / "default"))
 
 
-def export(weights: dict[str, np.ndarray], like: Path, folder: Path) -> None:
-    """Write weights that were trained before, with the card of `like` and the network exported anew."""
+def export(weights: dict[str, np.ndarray], card: dict[str, Any], folder: Path) -> None:
+    """Write weights that were trained before, with that card and the network exported anew."""
     from detector import learning
 
-    card = read_card(like, "detector")
     detector = Cnn(**card["arguments"])
     detector._net = detector._build().eval()
     learning.fill(detector._net, weights)
@@ -92,12 +91,10 @@ def join(fine: Path, coarse: Path, folder: Path) -> Path:
     """Write two detectors of different sizes as one that averages them, and return its folder."""
     cards = [read_card(member, "detector") for member in (fine, coarse)]
     arguments = cards[0]["arguments"] | {"second": cards[1]["arguments"]["size"]}
-    parts = [{key: card[key] for key in ("arguments", "seed", "recipe") if key in card}
-             for card in cards]  # fmt: skip
+    parts = [{key: card[key] for key in ("arguments", "seed", "recipe") if key in card} for card in cards]
     tensors = {f"{part}.{name}": x for part, member in (("fine", fine), ("coarse", coarse))
                for name, x in read_tensors(member).items()}  # fmt: skip
-    write_checkpoint(folder / "parts", {}, cards[0] | {"arguments": arguments, "parts": parts})
-    export(tensors, folder / "parts", folder)
+    export(tensors, cards[0] | {"arguments": arguments, "parts": parts}, folder)
     return folder
 
 

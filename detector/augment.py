@@ -78,7 +78,8 @@ def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
     Pictures differ in how much happens to them: each draws one of SEVERITIES, by which all its probabilities are
     multiplied. strength: multiplies them too; 0 leaves pictures alone. Not for several threads at once: make one each.
     """
-    kits = [_make_steps(min(0.5 * strength * severity, 1.0)) for severity in SEVERITIES]
+    shares = [min(0.5 * strength * severity, 1.0) for severity in SEVERITIES]
+    kits = [(p, _make_steps(p)) for p in shares]
 
     def change(image: Image, seed: int) -> Image:
         rng = np.random.default_rng(seed)
@@ -99,13 +100,13 @@ def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
     return change
 
 
-def _make_steps(p: float) -> tuple[float, A.Compose]:
-    """Return the probability and what happens with it, more often or more rarely."""
+def _make_steps(p: float) -> A.Compose:
+    """Return what happens with that probability, or with a share of it."""
     kernels = [
         A.Downscale((0.4, 0.95), interpolation_pair={"downscale": k, "upscale": u}, p=1)
         for k, u in zip(KERNELS, (*KERNELS[1:], KERNELS[0]), strict=True)
     ]
-    return p, A.Compose([
+    return A.Compose([
         A.Affine(scale=(0.9, 1.15), translate_percent=(-0.05, 0.05), rotate=(-8, 8),
                  border_mode=cv2.BORDER_REFLECT, p=p),
         A.OneOf(kernels, p=p),

@@ -98,9 +98,10 @@ def jobs(paths: list[Path]) -> list[tuple[str, Callable[[], object], int]]:
             resnet(batch)
 
     targets, n = [Target(str(path)) for path in paths], len(paths)
-    whole = {"whole pipeline": detector}
+    whole, further = {"whole pipeline": detector}, []
     if importlib.util.find_spec("openvino"):
         whole["whole pipeline, OpenVINO"] = load_detector("openvino")
+        further = openvino_jobs()
     listed: list[tuple[str, Callable[[], object], int]] = [
         *((name, partial(score_all, targets, thing), n) for name, thing in whole.items()),
         ("read and decode", lambda: [(sha256(d := read(p)), decode(d)) for p in paths], n),
@@ -109,7 +110,7 @@ def jobs(paths: list[Path]) -> list[tuple[str, Callable[[], object], int]]:
         ("network", lambda: [detector.score(faces[i : i + BATCH]) for i in range(0, n, BATCH)], n),
         ("ResNet-50, eager torch", eager, BATCH),
     ]
-    listed += [(name, partial(run, faces), n) for name, run in openvino_jobs()]
+    listed += [(name, partial(run, faces), n) for name, run in further]
     return listed
 
 
@@ -127,11 +128,8 @@ def score_all(targets: list[Target], detector: Cnn) -> None:
 
 
 def openvino_jobs() -> list[tuple[str, Callable[[np.ndarray], object]]]:
-    """Return the same network under OpenVINO, if that is installed."""
-    try:
-        openvino = import_openvino()
-    except ImportError:
-        return []
+    """Return the same network under OpenVINO, in both precisions."""
+    openvino = import_openvino()
     core, made = openvino.Core(), []
     for precision in ("f32", "bf16"):
         settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": precision}
