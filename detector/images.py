@@ -29,7 +29,7 @@ STRIP = 2**22  # pixels converted at a time: each copy of a picture at the cap c
 MAX_READS = 1_000_000  # of a decoder in one file: honest files take thousands, a file of one-byte blocks millions
 MAX_PROFILES = 4  # in a PNG, which may have one; each may unfold a thousandfold
 RESIZE_FILTER = "lanczos"  # Pillow's, antialiased; cv2's filters differ in high frequencies, which is what we look at
-REDUCING_GAP = 3.0  # Pillow: at 3 almost as fair as the kernel alone
+REDUCING_GAP = 2.0  # Pillow's advice for fast and almost as fair as the kernel alone; at 3 it takes twice the time
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on odd files; what matters is raised
 
@@ -111,12 +111,19 @@ def resize(image: Image, width: int, height: int) -> Image:
 
 
 def cut(image: Image, box: tuple[int, int, int, int]) -> Image:
-    """Return the part inside box (left, top, right, bottom); what lies outside the picture is black."""
+    """Return the part inside box (left, top, right, bottom); what lies outside the picture is mirrored at its edge."""
     left, top, right, bottom = box
     height, width = image.shape[:2]
     if left >= 0 and top >= 0 and right <= width and bottom <= height:
         return np.ascontiguousarray(image[top:bottom, left:right])
-    return np.asarray(Pillow.fromarray(image).crop(box))
+    rows, columns = _mirrored(top, bottom, height), _mirrored(left, right, width)
+    return np.ascontiguousarray(image.take(rows, 0).take(columns, 1))
+
+
+def _mirrored(start: int, stop: int, n: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return for each place from `start` to `stop` the one of `n` that lies there, or whose mirror image does."""
+    place = np.arange(start, stop) % (2 * n)
+    return np.minimum(place, 2 * n - 1 - place)
 
 
 def tile(images: Images, columns: int, *, gap: int = 2) -> Image:

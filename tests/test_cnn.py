@@ -14,7 +14,9 @@ from detector.checkpoint import MODEL, SHIPPED
 from detector.detectors._export import ROUNDED, export, halve
 from detector.detectors._nets import _overlaps, _shrink
 from detector.detectors.cnn import Cnn
-from detector.images import resize
+from detector.embedded import unpack_faces
+from detector.faces import prepare, widen
+from detector.images import load, resize
 from detector.runtime import Session
 from detector.types import Images
 
@@ -85,6 +87,19 @@ def test_a_mirrored_detector_scores_a_face_and_its_mirror_image_alike() -> None:
     detector.mirrored = True
     assert np.allclose(detector.score(faces), detector.score(flipped), atol=1e-4)
     assert np.allclose(detector.explain(faces), detector.explain(flipped)[:, :, ::-1], atol=1e-3)
+
+
+def test_a_face_that_was_cut_tightly_is_scored_as_the_mean_of_two_looks(tmp_path: Path) -> None:
+    detector, alone = Cnn.load(SHIPPED / "default"), Cnn.load(SHIPPED / "default")
+    alone.widened = False
+    tight = prepare(load(unpack_faces(tmp_path).path.iloc[0]), detector.size)
+    wide = prepare(tight, detector.size, widen(tight))
+    loose = np.pad(resize(tight, 64, 64), ((32, 32), (32, 32), (0, 0)), constant_values=128)
+    first, second, third = alone.score(np.stack([tight, wide, loose]))
+    assert abs(first - second) > 0.1
+    assert np.allclose(detector.score(np.stack([loose, tight])), [third, (first + second) / 2], atol=1e-4)
+    means = detector.explain(np.stack([loose, tight])).mean((1, 2))
+    assert np.allclose(means, [third, (first + second) / 2], atol=0.05)
 
 
 def test_the_map_of_the_shipped_detector_adds_up_to_its_score() -> None:

@@ -12,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.embedded import unpack_faces
-from detector.faces import LOOK, MODEL, SURE, add_crops, centre_square, face_square, locate_faces, prepare
+from detector.faces import (
+    LOOK,
+    MARGIN,
+    MODEL,
+    SURE,
+    add_crops,
+    centre_square,
+    face_square,
+    locate_faces,
+    prepare,
+    widen,
+)
 from detector.images import load, resize
 
 
@@ -47,11 +58,20 @@ def test_boxes_are_those_that_opencv_reads_off_the_same_network(tmp_path: Path) 
     assert compared >= 15
 
 
+@pytest.mark.parametrize("times", [8, 9, 12])
+def test_a_face_is_found_at_the_same_place_in_a_large_picture(tmp_path: Path, times: int) -> None:
+    """Three sizes, of which the means of whole blocks leave edges over."""
+    for path in unpack_faces(tmp_path).path[::80]:
+        image = load(path)
+        small, large = locate_faces(image)[0], locate_faces(resize(image, 92 * times, 112 * times))[0]
+        assert np.abs(np.array(large) / times - small).max() <= 2
+
+
 def test_a_blob_is_no_face() -> None:
     assert locate_faces(draw_picture(0, size=100)) == []
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (3, 500), (500, 3)])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 500), (500, 3), (2, 4000), (4000, 2)])
 def test_odd_pictures_do_not_raise(shape: tuple[int, int]) -> None:
     assert locate_faces(np.zeros((*shape, 3), np.uint8)) == []
 
@@ -63,6 +83,24 @@ def test_the_square_is_square_and_lies_in_the_picture(left: int, top: int, width
     assert x0 >= 0 <= y0
     assert x1 <= 300
     assert y1 <= 200
+
+
+def test_a_face_that_was_cut_tightly_is_widened_to_the_scale_of_others(tmp_path: Path) -> None:
+    """The embedded photographs are tight; with a border of grey around them there is enough."""
+    scales = []
+    for path in unpack_faces(tmp_path).path[::40]:
+        face = prepare(load(path), 96)
+        left, top, right, bottom = square = widen(face) or (0, 0, 0, 0)
+        assert left <= 0
+        assert top <= 0
+        assert right >= 96
+        assert bottom >= 96
+        box = locate_faces(prepare(face, 128, square))[0]
+        scales.append(max(box[2] - box[0], box[3] - box[1]) * MARGIN / 128)
+        assert widen(np.pad(face, ((48, 48), (48, 48), (0, 0)), constant_values=128)) is None
+    assert np.abs(np.array(scales) - 1).max() < 0.25  # the locator wobbles
+    assert np.abs(np.array(scales) - 1).mean() < 0.12
+    assert widen(np.zeros((64, 64, 3), np.uint8)) is None
 
 
 def test_the_square_holds_a_box_for_which_there_is_room() -> None:

@@ -160,12 +160,19 @@ def test_resize_gives_the_size_asked_for(height: int, width: int, new_height: in
     assert (resized == 77).all()
 
 
-def test_cut_beyond_the_edge_is_black() -> None:
-    image = np.full((4, 4, 3), 9, np.uint8)
-    part = images.cut(image, (-1, 0, 3, 4))
-    assert part.shape == (4, 4, 3)
-    assert (part[:, 0] == 0).all()
-    assert (part[:, 1:] == 9).all()
+PLACES, SIDES = (st.tuples(numbers, numbers) for numbers in (st.integers(-20, 20), st.integers(1, 30)))
+
+
+@given(st.integers(1, 9), st.integers(1, 9), PLACES, SIDES)
+def test_cut_beyond_the_edge_is_mirrored(
+    height: int, width: int, corner: tuple[int, int], size: tuple[int, int]
+) -> None:
+    """As numpy pads; also where the box lies outside altogether."""
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    (left, top), (wide, tall) = corner, size
+    padded = np.pad(image, ((60, 60), (60, 60), (0, 0)), mode="symmetric")
+    expected = padded[60 + top : 60 + top + tall, 60 + left : 60 + left + wide]
+    assert np.array_equal(images.cut(image, (left, top, left + wide, top + tall)), expected)
 
 
 def test_encode_writes_no_metadata() -> None:

@@ -26,7 +26,7 @@ from detector.calibration import SURELY, WORST, Calibration, fit_calibration
 from detector.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, ManifestError
-from detector.faces import prepare
+from detector.faces import prepare, widen
 from detector.files import write_text
 from detector.images import load
 from detector.manifest import read_crops
@@ -56,6 +56,7 @@ class Cnn:
     residual: whether a second, small branch looks at what high-pass filters leave, 11 pixels at a time.
     second: side in pixels at which a second, like net looks at the face, coarser; their logits are averaged. 0: none.
     locates: whether scoring cuts out the largest face first. mirrored: score the mean of a face and its mirror image.
+    widened: of a face that was cut tighter than the locator cuts, score the mean with it at the locator's scale.
     """
 
     name = "cnn"
@@ -80,12 +81,13 @@ class Cnn:
         second: int = 0,
         locates: bool = False,
         mirrored: bool = False,
+        widened: bool = False,
     ) -> None:
         self.backbone, self.size, self.stem_stride, self.pretrained = backbone, size, stem_stride, pretrained
         self.epochs, self.patience, self.batch, self.rate = epochs, patience, batch, rate
         self.smoothing, self.augmentation, self.half_life = smoothing, augmentation, half_life
         self.paired, self.residual, self.second = paired, residual, second
-        self.locates, self.mirrored = locates, mirrored
+        self.locates, self.mirrored, self.widened = locates, mirrored, widened
         self.calibration: Calibration | None = None
         self._session: Session | None = None
         self._net: nn.Module | None = None
@@ -106,6 +108,8 @@ class Cnn:
         maps = session.maps(faces)
         if self.mirrored:
             maps = (maps + session.maps(_mirror(faces))[:, :, ::-1]) / 2
+        means = maps.mean((1, 2))
+        maps = maps + (self._stepped_back(session, faces, means) - means)[:, None, None]
         return calibration.log_odds(maps.ravel()).reshape(maps.shape)
 
     def judge(self, scores: Scores) -> list[Opinion]:
@@ -241,8 +245,21 @@ class Cnn:
         return self
 
     def _raw(self, session: Session, faces: Images) -> Scores:
+        return self._stepped_back(session, faces, self._look(session, faces))
+
+    def _look(self, session: Session, faces: Images) -> Scores:
         logits = session.logits(faces)
         return (logits + session.logits(_mirror(faces))) / 2 if self.mirrored else logits
+
+    def _stepped_back(self, session: Session, faces: Images, logits: Scores) -> Scores:
+        """Return the logits (N,) of faces, of those that were cut tightly the mean with what a wider square gives."""
+        squares = [widen(face) if self.widened else None for face in faces]
+        tight = [i for i, square in enumerate(squares) if square is not None]
+        if not tight:
+            return logits
+        wide, mean = np.stack([prepare(faces[i], self.size, squares[i]) for i in tight]), logits.copy()
+        mean[tight] = (logits[tight] + self._look(session, wide)) / 2
+        return mean
 
     def _ready(self) -> tuple[Session, Calibration]:
         if self._session is None or self.calibration is None:
