@@ -81,15 +81,17 @@ def face_square(box: Box, shape: tuple[int, ...], margin: float = MARGIN) -> Box
     return _square(box, shape, margin, min(shape[:2]))
 
 
-def widen(face: Image) -> Box | None:
-    """Return the square that would be cut, were there more of the picture around a face; None if there is enough.
+def widen(face: Image) -> Image | None:
+    """Return a face (H, W, 3) as it would be cut, were there more around it, mirrored; None if there is enough.
 
-    It reaches beyond the picture, where `cut` mirrors it. So a face that somebody cut out tightly is seen at the scale
-    of all others: how tightly it was cut must not tell what it is.
+    So a face that somebody cut out tightly is seen at the scale of all others: how tightly must not tell what it is.
     """
+    height, width = face.shape[:2]
     boxes = locate_faces(face, look=GLANCE)[:1]
-    square = _square(boxes[0], face.shape, MARGIN, max(face.shape[:2]) * 3) if boxes else (0, 0, 0, 0)
-    return square if square[2] - square[0] > SLACK * min(face.shape[:2]) else None
+    square = _square(boxes[0], face.shape, MARGIN, max(height, width) * 3) if boxes else (0, 0, 0, 0)
+    if square[2] - square[0] <= SLACK * min(height, width):
+        return None
+    return resize(cut(face, square, mirrored=True), width, height)
 
 
 def _square(box: Box, shape: tuple[int, ...], margin: float, most: int) -> Box:

@@ -110,12 +110,14 @@ def resize(image: Image, width: int, height: int) -> Image:
     return np.asarray(Pillow.fromarray(image).resize((width, height), kernel, reducing_gap=REDUCING_GAP))
 
 
-def cut(image: Image, box: tuple[int, int, int, int]) -> Image:
-    """Return the part inside box (left, top, right, bottom); what lies outside the picture is mirrored at its edge."""
+def cut(image: Image, box: tuple[int, int, int, int], *, mirrored: bool = False) -> Image:
+    """Return the part inside box (left, top, right, bottom); what lies outside the picture is black, or mirrored."""
     left, top, right, bottom = box
     height, width = image.shape[:2]
     if left >= 0 and top >= 0 and right <= width and bottom <= height:
         return np.ascontiguousarray(image[top:bottom, left:right])
+    if not mirrored:
+        return np.asarray(Pillow.fromarray(image).crop(box))
     rows, columns = _mirrored(top, bottom, height), _mirrored(left, right, width)
     return np.ascontiguousarray(image.take(rows, 0).take(columns, 1))
 

@@ -93,7 +93,8 @@ def test_a_face_that_was_cut_tightly_is_scored_as_the_mean_of_two_looks(tmp_path
     detector, alone = Cnn.load(SHIPPED / "default"), Cnn.load(SHIPPED / "default")
     alone.widened = False
     tight = prepare(load(unpack_faces(tmp_path).path.iloc[0]), detector.size)
-    wide = prepare(tight, detector.size, widen(tight))
+    wide = widen(tight)
+    assert wide is not None
     loose = np.pad(resize(tight, 64, 64), ((32, 32), (32, 32), (0, 0)), constant_values=128)
     first, second, third = alone.score(np.stack([tight, wide, loose]))
     assert abs(first - second) > 0.1

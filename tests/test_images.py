@@ -172,7 +172,15 @@ def test_cut_beyond_the_edge_is_mirrored(
     (left, top), (wide, tall) = corner, size
     padded = np.pad(image, ((60, 60), (60, 60), (0, 0)), mode="symmetric")
     expected = padded[60 + top : 60 + top + tall, 60 + left : 60 + left + wide]
-    assert np.array_equal(images.cut(image, (left, top, left + wide, top + tall)), expected)
+    assert np.array_equal(images.cut(image, (left, top, left + wide, top + tall), mirrored=True), expected)
+
+
+def test_cut_beyond_the_edge_is_black_unless_it_is_mirrored() -> None:
+    image = np.full((4, 4, 3), 9, np.uint8)
+    part = images.cut(image, (-1, 0, 3, 4))
+    assert part.shape == (4, 4, 3)
+    assert (part[:, 0] == 0).all()
+    assert (part[:, 1:] == 9).all()
 
 
 def test_encode_writes_no_metadata() -> None:

@@ -253,12 +253,11 @@ class Cnn:
 
     def _stepped_back(self, session: Session, faces: Images, logits: Scores) -> Scores:
         """Return the logits (N,) of faces, of those that were cut tightly the mean with what a wider square gives."""
-        squares = [widen(face) if self.widened else None for face in faces]
-        tight = [i for i, square in enumerate(squares) if square is not None]
-        if not tight:
+        wide = {i: look for i, face in enumerate(faces) if self.widened and (look := widen(face)) is not None}
+        if not wide:
             return logits
-        wide, mean = np.stack([prepare(faces[i], self.size, squares[i]) for i in tight]), logits.copy()
-        mean[tight] = (logits[tight] + self._look(session, wide)) / 2
+        mean, tight = logits.copy(), list(wide)
+        mean[tight] = (logits[tight] + self._look(session, np.stack([*wide.values()]))) / 2
         return mean
 
     def _ready(self) -> tuple[Session, Calibration]:
