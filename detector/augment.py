@@ -92,7 +92,8 @@ def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
     """Return a function (picture, seed) -> picture of the same shape; the same seed gives the same picture.
 
     Pictures differ in how much happens to them: each draws one of SEVERITIES, by which all its probabilities are
-    multiplied. strength: multiplies them too; 0 leaves pictures alone. Not for several threads at once: make one each.
+    multiplied but those of being mirrored and cut tighter. strength: multiplies them too; 0 leaves pictures alone.
+    Not for several threads at once: make one each.
     """
     shares = [min(0.5 * strength * severity, 1.0) for severity in SEVERITIES]
     kits = [(p, _make_steps(p)) for p in shares]
