@@ -131,9 +131,8 @@ def main() -> None:
         runs.append((name, learnt, tried, changes))
     for name, learnt, examined, changes in runs:
         print(name, flush=True)
-        missing = [
-            title for title in CONDITIONS if (name, title) not in {(row["run"], row["condition"]) for row in rows}
-        ]
+        done = {row["condition"] for row in rows if row["run"] == name}
+        missing = [title for title in CONDITIONS if title not in done]
         if missing:
             folder = given.output / name.replace(": ", "-").replace(", ", "-").replace(" ", "-")
             rows += examine(train(learnt, folder, **changes), examined, name, missing)

@@ -23,6 +23,7 @@ SURE = 0.7  # least confidence of a face
 SMALLEST = 40  # width of a face, pixels, below which it is not judged
 MARGIN = 1.5  # side of the square that is cut out, in sides of the face box
 SLACK = 1.1  # how much larger than the picture that square may be before it counts as cut too tightly
+WIDEST = 3  # side of the square that is mirrored, in sides of the picture, at most
 GLANCE = 160  # as LOOK, where the picture is a face
 
 STRIDES = (8, 16, 32)  # pixels between the places at which the network looks
@@ -78,7 +79,7 @@ def face_square(box: Box, shape: tuple[int, ...], margin: float = MARGIN) -> Box
 
     shape: of the picture, (height, width, ...). Nothing is padded, so a face that was cut out before is taken whole.
     """
-    return _square(box, shape, margin, min(shape[:2]))
+    return _square(box, min(round(_longer(box) * margin), *shape[:2]), shape)
 
 
 def widen(face: Image) -> Image | None:
@@ -87,18 +88,22 @@ def widen(face: Image) -> Image | None:
     So a face that somebody cut out tightly is seen at the scale of all others: how tightly must not tell what it is.
     """
     height, width = face.shape[:2]
-    boxes = locate_faces(face, look=GLANCE)[:1]
-    square = _square(boxes[0], face.shape, MARGIN, max(height, width) * 3) if boxes else (0, 0, 0, 0)
-    if square[2] - square[0] <= SLACK * min(height, width):
+    boxes = locate_faces(face, look=GLANCE)
+    if not boxes or (side := round(_longer(boxes[0]) * MARGIN)) <= SLACK * min(height, width):
         return None
+    square = _square(boxes[0], min(side, WIDEST * max(height, width)), face.shape)
     return resize(cut(face, square, mirrored=True), width, height)
 
 
-def _square(box: Box, shape: tuple[int, ...], margin: float, most: int) -> Box:
-    """Return the square in the picture, or, where it is larger, around as much of the picture as it holds."""
+def _longer(box: Box) -> int:
+    left, top, right, bottom = box
+    return max(right - left, bottom - top)
+
+
+def _square(box: Box, side: int, shape: tuple[int, ...]) -> Box:
+    """Return the square of that side around a box, moved to lie in the picture, or to hold it where it is larger."""
     left, top, right, bottom = box
     height, width = shape[:2]
-    side = min(round(max(right - left, bottom - top) * margin), most)
     x, y = round((left + right - side) / 2), round((top + bottom - side) / 2)
     x = min(max(x, min(0, width - side)), max(0, width - side))
     y = min(max(y, min(0, height - side)), max(0, height - side))
