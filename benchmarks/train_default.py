@@ -1,18 +1,15 @@
 """Train the shipped detector, calibrate it, measure it on what it never saw, and write the folder that is shipped.
 
     python benchmarks/make_training_set.py ../shared/data build/default
-    python benchmarks/train_default.py build/default --size 96 --run coarse
-    python benchmarks/train_default.py build/default --run fine --epochs 4 --augmentation 0
-    python benchmarks/train_default.py build/default --run more --start build/default/fine --epochs 3 \
-        --augmentation 0.4 --second build/default/coarse
-    python benchmarks/train_default.py build/default --run same --start detector/weights/default --epochs 0
+    python benchmarks/train_default.py build/default
+    python benchmarks/train_default.py build/default --weights detector/weights/default
 
 Half of the unseen pictures (every other one, by hash) calibrate the scores and set the thresholds, one generator as
-much as the other; the other half gives every figure on the card. Training sees none of them. Runs resume. The first
-two runs start from ImageNet weights: the coarser net learns what survives compression, the finer one what clean
-pictures show. The third goes on from the second and is joined with the first to a pair; the last line only calibrates
-weights that are there. What is to be shipped lies in `build/default/default`; the card says how the weights that are
-shipped came about, which took more turns.
+much as the other; the other half gives every figure on the card. Training sees none of them. Runs resume, and finished
+ones are kept. Both networks start from ImageNet weights, learn for a short time from clean pictures, and then a little
+from augmented ones: whatever takes longer helps with the generators that they learn from, and harms with others. With
+`--weights` nothing is trained: those weights are calibrated and measured anew. What is to be shipped lies in
+`build/default/default`.
 """
 
 from __future__ import annotations
@@ -24,54 +21,53 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from leave_one_out import RECIPE
 from make_training_set import SIDE, calibrates, report
 
 from detector import tasks
 from detector.calibration import Calibration
-from detector.checkpoint import CARD, MODEL, SHIPPED, WEIGHTS, read_card, read_tensors
+from detector.checkpoint import CARD, MODEL, WEIGHTS, read_card, read_tensors
 from detector.detectors.cnn import Cnn
 from detector.files import write_bytes, write_text
 from detector.intervals import clopper_pearson
 from detector.manifest import read_manifest, read_table, write_manifest
 from detector.verification import VALIDATION, summarise_validation
 
+RECIPE: dict[str, Any] = {"epochs": 4, "patience": 0, "half_life": 150.0, "rate": 8e-4, "batch": 64}
+FINE: dict[str, Any] = {"size": 128, "augmentation": 0.0, "together": True}
+COARSE: dict[str, Any] = {"size": 96, "augmentation": 0.0}
+RUNS: dict[str, tuple[str, int, dict[str, Any]]] = {  # name: what it goes on from, seed, what differs from RECIPE
+    "fine": ("", 1, FINE),  # the better of two seeds on the half that calibrates
+    "fine-hardened": ("fine", 0, FINE | {"augmentation": 0.2, "epochs": 1, "rate": 2e-4}),
+    "coarse": ("", 0, COARSE),
+    "coarse-hardened": ("coarse", 0, COARSE | {"augmentation": 0.4, "epochs": 3, "rate": 4e-4}),
+}
+ORIGIN = "benchmarks/make_training_set.py, then benchmarks/train_default.py; `parts` tell how each half came about"
+KEEP = 0.4  # share of `fine` in the weights of the finer network; the rest is of `fine-hardened`
+
 
 def main() -> None:
     """Run from the training set to the shipped folder, resuming what is there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="the folder that make_training_set.py wrote")
-    parser.add_argument("--run", default="cnn", help="the folder of the run, in that one")
-    parser.add_argument("--start", type=Path, help="a detector to go on from; ImageNet weights otherwise")
-    parser.add_argument(
-        "--keep", type=float, default=0.0, help="share of the weights it started from in what is shipped"
-    )
-    parser.add_argument("--second", type=Path, help="a detector of a smaller size, to be the second half of a pair")
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--augmentation", type=float, default=1.0, help="its strength; less shows more clean pictures")
-    parser.add_argument("--rate", type=float, help="AdamW's peak step; 8e-4, or 4e-4 of a run that goes on")
+    parser.add_argument("--weights", type=Path, help="calibrate and measure these, and train none")
     given = parser.parse_args()
-    rate = given.rate or (4e-4 if given.start else 8e-4)
-    out, run = given.out, given.out / given.run
-    unseen = read_manifest(out / "unseen.csv")
-    if given.epochs:
-        own = {name: getattr(given, name) for name in ("size", "epochs", "augmentation")}
-        table = read_manifest(out / "manifest.csv")
-        tasks.train("detector", "cnn", table, run, seed=0, arguments=RECIPE | own | {"rate": rate}, start=given.start,
-                    progress=report)  # fmt: skip
-    else:
-        given.keep, given.start = 1.0, given.start or SHIPPED / "default"
-    if given.keep:
-        last = run if given.epochs else given.start
-        run = out / f"{given.run}-mixed"
-        export(mix(read_tensors(given.start), read_tensors(last), given.keep), read_card(last, "detector"), run)
-    if given.second:
-        run = join(run, given.second, out / f"{given.run}-pair")
+    out, unseen = given.out, read_manifest(given.out / "unseen.csv")
+    run = given.weights or train(read_manifest(out / "manifest.csv"), out)
     first = calibrates(unseen)
     ship(out, run, unseen[first])
     measure(out, unseen[~first])
     print(show(out / "default"))
+
+
+def train(table: pd.DataFrame, out: Path) -> Path:
+    """Train both networks, join them to the pair that is shipped, and return its folder."""
+    for name, (start, seed, changes) in RUNS.items():
+        if not (out / name / CARD).is_file():
+            tasks.train("detector", "cnn", table, out / name, seed=seed, arguments=RECIPE | changes,
+                        start=out / start if start else None, progress=report)  # fmt: skip
+    fine = mix(read_tensors(out / "fine"), read_tensors(out / "fine-hardened"), KEEP)
+    export(fine, read_card(out / "fine-hardened", "detector"), out / "fine-mixed")
+    return join(out / "fine-mixed", out / "coarse-hardened", out / "pair")
 
 
 def export(weights: dict[str, np.ndarray], card: dict[str, Any], folder: Path) -> None:
@@ -90,11 +86,11 @@ def export(weights: dict[str, np.ndarray], card: dict[str, Any], folder: Path) -
 def join(fine: Path, coarse: Path, folder: Path) -> Path:
     """Write two detectors of different sizes as one that averages them, and return its folder."""
     cards = [read_card(member, "detector") for member in (fine, coarse)]
-    arguments = cards[0]["arguments"] | {"second": cards[1]["arguments"]["size"]}
+    arguments = cards[0]["arguments"] | {"second": cards[1]["arguments"]["size"], "widened": True}
     parts = [{key: card[key] for key in ("arguments", "seed", "recipe") if key in card} for card in cards]
     tensors = {f"{part}.{name}": x for part, member in (("fine", fine), ("coarse", coarse))
                for name, x in read_tensors(member).items()}  # fmt: skip
-    export(tensors, cards[0] | {"arguments": arguments, "parts": parts}, folder)
+    export(tensors, cards[0] | {"arguments": arguments, "parts": parts, "recipe": ORIGIN}, folder)
     return folder
 
 
@@ -113,10 +109,7 @@ def ship(out: Path, run: Path, chosen: pd.DataFrame) -> None:
     for name in (MODEL, WEIGHTS):
         write_bytes(folder / name, (run / name).read_bytes())
     card = read_card(run, "detector")
-    card["arguments"] |= {
-        "locates": True, "widened": True,
-        "mirrored": not card["arguments"].get("second"),  # two looks are enough
-    }  # fmt: skip
+    card["arguments"]["locates"] = True
     write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
     portraits, fakes = chosen[chosen.label == 0], chosen[chosen.label == 1]
     least = int(fakes.groupby("generator").size().min())
@@ -129,7 +122,7 @@ def ship(out: Path, run: Path, chosen: pd.DataFrame) -> None:
         "licence": "Apache-2.0; trained on FairFace (CC BY 4.0), SFHQ-T2I (MIT), fakes made by this package and, where "
         "`data` lists stylegan, samples of MobileStyleGAN (distilled from NVIDIA's StyleGAN2)",
         "citation": "Karkkainen and Joo 2021, FairFace; Wang et al. 2020, arXiv:1912.11035",
-        "recipe": card.get("recipe", "benchmarks/make_training_set.py, then benchmarks/train_default.py, both runs"),
+        "recipe": card.get("recipe", ORIGIN),
         "intended_use": "Triage of face pictures by people who also look at other evidence.",
         "limits": [
             "Reliable only on generators like those it was measured on; text-to-image and face swaps are often missed.",

@@ -53,6 +53,13 @@ def test_half_are_real_and_generators_come_evenly(pixels: Images) -> None:
     assert 35 <= (fakes < 9).sum() <= 65
 
 
+def test_fakes_made_from_photographs_come_together(pixels: Images) -> None:
+    more = ROWS.assign(generator=[""] * 6 + ["swapped", "swapped", "copied"] + ["drawn"] * 3)
+    for together, low, high in ((False, 55, 80), (True, 35, 65)):  # of 100: two generators of three, or one of two
+        numbers, _, labels = batches(pixels, more, together=together)
+        assert low <= (numbers[labels == 1] < 9).sum() <= high
+
+
 def test_an_altered_face_meets_its_original(pixels: Images) -> None:
     numbers, _, _ = batches(pixels, ROWS)
     pairs = [(real, fake) for batch in numbers.reshape(20, 10) for real, fake in zip(batch[:5], batch[5:], strict=True)]

@@ -53,6 +53,7 @@ class Cnn:
     epoch: a validation split of learnt generators does not tell when others are told best. batch: pictures a step.
     rate: AdamW's peak step. smoothing: label smoothing. augmentation: strength, 0 for none. half_life: steps after
     which the weight average has forgotten half. paired: whether fakes meet their originals in a batch.
+    together: whether all fakes that are made from photographs of the manifest are drawn as often as one generator's.
     residual: whether a second, small branch looks at what high-pass filters leave, 11 pixels at a time.
     second: side in pixels at which a second, like net looks at the face, coarser; their logits are averaged. 0: none.
     locates: whether scoring cuts out the largest face first. mirrored: score the mean of a face and its mirror image.
@@ -77,6 +78,7 @@ class Cnn:
         augmentation: float = 1.0,
         half_life: float = 20.0,
         paired: bool = True,
+        together: bool = False,
         residual: bool = False,
         second: int = 0,
         locates: bool = False,
@@ -86,7 +88,7 @@ class Cnn:
         self.backbone, self.size, self.stem_stride, self.pretrained = backbone, size, stem_stride, pretrained
         self.epochs, self.patience, self.batch, self.rate = epochs, patience, batch, rate
         self.smoothing, self.augmentation, self.half_life = smoothing, augmentation, half_life
-        self.paired, self.residual, self.second = paired, residual, second
+        self.paired, self.together, self.residual, self.second = paired, together, residual, second
         self.locates, self.mirrored, self.widened = locates, mirrored, widened
         self.calibration: Calibration | None = None
         self._session: Session | None = None
@@ -293,9 +295,9 @@ class Cnn:
         from detector.augment import coarsen, make_augmentation
 
         rng = np.random.default_rng(key)
-        pools = [train[rows.generator.to_numpy()[train] == g] for g in sorted(rows.generator[train].unique())]
-        real, fakes = pools[0], pools[1:]  # "" sorts first
-        groups = rows.group.to_numpy()
+        groups, labels = rows.group.to_numpy(), rows.label.to_numpy()
+        real = train[labels[train] == Label.REAL]
+        fakes = self._pools(rows.iloc[train[labels[train] == Label.FAKE]], groups[real])
         originals = {groups[i]: i for i in real} if self.paired else {}
         known = self.paired and "side" in rows
         sides = np.full(len(rows), self.size)
@@ -332,7 +334,13 @@ class Cnn:
                 faces = ahead[i % workers].result()
                 if i + workers < steps:
                     ahead[i % workers] = pool.submit(prepare, i % workers, plans[i + workers])
-                yield faces, rows.label.to_numpy()[plan[0]].astype(np.float32)
+                yield faces, labels[plan[0]].astype(np.float32)
+
+    def _pools(self, fakes: pd.DataFrame, photographed: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+        """Return the rows of each generator's fakes, of those that alter photographs together if that is wanted."""
+        altered = fakes.group.isin(photographed).groupby(fakes.generator).transform("mean") > 0.5
+        names = fakes.generator.mask(altered, "altered") if self.together else fakes.generator
+        return [part.index.to_numpy() for _, part in fakes.groupby(names)]
 
 
 def _mirror(faces: Images) -> Images:
