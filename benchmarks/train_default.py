@@ -36,7 +36,7 @@ RECIPE: dict[str, Any] = {"epochs": 4, "patience": 0, "half_life": 150.0, "rate"
 FINE: dict[str, Any] = {"size": 128, "augmentation": 0.0, "together": True}
 COARSE: dict[str, Any] = {"size": 96, "augmentation": 0.0}
 RUNS: dict[str, tuple[str, int, dict[str, Any]]] = {  # name: what it goes on from, seed, what differs from RECIPE
-    "fine": ("", 1, FINE),  # the better of two seeds on the half that calibrates
+    "fine": ("", 1, FINE),  # of two seeds the better one beside `coarse-hardened`, on the half that calibrates
     "fine-hardened": ("fine", 0, FINE | {"augmentation": 0.2, "epochs": 1, "rate": 2e-4}),
     "coarse": ("", 0, COARSE),
     "coarse-hardened": ("coarse", 0, COARSE | {"augmentation": 0.4, "epochs": 3, "rate": 4e-4}),

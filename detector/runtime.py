@@ -15,6 +15,8 @@ from detector.checkpoint import MODEL
 from detector.errors import CheckpointError, MissingExtra, UnknownName
 from detector.types import Images
 
+AT_ONCE = 8  # faces a run: what the network makes of more does not stay in the cache, and takes memory
+
 Run = Callable[[str, Images], Any]  # (name of an output, faces) -> that output
 
 
@@ -48,13 +50,17 @@ class Session:
 
     def logits(self, faces: Images) -> NDArray[np.float64]:
         """Return one logit a face, (N,), from RGB (N, H, W, 3)."""
-        return np.asarray(self._run("logits", faces), np.float64).reshape(len(faces))
+        return self._all("logits", faces).reshape(len(faces))
 
     def maps(self, faces: Images) -> NDArray[np.float64]:
         """Return the logits of the places of each face, (N, h, w), from RGB (N, H, W, 3); their mean is its logit."""
         if not self.mapped:
             raise CheckpointError("this network was exported without a score map; train it again")
-        return np.asarray(self._run("map", faces), np.float64)
+        return self._all("map", faces)
+
+    def _all(self, name: str, faces: Images) -> NDArray[np.float64]:
+        parts = [self._run(name, faces[i : i + AT_ONCE]) for i in range(0, max(len(faces), 1), AT_ONCE)]
+        return np.concatenate(parts).astype(np.float64)
 
 
 def import_openvino() -> Any:
