@@ -45,7 +45,7 @@ def locate_faces(image: Image, *, look: int = LOOK) -> list[Box]:
     image = np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
     scale = look / max(height, width)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else resize(image, *size)
+    small = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) if scale < 1 else resize(image, *size)
     rows, columns = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in small.shape[:2])
     padded = np.zeros((1, 3, rows, columns), np.float32)
     padded[0, :, : small.shape[0], : small.shape[1]] = small[:, :, ::-1].transpose(2, 0, 1)  # the network takes BGR

@@ -177,5 +177,5 @@ def _to_rgb(picture: Pillow.Image) -> Image:
         if strip.has_transparency_data:
             strip = strip.convert("RGBA")
             strip = Pillow.alpha_composite(Pillow.new("RGBA", strip.size, (255, 255, 255, 255)), strip)
-        image[top : top + rows] = np.asarray(strip.convert("RGB"))
+        image[top : top + rows] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
     return image
