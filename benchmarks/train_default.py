@@ -41,7 +41,7 @@ RUNS: dict[str, tuple[str, int, dict[str, Any]]] = {  # name: what it goes on fr
     "coarse": ("", 0, COARSE),
     "coarse-hardened": ("coarse", 0, COARSE | {"augmentation": 0.4, "epochs": 3, "rate": 4e-4}),
 }
-ORIGIN = "benchmarks/make_training_set.py, then benchmarks/train_default.py; `parts` tell how each half came about"
+ORIGIN = "benchmarks/make_training_set.py, then benchmarks/train_default.py (RUNS); `parts` tell more of each half"
 KEEP = 0.4  # share of `fine` in the weights of the finer network; the rest is of `fine-hardened`
 
 
