@@ -5,7 +5,7 @@
 The shipped weights are measured on the half of the unseen pictures that did not calibrate them. Each generator in turn
 is absent from training and measured on its test split against real faces that were not learnt either. Further runs
 leave none out, are of one network of 128 pixels, and are measured on the half of the unseen pictures that calibrates,
-since recipes are chosen by them. On a GPU all of them take twenty minutes, side by side, on two cores a day. Finished
+since recipes are chosen by them. On a GPU all of them take forty minutes, side by side, on two cores two days. Finished
 runs are kept.
 """
 
@@ -123,7 +123,7 @@ def show(results: pd.DataFrame) -> str:
             lines.append(f"| {word} | | " + " | ".join(f"{figures[c]:.3f}" for c in CONDITIONS) + " |")
         if start == "shipped":
             accused, n = part.groupby("condition").accused.first(), part.n_real.iloc[0]
-            figures = " | ".join(f"{accused[c]:.0f} of {n}" for c in CONDITIONS)
+            figures = " | ".join(f"{int(float(accused[c]))} of {n}" for c in CONDITIONS)
             lines.append(f"| portraits `likely-fake` | | {figures} |")
         parts.append("\n".join(lines))
     lines = ["| run | mean | worst | " + " | ".join(f"mean, {c}" for c in list(CONDITIONS)[1:]) + " |",
@@ -160,8 +160,8 @@ def main() -> None:
             make = train_pair if name.startswith("left out") else train
             rows += examine(make(learnt, folder, **changes), examined, name, missing)
             write_table(pd.DataFrame(rows), results)
-    kept = {name for name, *_ in runs}
-    rows, shipped = [row for row in rows if row["run"] in kept], Cnn.load(SHIPPED / "default")
+    kept, shipped = [name for name, *_ in runs], Cnn.load(SHIPPED / "default")
+    rows = sorted((row for row in rows if row["run"] in kept), key=lambda row: kept.index(row["run"]))
     rows += examine(shipped, tried, "the pair as released") + examine(shipped, held, SHIPS)
     write_table(pd.DataFrame(rows), results)
     print(show(pd.DataFrame(rows)))

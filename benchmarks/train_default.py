@@ -7,9 +7,9 @@
 Half of the unseen pictures (every other one, by hash) calibrate the scores and set the thresholds, one generator as
 much as the other; the other half gives every figure on the card. Training sees none of them. Runs resume, and finished
 ones are kept. Both networks start from ImageNet weights, learn for a short time from clean pictures, and then a little
-from augmented ones: whatever takes longer helps with the generators that they learn from, and harms with others. With
-`--weights` nothing is trained: those weights are calibrated and measured anew. What is to be shipped lies in
-`build/default/default`.
+from augmented ones. With `--weights` nothing is trained: those weights are calibrated and measured anew. What is to be
+shipped lies in `build/default/default`. The weights that are shipped came about so, but on other machines in part, and
+with `style` fakes by an earlier `style-64`; their card says more.
 """
 
 from __future__ import annotations
