@@ -47,16 +47,16 @@ CONDITIONS: dict[str, Callable[[Image, str], Image]] = {
 
 
 SHIPS = "shipped weights"
-PAIR: dict[str, Any] = {"augmentation": 0.2, "together": True}  # each network in one run
-BOTH = {"together": True, "augmentation": 0.0}
+TOGETHER: dict[str, Any] = {"together": True, "augmentation": 0.0}
+PAIR = TOGETHER | {"augmentation": 0.2}  # each network in one run
 SHORT, LONG = {"augmentation": 1.0, "residual": True}, {"augmentation": 1.0, "epochs": 20}
 VARIANTS: dict[str, dict[str, Any]] = {
     "each generator its turn, seed 1": {"augmentation": 0.0, "seed": 1},
-    "altered fakes together, seed 1": BOTH | {"seed": 1}, "altered fakes together": BOTH,
-    "together, augmentation 0.1": BOTH | {"augmentation": 0.1},
+    "altered fakes together, seed 1": TOGETHER | {"seed": 1}, "altered fakes together": TOGETHER,
+    "together, augmentation 0.1": TOGETHER | {"augmentation": 0.1},
     "together, augmentation 0.2": PAIR,
     "together, augmentation 0.2, seed 1": PAIR | {"seed": 1}, "together, augmentation 0.2, seed 2": PAIR | {"seed": 2},
-    "together, augmentation 0.3": BOTH | {"augmentation": 0.3},
+    "together, augmentation 0.3": TOGETHER | {"augmentation": 0.3},
     "short": SHORT, "short, unequal resolution": SHORT, "short, without augmentation": SHORT | {"augmentation": 0.0},
     "short, without ImageNet": SHORT | {"pretrained": False}, "short, without pairs": SHORT | {"paired": False},
     "long": LONG, "long, residual branch": LONG | {"residual": True},
@@ -94,11 +94,8 @@ def examine(detector: Cnn, table: pd.DataFrame, run: str, titles: Iterable[str] 
     """Return one row a generator and condition: its fakes against all real pictures of the table."""
     rows = []
     for title in titles:
-        scores = []
-        for start in range(0, len(table), 64):
-            part = table[["path", "sha256"]].iloc[start : start + 64].itertuples(index=False)
-            scores.append(detector.score(np.stack([face(*row, title, detector.size) for row in part])))
-        column = np.concatenate(scores)
+        pictures = zip(table.path, table.sha256, strict=True)
+        column = detector.score(np.stack([face(path, key, title, detector.size) for path, key in pictures]))
         accused = detector.judge(column[table.label == 0]).count(Opinion.LIKELY_FAKE)
         for generator in sorted(table.generator[table.label == 1].unique()):
             use = (table.label == 0) | (table.generator == generator)

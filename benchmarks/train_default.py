@@ -122,7 +122,6 @@ def ship(out: Path, run: Path, chosen: pd.DataFrame) -> None:
         "licence": "Apache-2.0; trained on FairFace (CC BY 4.0), SFHQ-T2I (MIT), fakes made by this package and, where "
         "`data` lists stylegan, samples of MobileStyleGAN (distilled from NVIDIA's StyleGAN2)",
         "citation": "Karkkainen and Joo 2021, FairFace; Wang et al. 2020, arXiv:1912.11035",
-        "recipe": card.get("recipe", ORIGIN),
         "intended_use": "Triage of face pictures by people who also look at other evidence.",
         "limits": [
             "Reliable only on generators like those it was measured on; text-to-image and face swaps are often missed.",
