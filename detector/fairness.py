@@ -59,7 +59,7 @@ def measure_fairness(
 ) -> Fairness:
     """Return what each detector does by the values of each column, on unperturbed pictures.
 
-    joined: as `benchmark.join_scores`; where there are no verdicts, a score above 0 is called fake. Pictures whose cell
+    joined: as `joining.join_scores`; where there are no verdicts, a score above 0 is called fake. Pictures whose cell
     is empty, or that could not be read, are in no group; a class without any value has no rows.
 
     Raises UnknownName if there is no such column.

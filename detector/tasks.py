@@ -33,7 +33,7 @@ from detector.types import Detector, Generator, Label, Progress, silent
 
 if TYPE_CHECKING:
     from detector.audit import AuditFinding
-    from detector.gate import GateReport
+    from detector.evaluation.gate import GateReport
 
 
 AUDITED = 2000  # pictures an evaluation looks at for shortcuts
@@ -289,7 +289,7 @@ def score_manifest(
     fingerprint: str = "",
     progress: Progress = silent,
 ) -> pd.DataFrame:
-    """Return the scores of a manifest's pictures, one row each, with the columns `benchmark.evaluate` reads."""
+    """Return the scores of a manifest's pictures, one row each, with the columns `measuring.evaluate` reads."""
     score_to_file(list_targets(table), detector, out, fingerprint=fingerprint,
                   progress=partial(progress, f"scoring with {name}"))  # fmt: skip
     return read_table(out).assign(detector=name)
@@ -374,21 +374,21 @@ def evaluate(
     AUDITED pictures drawn at random are looked at. by: columns by whose values the detectors are compared.
     runtime: as `load_detector`.
     """
-    from detector import benchmark
+    from detector.evaluation import figures, joining, measuring
 
     out, manifest = Path(out), Path(manifest)
     table = read_manifest(manifest)
     wanted = table[table.split == split]
-    parts = [benchmark.join_scores(_named(read_table(path), Path(path)), table, split=split) for path in scores]
+    parts = [joining.join_scores(_named(read_table(path), Path(path)), table, split=split) for path in scores]
     chosen: list[Path | str | None] = list(detectors) or ([] if scores else [None])
     loaded = [load_detector(given, runtime=runtime) for given in chosen]
     for folder, thing in loaded:
         kept = score_manifest(wanted, thing, thing.name, out / "scores" / f"{thing.name}.csv",
                               fingerprint=digest_checkpoint(folder), progress=progress)  # fmt: skip
-        parts.append(benchmark.join_scores(kept, table, split=split))
+        parts.append(joining.join_scores(kept, table, split=split))
     joined = pd.concat(parts, ignore_index=True)
     progress("measuring", 0, 1)
-    results = benchmark.measure_scores(joined, seed=seed)
+    results = measuring.measure_scores(joined, seed=seed)
     progress("measuring", 1, 1)
     metadata = {
         "command": command,
@@ -407,7 +407,7 @@ def evaluate(
     if audited:
         named = {thing.name: (folder, thing) for folder, thing in loaded}
         findings, aligned = _look_behind(wanted, joined, named, out, seed, progress)
-    benchmark.publish(joined, results, out, metadata=metadata, faces=faces, aligned=aligned, fairness=fairness,
+    figures.publish(joined, results, out, metadata=metadata, faces=faces, aligned=aligned, fairness=fairness,
                       audit=findings)  # fmt: skip
     return results
 
@@ -417,7 +417,8 @@ def _look_behind(
     progress: Progress,
 ) -> tuple[list[dict[str, Any]], pd.DataFrame]:  # fmt: skip
     """Return what gives the labels away, the gravest first, and each detector's AUC on pictures re-encoded alike."""
-    from detector import alignment, audit
+    from detector import audit
+    from detector.evaluation import alignment
 
     some = pictures.sample(min(len(pictures), AUDITED), random_state=seed)
     findings: list[AuditFinding] = []
@@ -457,13 +458,13 @@ def run_suite(
 
     Writes the report below `out`, and beside it junit.xml and gate.md where there is a gate.
     """
-    from detector import benchmark, gate, suites
+    from detector.evaluation import figures, gate, running, suites
 
     out, suite = Path(out), suites.read_suite(name)
     chosen = {Path(folder).name: Path(folder) for folder in detectors}
     if not chosen and not suite.detectors:
         chosen = {"default": find_checkpoint("detector", "default")}
-    run = suites.run_suite(suite, out, detectors=chosen or None, progress=progress)
+    run = running.run_suite(suite, out, detectors=chosen or None, progress=progress)
     metadata = {
         "command": command, "suite": suite.name, "failed": run.failed, "versions": describe_environment(),
     }  # fmt: skip
@@ -472,7 +473,7 @@ def run_suite(
     if audited:
         measured = {name: load_detector(folder) for name, folder in run.detectors.items()}
         findings, aligned = _look_behind(run.pictures, run.joined, measured, out, suite.seed, progress)
-    benchmark.publish(run.joined, run.results, out, metadata=metadata, fairness=run.fairness, flips=run.flips,
+    figures.publish(run.joined, run.results, out, metadata=metadata, fairness=run.fairness, flips=run.flips,
                       audit=findings, aligned=aligned)  # fmt: skip
     if baseline is None:
         return run.results, None
@@ -526,7 +527,7 @@ def draw_mixing(
 
     label, signer: as `generate`; the seed it names is the first source's.
     """
-    from detector import plots
+    from detector.evaluation import plots
 
     source: Any = load_generator(name, weights)
     if not hasattr(source, "mix"):

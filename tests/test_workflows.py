@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
-from detector.suites import read_suite
+from detector.evaluation.suites import read_suite
 
 yaml = pytest.importorskip("yaml")
 GATE = ROOT / ".github" / "actions" / "detector-gate" / "action.yml"

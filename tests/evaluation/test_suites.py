@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from conftest import ROOT, make_manifest
 
-from detector import suites
 from detector.detectors.spectrum import Spectrum
 from detector.errors import DetectorError, ManifestError, UnknownName
-from detector.suites import SUITES, SuiteError, count_flips, gather_pictures, read_suite, run_suite
+from detector.evaluation import running, suites
+from detector.evaluation.running import count_flips, gather_pictures, run_suite
+from detector.evaluation.suites import SUITES, SuiteError, read_suite
 
 SPECTRUM = ROOT / "benchmarks" / "detectors" / "spectrum"
 BODY = 'name = "t"\nmanifests = ["manifest.csv"]\nperturbations = ["noise"]\nresamples = 100\n'
@@ -61,7 +62,7 @@ def test_unknown_names(tmp_path: Path) -> None:
 def test_a_run_is_deterministic_resumes_from_its_shards_and_survives_a_broken_detector(
     suite: suites.Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suites, "BLOCK", 4)
+    monkeypatch.setattr(running, "BLOCK", 4)
     both = {"good": SPECTRUM, "broken": tmp_path / "nowhere"}
     first = run_suite(suite, tmp_path / "a", detectors=both)
     assert set(first.results.detector) == {"good"}
@@ -88,8 +89,8 @@ def test_a_crash_while_scoring_leaves_the_others_results(
         def score(self, faces: np.ndarray) -> np.ndarray:
             raise ZeroDivisionError("by design")
 
-    load = suites._load
-    monkeypatch.setattr(suites, "_load", lambda folder: Crashing() if folder == tmp_path else load(folder))
+    load = running._load
+    monkeypatch.setattr(running, "_load", lambda folder: Crashing() if folder == tmp_path else load(folder))
     run = run_suite(suite, tmp_path / "a", detectors={"bad": tmp_path, "good": SPECTRUM})
     assert run.failed == {"bad": "ZeroDivisionError: by design"}
     assert set(run.results.detector) == {"good"}

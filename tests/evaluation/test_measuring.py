@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector import benchmark
 from detector.errors import ScoresError, UnknownName
+from detector.evaluation import figures, joining, measuring
 from detector.intervals import measure
 from detector.manifest import COLUMNS
 from detector.metrics import METRICS
@@ -38,21 +38,21 @@ def draw(n: int = 40, *, seed: int = 0, root: str = "/data") -> tuple[pd.DataFra
 
 
 def evaluate(scores: pd.DataFrame, manifest: pd.DataFrame, **options: object) -> pd.DataFrame:
-    return benchmark.evaluate(scores, manifest, **({"metrics": ["auc"], "resamples": 50} | options))
+    return measuring.evaluate(scores, manifest, **({"metrics": ["auc"], "resamples": 50} | options))
 
 
 def test_each_generator_meets_all_real_pictures() -> None:
     manifest, scores = draw()
-    results = benchmark.evaluate(scores, manifest, resamples=100, seed=3)
-    assert list(results.columns) == benchmark.COLUMNS
-    assert len(results) == 2 * len(benchmark.METRIC_NAMES)
+    results = measuring.evaluate(scores, manifest, resamples=100, seed=3)
+    assert list(results.columns) == measuring.COLUMNS
+    assert len(results) == 2 * len(measuring.METRIC_NAMES)
     assert set(results.detector) == {"scores"}
     assert set(zip(results.perturbation, results.severity, strict=True)) == {("none", 0)}
     assert (results.n_real == 40).all()
     assert (results.n_fake == 40).all()
     by_hand = scores.merge(manifest, on="sha256")
     part = by_hand[(by_hand.split == "test") & by_hand.generator.isin(["", "style"])]
-    for name in benchmark.METRIC_NAMES:
+    for name in measuring.METRIC_NAMES:
         row = results[(results.generator == "style") & (results.metric == name)].iloc[0]
         assert row.value == pytest.approx(METRICS.get(name)(part.label, part.score))
     same = measure(part.label, part.score, part.group, ["auc"], seed=3)["auc"]
@@ -63,13 +63,13 @@ def test_each_generator_meets_all_real_pictures() -> None:
 def test_the_headline_is_the_worst_generator_and_the_mean() -> None:
     manifest, scores = draw()
     results = evaluate(scores, manifest, metrics=["auc", "eer"])
-    (line,) = benchmark.summarise(results)
+    (line,) = measuring.summarise(results)
     auc = results[results.metric == "auc"].set_index("generator").value
     assert line["worst_generator"] == "style"
     assert line["value"] == auc["style"]
     assert line["mean"] == pytest.approx(auc.mean())
     assert line["generators"] == 2
-    (line,) = benchmark.summarise(results, metric="eer")  # here larger is worse
+    (line,) = measuring.summarise(results, metric="eer")  # here larger is worse
     assert line["worst_generator"] == "style"
     assert line["value"] == results[results.metric == "eer"].value.max()
 
@@ -85,8 +85,8 @@ def test_detectors_and_perturbations_are_measured_apart() -> None:
     results = evaluate(both, manifest)
     style = results[results.generator == "style"].set_index(["detector", "perturbation", "severity"]).value
     assert style["cnn", "none", 0] == style["twin", "none", 0] > style["cnn", "jpeg", 5]
-    assert [line["detector"] for line in benchmark.summarise(results)] == ["cnn", "twin"]
-    assert benchmark.summarise(results)[0]["value"] == style["cnn", "none", 0]
+    assert [line["detector"] for line in measuring.summarise(results)] == ["cnn", "twin"]
+    assert measuring.summarise(results)[0]["value"] == style["cnn", "none", 0]
 
 
 @settings(max_examples=10, deadline=None)
@@ -172,14 +172,14 @@ def test_unreadable_pictures_are_left_out_and_counted() -> None:
     lost = scores.sha256.isin(first[["", "style"]])
     theirs = scores.assign(score=scores.score.where(~lost), verdict=np.where(lost, "error", "likely-real"))
     theirs.loc[lost, "sha256"] = ""  # never read, so never hashed
-    joined = benchmark.join_scores(theirs, manifest)
+    joined = joining.join_scores(theirs, manifest)
     assert len(joined) == len(manifest)
     assert joined.score.isna().sum() == 2
-    assert benchmark._excluded(joined) == {"scores": {"real": 1, "style": 1}}
-    assert benchmark._notes(joined) == [
+    assert figures._excluded(joined) == {"scores": {"real": 1, "style": 1}}
+    assert figures._notes(joined) == [
         "scores could not read 2 of its 18 pictures, which its figures leave out: 1 real, 1 style"
     ]
-    results = benchmark.measure_scores(joined, metrics=["auc"], resamples=10).set_index("generator")
+    results = measuring.measure_scores(joined, metrics=["auc"], resamples=10).set_index("generator")
     assert results.n_real.tolist() == [5, 5]
     assert results.n_fake.to_dict() == {"crude": 6, "style": 5}
 
@@ -245,6 +245,6 @@ def test_a_split_of_one_class_says_which_and_where_there_are_two() -> None:
 
 def test_scores_like_probabilities_are_remarked_upon() -> None:
     manifest, scores = draw(6)
-    joined = benchmark.join_scores(scores.assign(score=1 / (1 + np.exp(-scores.score))), manifest)
-    assert "as probabilities do" in benchmark._notes(joined)[0]
-    assert benchmark._notes(benchmark.join_scores(scores, manifest)) == []
+    joined = joining.join_scores(scores.assign(score=1 / (1 + np.exp(-scores.score))), manifest)
+    assert "as probabilities do" in figures._notes(joined)[0]
+    assert figures._notes(joining.join_scores(scores, manifest)) == []

@@ -11,9 +11,9 @@ from conftest import draw_picture, make_manifest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.alignment import COLUMNS, MARGIN, align, compare_aligned, find_coarsest, find_losses
 from detector.audit import Severity
 from detector.errors import ManifestError
+from detector.evaluation.alignment import COLUMNS, MARGIN, align, compare_aligned, find_coarsest, find_losses
 from detector.faces import prepare
 from detector.headers import describe
 from detector.images import encode, load, read, resize

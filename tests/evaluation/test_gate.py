@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from detector.benchmark import measure_scores
 from detector.checkpoint import read_card, read_tensors, write_checkpoint
-from detector.gate import (
+from detector.evaluation.gate import (  # fmt: skip
     BaselineError,
     compare,
     make_baseline,
@@ -20,8 +19,10 @@ from detector.gate import (
     write_baseline,
     write_junit,
     write_summary,
-)  # fmt: skip
-from detector.suites import Run, read_suite, run_suite
+)
+from detector.evaluation.measuring import measure_scores
+from detector.evaluation.running import Run, run_suite
+from detector.evaluation.suites import read_suite
 
 SPECTRUM = ROOT / "benchmarks" / "detectors" / "spectrum"
 BASELINE = ROOT / "benchmarks" / "baselines" / "smoke.json"

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from detector import benchmark, report
+from detector.evaluation import joining, measuring, report
+from detector.evaluation.figures import MISTAKES, publish
 from detector.images import decode, encode
 from detector.manifest import COLUMNS
 
@@ -72,10 +73,10 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFr
             parts.append(part.assign(perturbation=perturbation, severity=severity))
     table = pd.concat(parts, ignore_index=True).assign(verdict="")
     table.loc[0, ["score", "verdict"]] = [np.nan, "error"]
-    joined = benchmark.join_scores(table, manifest)
-    results = benchmark.measure_scores(joined, resamples=20)
+    joined = joining.join_scores(table, manifest)
+    results = measuring.measure_scores(joined, resamples=20)
     audit = [{"name": "size", "severity": "serious", "summary": "<b>all</b> differ", "fix": "crop", "value": 0.9}]
-    benchmark.publish(
+    publish(
         joined, results, folder / "out", audit=audit,
         metadata={"command": f"detector evaluate {HOSTILE}", "split": "test", "versions": {"numpy": "2"}},
         faces={"style": [*manifest.path[20:24], str(folder / "absent.png")], "none": [str(folder / "absent.png")]},
@@ -84,7 +85,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFr
 
 
 def test_the_schema_is_current() -> None:
-    """After a change: SCHEMA.write_text(make_schema()), both of detector.report."""
+    """After a change: SCHEMA.write_text(make_schema()), both of detector.evaluation.report."""
     assert report.SCHEMA.read_text() == report.make_schema()
     jsonschema.Draft202012Validator.check_schema(json.loads(report.make_schema()))
 
@@ -93,9 +94,9 @@ def test_the_record_is_valid_and_holds_every_result(published: tuple[Path, pd.Da
     folder, results = published
     record = json.loads((folder / "report.json").read_text())
     jsonschema.validate(record, json.loads(report.SCHEMA.read_text()))
-    assert list(record["results"][0]) == benchmark.COLUMNS
+    assert list(record["results"][0]) == measuring.COLUMNS
     pd.testing.assert_frame_equal(pd.DataFrame(record["results"]), results)
-    assert record["metadata"]["headline"] == benchmark.summarise(results)
+    assert record["metadata"]["headline"] == measuring.summarise(results)
     assert record["metadata"]["excluded"] == {"cnn": {"real": 1}}
     assert record["metadata"]["level"] == 0.95
 
@@ -133,20 +134,20 @@ def test_names_are_text(published: tuple[Path, pd.DataFrame]) -> None:
     markdown = (published[0] / "report.md").read_text()
     assert "<script" not in re.sub(r"\\.", "", markdown)
     widths = {re.sub(r"\\.", "", line).count("|") for line in markdown.splitlines() if line.startswith("| cnn")}
-    assert widths == {4 + len(benchmark.METRIC_NAMES) + 1}
+    assert widths == {4 + len(measuring.METRIC_NAMES) + 1}
 
 
 def test_the_page_shows_what_there_is(published: tuple[Path, pd.DataFrame]) -> None:
     folder, results = published
     page = Page((folder / "report.html").read_text())
-    (first, _) = benchmark.summarise(results)
+    (first, _) = measuring.summarise(results)
     assert first["worst_generator"] == "style"
     for text in (f"{first['value']:.3f}", f"[{first['low']:.3f}, {first['high']:.3f}]", f"{first['mean']:.3f}",
                  "cnn could not read 1 of its 80 pictures", "severity 5", "Most confident mistakes"):  # fmt: skip
         assert text in page.text
     images = [a["src"] for tag, a in page.tags if tag == "img"]
     assert sum(src.startswith("data:image/png") for src in images) == len(list(folder.glob("*.png")))
-    assert 0 < sum(src.startswith("data:image/jpeg") for src in images) <= 4 * benchmark.MISTAKES
+    assert 0 < sum(src.startswith("data:image/jpeg") for src in images) <= 4 * MISTAKES
     assert any(a.get("class") == "blank" for _, a in page.tags)
 
 

@@ -72,7 +72,7 @@ def find_coarsest(table: pd.DataFrame) -> tuple[int, int]:
 def compare_aligned(joined: pd.DataFrame, aligned: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return each detector's AUC on each generator, plain and aligned, on the same pictures (COLUMNS).
 
-    joined: as `benchmark.join_scores`. aligned: detector -> table with `original`, `saved` and `score`. p: of a loss
+    joined: as `joining.join_scores`. aligned: detector -> table with `original`, `saved` and `score`. p: of a loss
     beyond MARGIN, one-sided, corrected by Holm's method over all rows; low and high: of the difference, 95 %.
     """
     rows, auc = [], METRICS.get("auc")

@@ -1,97 +1,38 @@
-"""A suite: what to measure, on which pictures, under which perturbations, in one TOML file; and the run of one.
+"""The run of a suite: every picture decoded and cut as `detector score` does it, then perturbed, then scored.
 
-A suite is declared, never programmed. Every picture is decoded and cut as `detector score` does it, then perturbed,
-then scored; what a perturbation draws depends on the picture's hash and the suite's seed alone.
+What a perturbation draws depends on the picture's hash and the suite's seed alone.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from detector.benchmark import join_scores, measure_scores
 from detector.checkpoint import digest_checkpoint, read_card
 from detector.detectors import DETECTORS
 from detector.embedded import unpack_faces
 from detector.engine import Row, judge_faces, list_targets, open_target
 from detector.errors import DetectorError, ManifestError, UnknownName
+from detector.evaluation.joining import join_scores
+from detector.evaluation.measuring import measure_scores
+from detector.evaluation.suites import Suite, SuiteError
 from detector.faces import prepare
 from detector.fairness import Fairness, measure_fairness
 from detector.files import sha256, write_bytes
 from detector.images import encode, load, read
 from detector.intervals import clopper_pearson, effective_count
 from detector.manifest import merge, read_crops, read_manifest, read_table, validate, write_table
-from detector.metrics import METRICS
-from detector.perturbations import PERTURBATIONS, perturb
+from detector.perturbations import perturb
 from detector.types import Detector, Progress, silent
 
-SUITES = Path(__file__).parents[1] / "benchmarks" / "suites"
 EMBEDDED = "embedded"  # in the place of a manifest's path: the photographs that come with the installation
 BLOCK = 256  # pictures in one shard of scores
-Share = Annotated[float, Field(gt=0, lt=1)]
-
-
-class SuiteError(DetectorError):
-    """A suite's file cannot be read, or asks for something that does not exist."""
-
-
-class Suite(BaseModel):
-    """What a suite's file says; every path in it is relative to the file.
-
-    manifests: paths, or "embedded". side: if given, every picture is cut, resized to that many pixels a side and saved
-    alike first. keep: column -> values; other pictures are left out. sample: of real pictures, and of each generator's
-    fakes, at most so many, those of the least hashes. detectors: name -> folder of weights.
-    operating_points: false-positive rates at which the true-positive rate is measured, beside `metrics`.
-    tolerances: metric -> how much worse it may be before the gate closes, in its unit; other metrics do not gate.
-    by: columns of the manifest by whose values the detectors are compared, as `fairness.measure_fairness`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    summary: str = ""
-    manifests: Annotated[list[str], Field(min_length=1)]
-    split: str = "test"
-    side: Annotated[int, Field(ge=16, le=2048)] | None = None
-    keep: dict[str, list[str]] = {}
-    sample: Annotated[int, Field(ge=1)] | None = None
-    detectors: dict[str, str] = {}
-    perturbations: list[str] = []
-    severities: list[Annotated[int, Field(ge=1, le=5)]] = [3]
-    metrics: Annotated[list[str], Field(min_length=1)] = ["auc"]
-    operating_points: list[Share] = []
-    tolerances: dict[str, Annotated[float, Field(ge=0)]] = {}
-    by: list[str] = []
-    seed: int = 0
-    resamples: Annotated[int, Field(ge=100)] = 2000
-
-    _folder: Path = Path()
-
-    @property
-    def measured(self) -> list[str]:
-        """Return the names of every metric, operating points included."""
-        points = [f"tpr_at_fpr_{100 * rate:g}" for rate in self.operating_points]
-        return list(dict.fromkeys([*self.metrics, *points]))
-
-    @property
-    def conditions(self) -> list[tuple[str, int]]:
-        """Return each perturbation with each severity, the untouched pictures first."""
-        return [("none", 0), *product(self.perturbations, self.severities)]
-
-    def resolve(self, path: str) -> Path:
-        """Return a path of the file, from the working folder."""
-        return self._folder / path
 
 
 @dataclass(frozen=True)
@@ -99,8 +40,8 @@ class Run:
     """What a suite gave.
 
     pictures: as `gather_pictures`. detectors: name -> folder of weights, of those that did not fail. scores: one row a
-    detector, perturbation, severity and picture. joined: the same beside the manifest, as `benchmark.join_scores`.
-    results: as `benchmark.measure_scores`. flips: as `count_flips`. failed: detector -> why it has no scores.
+    detector, perturbation, severity and picture. joined: the same beside the manifest, as `joining.join_scores`.
+    results: as `measuring.measure_scores`. flips: as `count_flips`. failed: detector -> why it has no scores.
     fairness: None if the suite compares by no column.
     """
 
@@ -112,36 +53,6 @@ class Run:
     flips: pd.DataFrame
     failed: dict[str, str]
     fairness: Fairness | None = None
-
-
-def read_suite(name: str | Path) -> Suite:
-    """Return a suite by its name, or by the path of its TOML file.
-
-    Raises UnknownName for a suite, a metric or a perturbation, SuiteError for anything else; an unknown key's message
-    names the nearest valid one.
-    """
-    path = Path(name)
-    if path.suffix != ".toml":
-        known = {p.stem: p for p in sorted(SUITES.glob("*.toml"))}
-        if str(name) not in known:
-            raise UnknownName("suite", str(name), known)
-        path = known[str(name)]
-    try:
-        suite = Suite.model_validate(tomllib.loads(path.read_text()))
-    except OSError as error:
-        raise SuiteError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SuiteError(f"{path.name} is not TOML: {error}") from None
-    except ValidationError as error:
-        raise SuiteError(f"{path.name}: {_explain(error)}") from None
-    suite._folder = path.parent
-    for metric in (*suite.measured, *suite.tolerances):
-        METRICS.get(metric)
-    for perturbation in suite.perturbations:
-        PERTURBATIONS.get(perturbation)
-    if astray := set(suite.tolerances) - set(suite.measured):
-        raise SuiteError(f"{path.name}: {min(astray)!r} has a tolerance but is not measured; add it to metrics")
-    return suite
 
 
 def gather_pictures(suite: Suite, folder: Path) -> pd.DataFrame:
@@ -196,7 +107,7 @@ def run_suite(
     """Score and measure every detector of a suite, below a folder from which an interrupted run goes on.
 
     detectors: name -> folder of weights; None takes those the suite names. One that fails is left out, and the reason
-    kept. Raises DetectorError if there is none or all fail; as `gather_pictures` and `benchmark.join_scores`.
+    kept. Raises DetectorError if there is none or all fail; as `gather_pictures` and `joining.join_scores`.
     """
     chosen = dict(detectors or {name: suite.resolve(path) for name, path in suite.detectors.items()})
     if not chosen:
@@ -290,14 +201,3 @@ def _check_hash(path: str, digest: str) -> None:
 
 def _other_picture(path: str) -> ManifestError:
     return ManifestError(f"{path} is not the picture its manifest names by hash; restore it, or index the folder again")
-
-
-def _explain(error: ValidationError) -> str:
-    """Return the first fault in one line; of an unknown key, with the nearest valid one."""
-    first: Any = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] != "extra_forbidden":
-        return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}"
-    known: Sequence[str] = list(Suite.model_fields)
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0)
-    return f"there is no key {key!r}; did you mean {near[0]!r}?"

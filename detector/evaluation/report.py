@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from detector.files import write_bytes, write_text
 from detector.metrics import METRICS
 
-TEMPLATES, SCHEMA = Path(__file__).parent / "templates", Path(__file__).parent / "schemas" / "report.schema.json"
+TEMPLATES, SCHEMA = Path(__file__).parent, Path(__file__).with_name("report.schema.json")
 METRIC_TITLES = {"auc": "AUC", "ap": "AP", "eer": "EER", "tpr_at_fpr_1": "TPR at 1 % FPR",
                  "tpr_at_fpr_5": "TPR at 5 % FPR", "balanced_accuracy": "balanced accuracy", "brier": "Brier",
                  "ece": "ECE", "cllr": "Cllr", "cllr_min": "Cllr min", "fpr": "FPR", "fnr": "FNR",
@@ -90,9 +90,9 @@ def write_report(
 ) -> None:
     """Write report.json, report.md, report.html and each figure below a folder, each file whole, report.json last.
 
-    The page shows what metadata holds: headline (one entry a detector, as `benchmark.summarise` gives them), notes,
+    The page shows what metadata holds: headline (one entry a detector, as `measuring.summarise` gives them), notes,
     audit (findings with name, severity, summary and fix), command, level, aligned, fairness and verdict_flips (rows of
-    the tables that `benchmark.publish` takes), and anything else as a list.
+    the tables that `figures.publish` takes), and anything else as a list.
     """
     names = _file_names(figures)
     sections: dict[str, list[tuple[Figure, str]]] = {}
@@ -132,7 +132,7 @@ def write_report(
 
 
 def make_schema() -> str:
-    """Return the JSON schema of report.json, as published in `schemas/`."""
+    """Return the JSON schema of report.json, as published in `report.schema.json`."""
     return json.dumps(Report.model_json_schema(), indent=1) + "\n"
 
 

@@ -1,0 +1,204 @@
+"""Results -> the published report: plots, faces, mistakes, and what a reader should be warned of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from detector.errors import ImageError
+from detector.evaluation.measuring import pair_generators, summarise, worst_first
+from detector.evaluation.report import METRIC_TITLES, Figure, Report, Thumbnail, write_report
+from detector.faces import prepare
+from detector.fairness import Fairness
+from detector.images import encode, load, tile
+from detector.manifest import read_crop
+from detector.metrics import det, roc
+from detector.types import Image, Label
+
+FACE = 96  # side of a face in the report, pixels
+MISTAKES = 5  # of each kind a detector, in the report
+
+
+def publish(
+    joined: pd.DataFrame,
+    results: pd.DataFrame,
+    folder: Path,
+    *,
+    metadata: Mapping[str, Any],
+    faces: Mapping[str, Sequence[str]] | None = None,
+    audit: Sequence[Mapping[str, Any]] = (),
+    aligned: pd.DataFrame | None = None,
+    fairness: Fairness | None = None,
+    flips: pd.DataFrame | None = None,
+    level: float = 0.95,
+) -> None:
+    """Write report.json, report.html, report.md and the plots below a folder.
+
+    metadata: what to say of the evaluation, plain JSON; the headline, what was left out and notes are added to it.
+    faces: caption -> paths of pictures to show as a grid. audit: findings, with name, severity, summary and fix.
+    aligned: as `alignment.compare_aligned`. flips: as `running.count_flips`.
+    """
+    headline = summarise(results)
+    record = {**metadata, "level": level, "headline": headline, "excluded": _excluded(joined), "notes": _notes(joined),
+              "audit": [dict(finding) for finding in audit], "aligned": _records(aligned),
+              "verdict_flips": _records(flips)}  # fmt: skip
+    if fairness is not None:
+        record["fairness"] = {"rows": _records(fairness.rows), "gaps": _records(fairness.gaps)}
+    read = joined[joined.score.notna()]
+    figures = [*_draw(read[read.perturbation == "none"], results), *_draw_robustness(results), *_draw_flips(flips)]
+    for name, paths in (faces or {}).items():
+        grid = _draw_faces(paths)
+        figures += [Figure(f"faces_{name}", "Faces", name, grid)] if grid else []
+    rows = [row | {"high": row["high"] if np.isfinite(row["high"]) else None} for row in results.to_dict("records")]
+    write_report(folder, Report.model_validate({"metadata": record, "results": rows}),
+                 figures=figures, mistakes=_mistakes(read))  # fmt: skip
+
+
+def _excluded(joined: pd.DataFrame) -> dict[str, Any]:
+    """Return how many pictures could not be read, detector -> generator ("real") -> number."""
+    lost = joined[joined.score.isna()]
+    return {
+        str(detector): {str(g) or "real": int(n) for g, n in rows.groupby("generator").sha256.nunique().items()}
+        for detector, rows in lost.groupby("detector", sort=False)
+    }
+
+
+def _notes(joined: pd.DataFrame) -> list[str]:
+    """Return what a reader of these figures should be warned of."""
+    notes = []
+    for detector, counts in _excluded(joined).items():
+        total = joined.sha256[joined.detector == detector].nunique()
+        lost = ", ".join(f"{n:,} {generator}" for generator, n in counts.items())
+        notes.append(
+            f"{detector} could not read {sum(counts.values()):,} of its {total:,} pictures, "
+            f"which its figures leave out: {lost}"
+        )
+    for name, part in joined.groupby("detector", sort=False):
+        if part.score.dropna().between(0, 1).all():
+            notes.append(
+                f"the scores of {name} all lie between 0 and 1, as probabilities do; balanced accuracy and "
+                "whatever rests on probabilities take log-odds, with 0 for undecided"
+            )
+    return notes
+
+
+def _draw(plain: pd.DataFrame, results: pd.DataFrame) -> Iterator[Figure]:
+    """Yield the figures of unperturbed pictures: one panel a detector, the worst generator first."""
+    from detector.evaluation import plots
+
+    first = results[(results.metric == results.metric.iloc[0]) & (results.perturbation == "none")]
+    order = list(dict.fromkeys(worst_first(first).generator)) if len(first) else []
+    parts = {str(name): dict(sorted(pair_generators(part), key=lambda pair: order.index(pair[0])))
+             for name, part in plain.groupby("detector", sort=False)}  # fmt: skip
+    if not parts:
+        return
+
+    def real(both: pd.DataFrame) -> Any:
+        return both.score[both.label == Label.REAL]
+
+    def fake(both: pd.DataFrame) -> Any:
+        return both.score[both.label == Label.FAKE]
+
+    for name, draw, curve, words in (
+        ("roc", plots.draw_roc, roc, "ROC: fakes found against real pictures accused, at every threshold"),
+        ("det", plots.draw_det, det, "DET: both kinds of error, on normal-deviate scales; lower left is better"),
+    ):
+        axes = plots.new_axes(len(parts))
+        for ax, (detector, pairs) in zip(axes, parts.items(), strict=True):
+            draw({g: curve(both.label, both.score)[:2] for g, both in pairs.items()}, ax, title=detector)
+        yield Figure(name, "ROC and DET", words, plots.to_png(axes[0].figure))
+    for generator in order:
+        shown = {detector: pairs[generator] for detector, pairs in parts.items() if generator in pairs}
+        axes = plots.new_axes(len(shown), width=4.3, height=2.7)
+        for ax, (detector, both) in zip(axes, shown.items(), strict=True):
+            plots.draw_histogram(real(both), fake(both), ax, generator=generator, title=detector)
+        yield Figure(f"scores_{generator}", "Scores", f"real and {generator}", plots.to_png(axes[0].figure))
+    axes = plots.new_axes(len(parts))
+    for ax, (detector, pairs) in zip(axes, parts.items(), strict=True):
+        fakes = {generator: fake(both) for generator, both in pairs.items()}
+        plots.draw_tippett(real(next(iter(pairs.values()))), fakes, ax, title=detector)
+    words = "Tippett: how often a likelihood ratio is at least so large; right of 0, the real line misleads"
+    yield Figure("tippett", "Calibration", words, plots.to_png(axes[0].figure))
+    axes = plots.new_axes(len(parts))
+    for ax, detector in zip(axes, parts, strict=True):
+        part = plain[plain.detector == detector]
+        plots.draw_reliability(part.label, part.score, ax, title=detector)
+    words = "Reliability: on the diagonal, a probability means what it says; bars are 95 % intervals"
+    yield Figure("reliability", "Calibration", words, plots.to_png(axes[0].figure))
+
+
+def _draw_robustness(results: pd.DataFrame) -> Iterator[Figure]:
+    """Yield the curves of the worst generator under each perturbation, if there are perturbations."""
+    from detector.evaluation import plots
+
+    metric = str(results.metric.iloc[0])
+    first = results[results.metric == metric]
+    names = [name for name in first.perturbation.unique() if name != "none"]
+    if not names:
+        return
+    axes = plots.new_axes(len(names), height=3.2)
+    for ax, name in zip(axes, names, strict=True):
+        curves = {}
+        for detector, part in first[first.perturbation.isin(["none", name])].groupby("detector", sort=False):
+            worst = pd.DataFrame([worst_first(rows).iloc[0] for _, rows in part.groupby("severity")])
+            curves[str(detector)] = (worst.severity, worst.value, worst.low, worst.high)
+        plots.draw_robustness(curves, ax, metric=f"{METRIC_TITLES.get(metric, metric)}, worst generator", title=name)
+    yield Figure("robustness", "Robustness", "the worst generator at each severity; bands are the intervals",
+                 plots.to_png(axes[0].figure))  # fmt: skip
+
+
+def _draw_flips(flips: pd.DataFrame | None) -> Iterator[Figure]:
+    """Yield the curves of the share of verdicts that each perturbation changes; untouched, none has changed."""
+    from detector.evaluation import plots
+
+    if flips is None or flips.empty:
+        return
+    names = list(flips.perturbation.unique())
+    axes = plots.new_axes(len(names), height=3.2)
+    for ax, name in zip(axes, names, strict=True):
+        curves = {}
+        for detector, part in flips[flips.perturbation == name].groupby("detector", sort=False):
+            part = part.sort_values("severity")
+            severities, *bands = (np.array([0, *part[c]]) for c in ("severity", "flips", "low", "high"))
+            curves[str(detector)] = (severities, bands[0], bands[1], bands[2])
+        plots.draw_robustness(curves, ax, metric="verdicts changed", title=name)
+    yield Figure("verdict_flips", "Robustness", "the share of verdicts that a perturbation changes, whichever way; "
+                 "bands are the intervals", plots.to_png(axes[0].figure))  # fmt: skip
+
+
+def _records(table: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """Return the rows of a table as plain JSON, what is missing as null."""
+    rows = [] if table is None else table.to_dict("records")
+    return [
+        {str(k): None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()} for row in rows
+    ]
+
+
+def _draw_faces(paths: Sequence[str]) -> bytes:
+    """Return a grid of those pictures that can be read; nothing if none can."""
+    faces = [face for path in paths if (face := _face(path)) is not None]
+    return encode(tile(np.stack(faces), min(8, len(faces)))) if faces else b""
+
+
+def _face(path: str, crop: object = None) -> Image | None:
+    try:
+        return prepare(load(path), FACE, read_crop(crop))
+    except ImageError:
+        return None
+
+
+def _mistakes(read: pd.DataFrame) -> list[Thumbnail]:
+    """Return, for each detector, the real pictures it was surest are fake, and the fakes it was surest are real."""
+    thumbnails = []
+    plain = read[read.perturbation == "none"].assign(wrong=lambda t: np.where(t.label == Label.FAKE, -t.score, t.score))
+    for (detector, _), part in plain[plain.wrong > 0].groupby(["detector", "label"], sort=False):
+        for row in part.nlargest(MISTAKES, "wrong").to_dict("records"):
+            face = _face(row["path"], row.get("crop"))
+            picture = b"" if face is None else encode(face, "JPEG", quality=85)
+            truth = row["generator"] or "real"
+            thumbnails.append(Thumbnail(str(detector), Path(row["path"]).name, truth, row["score"], picture))
+    return thumbnails

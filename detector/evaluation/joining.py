@@ -1,0 +1,120 @@
+"""Scores x manifest -> one row a picture, detector and condition; whatever does not fit is named."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from detector.errors import ScoresError, UnknownName
+from detector.manifest import SPLITS
+from detector.types import Label
+
+KEYS = ["detector", "perturbation", "severity"]  # what else, beside the generator, a row is measured for
+DEFAULTS: dict[str, Any] = dict(zip(KEYS, ("scores", "none", 0), strict=True))
+
+
+def join_scores(scores: pd.DataFrame, manifest: pd.DataFrame, *, split: str = "test") -> pd.DataFrame:
+    """Return the split's rows of the manifest beside their scores, once for every detector, perturbation and severity.
+
+    scores: a column score, and sha256 or path; a row is found by its hash if it has one, else by its path: as it is,
+    from the working folder, by its ending, or by its file name if that is the only one. Optional columns: detector
+    ("scores"), perturbation ("none"), severity (0), verdict, reason. Rows of other pictures are passed over. A picture
+    that could not be read (no score, verdict "error") stays as a row whose score is NaN, and is not measured.
+
+    Raises ScoresError if a class is missing, a score is not finite, or a picture has no score or two; UnknownName.
+    """
+    table = _take_split(manifest, split)
+    theirs = _check_scores(scores)
+    theirs["sha256"] = _find_hashes(theirs, manifest)
+    parts = []
+    names: Any
+    for names, part in theirs.groupby(KEYS, sort=False):
+        name, condition = names[0], "" if names[1] == "none" else f" under {names[1]} {names[2]}"
+        found = part.groupby("sha256").agg(score=("score", "first"), high=("score", "max"), low=("score", "min"),
+                                           verdict=("verdict", "first"), reason=("reason", "first"))  # fmt: skip
+        joined = table.merge(found, left_on="sha256", right_index=True, how="left", indicator=True)
+        absent = joined[joined.pop("_merge") == "left_only"]
+        torn = joined[joined.pop("high") - joined.pop("low") > 1e-6]
+        if len(absent):
+            raise ScoresError(
+                f"{len(absent):,} of {len(table):,} pictures of the split {split!r} have no score by {name!r}"
+                f"{condition}, the first: {absent.path.iloc[0]}; "
+                "score them too (rows are matched by sha256 if given, else by path)"
+            )
+        if len(torn):
+            raise ScoresError(f"{torn.path.iloc[0]} has two scores by {name!r}{condition}; keep one row a picture")
+        _check_classes(joined, f"{name!r}{condition}")
+        parts.append(joined.assign(detector=str(names[0]), perturbation=str(names[1]), severity=names[2]))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _take_split(manifest: pd.DataFrame, split: str) -> pd.DataFrame:
+    if split not in SPLITS:
+        raise UnknownName("split", split, SPLITS)
+    table = manifest[manifest.split == split]
+    both = [str(s) for s, rows in manifest.groupby("split") if rows.label.nunique() == 2]
+    for label in Label:
+        if not (table.label == label).any():
+            other = f"only {Label(1 - label).name.lower()} pictures" if len(table) else "no picture at all"
+            instead = f"these splits have both classes: {', '.join(both)}" if both else "no split has both classes"
+            raise ScoresError(f"the split {split!r} has {other}, and a metric needs real and fake ones; {instead}")
+    return table.reset_index(drop=True)
+
+
+def _check_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns that are needed, each of its type."""
+    if "score" not in scores or not {"sha256", "path"} & set(scores):
+        there = ", ".join(str(c) for c in scores.columns)
+        raise ScoresError(f"scores need a column 'score', and 'sha256' or 'path'; these have: {there or 'none'}")
+    if scores.empty:
+        raise ScoresError("the table of scores is empty")
+    theirs = pd.DataFrame({"score": pd.to_numeric(scores.score, errors="coerce").astype(float)}, index=scores.index)
+    defaults: dict[str, Any] = {"sha256": "", "path": "", "verdict": "", "reason": ""} | DEFAULTS
+    for column, value in defaults.items():
+        theirs[column] = scores[column].fillna(value) if column in scores else value
+    theirs["severity"] = pd.to_numeric(theirs.severity, errors="coerce").fillna(-1).astype(int)
+    if (theirs.severity < 0).any():
+        raise ScoresError("a severity is not a whole number; 0 is untouched, 1 to 5 is mild to strong")
+    bad = theirs[~np.isfinite(theirs.score) & ~(theirs.score.isna() & (theirs.verdict == "error"))]
+    if len(bad):
+        shown = ", ".join(f"row {i} ({p or s})" for i, p, s in zip(bad.index[:3], bad.path, bad.sha256, strict=False))
+        raise ScoresError(
+            f"{len(bad):,} of {len(theirs):,} scores are NaN, infinite or no numbers: {shown}"
+            f"{' and others' if len(bad) > 3 else ''}; score them again, or say verdict=error if they cannot be read"
+        )
+    return theirs
+
+
+def _find_hashes(theirs: pd.DataFrame, manifest: pd.DataFrame) -> pd.Series:
+    """Return for each row the hash of its picture: the one it has, else that of the manifest's row its path means."""
+    hashes = dict(zip(manifest.path.astype(str), manifest.sha256, strict=True))
+    given = theirs.sha256.astype(str).str.lower()
+    paths = theirs.path.astype(str)[given == ""].unique()
+    meant = {path: guess for path in paths for guess in (path, os.path.abspath(path)) if guess in hashes}
+    for whole in (True, False):  # all of a relative path, then the file name alone
+        rest = {path: _tail(os.path.normpath(path), whole) for path in paths if path and path not in meant}
+        twice = Counter(rest.values())
+        for depth in {tail.count("/") + 1 for tail in rest.values()}:
+            ours: dict[str, str] = {}
+            for path in hashes:
+                tail = "/".join(path.split("/")[-depth:])
+                ours[tail] = path if tail not in ours else ""
+            meant |= {path: ours[tail] for path, tail in rest.items() if ours.get(tail) and twice[tail] == 1}
+    return given.where(given != "", theirs.path.map(lambda path: hashes.get(meant.get(path, ""), "")))
+
+
+def _tail(path: str, whole: bool) -> str:
+    parts = [part for part in path.split("/") if part not in ("", "..")]
+    return "/".join(parts if whole else parts[-1:])
+
+
+def _check_classes(joined: pd.DataFrame, what: str) -> None:
+    """Raise ScoresError if all real pictures, or all fakes of a generator, are unreadable."""
+    for generator, rows in joined.groupby("generator"):
+        if rows.score.isna().all():
+            kind = f"fakes of {generator!r}" if generator else "real pictures"
+            raise ScoresError(f"{what} could read none of the {len(rows):,} {kind}; look at the column 'reason'")

@@ -1,0 +1,112 @@
+"""A suite: what to measure, on which pictures, under which perturbations. One TOML file: declared, not programmed."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from detector.errors import DetectorError, UnknownName
+from detector.metrics import METRICS
+from detector.perturbations import PERTURBATIONS
+
+SUITES = Path(__file__).parents[2] / "benchmarks" / "suites"
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class SuiteError(DetectorError):
+    """A suite's file cannot be read, or asks for something that does not exist."""
+
+
+class Suite(BaseModel):
+    """What a suite's file says; every path in it is relative to the file.
+
+    manifests: paths, or "embedded". side: if given, every picture is cut, resized to that many pixels a side and saved
+    alike first. keep: column -> values; other pictures are left out. sample: of real pictures, and of each generator's
+    fakes, at most so many, those of the least hashes. detectors: name -> folder of weights.
+    operating_points: false-positive rates at which the true-positive rate is measured, beside `metrics`.
+    tolerances: metric -> how much worse it may be before the gate closes, in its unit; other metrics do not gate.
+    by: columns of the manifest by whose values the detectors are compared, as `fairness.measure_fairness`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    summary: str = ""
+    manifests: Annotated[list[str], Field(min_length=1)]
+    split: str = "test"
+    side: Annotated[int, Field(ge=16, le=2048)] | None = None
+    keep: dict[str, list[str]] = {}
+    sample: Annotated[int, Field(ge=1)] | None = None
+    detectors: dict[str, str] = {}
+    perturbations: list[str] = []
+    severities: list[Annotated[int, Field(ge=1, le=5)]] = [3]
+    metrics: Annotated[list[str], Field(min_length=1)] = ["auc"]
+    operating_points: list[Share] = []
+    tolerances: dict[str, Annotated[float, Field(ge=0)]] = {}
+    by: list[str] = []
+    seed: int = 0
+    resamples: Annotated[int, Field(ge=100)] = 2000
+
+    _folder: Path = Path()
+
+    @property
+    def measured(self) -> list[str]:
+        """Return the names of every metric, operating points included."""
+        points = [f"tpr_at_fpr_{100 * rate:g}" for rate in self.operating_points]
+        return list(dict.fromkeys([*self.metrics, *points]))
+
+    @property
+    def conditions(self) -> list[tuple[str, int]]:
+        """Return each perturbation with each severity, the untouched pictures first."""
+        return [("none", 0), *product(self.perturbations, self.severities)]
+
+    def resolve(self, path: str) -> Path:
+        """Return a path of the file, from the working folder."""
+        return self._folder / path
+
+
+def read_suite(name: str | Path) -> Suite:
+    """Return a suite by its name, or by the path of its TOML file.
+
+    Raises UnknownName for a suite, a metric or a perturbation, SuiteError for anything else; an unknown key's message
+    names the nearest valid one.
+    """
+    path = Path(name)
+    if path.suffix != ".toml":
+        known = {p.stem: p for p in sorted(SUITES.glob("*.toml"))}
+        if str(name) not in known:
+            raise UnknownName("suite", str(name), known)
+        path = known[str(name)]
+    try:
+        suite = Suite.model_validate(tomllib.loads(path.read_text()))
+    except OSError as error:
+        raise SuiteError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SuiteError(f"{path.name} is not TOML: {error}") from None
+    except ValidationError as error:
+        raise SuiteError(f"{path.name}: {_explain(error)}") from None
+    suite._folder = path.parent
+    for metric in (*suite.measured, *suite.tolerances):
+        METRICS.get(metric)
+    for perturbation in suite.perturbations:
+        PERTURBATIONS.get(perturbation)
+    if astray := set(suite.tolerances) - set(suite.measured):
+        raise SuiteError(f"{path.name}: {min(astray)!r} has a tolerance but is not measured; add it to metrics")
+    return suite
+
+
+def _explain(error: ValidationError) -> str:
+    """Return the first fault in one line; of an unknown key, with the nearest valid one."""
+    first: Any = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    known: Sequence[str] = list(Suite.model_fields)
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0)
+    return f"there is no key {key!r}; did you mean {near[0]!r}?"
