@@ -26,7 +26,7 @@ from detector.evidence import CHECKS, MAX_FALSE_ALARMS, REFERENCE, make_exhibit,
 from detector.files import write_text
 from detector.fingerprints import Fingerprint, append, perceptual_hash
 from detector.images import encode, load, resize
-from detector.intervals import clopper_pearson
+from detector.statistics.proportions import clopper_pearson
 from detector.types import Exhibit, Outcome
 
 FACES = 300

@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from detector.intervals import measure
-from detector.metrics import METRICS
+from detector.statistics.intervals import measure
+from detector.statistics.metrics import METRICS
 
 RUNS, RESAMPLES, MANY = 1000, 500, 2_000_000
 SETTINGS = {  # pictures of a class, gap, pictures a group, correlation in a group

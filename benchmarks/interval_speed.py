@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 
 from detector import tasks
-from detector.intervals import measure
-from detector.metrics import METRICS
+from detector.statistics.intervals import measure
+from detector.statistics.metrics import METRICS
 
 SIZES = (10_000, 100_000, 1_000_000)
 RESAMPLES = 2000

@@ -26,9 +26,9 @@ from detector.checkpoint import CARD, SHIPPED
 from detector.detectors.cnn import Cnn
 from detector.faces import prepare
 from detector.images import load, resize
-from detector.intervals import measure
 from detector.manifest import read_manifest, read_table, write_table
 from detector.perturbations import perturb
+from detector.statistics.intervals import measure
 from detector.types import Image, Opinion
 
 SEVERITY = 3  # quality 60, half the side, 15 % of either side cut away

@@ -24,12 +24,12 @@ import pandas as pd
 from make_training_set import SIDE, calibrates, report
 
 from detector import tasks
-from detector.calibration import Calibration
 from detector.checkpoint import CARD, MODEL, WEIGHTS, read_card, read_tensors
 from detector.detectors.cnn import Cnn
 from detector.files import write_bytes, write_text
-from detector.intervals import clopper_pearson
 from detector.manifest import read_manifest, read_table, write_manifest
+from detector.statistics.calibration import Calibration
+from detector.statistics.proportions import clopper_pearson
 from detector.verification import VALIDATION, summarise_validation
 
 RECIPE: dict[str, Any] = {"epochs": 4, "patience": 0, "half_life": 150.0, "rate": 8e-4, "batch": 64}

@@ -23,9 +23,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from detector.errors import ManifestError
-from detector.intervals import Estimate, clopper_pearson, measure
 from detector.manifest import COLUMNS, SPLITS, validate
 from detector.reencoding import balance
+from detector.statistics.intervals import Estimate, measure
+from detector.statistics.proportions import clopper_pearson
 from detector.traits import Hashes, measure_traits, near_pairs
 from detector.types import Label, Progress, silent
 

@@ -24,11 +24,11 @@ from detector.detectors import DETECTORS
 from detector.engine import Row, expand, list_targets, score_pictures, score_to_file
 from detector.errors import DetectorError, ImageError, ManifestError
 from detector.faces import prepare
-from detector.fairness import measure_fairness
 from detector.files import sha256, write_bytes
 from detector.generators import GENERATORS
 from detector.images import encode, load
 from detector.manifest import COLUMNS, index_folder, read_crops, read_manifest, read_table, write_manifest
+from detector.statistics.fairness import measure_fairness
 from detector.types import Detector, Generator, Label, Progress, silent
 
 if TYPE_CHECKING:
@@ -553,8 +553,8 @@ def describe_licence(name: str) -> str:
 
 def list_things() -> dict[str, dict[str, str]]:
     """Return what there is, kind -> name -> what it is; imports no more than that takes."""
-    from detector.metrics import METRICS
     from detector.perturbations import PERTURBATIONS
+    from detector.statistics.metrics import METRICS
 
     things = {registry.kind + "s": {name: str(registry.facts(name).get("summary", "")) for name in registry}
               for registry in (GENERATORS, DETECTORS, METRICS, PERTURBATIONS)}  # fmt: skip

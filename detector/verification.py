@@ -18,10 +18,10 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import expit
 
-from detector.calibration import VERBAL_SCALE, Calibration, describe
 from detector.errors import CheckpointError
 from detector.evidence import CHECKS, read_reference, weigh
-from detector.metrics import METRICS
+from detector.statistics.calibration import VERBAL_SCALE, Calibration, describe
+from detector.statistics.metrics import METRICS
 from detector.types import Detector, Exhibit, Finding, Opinion, Outcome
 
 SCHEMA = Path(__file__).parent / "schemas" / "evidence.schema.json"

@@ -11,7 +11,7 @@ from conftest import ROOT
 
 from detector import quickstart, tasks
 from detector.manifest import read_manifest
-from detector.metrics import METRICS
+from detector.statistics.metrics import METRICS
 
 
 @pytest.fixture(scope="module")

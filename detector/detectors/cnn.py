@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 
-from detector.calibration import SURELY, WORST, Calibration, fit_calibration
 from detector.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, ManifestError
@@ -30,8 +29,9 @@ from detector.faces import prepare, widen
 from detector.files import write_text
 from detector.images import load
 from detector.manifest import read_crops
-from detector.metrics import METRICS
 from detector.runtime import Session
+from detector.statistics.calibration import SURELY, WORST, Calibration, fit_calibration
+from detector.statistics.metrics import METRICS
 from detector.types import Images, Label, Opinion, Progress, Scores, silent
 
 if TYPE_CHECKING:

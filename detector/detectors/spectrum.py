@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from detector.calibration import Calibration, fit_calibration
 from detector.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, ManifestError
@@ -20,6 +19,7 @@ from detector.faces import prepare
 from detector.features import radial_spectrum
 from detector.images import load
 from detector.manifest import read_crops
+from detector.statistics.calibration import Calibration, fit_calibration
 from detector.types import Images, Label, Opinion, Progress, Scores, silent
 
 

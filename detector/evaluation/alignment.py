@@ -20,10 +20,11 @@ from detector.errors import ImageError, ManifestError
 from detector.faces import add_crops
 from detector.headers import describe
 from detector.images import read
-from detector.intervals import compare_auc, holm
 from detector.manifest import read_crops
-from detector.metrics import METRICS
 from detector.reencoding import reencode
+from detector.statistics.intervals import compare_auc
+from detector.statistics.metrics import METRICS
+from detector.statistics.proportions import holm
 from detector.types import Detector, Label, Progress, silent
 
 COARSE = 0.05  # share of the pictures that may be coarser than what all are saved as

@@ -13,10 +13,10 @@ from detector.errors import ImageError
 from detector.evaluation.measuring import pair_generators, summarise, worst_first
 from detector.evaluation.report import METRIC_TITLES, Figure, Report, Thumbnail, write_report
 from detector.faces import prepare
-from detector.fairness import Fairness
 from detector.images import encode, load, tile
 from detector.manifest import read_crop
-from detector.metrics import det, roc
+from detector.statistics.fairness import Fairness
+from detector.statistics.metrics import det, roc
 from detector.types import Image, Label
 
 FACE = 96  # side of a face in the report, pixels

@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from detector.errors import DetectorError
 from detector.files import write_bytes, write_text
-from detector.intervals import compare as compare_scores
-from detector.intervals import holm
+from detector.statistics.intervals import compare as compare_scores
+from detector.statistics.proportions import holm
 from detector.types import Label
 
 ALPHA = 0.05  # chance that an equal detector fails, over all comparisons together

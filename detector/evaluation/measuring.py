@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from detector.evaluation.joining import KEYS, join_scores
-from detector.intervals import measure
-from detector.metrics import METRICS
+from detector.statistics.intervals import measure
+from detector.statistics.metrics import METRICS
 from detector.types import Label
 
 METRIC_NAMES = ("auc", "ap", "eer", "tpr_at_fpr_1", "tpr_at_fpr_5", "balanced_accuracy")

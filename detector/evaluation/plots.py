@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, ndtri
 
 from detector.images import tile
-from detector.intervals import clopper_pearson
+from detector.statistics.proportions import clopper_pearson
 from detector.types import Images
 
 Floats = NDArray[np.float64]

@@ -18,7 +18,7 @@ import jinja2
 from pydantic import BaseModel, ConfigDict, Field
 
 from detector.files import write_bytes, write_text
-from detector.metrics import METRICS
+from detector.statistics.metrics import METRICS
 
 TEMPLATES, SCHEMA = Path(__file__).parent, Path(__file__).with_name("report.schema.json")
 METRIC_TITLES = {"auc": "AUC", "ap": "AP", "eer": "EER", "tpr_at_fpr_1": "TPR at 1 % FPR",

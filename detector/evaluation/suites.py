@@ -12,8 +12,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from detector.errors import DetectorError, UnknownName
-from detector.metrics import METRICS
 from detector.perturbations import PERTURBATIONS
+from detector.statistics.metrics import METRICS
 
 SUITES = Path(__file__).parents[2] / "benchmarks" / "suites"
 Share = Annotated[float, Field(gt=0, lt=1)]

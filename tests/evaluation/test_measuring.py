@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from detector.errors import ScoresError, UnknownName
 from detector.evaluation import figures, joining, measuring
-from detector.intervals import measure
 from detector.manifest import COLUMNS
-from detector.metrics import METRICS
+from detector.statistics.intervals import measure
+from detector.statistics.metrics import METRICS
 
 MEANS = {"": -1.5, "crude": 3.0, "style": 0.5}
 

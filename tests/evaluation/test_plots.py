@@ -13,7 +13,7 @@ from scipy.special import logit, ndtr, ndtri
 
 from detector.evaluation import plots
 from detector.images import decode, tile
-from detector.metrics import det, roc
+from detector.statistics.metrics import det, roc
 
 
 def simulate(n: int = 400, *, apart: float = 2.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -62,7 +62,8 @@ def test_the_same_numbers_give_the_same_bytes() -> None:
 
 def test_pyplot_is_never_loaded() -> None:
     code = (
-        "import sys; from detector.evaluation import plots; ax, = plots.new_axes(); plots.draw_roc({'a': ([0, 1], [0, 1])}, ax);"
+        "import sys; from detector.evaluation import plots; ax, = plots.new_axes();"
+        "plots.draw_roc({'a': ([0, 1], [0, 1])}, ax);"
         "plots.to_png(ax.figure); assert 'matplotlib.pyplot' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

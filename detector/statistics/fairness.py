@@ -24,7 +24,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from detector.errors import UnknownName
-from detector.intervals import clopper_pearson, effective_count, holm, measure
+from detector.statistics.intervals import measure
+from detector.statistics.proportions import clopper_pearson, effective_count, holm
 from detector.types import Label, Opinion
 
 MINIMUM = 30  # leakage groups behind a figure, at least

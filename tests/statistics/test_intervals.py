@@ -12,8 +12,9 @@ from scipy import stats
 from scipy.special import ndtr
 
 from detector.errors import ScoresError, UnknownName
-from detector.intervals import clopper_pearson, compare, compare_auc, effective_count, holm, measure
-from detector.metrics import METRICS
+from detector.statistics.intervals import compare, compare_auc, measure
+from detector.statistics.metrics import METRICS
+from detector.statistics.proportions import clopper_pearson, effective_count, holm
 
 NAMES = METRICS.names()
 

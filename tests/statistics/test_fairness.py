@@ -8,8 +8,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from detector.errors import UnknownName
-from detector.fairness import GAPS, MINIMUM, ROWS, measure_fairness
-from detector.intervals import clopper_pearson, measure
+from detector.statistics.fairness import GAPS, MINIMUM, ROWS, measure_fairness
+from detector.statistics.intervals import measure
+from detector.statistics.proportions import clopper_pearson
 
 
 def draw(shift: float = 0.0, *, n: int = 60, seed: int = 0, fakes_too: bool = False) -> pd.DataFrame:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from detector.calibration import VERBAL_SCALE, Calibration, describe, find_bounds, fit_calibration
 from detector.errors import CheckpointError, ScoresError
-from detector.metrics import METRICS
+from detector.statistics.calibration import VERBAL_SCALE, Calibration, describe, find_bounds, fit_calibration
+from detector.statistics.metrics import METRICS
 from detector.types import Opinion
 
 

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from detector.errors import CheckpointError
-from detector.intervals import clopper_pearson, effective_count
-from detector.metrics import bpcer, check, check_scores, threshold_at_apcer, threshold_at_fpr
+from detector.statistics.metrics import bpcer, check, check_scores, threshold_at_apcer, threshold_at_fpr
+from detector.statistics.proportions import clopper_pearson, effective_count
 from detector.types import Opinion, Scores
 
 FPR = 0.01  # of real photographs called likely-fake

@@ -32,7 +32,7 @@ class Metric(Protocol):
         ...
 
 
-METRICS: Registry[Metric] = Registry("metric", "detector.metrics")
+METRICS: Registry[Metric] = Registry("metric", "detector.statistics.metrics")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 from sklearn.isotonic import IsotonicRegression
 
 from detector.errors import ScoresError, UnknownName
-from detector.metrics import (
+from detector.statistics.metrics import (
     METRICS,
     Tally,
     apcer,
