@@ -22,9 +22,9 @@ from make_training_set import calibrates, report
 from detector import tasks
 from detector.detectors.cnn import Cnn
 from detector.evidence.detector import map_scores
-from detector.faces import centre_square, prepare
-from detector.images import load
 from detector.manifest import read_manifest
+from detector.pictures.faces import centre_square, prepare
+from detector.pictures.images import load
 from detector.types import Image
 
 GRID, FACES, ORDERS, RESAMPLES = 8, 40, 4, 2000  # blocks a side; faces a generator; random orders a face

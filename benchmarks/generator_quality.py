@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from detector import learning, tasks
 from detector.checkpoint import read_card
 from detector.errors import MissingExtra
-from detector.faces import prepare
-from detector.images import load
 from detector.manifest import assign_splits, read_crops, read_manifest
+from detector.pictures.faces import prepare
+from detector.pictures.images import load
 from detector.types import Images
 
 Floats = NDArray[np.float64]

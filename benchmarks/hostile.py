@@ -34,7 +34,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from detector.files import write_bytes, write_text
-from detector.images import MAX_PIXELS
+from detector.pictures.images import MAX_PIXELS
 
 HERE = Path(__file__).parent
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -48,7 +48,7 @@ class InvalidReport(Exception):
 
 def sources(source: Path) -> list[bytes]:
     """Return honest files to mutate: faces in three formats with EXIF and XMP, and what lies beside SRC."""
-    from detector.labelling import insert_xmp, xmp_packet
+    from detector.pictures.labelling import insert_xmp, xmp_packet
 
     files = []
     for i, path in enumerate(sorted((HERE / "data" / "smoke").glob("*.png"))[:12]):
@@ -194,7 +194,7 @@ def _judge() -> Callable[[Path], str]:
 def _check(path: Path) -> str:
     from detector import tasks
     from detector.evidence import CHECKS, make_exhibit, read_reference, weigh
-    from detector.images import read
+    from detector.pictures.images import read
 
     exhibit = make_exhibit(read(path), path)
     for name in CHECKS:

@@ -24,10 +24,10 @@ from train_default import COARSE, FINE, RECIPE, join
 
 from detector.checkpoint import CARD, SHIPPED
 from detector.detectors.cnn import Cnn
-from detector.faces import prepare
-from detector.images import load, resize
 from detector.manifest import read_manifest, read_table, write_table
-from detector.perturbations import perturb
+from detector.pictures.faces import prepare
+from detector.pictures.images import load, resize
+from detector.pictures.perturbations import perturb
 from detector.statistics.intervals import measure
 from detector.types import Image, Opinion
 

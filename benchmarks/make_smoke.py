@@ -20,8 +20,8 @@ from detector import tasks
 from detector.embedded import unpack_faces
 from detector.evaluation.running import write_alike
 from detector.files import sha256, write_bytes
-from detector.images import encode, load
 from detector.manifest import merge, read_manifest, write_manifest
+from detector.pictures.images import encode, load
 
 HERE = Path(__file__).parent
 SIDE = 64  # pixels

@@ -25,9 +25,9 @@ from detector import tasks
 from detector.audit import audit
 from detector.checkpoint import SHIPPED
 from detector.errors import MissingExtra
-from detector.faces import add_crops
 from detector.generators.crude import OPTIONS
 from detector.manifest import assign_splits, read_manifest, validate, write_manifest
+from detector.pictures.faces import add_crops
 from detector.reencoding import reencode
 
 SIDE = 224  # of the saved faces, pixels

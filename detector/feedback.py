@@ -16,10 +16,9 @@ import pandas as pd
 
 from detector.casefile import RECORD, now
 from detector.errors import DetectorError, ImageError, ManifestError
-from detector.files import sha256, write_bytes
-from detector.fingerprints import home
-from detector.images import SUFFIXES, decode, read
+from detector.files import home, sha256, write_bytes
 from detector.manifest import COLUMNS, assign_splits, read_crop, write_manifest
+from detector.pictures.images import SUFFIXES, decode, read
 from detector.types import Label
 
 ANSWERS = ("real", "fake", "unsure")
@@ -45,7 +44,7 @@ def give_feedback(report: Path | str, label: str, *, note: str = "", store: Path
     """Append an answer about the exhibit of a report to the store, keep a copy of its bytes, and return the answer.
 
     report: a report.json that `detector verify` wrote, or its folder. label: one of ANSWERS. store: a folder; None is
-    `fingerprints.home()`.
+    `files.home()`.
 
     Raises DetectorError if the file is no report, the exhibit is gone, changed or no picture, or the store cannot be
     written.

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and the hash that names a picture."""
+"""Files that are whole or absent, the hash that names a picture, and the folder of what an installation keeps."""
 
 from __future__ import annotations
 
@@ -36,3 +36,8 @@ def write_text(path: Path | str, text: str) -> None:
 def sha256(data: bytes) -> str:
     """Return the hash that identifies a picture everywhere: 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def home() -> Path:
+    """Return the folder of the registry and of the local certificate: $DETECTOR_HOME, else ~/.detector."""
+    return Path(os.environ.get("DETECTOR_HOME") or Path.home() / ".detector")

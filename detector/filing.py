@@ -9,10 +9,10 @@ from typing import Any
 
 from detector import dossier
 from detector.casefile import RECORD, CustodyLog
-from detector.faces import prepare
 from detector.files import sha256, write_bytes, write_text
-from detector.images import encode
 from detector.pdf import make_pdf
+from detector.pictures.faces import prepare
+from detector.pictures.images import encode
 from detector.types import Image
 
 URGENT = {"likely-fake": 0, "inconclusive": 2, "not-applicable": 3, "error": 4, "likely-real": 5}

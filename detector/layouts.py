@@ -16,8 +16,8 @@ import pandas as pd
 
 from detector.errors import ManifestError
 from detector.files import sha256, write_bytes
-from detector.images import SUFFIXES, read
 from detector.manifest import COLUMNS, assign_splits, find_pictures, validate
+from detector.pictures.images import SUFFIXES, read
 from detector.registry import Registry
 from detector.types import Label
 

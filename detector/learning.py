@@ -27,10 +27,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from detector.errors import CheckpointError, ImageError, ManifestError
-from detector.faces import prepare
 from detector.files import replacing
-from detector.images import load
 from detector.manifest import read_crops
+from detector.pictures.faces import prepare
+from detector.pictures.images import load
 from detector.types import Progress, silent
 
 

@@ -29,7 +29,7 @@ import pandas as pd
 
 from detector.errors import ManifestError
 from detector.files import replacing, sha256
-from detector.images import SUFFIXES, read
+from detector.pictures.images import SUFFIXES, read
 from detector.types import Label
 
 COLUMNS = ("path", "sha256", "label", "generator", "dataset", "group", "split", "licence")

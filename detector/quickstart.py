@@ -22,8 +22,8 @@ from detector.embedded import unpack_faces
 from detector.engine import Row
 from detector.errors import CheckpointError
 from detector.files import write_text
-from detector.images import load
 from detector.manifest import assign_splits, index_folder, merge, read_manifest, write_manifest
+from detector.pictures.images import load
 from detector.reencoding import reencode
 from detector.types import Label, Progress
 

@@ -11,11 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from detector.errors import ImageError, ManifestError
-from detector.faces import Box, centre_square
 from detector.files import sha256, write_bytes
-from detector.headers import describe
-from detector.images import cut, encode, load, read, resize
 from detector.manifest import read_crops, validate, write_table
+from detector.pictures.faces import Box, centre_square
+from detector.pictures.headers import describe
+from detector.pictures.images import cut, encode, load, read, resize
 from detector.types import Progress, silent
 
 ENDINGS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}

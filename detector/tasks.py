@@ -23,11 +23,11 @@ from detector.checkpoint import CARD, SHIPPED, digest_checkpoint, find_checkpoin
 from detector.detectors import DETECTORS
 from detector.engine import Row, expand, list_targets, score_pictures, score_to_file
 from detector.errors import DetectorError, ImageError, ManifestError
-from detector.faces import prepare
 from detector.files import sha256, write_bytes
 from detector.generators import GENERATORS
-from detector.images import encode, load
 from detector.manifest import COLUMNS, index_folder, read_crops, read_manifest, read_table, write_manifest
+from detector.pictures.faces import prepare
+from detector.pictures.images import encode, load
 from detector.statistics.fairness import measure_fairness
 from detector.types import Detector, Generator, Label, Progress, silent
 
@@ -553,7 +553,7 @@ def describe_licence(name: str) -> str:
 
 def list_things() -> dict[str, dict[str, str]]:
     """Return what there is, kind -> name -> what it is; imports no more than that takes."""
-    from detector.perturbations import PERTURBATIONS
+    from detector.pictures.perturbations import PERTURBATIONS
     from detector.statistics.metrics import METRICS
 
     things = {registry.kind + "s": {name: str(registry.facts(name).get("summary", "")) for name in registry}
@@ -595,7 +595,7 @@ def _labeller(
     """Return what labels a file that a generator made with a seed; if no label is wanted, what leaves it alone."""
     if not wanted:
         return lambda data, seed: data
-    from detector.labelling import label_file, read_signer
+    from detector.pictures.labelling import label_file, read_signer
 
     who = None if signer is None else read_signer(signer)
     folder = (weights or find_checkpoint("generator", name)) if hasattr(GENERATORS.get(name), "load") else None

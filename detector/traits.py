@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from scipy.ndimage import label
 
 from detector.errors import ImageError
-from detector.faces import Box, centre_square
-from detector.features import radial_spectrum
-from detector.fingerprints import perceptual_hash
-from detector.headers import describe
-from detector.images import cut, decode, read
 from detector.manifest import read_crops
+from detector.pictures.faces import Box, centre_square
+from detector.pictures.features import radial_spectrum
+from detector.pictures.fingerprints import perceptual_hash
+from detector.pictures.headers import describe
+from detector.pictures.images import cut, decode, read
 from detector.types import Image, Progress, silent
 
 Hashes = NDArray[np.uint8]  # (N, 32): 256 bits a picture; zeros where there is none

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 
 from detector.files import sha256
-from detector.images import encode
 from detector.manifest import COLUMNS, assign_splits, write_manifest
+from detector.pictures.images import encode
 
 ROOT = Path(__file__).parents[1]
 

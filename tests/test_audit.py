@@ -18,8 +18,8 @@ from PIL import ImageFilter
 from detector.audit import FAMILIES, AuditFinding, Severity, _folds, _shortcut, audit, mend
 from detector.errors import ManifestError
 from detector.files import sha256
-from detector.images import encode, load
 from detector.manifest import COLUMNS, assign_splits, merge, validate
+from detector.pictures.images import encode, load
 from detector.reencoding import balance, reencode
 from detector.types import Image
 

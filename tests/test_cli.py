@@ -20,7 +20,7 @@ from test_images import png_header
 
 from detector import __version__
 from detector.checkpoint import read_card, read_tensors, write_checkpoint
-from detector.images import encode
+from detector.pictures.images import encode
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from detector.detectors._export import ROUNDED, export, halve
 from detector.detectors._nets import _overlaps, _shrink
 from detector.detectors.cnn import Cnn
 from detector.embedded import unpack_faces
-from detector.faces import prepare, widen
-from detector.images import load, resize
+from detector.pictures.faces import prepare, widen
+from detector.pictures.images import load, resize
 from detector.runtime import Session
 from detector.types import Images
 

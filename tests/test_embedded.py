@@ -8,7 +8,7 @@ import pytest
 
 from detector import embedded
 from detector.errors import ManifestError
-from detector.images import load
+from detector.pictures.images import load
 
 
 def test_forty_people_split_by_person(tmp_path: Path) -> None:

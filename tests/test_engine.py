@@ -12,8 +12,8 @@ from conftest import draw_picture
 from detector.engine import COLUMNS, Target, expand, score_pictures, score_to_file
 from detector.errors import DetectorError
 from detector.files import sha256
-from detector.images import encode
 from detector.manifest import read_table
+from detector.pictures.images import encode
 from detector.types import Images, Opinion, Scores
 
 

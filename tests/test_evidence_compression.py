@@ -9,8 +9,8 @@ import pytest
 from PIL import Image as Pillow
 
 from detector.evidence import compression, make_exhibit
-from detector.evidence._jpeg import read_jpeg
-from detector.images import decode, encode, resize
+from detector.pictures.images import decode, encode, resize
+from detector.pictures.jpeg import read_jpeg
 from detector.types import Finding, Image, Outcome
 
 

@@ -8,8 +8,8 @@ import pytest
 from detector.errors import ManifestError
 from detector.evidence import duplicates, make_exhibit
 from detector.files import sha256
-from detector.fingerprints import Fingerprint, append, perceptual_hash
-from detector.images import decode, encode, resize
+from detector.pictures.fingerprints import Fingerprint, append, perceptual_hash
+from detector.pictures.images import decode, encode, resize
 from detector.types import Finding, Image, Outcome
 
 

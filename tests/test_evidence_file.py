@@ -11,8 +11,8 @@ from PIL import ImageCms
 
 from detector.evidence import file, make_exhibit, read_exhibit
 from detector.files import sha256
-from detector.images import encode, resize
-from detector.labelling import insert_xmp
+from detector.pictures.images import encode, resize
+from detector.pictures.labelling import insert_xmp
 from detector.types import Image, Outcome
 
 

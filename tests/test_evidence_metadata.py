@@ -11,8 +11,8 @@ from PIL import Image as Pillow
 from PIL import PngImagePlugin
 
 from detector.evidence import make_exhibit, metadata, read_exhibit
-from detector.images import encode
-from detector.labelling import insert_xmp
+from detector.pictures.images import encode
+from detector.pictures.labelling import insert_xmp
 from detector.types import Finding, Outcome
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from conftest import draw_picture
 
-from detector import labelling
 from detector.evidence import make_exhibit, provenance, read_exhibit
-from detector.images import decode, encode
-from detector.labelling import SOURCE_TYPE
+from detector.pictures import labelling
+from detector.pictures.images import decode, encode
+from detector.pictures.labelling import SOURCE_TYPE
 from detector.types import Finding, Outcome
 
 c2pa = pytest.importorskip("c2pa")

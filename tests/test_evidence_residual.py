@@ -8,7 +8,7 @@ from conftest import draw_picture
 
 from detector.evidence import make_exhibit, residual
 from detector.evidence.residual import find_peaks, find_resampling, map_noise
-from detector.images import decode, encode, resize
+from detector.pictures.images import decode, encode, resize
 from detector.types import Finding, Image, Outcome
 
 

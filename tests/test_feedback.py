@@ -9,10 +9,9 @@ from conftest import draw_picture, run_command
 
 from detector.errors import DetectorError, ManifestError
 from detector.feedback import ANSWERS, Feedback, export_feedback, give_feedback, read_feedback
-from detector.files import sha256
-from detector.fingerprints import home
-from detector.images import encode, load
+from detector.files import home, sha256
 from detector.manifest import read_manifest
+from detector.pictures.images import encode, load
 
 MakeReport = Callable[..., Path]
 

@@ -17,7 +17,7 @@ OWNERS = {  # heavy library -> the modules and packages that may import it
     "timm": {"learning"},
     "torchvision": {"learning"},
     "albumentations": {"augment"},
-    "cv2": {"augment", "faces", "perturbations"},
+    "cv2": {"augment", "pictures.faces", "pictures.features", "pictures.perturbations"},
     "matplotlib": {"evaluation.plots"},
     "openvino": {"generators", "runtime"},
     "typer": {"cli"},

@@ -11,8 +11,8 @@ import pytest
 from conftest import draw_picture
 
 from detector.errors import ManifestError, UnknownName
-from detector.images import encode
 from detector.layouts import LAYOUTS, read_layout
+from detector.pictures.images import encode
 
 
 def put(path: Path, seed: int) -> bytes:

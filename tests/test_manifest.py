@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.errors import ManifestError
-from detector.images import encode
 from detector.manifest import (
     COLUMNS,
     SPLITS,
@@ -25,6 +24,7 @@ from detector.manifest import (
     validate,
     write_manifest,
 )
+from detector.pictures.images import encode
 from detector.types import Label
 
 

@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 from detector import reencoding
 from detector.errors import ManifestError
 from detector.files import sha256
-from detector.images import encode, load, resize
+from detector.pictures.images import encode, load, resize
 from detector.reencoding import reencode
 
 

@@ -14,7 +14,7 @@ from conftest import ROOT, draw_picture, run_command
 from detector import tasks
 from detector.checkpoint import MODEL, SHIPPED
 from detector.errors import CheckpointError, DetectorError, MissingExtra, UnknownName
-from detector.images import encode
+from detector.pictures.images import encode
 from detector.runtime import RUNTIMES, Session
 
 DEFAULT, MISSING = SHIPPED / "default", "openvino is optional: pip install 'face-forgery-detector[openvino]'"

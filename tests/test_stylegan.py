@@ -11,9 +11,9 @@ from conftest import run_command
 
 from detector import tasks
 from detector.errors import DetectorError, MissingExtra, UnknownName
-from detector.faces import locate_faces
 from detector.generators import stylegan
 from detector.manifest import read_manifest
+from detector.pictures.faces import locate_faces
 
 
 @pytest.fixture(scope="module")

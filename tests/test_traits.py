@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.images import encode
+from detector.pictures.images import encode
 from detector.traits import measure_traits, near_pairs
 from detector.types import Image
 

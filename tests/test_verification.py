@@ -19,7 +19,7 @@ from detector.dossier import list_details, make_markdown, make_page
 from detector.embedded import unpack_faces
 from detector.errors import DetectorError
 from detector.evidence.detector import map_scores
-from detector.images import encode, load
+from detector.pictures.images import encode, load
 from detector.statistics.calibration import fit_calibration
 from detector.types import Exhibit
 from detector.verification import SCHEMA, conclude, make_schema, summarise_validation

@@ -30,10 +30,10 @@ from detector.checkpoint import SHIPPED
 from detector.detectors.cnn import Cnn
 from detector.embedded import unpack_faces
 from detector.engine import Target, score_pictures
-from detector.faces import centre_square, face_square, locate_faces, prepare
 from detector.files import sha256, write_bytes
-from detector.images import cut, decode, encode, load, read, resize
 from detector.manifest import find_pictures
+from detector.pictures.faces import centre_square, face_square, locate_faces, prepare
+from detector.pictures.images import cut, decode, encode, load, read, resize
 from detector.runtime import Session, import_openvino
 
 SIDE, PICTURES, TURNS, BATCH = 1024, 64, 5, 32

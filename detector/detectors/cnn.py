@@ -25,10 +25,10 @@ import pandas as pd
 from detector.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, ManifestError
-from detector.faces import prepare, widen
 from detector.files import write_text
-from detector.images import load
 from detector.manifest import read_crops
+from detector.pictures.faces import prepare, widen
+from detector.pictures.images import load
 from detector.runtime import Session
 from detector.statistics.calibration import SURELY, WORST, Calibration, fit_calibration
 from detector.statistics.metrics import METRICS

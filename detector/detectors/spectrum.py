@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from detector.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, ManifestError
-from detector.faces import prepare
-from detector.features import radial_spectrum
-from detector.images import load
 from detector.manifest import read_crops
+from detector.pictures.faces import prepare
+from detector.pictures.features import radial_spectrum
+from detector.pictures.images import load
 from detector.statistics.calibration import Calibration, fit_calibration
 from detector.types import Images, Label, Opinion, Progress, Scores, silent
 

@@ -17,10 +17,10 @@ import pandas as pd
 
 from detector.audit import AuditFinding, Severity
 from detector.errors import ImageError, ManifestError
-from detector.faces import add_crops
-from detector.headers import describe
-from detector.images import read
 from detector.manifest import read_crops
+from detector.pictures.faces import add_crops
+from detector.pictures.headers import describe
+from detector.pictures.images import read
 from detector.reencoding import reencode
 from detector.statistics.intervals import compare_auc
 from detector.statistics.metrics import METRICS

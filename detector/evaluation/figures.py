@@ -12,9 +12,9 @@ import pandas as pd
 from detector.errors import ImageError
 from detector.evaluation.measuring import pair_generators, summarise, worst_first
 from detector.evaluation.report import METRIC_TITLES, Figure, Report, Thumbnail, write_report
-from detector.faces import prepare
-from detector.images import encode, load, tile
 from detector.manifest import read_crop
+from detector.pictures.faces import prepare
+from detector.pictures.images import encode, load, tile
 from detector.statistics.fairness import Fairness
 from detector.statistics.metrics import det, roc
 from detector.types import Image, Label

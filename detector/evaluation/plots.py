@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, ndtri
 
-from detector.images import tile
+from detector.pictures.images import tile
 from detector.statistics.proportions import clopper_pearson
 from detector.types import Images
 

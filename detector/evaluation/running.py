@@ -22,11 +22,11 @@ from detector.errors import DetectorError, ManifestError, UnknownName
 from detector.evaluation.joining import join_scores
 from detector.evaluation.measuring import measure_scores
 from detector.evaluation.suites import Suite, SuiteError
-from detector.faces import prepare
 from detector.files import sha256, write_bytes
-from detector.images import encode, load, read
 from detector.manifest import merge, read_crops, read_manifest, read_table, validate, write_table
-from detector.perturbations import perturb
+from detector.pictures.faces import prepare
+from detector.pictures.images import encode, load, read
+from detector.pictures.perturbations import perturb
 from detector.statistics.fairness import Fairness, measure_fairness
 from detector.statistics.proportions import clopper_pearson, effective_count
 from detector.types import Detector, Progress, silent

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from detector.errors import DetectorError, UnknownName
-from detector.perturbations import PERTURBATIONS
+from detector.pictures.perturbations import PERTURBATIONS
 from detector.statistics.metrics import METRICS
 
 SUITES = Path(__file__).parents[2] / "benchmarks" / "suites"

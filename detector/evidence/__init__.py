@@ -14,7 +14,7 @@ from typing import Any
 
 from detector.errors import ImageError
 from detector.files import sha256
-from detector.images import decode, read
+from detector.pictures.images import decode, read
 from detector.registry import Registry
 from detector.types import Check, Exhibit, Finding, Outcome
 

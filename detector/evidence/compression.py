@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.evidence import CHECKS
-from detector.evidence._exif import read_exif
-from detector.evidence._jpeg import read_jpeg
-from detector.images import decode, encode
+from detector.pictures.exif import read_exif
+from detector.pictures.images import decode, encode
+from detector.pictures.jpeg import read_jpeg
 from detector.types import Exhibit, Finding, Image, Outcome
 
 LIMITS = (

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from detector.evidence import CHECKS
-from detector.faces import Box, face_square, locate_faces, prepare, too_small
-from detector.images import cut, resize
-from detector.perturbations import perturb
+from detector.pictures.faces import Box, face_square, locate_faces, prepare, too_small
+from detector.pictures.images import cut, resize
+from detector.pictures.perturbations import perturb
 from detector.types import Detector, Exhibit, Finding, Image, Opinion, Outcome
 
 LIMITS = (

@@ -11,7 +11,7 @@ import numpy as np
 
 from detector.errors import ManifestError
 from detector.evidence import CHECKS
-from detector.fingerprints import distances, perceptual_hash, read_fingerprints
+from detector.pictures.fingerprints import distances, perceptual_hash, read_fingerprints
 from detector.types import Exhibit, Finding, Outcome
 
 LIMITS = (

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from detector import containers
 from detector.errors import ImageError
 from detector.evidence import CHECKS
-from detector.evidence._exif import read_thumbnail
-from detector.images import decode, resize
+from detector.pictures import containers
+from detector.pictures.exif import read_thumbnail
+from detector.pictures.images import decode, resize
 from detector.types import Exhibit, Finding, Image, Outcome
 
 LIMITS = (

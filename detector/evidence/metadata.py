@@ -7,10 +7,10 @@ import re
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
-from detector import containers
 from detector.evidence import CHECKS
-from detector.evidence._exif import has_maker_note, read_exif
-from detector.labelling import GENERATED
+from detector.pictures import containers
+from detector.pictures.exif import has_maker_note, read_exif
+from detector.pictures.labelling import GENERATED
 from detector.types import Exhibit, Finding, Outcome
 
 LIMITS = (

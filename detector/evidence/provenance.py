@@ -11,10 +11,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from detector.containers import sniff
 from detector.evidence import CHECKS
 from detector.files import sha256
-from detector.labelling import C2PA_SETTINGS, GENERATED, has_c2pa
+from detector.pictures.containers import sniff
+from detector.pictures.labelling import C2PA_SETTINGS, GENERATED, has_c2pa
 from detector.types import Exhibit, Finding, Outcome
 
 LIMITS = (

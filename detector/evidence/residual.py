@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.evidence import CHECKS
-from detector.features import radial_spectrum
+from detector.pictures.features import radial_spectrum
 from detector.types import Exhibit, Finding, Image, Outcome
 
 LIMITS = (

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from detector import learning
 from detector.errors import CheckpointError
 from detector.files import write_bytes, write_text
-from detector.images import encode, tile
+from detector.pictures.images import encode, tile
 from detector.types import Images, Progress
 
 LENGTH = ("pictures", "seconds", "snapshot")  # options that may change when a run goes on

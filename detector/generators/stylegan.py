@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from detector.errors import DetectorError, MissingExtra, UnknownName
 from detector.files import sha256
 from detector.generators import GENERATORS
-from detector.images import resize
+from detector.pictures.images import resize
 from detector.runtime import import_openvino
 from detector.types import Images
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.generators import GENERATORS
-from detector.images import resize
+from detector.pictures.images import resize
 from detector.types import Image, Images
 
 Pixels = NDArray[np.float64]

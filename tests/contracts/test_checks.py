@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from detector.errors import DetectorError
 from detector.evidence import CHECKS, MAX_FALSE_ALARMS, make_exhibit, read_exhibit, read_reference, weigh
-from detector.images import encode
-from detector.labelling import insert_xmp, xmp_packet
+from detector.pictures.images import encode
+from detector.pictures.labelling import insert_xmp, xmp_packet
 from detector.types import Exhibit, Finding, Outcome
 
 NAMES = CHECKS.names()

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from detector.audit import Severity
 from detector.errors import ManifestError
 from detector.evaluation.alignment import COLUMNS, MARGIN, align, compare_aligned, find_coarsest, find_losses
-from detector.faces import prepare
-from detector.headers import describe
-from detector.images import encode, load, read, resize
+from detector.pictures.faces import prepare
+from detector.pictures.headers import describe
+from detector.pictures.images import encode, load, read, resize
 from detector.types import Images, Scores
 
 

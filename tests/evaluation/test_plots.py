@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.special import logit, ndtr, ndtri
 
 from detector.evaluation import plots
-from detector.images import decode, tile
+from detector.pictures.images import decode, tile
 from detector.statistics.metrics import det, roc
 
 

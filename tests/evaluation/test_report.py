@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from detector.evaluation import joining, measuring, report
 from detector.evaluation.figures import MISTAKES, publish
-from detector.images import decode, encode
 from detector.manifest import COLUMNS
+from detector.pictures.images import decode, encode
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>|`$x$` \"'"
 

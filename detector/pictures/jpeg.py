@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.containers import Part, parts
-from detector.headers import jpeg_quality
+from detector.pictures.containers import Part, parts
 
+_LUMA = """
+16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62
+18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95 98 112 100 103 99
+"""
+_CHROMA = "17 18 24 47 99 99 99 99 18 21 26 66 99 99 99 99 24 26 56 99 99 99 99 99 47 66 99 99" + " 99" * 36
 ZIGZAG = np.array([
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
     28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54,
@@ -59,3 +65,29 @@ def _tables(found: list[Part]) -> dict[int, NDArray[np.int64]]:
             tables[number] = table
             at += 1 + size
     return tables
+
+
+def jpeg_quality(tables: Sequence[Sequence[int]]) -> tuple[int, bool]:
+    """Return the IJG quality 1..100 of quantisation tables, 64 numbers each row by row, and whether it is exact.
+
+    The first table is held against the luma table, the others against the chroma table (or luma, which some encoders
+    use twice), as libjpeg scales them; tables that are none of IJG's get the quality whose luma is nearest.
+
+    Source: IJG libjpeg, jcparam.c, jpeg_quality_scaling and jpeg_add_quant_table; ITU-T T.81, Annex K.1.
+    """
+    luma, chroma = _standard_tables()
+    given = np.asarray(tables, np.int64)
+    gaps = np.abs(luma - given[0]).sum(1)
+    quality = 100 - int(np.argmin(gaps[::-1]))  # of equal tables (all 255 at the lowest) the highest
+    others_fit = all((t == chroma[quality - 1]).all() or (t == luma[quality - 1]).all() for t in given[1:])
+    return quality, bool(gaps[quality - 1] == 0 and others_fit)
+
+
+@cache
+def _standard_tables() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the luma and the chroma tables (100, 64) at quality 1..100."""
+    quality = np.arange(1, 101)[:, None]
+    scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
+    base = (np.array(text.split(), np.int64) for text in (_LUMA, _CHROMA))
+    luma, chroma = (np.clip((table * scale + 50) // 100, 1, 255) for table in base)
+    return luma, chroma

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from detector import images
 from detector.errors import DamagedImage, ImageError, ImageTooLarge, UnsupportedFormat
+from detector.pictures import images
 
 
 def saved(picture: Pillow.Image, format: str, **options: object) -> bytes:

@@ -12,12 +12,12 @@ import onnxruntime
 import pandas as pd
 
 from detector.errors import ImageError
-from detector.images import cut, load, resize
+from detector.pictures.images import cut, load, resize
 from detector.types import Image
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom, pixels
 
-MODEL = Path(__file__).parent / "weights" / "yunet" / "model.onnx"
+MODEL = Path(__file__).parents[1] / "weights" / "yunet" / "model.onnx"
 LOOK = 320  # longer side at which faces are looked for, pixels
 SURE = 0.7  # least confidence of a face
 SMALLEST = 40  # width of a face, pixels, below which it is not judged

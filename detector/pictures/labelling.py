@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detector.containers import PNG_MAGIC, XMP_JPEG, XMP_PNG, parts, sniff
 from detector.errors import DetectorError, MissingExtra, UnsupportedFormat
-from detector.files import sha256, write_bytes
-from detector.fingerprints import Fingerprint, append, home, perceptual_hash
-from detector.images import decode
+from detector.files import home, sha256, write_bytes
+from detector.pictures.containers import PNG_MAGIC, XMP_JPEG, XMP_PNG, parts, sniff
+from detector.pictures.fingerprints import Fingerprint, append, perceptual_hash
+from detector.pictures.images import decode
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 GENERATED = ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "compositeSynthetic")

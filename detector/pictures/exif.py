@@ -8,7 +8,7 @@ from typing import Any
 from PIL import ExifTags
 from PIL import Image as Pillow
 
-from detector.containers import exif
+from detector.pictures.containers import exif
 
 MAX_VALUE = 500  # characters of one value
 _XP = range(0x9C9B, 0x9CA0)  # XPTitle ... XPSubject: UTF-16

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.fft import dctn
 
-from detector.features import (
+from detector.pictures.features import (
     block_dct,
     blockiness,
     dct_statistics,
@@ -14,7 +14,7 @@ from detector.features import (
     radial_spectrum,
     residual_statistics,
 )
-from detector.images import decode, encode
+from detector.pictures.images import decode, encode
 from detector.types import Images
 
 VECTORS = {

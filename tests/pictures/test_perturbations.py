@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from detector.errors import UnknownName
-from detector.images import decode, encode
-from detector.perturbations import PERTURBATIONS, SEVERITIES, perturb
+from detector.pictures.images import decode, encode
+from detector.pictures.perturbations import PERTURBATIONS, SEVERITIES, perturb
 from detector.types import Image
 
 EVERY = pytest.mark.parametrize("name", PERTURBATIONS.names())

@@ -14,14 +14,15 @@ import pytest
 from conftest import draw_picture
 from PIL import Image as Pillow
 
-from detector import containers, labelling, tasks
+from detector import tasks
 from detector.errors import DetectorError, MissingExtra, UnsupportedFormat
 from detector.evidence import CHECKS, make_exhibit
 from detector.files import sha256
-from detector.fingerprints import read_fingerprints
-from detector.images import decode, encode, load
 from detector.learning import load_pictures
 from detector.manifest import COLUMNS, read_manifest
+from detector.pictures import containers, labelling
+from detector.pictures.fingerprints import read_fingerprints
+from detector.pictures.images import decode, encode, load
 from detector.types import Outcome
 
 KINDS = ["JPEG", "PNG", "WEBP"]
@@ -263,7 +264,7 @@ def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path: Path, monkeypat
 
 def test_importing_it_imports_neither_c2pa_nor_torch() -> None:
     code = (
-        "import sys, json, detector.labelling\n"
+        "import sys, json, detector.pictures.labelling\n"
         "print(json.dumps(sorted({'c2pa', 'cryptography', 'torch'} & set(sys.modules))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,8 +7,9 @@ import pytest
 from conftest import draw_picture
 
 from detector.errors import ManifestError
-from detector.fingerprints import Fingerprint, append, distances, home, perceptual_hash, read_fingerprints
-from detector.images import decode, encode, resize
+from detector.files import home
+from detector.pictures.fingerprints import Fingerprint, append, distances, perceptual_hash, read_fingerprints
+from detector.pictures.images import decode, encode, resize
 
 # python -c "import imagehash; from PIL import Image; from conftest import draw_picture;
 #   print(imagehash.phash(Image.fromarray(draw_picture(7)), hash_size=8 or 16))"     # imagehash 4.3.2, Pillow 13.0.0

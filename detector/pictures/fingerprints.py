@@ -7,7 +7,6 @@ frequencies and 64 bits cannot tell them apart.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from detector.errors import ManifestError
+from detector.files import home
 from detector.types import Image
 
 SIDE = 16  # the hash has SIDE x SIDE bits
@@ -32,11 +32,6 @@ class Fingerprint:
     generator: str
     seed: int
     checkpoint: str
-
-
-def home() -> Path:
-    """Return the folder of the registry and of the local certificate: $DETECTOR_HOME, else ~/.detector."""
-    return Path(os.environ.get("DETECTOR_HOME") or Path.home() / ".detector")
 
 
 def registry_path() -> Path:

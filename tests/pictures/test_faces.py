@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.embedded import unpack_faces
-from detector.faces import (
+from detector.pictures.faces import (
     LOOK,
     MARGIN,
     MODEL,
@@ -24,7 +24,7 @@ from detector.faces import (
     prepare,
     widen,
 )
-from detector.images import load, resize
+from detector.pictures.images import load, resize
 
 
 def test_every_tenth_embedded_photograph_has_its_face_in_the_middle(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from conftest import draw_picture
 from PIL import Image as Pillow
 
 from detector.errors import ImageError, ImageTooLarge, UnsupportedFormat
-from detector.headers import describe, jpeg_quality
+from detector.pictures.headers import describe
+from detector.pictures.jpeg import jpeg_quality
 
 
 def saved(format: str, **options: Any) -> bytes:

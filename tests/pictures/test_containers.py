@@ -10,8 +10,8 @@ from conftest import draw_picture
 from PIL import Image as Pillow
 from PIL import ImageCms, PngImagePlugin
 
-from detector import containers
-from detector.images import encode
+from detector.pictures import containers
+from detector.pictures.images import encode
 
 KINDS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
 

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from detector.images import decode, encode
+from detector.pictures.images import decode, encode
 from detector.registry import Registry
 from detector.types import Image, Perturbation
 
-PERTURBATIONS: Registry[Perturbation] = Registry("perturbation", "detector.perturbations")
+PERTURBATIONS: Registry[Perturbation] = Registry("perturbation", "detector.pictures.perturbations")
 
 SEVERITIES = (1, 2, 3, 4, 5)
 Kernel = Literal["nearest", "bilinear", "bicubic", "lanczos"]
