@@ -20,9 +20,9 @@ import pandas as pd
 from make_training_set import calibrates, report
 
 from detector import tasks
+from detector.dataset.manifest import read_manifest
 from detector.detectors.cnn import Cnn
 from detector.evidence.detector import map_scores
-from detector.manifest import read_manifest
 from detector.pictures.faces import centre_square, prepare
 from detector.pictures.images import load
 from detector.types import Image

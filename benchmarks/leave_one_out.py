@@ -23,8 +23,8 @@ from make_training_set import calibrates, report
 from train_default import COARSE, FINE, RECIPE, join
 
 from detector.checkpoint import CARD, SHIPPED
+from detector.dataset.manifest import read_manifest, read_table, write_table
 from detector.detectors.cnn import Cnn
-from detector.manifest import read_manifest, read_table, write_table
 from detector.pictures.faces import prepare
 from detector.pictures.images import load, resize
 from detector.pictures.perturbations import perturb

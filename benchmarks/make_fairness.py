@@ -13,7 +13,7 @@ from pathlib import Path
 
 from make_training_set import held_out
 
-from detector.manifest import write_manifest
+from detector.dataset.manifest import write_manifest
 
 HERE = Path(__file__).parent
 

@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 
 from detector import tasks
-from detector.embedded import unpack_faces
+from detector.dataset.embedded import unpack_faces
+from detector.dataset.manifest import merge, read_manifest, write_manifest
 from detector.evaluation.running import write_alike
 from detector.files import sha256, write_bytes
-from detector.manifest import merge, read_manifest, write_manifest
 from detector.pictures.images import encode, load
 
 HERE = Path(__file__).parent

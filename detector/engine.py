@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from detector.dataset.manifest import find_pictures, read_crops, read_manifest
 from detector.errors import DetectorError, ImageError
 from detector.files import replacing, sha256
-from detector.manifest import find_pictures, read_crops, read_manifest
 from detector.pictures.faces import Box, face_square, locate_faces, prepare, too_small
 from detector.pictures.images import decode, read
 from detector.types import Detector, Image, Opinion

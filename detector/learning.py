@@ -26,9 +26,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from detector.dataset.manifest import read_crops
 from detector.errors import CheckpointError, ImageError, ManifestError
 from detector.files import replacing
-from detector.manifest import read_crops
 from detector.pictures.faces import prepare
 from detector.pictures.images import load
 from detector.types import Progress, silent

@@ -18,13 +18,13 @@ import pandas as pd
 
 from detector import tasks
 from detector.checkpoint import CARD, SHIPPED
-from detector.embedded import unpack_faces
+from detector.dataset.embedded import unpack_faces
+from detector.dataset.manifest import assign_splits, index_folder, merge, read_manifest, write_manifest
+from detector.dataset.reencoding import reencode
 from detector.engine import Row
 from detector.errors import CheckpointError
 from detector.files import write_text
-from detector.manifest import assign_splits, index_folder, merge, read_manifest, write_manifest
 from detector.pictures.images import load
-from detector.reencoding import reencode
 from detector.types import Label, Progress
 
 SIZE = 64  # side of every picture the detectors see, pixels

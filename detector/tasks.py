@@ -5,7 +5,6 @@ Only here and in suites are names turned into things; everything below takes obj
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import os
 import shlex
@@ -20,19 +19,27 @@ import pandas as pd
 
 from detector import __version__
 from detector.checkpoint import CARD, SHIPPED, digest_checkpoint, find_checkpoint, read_card
+from detector.dataset.manifest import (
+    COLUMNS,
+    describe_data,
+    index_folder,
+    read_crops,
+    read_manifest,
+    read_table,
+    write_manifest,
+)
 from detector.detectors import DETECTORS
 from detector.engine import Row, expand, list_targets, score_pictures, score_to_file
 from detector.errors import DetectorError, ImageError, ManifestError
 from detector.files import sha256, write_bytes
 from detector.generators import GENERATORS
-from detector.manifest import COLUMNS, index_folder, read_crops, read_manifest, read_table, write_manifest
 from detector.pictures.faces import prepare
 from detector.pictures.images import encode, load
 from detector.statistics.fairness import measure_fairness
 from detector.types import Detector, Generator, Label, Progress, silent
 
 if TYPE_CHECKING:
-    from detector.audit import AuditFinding
+    from detector.dataset.findings import AuditFinding
     from detector.evaluation.gate import GateReport
 
 
@@ -57,7 +64,7 @@ def index(
     layout: of another tool's data set, a name in `layouts.LAYOUTS`; as `layouts.read_layout`.
     """
     if layout is not None:
-        from detector.layouts import read_layout
+        from detector.dataset.layouts import read_layout
 
         copies = Path(out).parent / "pictures"
         table = read_layout(folder, layout, copies=copies, dataset=dataset, licence=licence, seed=seed,
@@ -324,13 +331,6 @@ def load_detector(folder: Path | str | None = None, *, runtime: str = "onnx") ->
     return folder, thing
 
 
-def describe_data(table: pd.DataFrame) -> dict[str, Any]:
-    """Return what a card says of the pictures something was trained on: counts, and a hash of their hashes."""
-    counts = table.groupby(["split", "label", "generator", "dataset"]).size().rename("n").reset_index()
-    digest = hashlib.sha256("\n".join(sorted(table.sha256)).encode()).hexdigest()
-    return {"manifest_sha256": digest, "pictures": counts.to_dict("records")}
-
-
 def generator_options(name: str, given: Mapping[str, Any], start: Path | str | None = None) -> dict[str, Any]:
     """Return the options of a generator's `fit`: its defaults with what was given laid over them."""
     from dataclasses import fields, replace
@@ -417,7 +417,8 @@ def _look_behind(
     progress: Progress,
 ) -> tuple[list[dict[str, Any]], pd.DataFrame]:  # fmt: skip
     """Return what gives the labels away, the gravest first, and each detector's AUC on pictures re-encoded alike."""
-    from detector import audit
+    from detector.dataset import audit
+    from detector.dataset.findings import AuditFinding, Severity
     from detector.evaluation import alignment
 
     some = pictures.sample(min(len(pictures), AUDITED), random_state=seed)
@@ -427,14 +428,14 @@ def _look_behind(
         try:
             copies = alignment.align(some, thing, out / "aligned", progress=progress)
         except ManifestError as error:
-            findings.append(audit.AuditFinding("aligned AUC", audit.Severity.NOTE, f"{name}: {error}"))
+            findings.append(AuditFinding("aligned AUC", Severity.NOTE, f"{name}: {error}"))
             continue
         kept = score_manifest(copies, thing, name, out / "scores" / f"{name}-aligned.csv",
                               fingerprint=digest_checkpoint(folder), progress=progress)  # fmt: skip
         again[name] = kept.merge(copies[["sha256", "original", "saved"]], on="sha256")
     aligned = alignment.compare_aligned(joined, again)
     findings += [*alignment.find_losses(aligned), *audit.audit(some, progress=progress)]
-    findings.sort(key=lambda finding: -list(audit.Severity).index(finding.severity))
+    findings.sort(key=lambda finding: -list(Severity).index(finding.severity))
     return [asdict(finding) | {"rows": len(finding.rows)} for finding in findings], aligned
 
 
@@ -501,8 +502,8 @@ def check_data(
 
     fixed: a folder for a balanced copy of the pictures, all re-encoded alike, `size` pixels a side.
     """
-    from detector import audit
-    from detector.reencoding import reencode
+    from detector.dataset import audit
+    from detector.dataset.reencoding import reencode
 
     table = read_manifest(manifest, check=False)
     findings = audit.audit(table, seed=seed, progress=progress)

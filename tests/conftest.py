@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from detector.dataset.manifest import COLUMNS, assign_splits, write_manifest
 from detector.files import sha256
-from detector.manifest import COLUMNS, assign_splits, write_manifest
 from detector.pictures.images import encode
 
 ROOT = Path(__file__).parents[1]

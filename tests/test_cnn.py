@@ -11,10 +11,10 @@ import torch
 from conftest import draw_picture
 
 from detector.checkpoint import MODEL, SHIPPED
+from detector.dataset.embedded import unpack_faces
 from detector.detectors._export import ROUNDED, export, halve
 from detector.detectors._nets import _overlaps, _shrink
 from detector.detectors.cnn import Cnn
-from detector.embedded import unpack_faces
 from detector.pictures.faces import prepare, widen
 from detector.pictures.images import load, resize
 from detector.runtime import Session

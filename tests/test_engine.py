@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from conftest import draw_picture
 
+from detector.dataset.manifest import read_table
 from detector.engine import COLUMNS, Target, expand, score_pictures, score_to_file
 from detector.errors import DetectorError
 from detector.files import sha256
-from detector.manifest import read_table
 from detector.pictures.images import encode
 from detector.types import Images, Opinion, Scores
 

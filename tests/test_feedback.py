@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from conftest import draw_picture, run_command
 
+from detector.dataset.manifest import read_manifest
 from detector.errors import DetectorError, ManifestError
 from detector.feedback import ANSWERS, Feedback, export_feedback, give_feedback, read_feedback
 from detector.files import home, sha256
-from detector.manifest import read_manifest
 from detector.pictures.images import encode, load
 
 MakeReport = Callable[..., Path]

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 from detector import quickstart, tasks
-from detector.manifest import read_manifest
+from detector.dataset.manifest import read_manifest
 from detector.statistics.metrics import METRICS
 
 

@@ -10,9 +10,9 @@ import pytest
 from conftest import run_command
 
 from detector import tasks
+from detector.dataset.manifest import read_manifest
 from detector.errors import DetectorError, MissingExtra, UnknownName
 from detector.generators import stylegan
-from detector.manifest import read_manifest
 from detector.pictures.faces import locate_faces
 
 

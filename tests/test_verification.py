@@ -15,8 +15,8 @@ from PIL import Image as Pillow
 
 from detector import tasks
 from detector.checkpoint import SHIPPED
+from detector.dataset.embedded import unpack_faces
 from detector.dossier import list_details, make_markdown, make_page
-from detector.embedded import unpack_faces
 from detector.errors import DetectorError
 from detector.evidence.detector import map_scores
 from detector.pictures.images import encode, load

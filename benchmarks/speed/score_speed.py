@@ -27,11 +27,11 @@ import cv2
 import numpy as np
 
 from detector.checkpoint import SHIPPED
+from detector.dataset.embedded import unpack_faces
+from detector.dataset.manifest import find_pictures
 from detector.detectors.cnn import Cnn
-from detector.embedded import unpack_faces
 from detector.engine import Target, score_pictures
 from detector.files import sha256, write_bytes
-from detector.manifest import find_pictures
 from detector.pictures.faces import centre_square, face_square, locate_faces, prepare
 from detector.pictures.images import cut, decode, encode, load, read, resize
 from detector.runtime import Session, import_openvino

@@ -23,10 +23,10 @@ import numpy as np
 import pandas as pd
 
 from detector.checkpoint import read_card, read_tensors, write_checkpoint
+from detector.dataset.manifest import read_crops
 from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, ManifestError
 from detector.files import write_text
-from detector.manifest import read_crops
 from detector.pictures.faces import prepare, widen
 from detector.pictures.images import load
 from detector.runtime import Session

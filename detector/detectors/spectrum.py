@@ -13,9 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from detector.checkpoint import read_card, read_tensors, write_checkpoint
+from detector.dataset.manifest import read_crops
 from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, ManifestError
-from detector.manifest import read_crops
 from detector.pictures.faces import prepare
 from detector.pictures.features import radial_spectrum
 from detector.pictures.images import load

@@ -15,13 +15,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from detector.audit import AuditFinding, Severity
+from detector.dataset.findings import AuditFinding, Severity
+from detector.dataset.manifest import read_crops
+from detector.dataset.reencoding import add_crops, reencode
 from detector.errors import ImageError, ManifestError
-from detector.manifest import read_crops
-from detector.pictures.faces import add_crops
 from detector.pictures.headers import describe
 from detector.pictures.images import read
-from detector.reencoding import reencode
 from detector.statistics.intervals import compare_auc
 from detector.statistics.metrics import METRICS
 from detector.statistics.proportions import holm

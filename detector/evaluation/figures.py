@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from detector.dataset.manifest import read_crop
 from detector.errors import ImageError
 from detector.evaluation.measuring import pair_generators, summarise, worst_first
 from detector.evaluation.report import METRIC_TITLES, Figure, Report, Thumbnail, write_report
-from detector.manifest import read_crop
 from detector.pictures.faces import prepare
 from detector.pictures.images import encode, load, tile
 from detector.statistics.fairness import Fairness

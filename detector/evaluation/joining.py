@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from detector.dataset.manifest import SPLITS
 from detector.errors import ScoresError, UnknownName
-from detector.manifest import SPLITS
 from detector.types import Label
 
 KEYS = ["detector", "perturbation", "severity"]  # what else, beside the generator, a row is measured for

@@ -15,15 +15,15 @@ from pathlib import Path
 import pandas as pd
 
 from detector.checkpoint import digest_checkpoint, read_card
+from detector.dataset.embedded import unpack_faces
+from detector.dataset.manifest import merge, read_crops, read_manifest, read_table, validate, write_table
 from detector.detectors import DETECTORS
-from detector.embedded import unpack_faces
 from detector.engine import Row, judge_faces, list_targets, open_target
 from detector.errors import DetectorError, ManifestError, UnknownName
 from detector.evaluation.joining import join_scores
 from detector.evaluation.measuring import measure_scores
 from detector.evaluation.suites import Suite, SuiteError
 from detector.files import sha256, write_bytes
-from detector.manifest import merge, read_crops, read_manifest, read_table, validate, write_table
 from detector.pictures.faces import prepare
 from detector.pictures.images import encode, load, read
 from detector.pictures.perturbations import perturb

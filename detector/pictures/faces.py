@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 import onnxruntime
-import pandas as pd
 
-from detector.errors import ImageError
-from detector.pictures.images import cut, load, resize
+from detector.pictures.images import cut, resize
 from detector.types import Image
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom, pixels
@@ -127,20 +124,3 @@ def centre_square(image: Image) -> Box:
 def prepare(image: Image, size: int, crop: Box | None = None) -> Image:
     """Return the face, RGB (size, size, 3): the crop (else the centre square), resized by the one filter."""
     return resize(cut(image, crop or centre_square(image)), size, size)
-
-
-def add_crops(
-    manifest: pd.DataFrame, *, progress: Callable[[int, int], None] = lambda done, total: None
-) -> pd.DataFrame:
-    """Return the manifest with `crop` set to the square around the largest face; rows without a face are left out."""
-    crops: list[str] = []
-    for done, path in enumerate(manifest.path, 1):
-        try:
-            image = load(path)
-            boxes = locate_faces(image)
-        except ImageError:
-            boxes = []
-        crops.append(" ".join(map(str, face_square(boxes[0], image.shape))) if boxes else "")
-        progress(done, len(manifest))
-    table = manifest.assign(crop=crops)
-    return table[table.crop != ""].reset_index(drop=True)

@@ -11,7 +11,7 @@ from conftest import draw_picture, make_manifest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.audit import Severity
+from detector.dataset.findings import Severity
 from detector.errors import ManifestError
 from detector.evaluation.alignment import COLUMNS, MARGIN, align, compare_aligned, find_coarsest, find_losses
 from detector.pictures.faces import prepare

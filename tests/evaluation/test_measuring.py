@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detector.dataset.manifest import COLUMNS
 from detector.errors import ScoresError, UnknownName
 from detector.evaluation import figures, joining, measuring
-from detector.manifest import COLUMNS
 from detector.statistics.intervals import measure
 from detector.statistics.metrics import METRICS
 

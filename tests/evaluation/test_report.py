@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
+from detector.dataset.manifest import COLUMNS
 from detector.evaluation import joining, measuring, report
 from detector.evaluation.figures import MISTAKES, publish
-from detector.manifest import COLUMNS
 from detector.pictures.images import decode, encode
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>|`$x$` \"'"

@@ -11,19 +11,9 @@ from conftest import draw_picture
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.embedded import unpack_faces
-from detector.pictures.faces import (
-    LOOK,
-    MARGIN,
-    MODEL,
-    SURE,
-    add_crops,
-    centre_square,
-    face_square,
-    locate_faces,
-    prepare,
-    widen,
-)
+from detector.dataset.embedded import unpack_faces
+from detector.dataset.reencoding import add_crops
+from detector.pictures.faces import LOOK, MARGIN, MODEL, SURE, centre_square, face_square, locate_faces, prepare, widen
 from detector.pictures.images import load, resize
 
 

@@ -18,6 +18,7 @@ Further columns pass through. Label, generator and group are columns: nothing is
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -248,3 +249,10 @@ def _group(inside: Path, group_by: str, digest: str) -> str:
 def _relative(path: Path, root: Path) -> str:
 
     return Path(os.path.relpath(path.resolve(), root)).as_posix()
+
+
+def describe_data(table: pd.DataFrame) -> dict[str, Any]:
+    """Return what a card says of the pictures something was trained on: counts, and a hash of their hashes."""
+    counts = table.groupby(["split", "label", "generator", "dataset"]).size().rename("n").reset_index()
+    digest = hashlib.sha256("\n".join(sorted(table.sha256)).encode()).hexdigest()
+    return {"manifest_sha256": digest, "pictures": counts.to_dict("records")}

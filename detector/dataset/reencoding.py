@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,10 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from detector.dataset.manifest import read_crops, validate, write_table
 from detector.errors import ImageError, ManifestError
 from detector.files import sha256, write_bytes
-from detector.manifest import read_crops, validate, write_table
-from detector.pictures.faces import Box, centre_square
+from detector.pictures.faces import Box, centre_square, face_square, locate_faces
 from detector.pictures.headers import describe
 from detector.pictures.images import cut, encode, load, read, resize
 from detector.types import Progress, silent
@@ -128,3 +129,20 @@ def _write_skipped(rows: pd.DataFrame, where: Path) -> None:
     where.unlink(missing_ok=True)
     if len(rows):
         write_table(pd.DataFrame({"path": rows.path, "sha256": rows.old, "reason": rows.reason}), where)
+
+
+def add_crops(
+    manifest: pd.DataFrame, *, progress: Callable[[int, int], None] = lambda done, total: None
+) -> pd.DataFrame:
+    """Return the manifest with `crop` set to the square around the largest face; rows without a face are left out."""
+    crops: list[str] = []
+    for done, path in enumerate(manifest.path, 1):
+        try:
+            image = load(path)
+            boxes = locate_faces(image)
+        except ImageError:
+            boxes = []
+        crops.append(" ".join(map(str, face_square(boxes[0], image.shape))) if boxes else "")
+        progress(done, len(manifest))
+    table = manifest.assign(crop=crops)
+    return table[table.crop != ""].reset_index(drop=True)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detector.dataset.traits import measure_traits, near_pairs
 from detector.pictures.images import encode
-from detector.traits import measure_traits, near_pairs
 from detector.types import Image
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from detector import embedded
+from detector.dataset import embedded
 from detector.errors import ManifestError
 from detector.pictures.images import load
 

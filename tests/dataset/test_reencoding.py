@@ -12,11 +12,11 @@ import pytest
 from conftest import draw_picture, make_manifest
 from PIL import Image as Pillow
 
-from detector import reencoding
+from detector.dataset import reencoding
+from detector.dataset.reencoding import reencode
 from detector.errors import ManifestError
 from detector.files import sha256
 from detector.pictures.images import encode, load, resize
-from detector.reencoding import reencode
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from detector.dataset.manifest import COLUMNS, assign_splits, validate
 from detector.errors import ManifestError
 from detector.files import sha256, write_bytes
-from detector.manifest import COLUMNS, assign_splits, validate
 from detector.pictures.images import decode, encode
 from detector.types import Label
 

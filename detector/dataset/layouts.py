@@ -14,15 +14,15 @@ from typing import Any
 
 import pandas as pd
 
+from detector.dataset.manifest import COLUMNS, assign_splits, find_pictures, validate
 from detector.errors import ManifestError
 from detector.files import sha256, write_bytes
-from detector.manifest import COLUMNS, assign_splits, find_pictures, validate
 from detector.pictures.images import SUFFIXES, read
 from detector.registry import Registry
 from detector.types import Label
 
 Rows = Iterator[tuple[Path, Label, str, str, str]]  # path, label, generator, group, split ("" if the layout has none)
-LAYOUTS: Registry[Callable[[Path, Path], Rows]] = Registry("layout", "detector.layouts")
+LAYOUTS: Registry[Callable[[Path, Path], Rows]] = Registry("layout", "detector.dataset.layouts")
 
 REAL_NAMES = frozenset({"0", "0_real", "real", "reals", "original", "authentic", "nature", "live", "bonafide"})
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import draw_picture
 
+from detector.dataset.layouts import LAYOUTS, read_layout
 from detector.errors import ManifestError, UnknownName
-from detector.layouts import LAYOUTS, read_layout
 from detector.pictures.images import encode
 
 

@@ -15,12 +15,14 @@ from conftest import make_manifest
 from PIL import Image as Pillow
 from PIL import ImageFilter
 
-from detector.audit import FAMILIES, AuditFinding, Severity, _folds, _shortcut, audit, mend
+from detector.dataset.audit import audit, mend
+from detector.dataset.findings import AuditFinding, Severity
+from detector.dataset.manifest import COLUMNS, assign_splits, merge, validate
+from detector.dataset.reencoding import balance, reencode
+from detector.dataset.shortcuts import FAMILIES, _folds, find_shortcut
 from detector.errors import ManifestError
 from detector.files import sha256
-from detector.manifest import COLUMNS, assign_splits, merge, validate
 from detector.pictures.images import encode, load
-from detector.reencoding import balance, reencode
 from detector.types import Image
 
 Saver = Callable[[Image, bool, int], bytes]
@@ -167,9 +169,9 @@ def test_chance_alone_seldom_rings() -> None:
         table = pd.DataFrame({"label": label, "generator": np.where(label, "g", ""), "path": "p",
                               "group": rng.integers(0, n, n).astype(str)})  # fmt: skip
         traits = pd.DataFrame(rng.normal(size=(n, 5)), columns=list(colour.columns))
-        rings += _shortcut(colour, table, traits, 0.98, trial).severity is not Severity.OK
+        rings += find_shortcut(colour, table, traits, 0.98, trial).severity is not Severity.OK
     assert rings <= 3
-    assert _shortcut(colour, table, traits.assign(red=label), 0.98, 0).severity is Severity.SERIOUS
+    assert find_shortcut(colour, table, traits.assign(red=label), 0.98, 0).severity is Severity.SERIOUS
 
 
 def test_folds_keep_groups_whole_and_both_classes_outside() -> None:

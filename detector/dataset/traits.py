@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
+from detector.dataset.manifest import read_crops
 from detector.errors import ImageError
-from detector.manifest import read_crops
 from detector.pictures.faces import Box, centre_square
 from detector.pictures.features import radial_spectrum
 from detector.pictures.fingerprints import perceptual_hash

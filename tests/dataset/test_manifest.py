@@ -11,8 +11,7 @@ from conftest import draw_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.errors import ManifestError
-from detector.manifest import (
+from detector.dataset.manifest import (
     COLUMNS,
     SPLITS,
     assign_splits,
@@ -24,6 +23,7 @@ from detector.manifest import (
     validate,
     write_manifest,
 )
+from detector.errors import ManifestError
 from detector.pictures.images import encode
 from detector.types import Label
 

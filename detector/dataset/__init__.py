@@ -1,0 +1,1 @@
+"""Many pictures: the manifest, where it comes from, copies saved alike, and what gives its labels away."""
