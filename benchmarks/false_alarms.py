@@ -21,11 +21,11 @@ import pandas as pd
 from make_training_set import held_out
 
 from detector import tasks
-from detector.checkpoint import SHIPPED, digest_checkpoint
 from detector.evidence import CHECKS, MAX_FALSE_ALARMS, REFERENCE, make_exhibit, read_exhibit
 from detector.files import write_text
 from detector.pictures.fingerprints import Fingerprint, append, perceptual_hash
 from detector.pictures.images import encode, load, resize
+from detector.scoring.checkpoint import SHIPPED, digest_checkpoint
 from detector.statistics.proportions import clopper_pearson
 from detector.types import Exhibit, Outcome
 

@@ -20,11 +20,11 @@ import torch
 from numpy.typing import NDArray
 
 from detector import learning, tasks
-from detector.checkpoint import read_card
 from detector.dataset.manifest import assign_splits, read_crops, read_manifest
 from detector.errors import MissingExtra
 from detector.pictures.faces import prepare
 from detector.pictures.images import load
+from detector.scoring.checkpoint import read_card
 from detector.types import Images
 
 Floats = NDArray[np.float64]

@@ -22,12 +22,12 @@ import pandas as pd
 from make_training_set import calibrates, report
 from train_default import COARSE, FINE, RECIPE, join
 
-from detector.checkpoint import CARD, SHIPPED
 from detector.dataset.manifest import read_manifest, read_table, write_table
 from detector.detectors.cnn import Cnn
 from detector.pictures.faces import prepare
 from detector.pictures.images import load, resize
 from detector.pictures.perturbations import perturb
+from detector.scoring.checkpoint import CARD, SHIPPED
 from detector.statistics.intervals import measure
 from detector.types import Image, Opinion
 

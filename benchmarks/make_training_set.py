@@ -22,12 +22,12 @@ import numpy as np
 import pandas as pd
 
 from detector import tasks
-from detector.checkpoint import SHIPPED
 from detector.dataset.audit import audit
 from detector.dataset.manifest import assign_splits, read_manifest, validate, write_manifest
 from detector.dataset.reencoding import add_crops, reencode
 from detector.errors import MissingExtra
 from detector.generators.crude import OPTIONS
+from detector.scoring.checkpoint import SHIPPED
 
 SIDE = 224  # of the saved faces, pixels
 SIZES = (112, 160, 224, 64)  # at which real faces are altered: a network's traces belong to its own pixel grid

@@ -24,10 +24,10 @@ import pandas as pd
 from make_training_set import SIDE, calibrates, report
 
 from detector import tasks
-from detector.checkpoint import CARD, MODEL, WEIGHTS, read_card, read_tensors
 from detector.dataset.manifest import read_manifest, read_table, write_manifest
 from detector.detectors.cnn import Cnn
 from detector.files import write_bytes, write_text
+from detector.scoring.checkpoint import CARD, MODEL, WEIGHTS, read_card, read_tensors
 from detector.statistics.calibration import Calibration
 from detector.statistics.proportions import clopper_pearson
 from detector.verification import VALIDATION, summarise_validation

@@ -16,7 +16,7 @@ import typer
 from detector import __version__
 
 if TYPE_CHECKING:
-    from detector.engine import Row
+    from detector.scoring.engine import Row
 
 app = typer.Typer(name="detector", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
                   help="Tells synthetic and manipulated faces from photographs.",

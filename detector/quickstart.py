@@ -17,14 +17,14 @@ from typing import Any
 import pandas as pd
 
 from detector import tasks
-from detector.checkpoint import CARD, SHIPPED
 from detector.dataset.embedded import unpack_faces
 from detector.dataset.manifest import assign_splits, index_folder, merge, read_manifest, write_manifest
 from detector.dataset.reencoding import reencode
-from detector.engine import Row
 from detector.errors import CheckpointError
 from detector.files import write_text
 from detector.pictures.images import load
+from detector.scoring.checkpoint import CARD, SHIPPED
+from detector.scoring.engine import Row
 from detector.types import Label, Progress
 
 SIZE = 64  # side of every picture the detectors see, pixels

@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 
 from detector import __version__
-from detector.checkpoint import CARD, SHIPPED, digest_checkpoint, find_checkpoint, read_card
 from detector.dataset.manifest import (
     COLUMNS,
     describe_data,
@@ -29,12 +28,15 @@ from detector.dataset.manifest import (
     write_manifest,
 )
 from detector.detectors import DETECTORS
-from detector.engine import Row, expand, list_targets, score_pictures, score_to_file
 from detector.errors import DetectorError, ImageError, ManifestError
 from detector.files import sha256, write_bytes
 from detector.generators import GENERATORS
 from detector.pictures.faces import prepare
 from detector.pictures.images import encode, load
+from detector.scoring.checkpoint import CARD, SHIPPED, digest_checkpoint, find_checkpoint, read_card
+from detector.scoring.engine import Row, score_pictures
+from detector.scoring.tables import score_manifest, score_to_file
+from detector.scoring.targets import expand
 from detector.statistics.fairness import measure_fairness
 from detector.types import Detector, Generator, Label, Progress, silent
 
@@ -285,21 +287,6 @@ def verify(
     rows.sort(key=filing.rank)
     filing.file_index(out, rows, case)
     return [{k: v for k, v in row.items() if k != "jpeg"} for row in rows]
-
-
-def score_manifest(
-    table: pd.DataFrame,
-    detector: Detector,
-    name: str,
-    out: Path,
-    *,
-    fingerprint: str = "",
-    progress: Progress = silent,
-) -> pd.DataFrame:
-    """Return the scores of a manifest's pictures, one row each, with the columns `measuring.evaluate` reads."""
-    score_to_file(list_targets(table), detector, out, fingerprint=fingerprint,
-                  progress=partial(progress, f"scoring with {name}"))  # fmt: skip
-    return read_table(out).assign(detector=name)
 
 
 def load_generator(name: str, weights: Path | str | None = None) -> Generator:

@@ -19,8 +19,8 @@ from PIL import Image
 from test_images import png_header
 
 from detector import __version__
-from detector.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.pictures.images import encode
+from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,14 @@ import pytest
 import torch
 from conftest import draw_picture
 
-from detector.checkpoint import MODEL, SHIPPED
 from detector.dataset.embedded import unpack_faces
 from detector.detectors._export import ROUNDED, export, halve
 from detector.detectors._nets import _overlaps, _shrink
 from detector.detectors.cnn import Cnn
 from detector.pictures.faces import prepare, widen
 from detector.pictures.images import load, resize
-from detector.runtime import Session
+from detector.scoring.checkpoint import MODEL, SHIPPED
+from detector.scoring.runtime import Session
 from detector.types import Images
 
 ROWS = pd.DataFrame({

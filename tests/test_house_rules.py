@@ -19,7 +19,7 @@ OWNERS = {  # heavy library -> the modules and packages that may import it
     "albumentations": {"augment"},
     "cv2": {"augment", "pictures.faces", "pictures.features", "pictures.perturbations"},
     "matplotlib": {"evaluation.plots"},
-    "openvino": {"generators", "runtime"},
+    "openvino": {"generators", "scoring.runtime"},
     "typer": {"cli"},
     "rich": {"cli"},
     "pickle": set(),

@@ -11,6 +11,7 @@ from conftest import ROOT
 
 from detector import quickstart, tasks
 from detector.dataset.manifest import read_manifest
+from detector.scoring import tables
 from detector.statistics.metrics import METRICS
 
 
@@ -69,7 +70,7 @@ def test_permuted_labels_teach_nothing(tmp_path: Path, small: tuple[Path, quicks
         drawn["generator"] = np.where(drawn.label == 1, "permuted", "")
         arguments = {"size": 32, "epochs": 2, "backbone": "resnet10t"}
         thing = tasks.train("detector", "cnn", drawn, tmp_path / str(seed), seed=seed, arguments=arguments)
-        scores = tasks.score_manifest(test, thing, "cnn", tmp_path / f"{seed}.csv")
+        scores = tables.score_manifest(test, thing, "cnn", tmp_path / f"{seed}.csv")
         aucs.append(METRICS.get("auc")(test.label.to_numpy(), scores.score.to_numpy()))
     assert 0.35 <= np.mean(aucs) <= 0.65, aucs
 

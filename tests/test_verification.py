@@ -14,12 +14,12 @@ from conftest import draw_picture
 from PIL import Image as Pillow
 
 from detector import tasks
-from detector.checkpoint import SHIPPED
 from detector.dataset.embedded import unpack_faces
 from detector.dossier import list_details, make_markdown, make_page
 from detector.errors import DetectorError
 from detector.evidence.detector import map_scores
 from detector.pictures.images import encode, load
+from detector.scoring.checkpoint import SHIPPED
 from detector.statistics.calibration import fit_calibration
 from detector.types import Exhibit
 from detector.verification import SCHEMA, conclude, make_schema, summarise_validation

@@ -26,15 +26,16 @@ from typing import Any
 import cv2
 import numpy as np
 
-from detector.checkpoint import SHIPPED
 from detector.dataset.embedded import unpack_faces
 from detector.dataset.manifest import find_pictures
 from detector.detectors.cnn import Cnn
-from detector.engine import Target, score_pictures
 from detector.files import sha256, write_bytes
 from detector.pictures.faces import centre_square, face_square, locate_faces, prepare
 from detector.pictures.images import cut, decode, encode, load, read, resize
-from detector.runtime import Session, import_openvino
+from detector.scoring.checkpoint import SHIPPED
+from detector.scoring.engine import score_pictures
+from detector.scoring.runtime import Session, import_openvino
+from detector.scoring.targets import Target
 
 SIDE, PICTURES, TURNS, BATCH = 1024, 64, 5, 32
 BORDER = 28  # pixels mirrored around each embedded face of 92 x 112

@@ -13,10 +13,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from detector.checkpoint import MODEL
 from detector.errors import CheckpointError
 from detector.files import replacing
-from detector.runtime import Session
+from detector.scoring.checkpoint import MODEL
+from detector.scoring.runtime import Session
 
 PARITY = 1e-3  # most that ONNX Runtime's logits may differ from torch's
 LARGEST, ROUNDED = 20_000_000, 0.03  # bytes of a file above which it keeps 16 bits of a weight; what that may change

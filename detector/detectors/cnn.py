@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 
-from detector.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.dataset.manifest import read_crops
 from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, ManifestError
 from detector.files import write_text
 from detector.pictures.faces import prepare, widen
 from detector.pictures.images import load
-from detector.runtime import Session
+from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
+from detector.scoring.runtime import Session
 from detector.statistics.calibration import SURELY, WORST, Calibration, fit_calibration
 from detector.statistics.metrics import METRICS
 from detector.types import Images, Label, Opinion, Progress, Scores, silent

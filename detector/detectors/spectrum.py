@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from detector.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.dataset.manifest import read_crops
 from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, ManifestError
 from detector.pictures.faces import prepare
 from detector.pictures.features import radial_spectrum
 from detector.pictures.images import load
+from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.statistics.calibration import Calibration, fit_calibration
 from detector.types import Images, Label, Opinion, Progress, Scores, silent
 

@@ -14,11 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from detector.checkpoint import digest_checkpoint, read_card
 from detector.dataset.embedded import unpack_faces
 from detector.dataset.manifest import merge, read_crops, read_manifest, read_table, validate, write_table
 from detector.detectors import DETECTORS
-from detector.engine import Row, judge_faces, list_targets, open_target
 from detector.errors import DetectorError, ManifestError, UnknownName
 from detector.evaluation.joining import join_scores
 from detector.evaluation.measuring import measure_scores
@@ -27,6 +25,9 @@ from detector.files import sha256, write_bytes
 from detector.pictures.faces import prepare
 from detector.pictures.images import encode, load, read
 from detector.pictures.perturbations import perturb
+from detector.scoring.checkpoint import digest_checkpoint, read_card
+from detector.scoring.engine import Row, judge_faces, open_target
+from detector.scoring.targets import list_targets
 from detector.statistics.fairness import Fairness, measure_fairness
 from detector.statistics.proportions import clopper_pearson, effective_count
 from detector.types import Detector, Progress, silent

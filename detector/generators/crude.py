@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from detector import learning
-from detector.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.errors import CheckpointError
 from detector.generators import GENERATORS, _adversarial
+from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.types import Images, Progress, silent
 
 OPTIONS = _adversarial.Options(

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detector import learning
-from detector.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.errors import CheckpointError
 from detector.generators import GENERATORS, _adversarial
 from detector.generators._run import Length, Run
+from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.types import Images, Progress, silent
 
 

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detector import learning
-from detector.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.errors import CheckpointError, UnknownName
 from detector.generators import GENERATORS, _adversarial
+from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.types import Images, Progress, silent
 
 GAIN = math.sqrt(2)  # a leaky ReLU of slope 0.2 halves the variance, about; folded into weights, since it commutes

@@ -22,7 +22,7 @@ from detector.errors import DetectorError, MissingExtra, UnknownName
 from detector.files import sha256
 from detector.generators import GENERATORS
 from detector.pictures.images import resize
-from detector.runtime import import_openvino
+from detector.scoring.runtime import import_openvino
 from detector.types import Images
 
 PACKAGE, VERSION = "random_face", "2021.7.21.1"

@@ -12,9 +12,9 @@ import pytest
 from conftest import draw_picture
 
 from detector import generators, tasks
-from detector.checkpoint import read_tensors, write_checkpoint
 from detector.errors import CheckpointError, DetectorError
 from detector.generators import GENERATORS
+from detector.scoring.checkpoint import read_tensors, write_checkpoint
 from detector.tasks import generator_options
 
 GENERATORS_FOLDER = Path(str(generators.__file__)).parent

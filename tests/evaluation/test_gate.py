@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from detector.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.evaluation.gate import (  # fmt: skip
     BaselineError,
     compare,
@@ -23,6 +22,7 @@ from detector.evaluation.gate import (  # fmt: skip
 from detector.evaluation.measuring import measure_scores
 from detector.evaluation.running import Run, run_suite
 from detector.evaluation.suites import read_suite
+from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 
 SPECTRUM = ROOT / "benchmarks" / "detectors" / "spectrum"
 BASELINE = ROOT / "benchmarks" / "baselines" / "smoke.json"

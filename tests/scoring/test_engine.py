@@ -10,10 +10,12 @@ import pytest
 from conftest import draw_picture
 
 from detector.dataset.manifest import read_table
-from detector.engine import COLUMNS, Target, expand, score_pictures, score_to_file
 from detector.errors import DetectorError
 from detector.files import sha256
 from detector.pictures.images import encode
+from detector.scoring.engine import score_pictures
+from detector.scoring.tables import COLUMNS, score_to_file
+from detector.scoring.targets import Target, expand
 from detector.types import Images, Opinion, Scores
 
 

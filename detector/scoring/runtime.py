@@ -11,8 +11,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from detector.checkpoint import MODEL
 from detector.errors import CheckpointError, MissingExtra, UnknownName
+from detector.scoring.checkpoint import MODEL
 from detector.types import Images
 
 AT_ONCE = 8  # faces a run: what the network makes of more does not stay in the cache, and takes memory

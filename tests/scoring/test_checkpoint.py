@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from detector import checkpoint, tasks
-from detector.checkpoint import (
+from detector import tasks
+from detector.errors import CheckpointError
+from detector.scoring import checkpoint
+from detector.scoring.checkpoint import (
     CARD,
     WEIGHTS,
     digest_checkpoint,
@@ -19,7 +21,6 @@ from detector.checkpoint import (
     read_tensors,
     write_checkpoint,
 )
-from detector.errors import CheckpointError
 
 TENSORS = {"a": np.arange(6.0).reshape(2, 3).T, "scalar": np.float32(3)}
 

@@ -12,10 +12,10 @@ import pytest
 from conftest import ROOT, draw_picture, run_command
 
 from detector import tasks
-from detector.checkpoint import MODEL, SHIPPED
 from detector.errors import CheckpointError, DetectorError, MissingExtra, UnknownName
 from detector.pictures.images import encode
-from detector.runtime import RUNTIMES, Session
+from detector.scoring.checkpoint import MODEL, SHIPPED
+from detector.scoring.runtime import RUNTIMES, Session
 
 DEFAULT, MISSING = SHIPPED / "default", "openvino is optional: pip install 'face-forgery-detector[openvino]'"
 MOST, MOST_OF_A_PLACE = 0.5, 1.5  # that bf16 changes a logit, and a place of the map, of a drawn face; f32 does 1e-5

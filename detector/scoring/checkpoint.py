@@ -21,7 +21,7 @@ from detector.files import sha256, write_bytes, write_text
 
 CARD, WEIGHTS, MODEL = "card.json", "weights.safetensors", "model.onnx"
 
-SHIPPED = Path(__file__).parent / "weights"
+SHIPPED = Path(__file__).parents[1] / "weights"
 QUICKSTART = Path("quickstart")  # where `detector quickstart` leaves what it trained, below the working folder
 
 KINDS = ("detector", "generator")

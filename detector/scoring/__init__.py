@@ -1,0 +1,1 @@
+"""From pictures to scores without torch: weights and their card, the runtime, the engine, the table."""
