@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from make_training_set import calibrates, report
 
-from detector import tasks
+from detector import detectors
 from detector.dataset.manifest import read_manifest
 from detector.detectors.cnn import Cnn
 from detector.evidence.detector import map_scores
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder that make_training_set.py wrote")
     parser.add_argument("--detector", type=Path, help="a folder of weights; the shipped ones otherwise")
     given = parser.parse_args()
-    _, detector = tasks.load_detector(given.detector)
+    _, detector = detectors.load_detector(given.detector)
     unseen = read_manifest(given.data / "unseen.csv")
     held = unseen[~calibrates(unseen) & (unseen.label == 1)]
     chosen = pd.concat([rows.sample(min(FACES, len(rows)), random_state=0) for _, rows in held.groupby("generator")])

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from make_training_set import held_out
 
-from detector import tasks
+from detector import detectors
 from detector.evidence import CHECKS, MAX_FALSE_ALARMS, REFERENCE, make_exhibit, read_exhibit
 from detector.files import write_text
 from detector.pictures.fingerprints import Fingerprint, append, perceptual_hash
@@ -61,7 +61,7 @@ def register_fakes(data: Path, registry: Path) -> None:
 
 def main(data: Path, learnt: Path) -> None:
     seen, weights = [], SHIPPED / "default"
-    _, detector = tasks.load_detector(weights)
+    _, detector = detectors.load_detector(weights)
     with tempfile.TemporaryDirectory() as temporary:
         registry = Path(temporary) / "fakes.jsonl"
         register_fakes(data, registry)

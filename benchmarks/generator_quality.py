@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from detector import learning, tasks
+from detector import generators, learning
 from detector.dataset.manifest import assign_splits, read_crops, read_manifest
 from detector.errors import MissingExtra
 from detector.pictures.faces import prepare
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=1500, help="fakes")
     given = parser.parse_args()
     card = read_card(given.weights, "generator")
-    source = tasks.load_generator(card["generator"], given.weights)
+    source = generators.load_generator(card["generator"], given.weights)
     size = card["arguments"]["size"]
     reals = photographs(given.data)
     held_out = extract(load_faces(reals[reals.split != "train"], size))

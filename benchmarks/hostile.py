@@ -192,13 +192,12 @@ def _judge() -> Callable[[Path], str]:
 
 
 def _check(path: Path) -> str:
-    from detector import tasks
     from detector.evidence import CHECKS, make_exhibit, read_reference, weigh
     from detector.pictures.images import read
 
     exhibit = make_exhibit(read(path), path)
     for name in CHECKS:
-        more = {"detector": _detector(tasks)} if name == "detector" else {}
+        more = {"detector": _detector()} if name == "detector" else {}
         finding = weigh(CHECKS.get(name)(exhibit, **more), read_reference())
         try:
             json.dumps(dict(finding.details), allow_nan=False)
@@ -208,8 +207,10 @@ def _check(path: Path) -> str:
 
 
 @cache
-def _detector(tasks: Any) -> Any:
-    return tasks.load_detector()[1]
+def _detector() -> Any:
+    from detector.detectors import load_detector
+
+    return load_detector()[1]
 
 
 def _no_constant(text: str) -> None:

@@ -174,13 +174,13 @@ def train_generator(
     start: Annotated[Path | None, typer.Option(help="Folder of a trained generator to begin from.")] = None,
 ) -> None:
     """Train a generator; run it again to go on after an interrupt. Under torchrun it uses every process."""
-    from detector import tasks
+    from detector import generators, tasks
 
     given = {"pictures": pictures, "seconds": None if minutes is None else 60 * minutes, "loss": loss}
     with _progress() as progress:
         tasks.train("generator", name, manifest, output, seed=seed, device=device,
                     arguments={} if size is None else {"size": size}, progress=progress,
-                    **tasks.generator_options(name, given, start))  # fmt: skip
+                    **generators.generator_options(name, given, start))  # fmt: skip
     print(f"trained: {output}")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from detector import tasks
+from detector import generators, tasks
 from detector.dataset.embedded import unpack_faces
 from detector.dataset.manifest import assign_splits, index_folder, merge, read_manifest, write_manifest
 from detector.dataset.reencoding import reencode
@@ -106,7 +106,7 @@ def _generator(name: str, photographs: pd.DataFrame, where: Path, seed: int, pro
         return
     shipped = SHIPPED / f"{name}-{SIZE}"
     start = shipped if (shipped / CARD).is_file() else None
-    options: dict[str, Any] = tasks.generator_options(name, OPTIONS[name], start)
+    options: dict[str, Any] = generators.generator_options(name, OPTIONS[name], start)
     arguments = {"size": SIZE, "colours": 1 if _are_grey(photographs) else 3} if name == "style" else {}
 
     def show(what: str, done: int, total: int) -> None:

@@ -8,12 +8,13 @@ one imports that file alone: `detector list` does not load torch. Files that sta
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from detector.errors import UnknownName
+from detector.errors import DetectorError, UnknownName
 
 T = TypeVar("T")
 
@@ -80,3 +81,10 @@ class Registry(Generic[T]):
         if not here.is_dir():
             return None
         return {m.name for m in pkgutil.iter_modules([str(here)]) if not m.name.startswith("_")}
+
+
+def check_options(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Raise DetectorError that names the first option which a function of a thing does not take."""
+    for option in options:
+        if option not in inspect.signature(function).parameters:
+            raise DetectorError(f"{name} takes no {option}; leave out --{option}")

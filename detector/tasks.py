@@ -5,7 +5,6 @@ Only here and in suites are names turned into things; everything below takes obj
 
 from __future__ import annotations
 
-import inspect
 import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,18 +26,19 @@ from detector.dataset.manifest import (
     read_table,
     write_manifest,
 )
-from detector.detectors import DETECTORS
+from detector.detectors import DETECTORS, load_detector
 from detector.errors import DetectorError, ImageError, ManifestError
 from detector.files import sha256, write_bytes
-from detector.generators import GENERATORS
+from detector.generators import GENERATORS, load_generator
 from detector.pictures.faces import prepare
 from detector.pictures.images import encode, load
+from detector.registry import check_options
 from detector.scoring.checkpoint import CARD, SHIPPED, digest_checkpoint, find_checkpoint, read_card
 from detector.scoring.engine import Row, score_pictures
 from detector.scoring.tables import score_manifest, score_to_file
 from detector.scoring.targets import expand
 from detector.statistics.fairness import measure_fairness
-from detector.types import Detector, Generator, Label, Progress, silent
+from detector.types import Detector, Label, Progress, silent
 
 if TYPE_CHECKING:
     from detector.dataset.findings import AuditFinding
@@ -103,7 +103,7 @@ def generate(
     source = load_generator(name, weights)
     if not hasattr(source, "sample"):
         raise DetectorError(f"{name} alters real pictures; name a manifest of them with --from")
-    _check_options(name, source.sample, options)
+    check_options(name, source.sample, options)
     mark = _labeller(name, weights, label, signer)
     licence = getattr(source, "licence", "made by detector")
     rows, plain = [], []
@@ -289,55 +289,6 @@ def verify(
     return [{k: v for k, v in row.items() if k != "jpeg"} for row in rows]
 
 
-def load_generator(name: str, weights: Path | str | None = None) -> Generator:
-    """Return a generator with its weights; UnknownName or CheckpointError otherwise."""
-    kind = GENERATORS.get(name)
-    if not hasattr(kind, "load"):
-        if weights is not None:
-            raise DetectorError(f"{name} takes no weights; leave out --weights")
-        plain: Generator = kind()
-        return plain
-    folder = Path(weights) if weights is not None else find_checkpoint("generator", name)
-    card = read_card(folder, "generator")
-    if card["generator"] != name:
-        raise DetectorError(f"{folder} holds the generator {card['generator']!r}, not {name!r}")
-    thing: Generator = kind.load(folder)
-    return thing
-
-
-def load_detector(folder: Path | str | None = None, *, runtime: str = "onnx") -> tuple[Path, Detector]:
-    """Return (folder, detector) of a checkpoint; None takes the shipped one or quickstart's.
-
-    runtime: as `runtime.Session`, whose errors it raises; DetectorError if the detector takes none.
-    """
-    folder = Path(folder) if folder is not None else find_checkpoint("detector", "default")
-    name = read_card(folder, "detector")["detector"]
-    options = {} if runtime == "onnx" else {"runtime": runtime}
-    _check_options(name, DETECTORS.get(name).load, options)
-    thing: Detector = DETECTORS.get(name).load(folder, **options)
-    return folder, thing
-
-
-def generator_options(name: str, given: Mapping[str, Any], start: Path | str | None = None) -> dict[str, Any]:
-    """Return the options of a generator's `fit`: its defaults with what was given laid over them."""
-    from dataclasses import fields, replace
-
-    kind: Any = GENERATORS.get(name)
-    if start is not None and "start" not in inspect.signature(getattr(kind, "fit", kind)).parameters:
-        raise DetectorError(f"{name} cannot start from other weights; leave out --start")
-    options: dict[str, Any] = {} if start is None else {"start": Path(start)}
-    chosen = {k: v for k, v in given.items() if v is not None}
-    if chosen:
-        from detector.generators._adversarial import Options
-
-        base = GENERATORS.facts(name).get("options", Options())
-        unknown = set(chosen) - {f.name for f in fields(base)}
-        if unknown:
-            raise DetectorError(f"{name} has no option {', '.join(sorted(unknown))}")
-        options["options"] = replace(base, **chosen)
-    return options
-
-
 def evaluate(
     manifest: Path | str,
     *,
@@ -521,7 +472,7 @@ def draw_mixing(
     if not hasattr(source, "mix"):
         able = [n for n in GENERATORS if hasattr(GENERATORS.get(n), "mix")]
         raise DetectorError(f"{name} has no styles to mix; these have: {', '.join(able)}")
-    _check_options(name, source.mix, options)
+    check_options(name, source.mix, options)
     ends = [np.concatenate([source.sample(1, seed=s, **options) for s in seeds]) for seeds in (sources, destinations)]
     mixed = {
         layers: source.mix(sources, destinations, layers=layers, **options) for layers in ("coarse", "middle", "fine")
@@ -589,13 +540,6 @@ def _labeller(
     folder = (weights or find_checkpoint("generator", name)) if hasattr(GENERATORS.get(name), "load") else None
     checkpoint = "none" if folder is None else digest_checkpoint(folder)
     return lambda data, seed: label_file(data, generator=name, seed=seed, checkpoint=checkpoint, signer=who)
-
-
-def _check_options(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """Raise DetectorError that names the first option which a function of a thing does not take."""
-    for option in options:
-        if option not in inspect.signature(function).parameters:
-            raise DetectorError(f"{name} takes no {option}; leave out --{option}")
 
 
 def _named(table: pd.DataFrame, path: Path) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pytest
 from conftest import draw_picture
 from PIL import Image as Pillow
 
-from detector import tasks
+from detector import detectors, tasks
 from detector.dataset.embedded import unpack_faces
 from detector.dossier import list_details, make_markdown, make_page
 from detector.errors import DetectorError
@@ -160,7 +160,7 @@ def test_a_face_that_mild_recompression_turns_round_gets_no_opinion(case: tuple[
 
 def test_the_score_map_agrees_with_the_score() -> None:
     """Its mean over one undisplaced crop is the score; the network's own pooling says so."""
-    _, detector = tasks.load_detector(SHIPPED / "default")
+    _, detector = detectors.load_detector(SHIPPED / "default")
     faces = np.stack([draw_picture(i, size=detector.size) for i in range(3)])
     maps: Any = detector.explain(faces)  # type: ignore[attr-defined]
     np.testing.assert_allclose(maps.mean((1, 2)), detector.score(faces), atol=1e-3)
@@ -211,6 +211,6 @@ def test_the_renderings_take_the_record_alone(case: tuple[Path, Any]) -> None:
 def test_a_check_never_raises_on_an_empty_exhibit() -> None:
     from detector.verification import examine
 
-    _, detector = tasks.load_detector(None)
+    _, detector = detectors.load_detector(None)
     found = examine(Exhibit(Path("x"), b"", "0" * 64, None), detector)
     assert {f.outcome.value for f in found} <= {"not-applicable", "neutral"}

@@ -16,7 +16,7 @@ import pandas as pd
 
 from detector.dataset.embedded import unpack_faces
 from detector.dataset.manifest import merge, read_crops, read_manifest, read_table, validate, write_table
-from detector.detectors import DETECTORS
+from detector.detectors import load_detector
 from detector.errors import DetectorError, ManifestError, UnknownName
 from detector.evaluation.joining import join_scores
 from detector.evaluation.measuring import measure_scores
@@ -25,7 +25,7 @@ from detector.files import sha256, write_bytes
 from detector.pictures.faces import prepare
 from detector.pictures.images import encode, load, read
 from detector.pictures.perturbations import perturb
-from detector.scoring.checkpoint import digest_checkpoint, read_card
+from detector.scoring.checkpoint import digest_checkpoint
 from detector.scoring.engine import Row, judge_faces, open_target
 from detector.scoring.targets import list_targets
 from detector.statistics.fairness import Fairness, measure_fairness
@@ -118,7 +118,7 @@ def run_suite(
     for name, weights in chosen.items():
         try:
             kept = folder / "scores" / re.sub(r"[^A-Za-z0-9-]+", "_", name)
-            scores = _score(suite, name, _load(weights), pictures, kept, digest_checkpoint(weights), progress)
+            scores = _score(suite, name, load_detector(weights)[1], pictures, kept, digest_checkpoint(weights), progress)
             parts.append((scores, join_scores(scores, pictures, split=suite.split)))
         except ManifestError:  # the pictures' fault
             raise
@@ -188,11 +188,6 @@ def _score_block(suite: Suite, detector: Detector, block: pd.DataFrame) -> Itera
         ]  # fmt: skip
         for row in judge_faces(faces, detector):
             yield perturbation, severity, row
-
-
-def _load(folder: Path) -> Detector:
-    thing: Detector = DETECTORS.get(read_card(folder, "detector")["detector"]).load(folder)
-    return thing
 
 
 def _check_hash(path: str, digest: str) -> None:

@@ -13,9 +13,8 @@ from conftest import draw_picture
 
 from detector import generators, tasks
 from detector.errors import CheckpointError, DetectorError
-from detector.generators import GENERATORS
+from detector.generators import GENERATORS, generator_options
 from detector.scoring.checkpoint import read_tensors, write_checkpoint
-from detector.tasks import generator_options
 
 GENERATORS_FOLDER = Path(str(generators.__file__)).parent
 TRAINABLE = [name for name in GENERATORS if {"sample", "fit"} <= set(dir(GENERATORS.get(name)))]

@@ -89,8 +89,10 @@ def test_a_crash_while_scoring_leaves_the_others_results(
         def score(self, faces: np.ndarray) -> np.ndarray:
             raise ZeroDivisionError("by design")
 
-    load = running._load
-    monkeypatch.setattr(running, "_load", lambda folder: Crashing() if folder == tmp_path else load(folder))
+    load = running.load_detector
+    monkeypatch.setattr(
+        running, "load_detector", lambda folder: (folder, Crashing()) if folder == tmp_path else load(folder)
+    )
     run = run_suite(suite, tmp_path / "a", detectors={"bad": tmp_path, "good": SPECTRUM})
     assert run.failed == {"bad": "ZeroDivisionError: by design"}
     assert set(run.results.detector) == {"good"}

@@ -14,7 +14,7 @@ import pytest
 from conftest import draw_picture
 from PIL import Image as Pillow
 
-from detector import tasks
+from detector import generators, tasks
 from detector.dataset.manifest import COLUMNS, read_manifest
 from detector.errors import DetectorError, MissingExtra, UnsupportedFormat
 from detector.evidence import CHECKS, make_exhibit

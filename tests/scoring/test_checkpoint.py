@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from detector import tasks
+from detector import detectors, generators
 from detector.errors import CheckpointError
 from detector.scoring import checkpoint
 from detector.scoring.checkpoint import (
@@ -72,10 +72,10 @@ def test_what_is_shipped_loads_and_says_what_it_is(card: Path) -> None:
     assert {"seed", "recipe", "licence", "citation", "limits"} <= set(facts)
     assert sum(f.stat().st_size for f in card.parent.iterdir()) < 30 * 2**20
     if "generator" in facts:
-        thing = tasks.load_generator(facts["generator"], card.parent)
+        thing = generators.load_generator(facts["generator"], card.parent)
         if hasattr(thing, "sample"):
             assert len({image.tobytes() for image in thing.sample(4, seed=0)}) == 4
     else:
-        _, detector = tasks.load_detector(card.parent)
+        _, detector = detectors.load_detector(card.parent)
         faces = np.random.default_rng(0).integers(0, 256, (2, detector.size, detector.size, 3), np.uint8)
         assert np.isfinite(detector.score(faces)).all()

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT, draw_picture, run_command
 
-from detector import tasks
+from detector import detectors, tasks
 from detector.errors import CheckpointError, DetectorError, MissingExtra, UnknownName
 from detector.pictures.images import encode
 from detector.scoring.checkpoint import MODEL, SHIPPED
@@ -103,7 +103,7 @@ def test_a_detector_without_a_network_takes_no_runtime() -> None:
     with pytest.raises(UnknownName, match="there are: onnx, openvino"):
         Session(DEFAULT, runtime="tensors")
     with pytest.raises(DetectorError, match="spectrum takes no runtime; leave out --runtime"):
-        tasks.load_detector(ROOT / "benchmarks/detectors/spectrum", runtime="openvino")
+        detectors.load_detector(ROOT / "benchmarks/detectors/spectrum", runtime="openvino")
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

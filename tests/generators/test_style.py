@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from detector import learning
 from detector.errors import UnknownName
-from detector.generators.style import Discriminator, Net, Style, Styled, layer_range, widths
+from detector.generators._style_nets import Discriminator, Net, Styled, widths
+from detector.generators.style import Style, layer_range
 
 SMALL = {"size": 64, "width": 16, "w_dim": 16, "z_dim": 16, "depth": 2}
 
