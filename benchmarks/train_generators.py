@@ -30,7 +30,7 @@ from make_training_set import report
 from detector.files import write_text
 from detector.generators import GENERATORS, diffusion, latent
 from detector.generators._adversarial import Options
-from detector.generators._run import Length
+from detector.learning.run import Length
 
 
 @dataclass(frozen=True)

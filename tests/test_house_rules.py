@@ -14,10 +14,10 @@ from conftest import ROOT, run_command
 SOURCES = sorted((ROOT / "detector").rglob("*.py"))
 OWNERS = {  # heavy library -> the modules and packages that may import it
     "torch": {"generators", "detectors", "learning"},
-    "timm": {"learning"},
-    "torchvision": {"learning"},
-    "albumentations": {"augment"},
-    "cv2": {"augment", "pictures.faces", "pictures.features", "pictures.perturbations"},
+    "timm": {"learning.backbones"},
+    "torchvision": {"learning.backbones"},
+    "albumentations": {"learning.augment"},
+    "cv2": {"learning.augment", "pictures.faces", "pictures.features", "pictures.perturbations"},
     "matplotlib": {"evaluation.plots"},
     "openvino": {"generators", "scoring.runtime"},
     "typer": {"cli"},

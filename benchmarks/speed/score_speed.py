@@ -97,7 +97,7 @@ def jobs(paths: list[Path], tight: list[Path]) -> list[tuple[str, Callable[[], o
     """Return name, what to run and how many pictures it is about."""
     import torch
 
-    from detector import learning
+    from detector.learning import backbones
 
     torch.set_num_threads(1)
     detector = load_detector("onnx")
@@ -106,7 +106,7 @@ def jobs(paths: list[Path], tight: list[Path]) -> list[tuple[str, Callable[[], o
     boxes = [locate_faces(image)[:1] for image in images]
     crops = [face_square(b[0], i.shape) if b else centre_square(i) for b, i in zip(boxes, images, strict=True)]
     faces = np.stack([prepare(i, detector.size, c) for i, c in zip(images, crops, strict=True)])
-    resnet = learning.import_timm().create_model("resnet50", num_classes=1).eval()
+    resnet = backbones.import_timm().create_model("resnet50", num_classes=1).eval()
     batch = torch.zeros(BATCH, 3, 224, 224)
 
     def eager() -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detector import learning
+from detector.learning import backbones
 
 
 class Net(nn.Module):
@@ -110,9 +110,9 @@ def make(backbone: str, *, stem_stride: int, pretrained: bool, residual: bool, s
 
 
 def _begin(name: str, stem_stride: int, pretrained: bool) -> nn.Module:
-    backbone = learning.import_timm().create_model(name, num_classes=1)
+    backbone = backbones.import_timm().create_model(name, num_classes=1)
     if pretrained:
-        learning.start_from_imagenet(backbone, name)
+        backbones.start_from_imagenet(backbone, name)
     nn.init.zeros_(backbone.get_classifier().weight)  # start undecided: timm's own start is far too sure
     if stem_stride == 1:
         first = next(m for m in backbone.modules() if isinstance(m, nn.Conv2d))

@@ -140,22 +140,25 @@ class Cnn:
         import torch
         from torch.nn import functional as F
 
-        from detector import learning
+        from detector.learning import devices, state
+        from detector.learning.pixels import load_pictures
+        from detector.learning.seeds import seeded
+        from detector.learning.steps import Replay, descend, follow
 
         rows = manifest[manifest.split.isin(["train", "val"])].reset_index(drop=True)
         for split in ("train", "val"):
             for label in Label:
                 if not ((rows.split == split) & (rows.label == label)).any():
                     raise ManifestError(f"the {split} split has no {label.name.lower()} picture; a detector needs both")
-        where = learning.pick_device(device)
-        rank, _ = learning.join_world(where)
-        pixels = learning.load_pictures(rows, self.size, folder / "pictures.npy", progress=progress)
+        where = devices.pick_device(device)
+        rank, _ = devices.join_world(where)
+        pixels = load_pictures(rows, self.size, folder / "pictures.npy", progress=progress)
         labels = rows.label.to_numpy()
         train, val = (np.flatnonzero(rows.split == s) for s in ("train", "val"))
-        with learning.seeded(seed):
+        with seeded(seed):
             net: nn.Module = self._build().to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if start is not None:
-            learning.fill(net, read_tensors(start))
+            state.fill(net, read_tensors(start))
         average = copy.deepcopy(net).eval().requires_grad_(False)
         rate, decay, total = (torch.zeros((), device=where) for _ in range(3))
         optimiser = torch.optim.AdamW(net.parameters(), rate, weight_decay=0.02, capturable=where.type == "cuda")
@@ -164,20 +167,20 @@ class Cnn:
         done: dict[str, Any] = {"epoch": 0, "best": -1.0, "best_epoch": 0, "history": []}
         resume, best = folder / "resume.safetensors", folder / "best.safetensors"
         if resume.is_file():
-            done = learning.load_state(resume, parts)
+            done = state.load_state(resume, parts)
         optimiser.param_groups[0]["lr"] = rate  # also where the run goes on
         faces = torch.zeros((self.batch, self.size, self.size, 3), dtype=torch.uint8, device=where)
         target = torch.zeros(self.batch, device=where)
 
         def take() -> None:
-            with learning.autocast(where, depthwise=True):
+            with devices.autocast(where, depthwise=True):
                 logits = net(faces)
             loss = F.binary_cross_entropy_with_logits(logits.float(), target)
-            learning.descend(optimiser, loss, net)
-            learning.follow(average, net, decay)
+            descend(optimiser, loss, net)
+            follow(average, net, decay)
             total.add_(loss.detach())
 
-        replay = learning.Replay(take, where)
+        replay = Replay(take, where)
         patience = self.patience or self.epochs
         while done["epoch"] < self.epochs and done["epoch"] - done["best_epoch"] < patience:
             epoch = done["epoch"]
@@ -196,16 +199,16 @@ class Cnn:
                 {"epoch": epoch + 1, "loss": round(total.item() / steps, 5), "val_auc": round(auc, 5)}
             )
             done["epoch"] = epoch + 1
-            with learning.leader_first() as leads:
+            with devices.leader_first() as leads:
                 if auc > done["best"]:
                     done |= {"best": auc, "best_epoch": epoch + 1}
                     if leads:
-                        learning.save_state(best, {"average": average}, {})
+                        state.save_state(best, {"average": average}, {})
                 if leads:
                     write_text(folder / "history.json", json.dumps(done["history"], indent=1) + "\n")
-                    learning.save_state(resume, parts, done)
+                    state.save_state(resume, parts, done)
         if self.patience:
-            learning.load_state(best, {"average": average})
+            state.load_state(best, {"average": average})
         self._net = average.cpu().float()
         raw = _logits(self._net, pixels, val)
         if self.mirrored:
@@ -215,15 +218,15 @@ class Cnn:
 
     def save(self, folder: Path, **facts: Any) -> None:
         """Write weights, ONNX and card. Raises CheckpointError if ONNX Runtime and torch disagree."""
-        from detector import learning
         from detector.detectors._export import export
+        from detector.learning import state
 
         if self._net is None or self.calibration is None:
             raise CheckpointError("this detector was not trained here; fit it first")
         export(self._net, self.size, folder)
         arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
         card = {"detector": self.name, "arguments": arguments, "calibration": self.calibration.to_json(), **facts}
-        write_checkpoint(folder, learning.numbers(self._net, half=self.second > 0), card)
+        write_checkpoint(folder, state.numbers(self._net, half=self.second > 0), card)
         self._session = Session(folder)
 
     def calibrate(self, manifest: pd.DataFrame, unseen: pd.DataFrame) -> Self:
@@ -292,7 +295,7 @@ class Cnn:
         self, pixels: Images, rows: pd.DataFrame, train: np.ndarray[Any, Any], steps: int, key: tuple[int, ...]
     ) -> Iterator[tuple[Images, np.ndarray[Any, Any]]]:
         """Yield (faces, labels) of one epoch, augmented a batch ahead in threads; fixed by the key alone."""
-        from detector.augment import coarsen, make_augmentation
+        from detector.learning.augment import coarsen, make_augmentation
 
         rng = np.random.default_rng(key)
         groups, labels = rows.group.to_numpy(), rows.label.to_numpy()

@@ -118,7 +118,9 @@ def run_suite(
     for name, weights in chosen.items():
         try:
             kept = folder / "scores" / re.sub(r"[^A-Za-z0-9-]+", "_", name)
-            scores = _score(suite, name, load_detector(weights)[1], pictures, kept, digest_checkpoint(weights), progress)
+            scores = _score(
+                suite, name, load_detector(weights)[1], pictures, kept, digest_checkpoint(weights), progress
+            )
             parts.append((scores, join_scores(scores, pictures, split=suite.split)))
         except ManifestError:  # the pictures' fault
             raise

@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from detector import learning
-from detector.errors import ManifestError
 from detector.generators._diffaugment import augment
 from detector.generators._losses import LOSSES, gradient_penalty
-from detector.generators._run import Length, Run
-from detector.types import Images, Label, Progress, silent
+from detector.learning import devices, steps
+from detector.learning.pixels import draw, to_device
+from detector.learning.run import Length, Run
+from detector.types import Images, Progress, silent
 
 
 @dataclass(frozen=True)
@@ -89,61 +88,32 @@ def play(
 
     def step(penalised: bool) -> None:
         real = draw(store, run.share, options.flip, rng).to(device, memory_format=torch.channels_last)
-        with learning.autocast(device):
+        with devices.autocast(device):
             with torch.no_grad():
                 fake = game.make(g, run.share, rng)
             on_real, on_fake = d(change(real)), d(change(fake))
             loss = loss_d(on_real.float(), on_fake.float())
         penalty = torch.zeros((), device=device)
         if penalised:
-            with learning.autocast(device):
+            with devices.autocast(device):
                 penalty = options.r1 * gradient_penalty(d, change(real)) if options.r1 else penalty
                 penalty = penalty + options.r2 * gradient_penalty(d, change(fake)) if options.r2 else penalty
             loss = loss + options.penalty_every * penalty
-        learning.descend(opt_d, loss, d)
+        steps.descend(opt_d, loss, d)
 
         d.requires_grad_(False)
-        with learning.autocast(device):
+        with devices.autocast(device):
             on_made = d(change(game.make(g, run.share, rng)))
             lossg = loss_g(
                 d(change(real)).float() if options.loss == "relativistic" else on_real.detach(), on_made.float()
             )
-        learning.descend(opt_g, lossg, g)
+        steps.descend(opt_g, lossg, g)
         d.requires_grad_(True)
-        learning.follow(average, g, run.decay)
+        steps.follow(average, g, run.decay)
         run.note(loss, lossg, penalty, on_real, on_fake)
 
-    plain, penalised = (learning.Replay(partial(step, kind), device, rng) for kind in (False, True))
+    plain, penalised = (steps.Replay(partial(step, kind), device, rng) for kind in (False, True))
     for number in run.steps_left(lambda: game.show(copy.deepcopy(average).cpu()), progress):
         due = bool(options.r1 or options.r2) and number % options.penalty_every == 0
         (penalised if due else plain)()
     return average
-
-
-def to_device(pixels: NDArray[np.uint8], device: torch.device) -> NDArray[np.uint8] | Tensor:
-    """Return the pictures in a GPU's memory, from which a step draws at once; on a CPU as they are."""
-    return torch.from_numpy(np.array(pixels)).to(device) if device.type == "cuda" else pixels
-
-
-def reals(manifest: pd.DataFrame, size: int, folder: Path, progress: Progress) -> NDArray[np.uint8]:
-    """Return the pictures (N, size, size, 3) a generator may learn from: real, and of the training split."""
-    rows = manifest[(manifest.label == Label.REAL) & (manifest.split == "train")]
-    if rows.empty:
-        raise ManifestError("the manifest has no real picture in its training split; a generator learns from those")
-    return learning.load_pictures(rows, size, folder / "pictures.npy", progress=progress)
-
-
-def to_pixels(x: Tensor) -> Images:
-    """Return pictures (N, C, H, W) of about -1..1 as RGB uint8 (N, H, W, 3); one channel becomes grey."""
-    x = ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
-    return x.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().numpy()
-
-
-def draw(pixels: NDArray[np.uint8] | Tensor, n: int, flip: bool, rng: torch.Generator) -> Tensor:
-    """Return n pictures (n, C, H, W) in -1..1 drawn from pixels (N, H, W, C), half of them mirrored if `flip`."""
-    rows = torch.randint(len(pixels), (n,), generator=rng, device=rng.device)
-    drawn = pixels[rows] if isinstance(pixels, Tensor) else torch.from_numpy(pixels[rows.cpu().numpy()])
-    x = drawn.permute(0, 3, 1, 2).float() / 127.5 - 1
-    if flip:
-        x = torch.where(torch.rand(n, 1, 1, 1, generator=rng, device=rng.device).to(x.device) < 0.5, x.flip(3), x)
-    return x

@@ -13,9 +13,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from detector import learning
 from detector.errors import CheckpointError
 from detector.generators import GENERATORS, _adversarial
+from detector.learning import devices, seeds, state
+from detector.learning.pixels import reals, to_pixels
 from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.types import Images, Progress, silent
 
@@ -74,8 +75,8 @@ class Crude:
         """Return n faces, RGB (n, size, size, 3); face i is that of seed + i, whatever n is."""
         if self.net is None:
             raise CheckpointError("this generator has no weights yet; fit it or load a checkpoint")
-        z = [torch.randn(1, self.z_dim, generator=learning.source(seed + i)) for i in range(n)]
-        return _adversarial.to_pixels(torch.cat([self.net.eval()(x) for x in z]))
+        z = [torch.randn(1, self.z_dim, generator=seeds.source(seed + i)) for i in range(n)]
+        return to_pixels(torch.cat([self.net.eval()(x) for x in z]))
 
     def fit(
         self,
@@ -88,10 +89,10 @@ class Crude:
         progress: Progress = silent,
     ) -> Self:
         """Learn the faces of a manifest's training split (label real) and return self; resumes what `folder` holds."""
-        where = learning.pick_device(device)
-        learning.join_world(where)
-        pixels = _adversarial.reals(manifest, self.size, folder, progress)
-        with learning.seeded(seed):
+        where = devices.pick_device(device)
+        devices.join_world(where)
+        pixels = reals(manifest, self.size, folder, progress)
+        with seeds.seeded(seed):
             net = self._build()
             critic = Discriminator(self.width, self.size, 3 if self.colour else 1)
         game = _adversarial.Game(net, critic, Net.make, self._show)
@@ -107,14 +108,14 @@ class Crude:
             raise CheckpointError("this generator has no weights yet; fit it first")
         arguments = {name: getattr(self, name) for name in ("z_dim", "width", "size", "colour")}
         card = {"generator": self.name, "arguments": arguments, **facts}
-        write_checkpoint(folder, learning.numbers(self.net), card)
+        write_checkpoint(folder, state.numbers(self.net), card)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Return the generator kept in a folder."""
         self = cls(**read_card(folder, "generator")["arguments"])
         self.net = self._build()
-        learning.fill(self.net, read_tensors(folder))
+        state.fill(self.net, read_tensors(folder))
         return self
 
     def _build(self) -> Net:

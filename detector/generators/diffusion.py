@@ -21,10 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detector import learning
 from detector.errors import CheckpointError
-from detector.generators import GENERATORS, _adversarial
-from detector.generators._run import Length, Run
+from detector.generators import GENERATORS
+from detector.learning import devices, pixels, state
+from detector.learning.run import Length, Run
+from detector.learning.seeds import seeded, source
+from detector.learning.steps import Replay, descend, follow
 from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.types import Images, Progress, silent
 
@@ -166,11 +168,11 @@ class Diffusion:
         seeds = range(seed, seed + n)
         drawn = [self._draw(net, list(seeds[i : i + batch]), where) for i in range(0, n, batch)]
         self.net.cpu()
-        return _adversarial.to_pixels(torch.cat(drawn))
+        return pixels.to_pixels(torch.cat(drawn))
 
     @torch.no_grad()
     def _draw(self, net: nn.Module, seeds: list[int], where: torch.device) -> Tensor:
-        sources = [learning.source(seed) for seed in seeds]
+        sources = [source(seed) for seed in seeds]
 
         def noise() -> Tensor:
             return torch.stack([torch.randn(3, self.size, self.size, generator=s) for s in sources]).to(where)
@@ -178,7 +180,7 @@ class Diffusion:
         x, times = noise(), torch.linspace(1, 0, self.steps + 1, device=where)
         for now, then in pairwise(times):
             (a, s), (b, t) = signal(now), signal(then)
-            with learning.autocast(where) if where.type == "cuda" else torch.no_grad():
+            with devices.autocast(where) if where.type == "cuda" else torch.no_grad():
                 v = net(x, now.expand(len(x))).float()
             clean, dirt = (a * x - s * v).clamp(-1, 1), s * x + a * v
             fresh = self.eta * (t / s) * (1 - (a / b) ** 2).clamp(min=0).sqrt()
@@ -200,10 +202,10 @@ class Diffusion:
     ) -> Self:
         """Learn the faces of a manifest's training split (label real) and return self; resumes what `folder` holds."""
         options = options or Options()
-        where = learning.pick_device(device)
-        learning.join_world(where)
-        store = _adversarial.to_device(_adversarial.reals(manifest, self.size, folder, progress), where)
-        with learning.seeded(seed):
+        where = devices.pick_device(device)
+        devices.join_world(where)
+        store = pixels.to_device(pixels.reals(manifest, self.size, folder, progress), where)
+        with seeded(seed):
             net: nn.Module = self._build().to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         average = copy.deepcopy(net).eval().requires_grad_(False)
         rate = torch.tensor(options.rate, device=where)
@@ -213,19 +215,19 @@ class Diffusion:
         optimiser.param_groups[0]["lr"] = rate  # also where the run goes on
 
         def step() -> None:
-            x = _adversarial.draw(store, run.share, options.flip, run.rng).to(where, memory_format=torch.channels_last)
+            x = pixels.draw(store, run.share, options.flip, run.rng).to(where, memory_format=torch.channels_last)
             noise = torch.randn(x.shape, generator=run.rng, device=where)
             time = (torch.arange(len(x), device=where) + torch.rand((), generator=run.rng, device=where)) / len(x)
             a, s = (value[:, None, None, None] for value in signal(time))
-            with learning.autocast(where):
+            with devices.autocast(where):
                 v = net(a * x + s * noise, time)
             weight = ((a / s) ** 2).clamp(max=options.emphasis) / ((a / s) ** 2 + 1)  # of an error in v
             loss = (weight * F.mse_loss(v.float(), a * noise - s * x, reduction="none")).mean()
-            learning.descend(optimiser, loss, net)
-            learning.follow(average, net, run.decay)
+            descend(optimiser, loss, net)
+            follow(average, net, run.decay)
             run.note(loss)
 
-        replay = learning.Replay(step, where, run.rng)
+        replay = Replay(step, where, run.rng)
         for number in run.steps_left(lambda: self._show(average, where), progress):
             rate.fill_(options.rate * min(1.0, (number + 1) * options.batch / options.warm))
             replay()
@@ -237,16 +239,16 @@ class Diffusion:
         if self.net is None:
             raise CheckpointError("this generator has no weights yet; fit it first")
         arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-        tensors = learning.numbers(self.net, half=True)
+        tensors = state.numbers(self.net, half=True)
         write_checkpoint(folder, tensors, {"generator": self.name, "arguments": arguments, **facts})
-        learning.fill(self.net, tensors)
+        state.fill(self.net, tensors)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Return the generator kept in a folder."""
         self = cls(**read_card(folder, "generator")["arguments"])
         self.net = self._build()
-        learning.fill(self.net, read_tensors(folder))
+        state.fill(self.net, read_tensors(folder))
         return self
 
     def _build(self) -> Net:

@@ -23,10 +23,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detector import learning
 from detector.errors import CheckpointError
-from detector.generators import GENERATORS, _adversarial
-from detector.generators._run import Length, Run
+from detector.generators import GENERATORS
+from detector.learning import backbones, devices, seeds, state, steps
+from detector.learning.pixels import draw, reals, to_device, to_pixels
+from detector.learning.run import Length, Run
 from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.types import Images, Progress, silent
 
@@ -98,8 +99,8 @@ class Distance(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = learning.import_timm().create_model("tf_efficientnet_lite0", num_classes=0).eval()
-        self.known = learning.start_from_imagenet(self.net, "tf_efficientnet_lite0")
+        self.net = backbones.import_timm().create_model("tf_efficientnet_lite0", num_classes=0).eval()
+        self.known = backbones.start_from_imagenet(self.net, "tf_efficientnet_lite0")
         self.requires_grad_(False)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
@@ -137,7 +138,7 @@ class Latent:
         x = F.pad(x, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
         code = net.encode(x).tanh()
         code += torch.from_numpy(rng.normal(0, self.noise, tuple(code.shape))).float()
-        return _adversarial.to_pixels(net.decode(code)[:, :, :height, :width])
+        return to_pixels(net.decode(code)[:, :, :height, :width])
 
     def fit(
         self,
@@ -151,11 +152,11 @@ class Latent:
     ) -> Self:
         """Learn to copy the faces of a manifest's training split (label real); resumes what `folder` holds."""
         options = options or Options()
-        where = learning.pick_device(device)
-        learning.join_world(where)
-        faces = _adversarial.reals(manifest, self.size, folder, progress)
-        store = _adversarial.to_device(faces, where)
-        with learning.seeded(seed):
+        where = devices.pick_device(device)
+        devices.join_world(where)
+        faces = reals(manifest, self.size, folder, progress)
+        store = to_device(faces, where)
+        with seeds.seeded(seed):
             distance = Distance().to(where)
             net: nn.Module = self._build().to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             judge: nn.Module = Judge(self.width).to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -170,27 +171,25 @@ class Latent:
         heard = torch.zeros((), device=where)  # weight of the discriminator's word
 
         def step() -> None:
-            real = _adversarial.draw(store, run.share, options.flip, run.rng).to(
-                where, memory_format=torch.channels_last
-            )
+            real = draw(store, run.share, options.flip, run.rng).to(where, memory_format=torch.channels_last)
             judge.requires_grad_(False)
-            with learning.autocast(where):
+            with devices.autocast(where):
                 code = net.encode(real).tanh()  # type: ignore[operator]
                 noise = self.noise * torch.randn(code.shape, generator=run.rng, device=where)
                 copied = net.decode(code + noise)  # type: ignore[operator]
                 apart = distance(copied, real).float() if distance.known else copied.new_zeros(())
                 word = F.softplus(-judge(copied).float()).mean()
             pixels = F.l1_loss(copied.float(), real)
-            learning.descend(optimiser, pixels + options.features * apart + heard * word, net)
+            steps.descend(optimiser, pixels + options.features * apart + heard * word, net)
             judge.requires_grad_(True)
-            with learning.autocast(where):
+            with devices.autocast(where):
                 on_real, on_copy = judge(real).float(), judge(copied.detach()).float()
             verdict = F.softplus(-on_real).mean() + F.softplus(on_copy).mean()
-            learning.descend(other, verdict, judge)
-            learning.follow(average, net, run.decay)
+            steps.descend(other, verdict, judge)
+            steps.follow(average, net, run.decay)
             run.note(pixels, apart, word, verdict)
 
-        replay = learning.Replay(step, where, run.rng)
+        replay = steps.Replay(step, where, run.rng)
         for number in run.steps_left(lambda: _pairs(shown, average), progress):
             heard.fill_(options.game if (number + 1) * options.batch > options.calm else 0.0)
             replay()
@@ -203,16 +202,16 @@ class Latent:
             raise CheckpointError("this generator has no weights yet; fit it first")
         arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
         card = {"generator": self.name, "arguments": arguments, **facts}
-        tensors = learning.numbers(self.net, half=True)
+        tensors = state.numbers(self.net, half=True)
         write_checkpoint(folder, tensors, card)
-        learning.fill(self.net, tensors)
+        state.fill(self.net, tensors)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Return the generator kept in a folder."""
         self = cls(**read_card(folder, "generator")["arguments"])
         self.net = self._build()
-        learning.fill(self.net, read_tensors(folder))
+        state.fill(self.net, read_tensors(folder))
         return self
 
     def _build(self) -> Net:
@@ -222,4 +221,4 @@ class Latent:
 def _pairs(shown: Tensor, net: nn.Module) -> Images:
     """Return pictures and their copies in turn."""
     with torch.no_grad():
-        return _adversarial.to_pixels(torch.stack([shown, net(shown)], 1).flatten(0, 1))
+        return to_pixels(torch.stack([shown, net(shown)], 1).flatten(0, 1))

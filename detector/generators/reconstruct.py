@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detector import learning
 from detector.errors import CheckpointError
-from detector.generators import GENERATORS, _adversarial
+from detector.generators import GENERATORS
+from detector.learning import devices, seeds, state, steps
+from detector.learning.pixels import draw, reals, to_pixels
 from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.types import Images, Progress, silent
 
@@ -88,7 +89,7 @@ class Reconstruct:
         x = torch.tensor(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
         chosen = np.random.default_rng(seed).integers(len(KINDS), size=len(faces))
         copies = [nets[KINDS[k]](x[i : i + 1]) for i, k in enumerate(chosen)]
-        return _adversarial.to_pixels(torch.cat(copies))
+        return to_pixels(torch.cat(copies))
 
     def fit(
         self,
@@ -100,10 +101,10 @@ class Reconstruct:
         progress: Progress = silent,
     ) -> Self:
         """Learn to copy the faces of a manifest's training split (label real) and return self."""
-        where = learning.pick_device(device)
-        learning.join_world(where)
-        pixels = _adversarial.reals(manifest, self.size, folder, progress)
-        with learning.seeded(seed):
+        where = devices.pick_device(device)
+        devices.join_world(where)
+        pixels = reals(manifest, self.size, folder, progress)
+        with seeds.seeded(seed):
             self.nets = self._build()
         for number, kind in enumerate(KINDS):
             net: nn.Module = self.nets[kind].to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -112,11 +113,11 @@ class Reconstruct:
             while (spent := time.monotonic() - started) < self.seconds:
                 for group in optimiser.param_groups:
                     group["lr"] = 4e-3 * (1 - 0.95 * spent / self.seconds)
-                real = _adversarial.draw(pixels, 16, True, learning.source(seed, number, step)).to(where)
-                with learning.autocast(where):
+                real = draw(pixels, 16, True, seeds.source(seed, number, step)).to(where)
+                with devices.autocast(where):
                     copy = net(real)
                 loss = F.l1_loss(copy.float(), real)
-                learning.descend(optimiser, loss, net)
+                steps.descend(optimiser, loss, net)
                 step += 1
                 progress(f"learning to copy ({kind})", round(spent), round(self.seconds))
             net.cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -126,14 +127,14 @@ class Reconstruct:
         """Write weights and card."""
         arguments = {"size": self.size, "width": self.width, "code": self.code, "seconds": self.seconds}
         card = {"generator": self.name, "arguments": arguments, **facts}
-        write_checkpoint(folder, learning.numbers(self._nets()), card)
+        write_checkpoint(folder, state.numbers(self._nets()), card)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Return the generator kept in a folder."""
         self = cls(**read_card(folder, "generator")["arguments"])
         self.nets = self._build()
-        learning.fill(self.nets, read_tensors(folder))
+        state.fill(self.nets, read_tensors(folder))
         return self
 
     def _build(self) -> nn.ModuleDict:

@@ -17,10 +17,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from detector import learning
 from detector.errors import CheckpointError, UnknownName
 from detector.generators import GENERATORS, _adversarial
 from detector.generators._style_nets import Discriminator, Net, to_colours, widths
+from detector.learning import devices, state
+from detector.learning.pixels import reals, to_pixels
+from detector.learning.seeds import seeded, source
 from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.types import Images, Progress, silent
 
@@ -80,18 +82,18 @@ class Style:
 
         start: a checkpoint of a smaller or equal `style`, whose weights begin this one.
         """
-        where = learning.pick_device(device)
-        learning.join_world(where)
-        pixels = _adversarial.reals(manifest, self.size, folder, progress)
+        where = devices.pick_device(device)
+        devices.join_world(where)
+        pixels = reals(manifest, self.size, folder, progress)
         if self.colours == 1:
             pixels = pixels.mean(3, keepdims=True).astype(np.uint8)
-        with learning.seeded(seed):
+        with seeded(seed):
             net = self._build()
             critic = Discriminator(self.size, self.colours, widths(self.size, self.width))
         if start is not None:
             tensors = {name: to_colours(name, t, self.colours) for name, t in read_tensors(start).items()}
-            learning.borrow_weights(net, tensors, "g.")
-            learning.borrow_weights(critic, tensors, "d.")
+            state.borrow_weights(net, tensors, "g.")
+            state.borrow_weights(critic, tensors, "d.")
         game = _adversarial.Game(net, critic, Net.make, self._show)
         average = _adversarial.play(
             game, pixels, options or _adversarial.Options(), folder=folder, seed=seed, device=where, progress=progress
@@ -101,9 +103,9 @@ class Style:
 
     def save(self, folder: Path, **facts: Any) -> None:
         """Write the averaged weights (and the critic's, if just trained, for a warm start) and the card."""
-        tensors = learning.numbers(self._net(), "g.")
+        tensors = state.numbers(self._net(), "g.")
         if getattr(self, "_critic", None) is not None:
-            tensors |= learning.numbers(self._critic, "d.")
+            tensors |= state.numbers(self._critic, "d.")
         arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
         write_checkpoint(folder, tensors, {"generator": self.name, "arguments": arguments, **facts})
 
@@ -112,7 +114,7 @@ class Style:
         """Return the generator kept in a folder."""
         self = cls(**read_card(folder, "generator")["arguments"])
         self.net = self._build()
-        learning.fill(self.net, read_tensors(folder), "g.")
+        state.fill(self.net, read_tensors(folder), "g.")
         return self
 
     def _build(self) -> Net:
@@ -127,15 +129,15 @@ class Style:
     def _styles(self, seeds: Sequence[int]) -> list[tuple[list[int], Tensor]]:
         """Return (seeds, styles (n, layers, w_dim)) in small batches; a face depends on its own seed alone."""
         net, chunks = self._net().eval(), [list(seeds[i : i + 16]) for i in range(0, len(seeds), 16)]
-        z = [torch.stack([torch.randn(self.z_dim, generator=learning.source(s)) for s in c]) for c in chunks]
+        z = [torch.stack([torch.randn(self.z_dim, generator=source(s)) for s in c]) for c in chunks]
         return [(c, net.mapping(x)[:, None].repeat(1, net.synthesis.layers, 1)) for c, x in zip(chunks, z, strict=True)]
 
     @torch.no_grad()
     def _paint(self, w: Tensor, seeds: Sequence[int], truncation: float | None) -> Images:
         net, psi = self._net().eval(), self.truncation if truncation is None else truncation
         w = net.w_mean + psi * (w - net.w_mean)
-        pictures = [net.synthesis(w[i : i + 1], learning.source(s, 1)) for i, s in enumerate(seeds)]
-        return _adversarial.to_pixels(torch.cat(pictures))
+        pictures = [net.synthesis(w[i : i + 1], source(s, 1)) for i, s in enumerate(seeds)]
+        return to_pixels(torch.cat(pictures))
 
     def _show(self, net: nn.Module) -> Images:
         shown = copy.copy(self)

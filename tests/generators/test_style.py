@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from detector import learning
 from detector.errors import UnknownName
 from detector.generators._style_nets import Discriminator, Net, Styled, widths
 from detector.generators.style import Style, layer_range
+from detector.learning import seeds, state
 
 SMALL = {"size": 64, "width": 16, "w_dim": 16, "z_dim": 16, "depth": 2}
 
@@ -20,7 +20,7 @@ SMALL = {"size": 64, "width": 16, "w_dim": 16, "z_dim": 16, "depth": 2}
 @pytest.fixture(scope="module")
 def style() -> Style:
     thing = Style(**SMALL)
-    with learning.seeded(0):
+    with seeds.seeded(0):
         thing.net = Net(64, 3, 16, 16, 2, 16)
     for layer in [*thing.net.synthesis.first, *thing.net.synthesis.second]:
         torch.nn.init.constant_(layer.noise_strength, 0.5)
@@ -29,9 +29,9 @@ def style() -> Style:
 
 def test_scaled_activations_equal_modulated_weights() -> None:
     """The CPU's way gives what the paper's grouped convolution gives (1912.04958, eq. 1-3)."""
-    with learning.seeded(1):
+    with seeds.seeded(1):
         layer = Styled(5, 7, 4)
-    x, w = torch.randn(3, 5, 8, 8, generator=learning.source(0)), torch.randn(3, 4, generator=learning.source(1))
+    x, w = torch.randn(3, 5, 8, 8, generator=seeds.source(0)), torch.randn(3, 4, generator=seeds.source(1))
     modulated = (layer.weight * layer.scale)[None] * layer.style(w)[:, None, :, None, None]
     modulated = modulated * (modulated.square().sum((2, 3, 4), keepdim=True) + 1e-8).rsqrt()
     direct = F.conv2d(x.reshape(1, 15, 8, 8), modulated.reshape(21, 5, 3, 3), padding=1, groups=3).reshape(3, 7, 8, 8)
@@ -42,7 +42,7 @@ def test_scaled_activations_equal_modulated_weights() -> None:
 @pytest.mark.parametrize("size", [32, 64, 128, 256])
 def test_sizes(size: int) -> None:
     net = Net(size, 3, 8, 8, 1, 8)
-    made = net.make(2, learning.source(0))
+    made = net.make(2, seeds.source(0))
     assert made.shape == (2, 3, size, size)
     assert Discriminator(size, 3, widths(size, 8))(made).shape == (2,)
 
@@ -78,8 +78,8 @@ def test_layers_are_shared_out_completely() -> None:
 
 
 def test_a_smaller_generator_starts_a_larger_one(tmp_path: Path) -> None:
-    with learning.seeded(0):
+    with seeds.seeded(0):
         small, large = Net(32, 3, 16, 16, 2, 16), Net(64, 3, 16, 16, 2, 16)
-    fitted = learning.borrow_weights(large, learning.numbers(small))
+    fitted = state.borrow_weights(large, state.numbers(small))
     assert fitted == len(small.state_dict())
     assert torch.equal(large.synthesis.constant, small.synthesis.constant)

@@ -14,12 +14,12 @@ import pytest
 from conftest import draw_picture
 from PIL import Image as Pillow
 
-from detector import generators, tasks
+from detector import tasks
 from detector.dataset.manifest import COLUMNS, read_manifest
 from detector.errors import DetectorError, MissingExtra, UnsupportedFormat
 from detector.evidence import CHECKS, make_exhibit
 from detector.files import sha256
-from detector.learning import load_pictures
+from detector.learning.pixels import load_pictures
 from detector.pictures import containers, labelling
 from detector.pictures.fingerprints import read_fingerprints
 from detector.pictures.images import decode, encode, load

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import draw_picture
 
-from detector.augment import coarsen, make_augmentation, retouch, save, save_smaller, tighten
+from detector.learning.augment import coarsen, make_augmentation, retouch, save, save_smaller, tighten
 
 
 @pytest.mark.parametrize("size", [32, 64, 97])

@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from detector import learning
 from detector.errors import CheckpointError
 from detector.files import write_bytes, write_text
+from detector.learning import devices, seeds, state
 from detector.pictures.images import encode, tile
 from detector.types import Images, Progress
 
@@ -52,7 +52,7 @@ class Run:
     ) -> None:
         """Start, or fill the parts from what the folder holds; CheckpointError if that had other options."""
         self.folder, self.options, self.parts = folder, options, parts
-        self.rank, self.world = learning.join_world(device)
+        self.rank, self.world = devices.join_world(device)
         self.recipe = {k: v for k, v in asdict(options).items() if k not in LENGTH} | {"seed": seed}
         self.step, spent = 0, 0.0
         self.tally, self.counted = torch.zeros(len(losses), device=device), 0
@@ -60,7 +60,7 @@ class Run:
         self.decay = torch.ones((), device=device)  # what is left of the weight average after a step
         resume = folder / "resume.safetensors"
         if resume.is_file():
-            facts = learning.load_state(resume, parts)
+            facts = state.load_state(resume, parts)
             if facts["recipe"] != self.recipe:
                 raise CheckpointError(f"{resume} was begun with other options; delete it, or name another folder")
             self.step, spent = facts["step"], facts["seconds"]
@@ -84,7 +84,7 @@ class Run:
         batch, pictures = self.options.batch, self.options.pictures
         steps, every = math.ceil(pictures / batch), max(self.options.snapshot // batch, 1)
         while self.step < steps and time.monotonic() - self.started < self.options.seconds:
-            learning.reseed(self.rng, self.seed, self.step, self.rank)
+            seeds.reseed(self.rng, self.seed, self.step, self.rank)
             forgets = min(self.options.half_life, max((self.step + 1) * batch / 20, 1))  # early on it follows closely
             self.decay.fill_(0.5 ** (batch / forgets))
             yield self.step
@@ -109,6 +109,6 @@ class Run:
                 file.write(",".join([str(seen), str(round(seconds)), *means]) + "\n")
             write_bytes(self.folder / "samples" / f"{seen:08d}.png", encode(tile(faces, 8, gap=0)))
             facts = {"step": self.step, "seconds": seconds, "recipe": self.recipe}
-            learning.save_state(self.folder / "resume.safetensors", self.parts, facts)
+            state.save_state(self.folder / "resume.safetensors", self.parts, facts)
         self.tally.zero_()
         self.counted = 0

@@ -1,0 +1,65 @@
+"""Where a net is trained: the device, its precision, and the processes that train it together."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """Return the named device, else CUDA if there is one (this process's own under torchrun), else the CPU."""
+    if name is not None:
+        return torch.device(name)
+    if torch.cuda.is_available():
+        torch.backends.cudnn.benchmark = True  # shapes stay the same from step to step
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return torch.device("cpu")
+
+
+def autocast(device: torch.device, *, depthwise: bool = False) -> Any:
+    """Return a context of bfloat16 arithmetic where it pays, of float32 elsewhere.
+
+    depthwise: the net is made of depthwise convolutions, which a CPU runs slower in bfloat16.
+    """
+    if device.type == "cuda":
+        return torch.autocast("cuda", torch.bfloat16) if torch.cuda.is_bf16_supported() else nullcontext()
+    pays = not depthwise and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast("cpu", torch.bfloat16) if pays else nullcontext()
+
+
+def join_world(device: torch.device) -> tuple[int, int]:
+    """Return (rank, size) of this process among those torchrun started; (0, 1) without torchrun."""
+    size = int(os.environ.get("WORLD_SIZE", 1))
+    if size > 1 and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        atexit.register(torch.distributed.destroy_process_group)  # gloo aborts if left open
+    return (torch.distributed.get_rank(), size) if size > 1 else (0, 1)
+
+
+@contextmanager
+def leader_first() -> Iterator[bool]:
+    """Run the block in the first process alone before the others enter it; yield whether this is the first."""
+    rank, together = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)) > 1
+    if together and rank > 0:
+        torch.distributed.barrier()
+    yield rank == 0
+    if together and rank == 0:
+        torch.distributed.barrier()
+
+
+def average_gradients(net: nn.Module) -> None:
+    """Replace each gradient by its mean over all processes; one message a net. Does nothing in a single process."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return
+    gradients = [p.grad for p in net.parameters() if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    torch.distributed.all_reduce(flat)
+    flat /= torch.distributed.get_world_size()
+    for gradient, mean in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))

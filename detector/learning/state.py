@@ -1,0 +1,76 @@
+"""All that a run needs to go on, and tensors in and out of a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from detector.errors import CheckpointError
+from detector.files import replacing
+
+
+def save_state(path: Path, parts: Mapping[str, nn.Module | torch.optim.Optimizer], facts: Mapping[str, Any]) -> None:
+    """Write all that a run needs to go on, in one step: nets and Adam moments as tensors, facts as JSON."""
+    tensors: dict[str, Tensor] = {}
+    for part, thing in parts.items():
+        if isinstance(thing, nn.Module):
+            tensors |= {f"{part}.{name}": tensor for name, tensor in thing.state_dict().items()}
+        else:
+            for i, moments in thing.state_dict()["state"].items():
+                tensors |= {f"{part}.{i}.{name}": torch.as_tensor(tensor) for name, tensor in moments.items()}
+    with replacing(path) as temporary:
+        save_file({k: t.detach().cpu().contiguous().clone() for k, t in tensors.items()}, temporary,
+                  metadata={"facts": json.dumps(facts)})  # fmt: skip
+
+
+def load_state(path: Path, parts: Mapping[str, nn.Module | torch.optim.Optimizer]) -> dict[str, Any]:
+    """Fill the parts from what `save_state` wrote and return its facts; CheckpointError if they do not fit."""
+    try:
+        with safe_open(path, "pt") as file:
+            facts: dict[str, Any] = json.loads(file.metadata()["facts"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        for part, thing in parts.items():
+            mine = {k[len(part) + 1 :]: t for k, t in tensors.items() if k.startswith(part + ".")}
+            if isinstance(thing, nn.Module):
+                thing.load_state_dict(mine)
+            else:
+                state: dict[int, dict[str, Tensor]] = {}
+                for key, tensor in mine.items():
+                    i, name = key.split(".")
+                    state.setdefault(int(i), {})[name] = tensor
+                thing.load_state_dict({"state": state, "param_groups": thing.state_dict()["param_groups"]})
+    except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} does not continue this run ({str(error).splitlines()[0][:100]}); delete it to start afresh"
+        ) from None
+    return facts
+
+
+def borrow_weights(net: nn.Module, tensors: Mapping[str, NDArray[Any]], prefix: str = "") -> int:
+    """Copy every tensor whose name and shape fit into the net and return how many fitted: a warm start."""
+    mine = net.state_dict()
+    fitting = {k: torch.from_numpy(tensors[prefix + k].copy()) for k in mine
+               if prefix + k in tensors and tensors[prefix + k].shape == tuple(mine[k].shape)}  # fmt: skip
+    net.load_state_dict(fitting, strict=False)
+    return len(fitting)
+
+
+def fill(net: nn.Module, tensors: Mapping[str, NDArray[Any]], prefix: str = "") -> None:
+    """Copy a checkpoint's tensors into the net; CheckpointError unless every one is there."""
+    expected, found = len(net.state_dict()), borrow_weights(net, tensors, prefix)
+    if found != expected:
+        raise CheckpointError(f"the checkpoint lacks {expected - found} of the net's {expected} tensors")
+
+
+def numbers(net: nn.Module, prefix: str = "", *, half: bool = False) -> dict[str, NDArray[Any]]:
+    """Return the net's state as named arrays, for a checkpoint; `half` keeps 16 bits of each number."""
+    kind = torch.float16 if half else torch.float32
+    return {prefix + name: tensor.detach().cpu().to(kind).numpy() for name, tensor in net.state_dict().items()}
