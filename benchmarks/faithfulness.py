@@ -22,7 +22,7 @@ from make_training_set import calibrates, report
 from detector import detectors
 from detector.dataset.manifest import read_manifest
 from detector.detectors.cnn import Cnn
-from detector.evidence.detector import map_scores
+from detector.evidence.checks.detector import map_scores
 from detector.pictures.faces import centre_square, prepare
 from detector.pictures.images import load
 from detector.types import Image

@@ -1,10 +1,10 @@
-"""How often each evidence check accuses a photograph, as a table and as `detector/evidence/reference.json`.
+"""How often each evidence check accuses a photograph, as a table and as `detector/evidence/checks/reference.json`.
 
     python benchmarks/false_alarms.py ../shared/data build/default      # after make_training_set.py
 
 Camera photographs with their metadata, 300 faces as they came and 300 others that were resized and saved again; the
 faces are of people whom the shipped detector did not learn. The check `duplicates` is given the hashes of every fake
-at hand. A check above 5 % weighs nothing (`evidence.weigh`). Run it again whenever the shipped weights change.
+at hand. A check above 5 % weighs nothing (`checks.weigh`). Run it again whenever the shipped weights change.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pandas as pd
 from make_training_set import held_out
 
 from detector import detectors
-from detector.evidence import CHECKS, MAX_FALSE_ALARMS, REFERENCE, make_exhibit, read_exhibit
+from detector.evidence.checks import CHECKS, MAX_FALSE_ALARMS, REFERENCE, make_exhibit, read_exhibit
 from detector.files import write_text
 from detector.pictures.fingerprints import Fingerprint, append, perceptual_hash
 from detector.pictures.images import encode, load, resize

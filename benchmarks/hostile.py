@@ -169,8 +169,8 @@ def _judge() -> Callable[[Path], str]:
         return _check
     import jsonschema
 
+    from detector.evidence.record import SCHEMA
     from detector.tasks import verify
-    from detector.verification import SCHEMA
 
     schema = json.loads(SCHEMA.read_text())
 
@@ -192,7 +192,7 @@ def _judge() -> Callable[[Path], str]:
 
 
 def _check(path: Path) -> str:
-    from detector.evidence import CHECKS, make_exhibit, read_reference, weigh
+    from detector.evidence.checks import CHECKS, make_exhibit, read_reference, weigh
     from detector.pictures.images import read
 
     exhibit = make_exhibit(read(path), path)

@@ -26,11 +26,11 @@ from make_training_set import SIDE, calibrates, report
 from detector import tasks
 from detector.dataset.manifest import read_manifest, read_table, write_manifest
 from detector.detectors.cnn import Cnn
+from detector.evidence.validation import VALIDATION, summarise_validation
 from detector.files import write_bytes, write_text
 from detector.scoring.checkpoint import CARD, MODEL, WEIGHTS, read_card, read_tensors
 from detector.statistics.calibration import Calibration
 from detector.statistics.proportions import clopper_pearson
-from detector.verification import VALIDATION, summarise_validation
 
 RECIPE: dict[str, Any] = {"epochs": 4, "patience": 0, "half_life": 150.0, "rate": 8e-4, "batch": 64}
 FINE: dict[str, Any] = {"size": 128, "augmentation": 0.0, "together": True}

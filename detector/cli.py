@@ -259,7 +259,7 @@ def verify(
     from detector.errors import DetectorError
 
     if check is not None:
-        from detector.casefile import check_case
+        from detector.evidence.custody import check_case
 
         problems = check_case(check)
         print("\n".join(problems) if problems else "untouched: report, renderings, log and exhibit are as they were")
@@ -374,7 +374,7 @@ def feedback(
 ) -> None:
     """Keep what a verified picture turned out to be, or export all of that: mistakes become the next test set."""
     from detector.errors import DetectorError
-    from detector.feedback import export_feedback, give_feedback
+    from detector.evidence.feedback import export_feedback, give_feedback
 
     if export is not None and report is None and label is None:
         table = export_feedback(export, split=split, seed=seed)

@@ -246,15 +246,16 @@ def verify(
 
     known: a list of known pictures. trust: trust lists for Content Credentials. key: Ed25519, signs the log's entries.
     """
-    from detector import casefile, filing, verification
-    from detector.evidence import read_exhibit
+    from detector.evidence import custody, folders, validation
+    from detector.evidence.checks import read_exhibit
+    from detector.evidence.record import conclude, examine, make_record
 
     out = Path(out)
     folder, thing = load_detector(detector)
     card, weights = read_card(folder, "detector"), digest_checkpoint(folder)
-    backing = verification.read_backing(folder, card)
+    backing = validation.read_backing(folder, card)
     components = describe_environment() | {"weights": weights}
-    log = casefile.CustodyLog(out / casefile.LOG, key=None if key is None else casefile.read_key(key))
+    log = custody.CustodyLog(out / custody.LOG, key=None if key is None else custody.read_key(key))
     given = {"--detector": detector, "--known": known, "--trust": trust, "--case": case, "--examiner": examiner}
     options = [word for name, value in given.items() if value for word in (name, str(value))]
     targets = expand([str(i) for i in inputs])
@@ -269,23 +270,23 @@ def verify(
                          "statement": f"{error.reason}: {error}", "jpeg": b""})  # fmt: skip
             progress("verifying", done, len(targets))
             continue
-        home = out / casefile.name_folder(exhibit.path, exhibit.sha256)
-        record = filing.find_record(home, components=components, case=case, examiner=examiner)
+        home = out / custody.name_folder(exhibit.path, exhibit.sha256)
+        record = folders.find_record(home, components=components, case=case, examiner=examiner)
         if record is None:
-            findings = verification.examine(
+            findings = examine(
                 exhibit, thing, known=known, trust=trust, weights=weights, false_alarms=card.get("false_alarms")
             )
-            conclusion = verification.conclude(findings, getattr(thing, "calibration", None))
-            evidence = verification.make_record(
+            conclusion = conclude(findings, getattr(thing, "calibration", None))
+            evidence = make_record(
                 exhibit, findings, conclusion, backing=backing, components=components, case=case, examiner=examiner,
-                made={"at": casefile.now(), "command": shlex.join(["detector", "verify", str(exhibit.path), *options])},
+                made={"at": custody.now(), "command": shlex.join(["detector", "verify", str(exhibit.path), *options])},
             )  # fmt: skip
-            record = casefile.seal(evidence.model_dump(mode="json"))
-            filing.file_record(home, record, exhibit.image, log)
-        rows.append(filing.summarise(record, home, exhibit.image))
+            record = custody.seal(evidence.model_dump(mode="json"))
+            folders.file_record(home, record, exhibit.image, log)
+        rows.append(folders.summarise(record, home, exhibit.image))
         progress("verifying", done, len(targets))
-    rows.sort(key=filing.rank)
-    filing.file_index(out, rows, case)
+    rows.sort(key=folders.rank)
+    folders.file_index(out, rows, case)
     return [{k: v for k, v in row.items() if k != "jpeg"} for row in rows]
 
 

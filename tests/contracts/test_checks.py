@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.errors import DetectorError
-from detector.evidence import CHECKS, MAX_FALSE_ALARMS, make_exhibit, read_exhibit, read_reference, weigh
+from detector.evidence.checks import CHECKS, MAX_FALSE_ALARMS, make_exhibit, read_exhibit, read_reference, weigh
 from detector.pictures.images import encode
 from detector.pictures.labelling import insert_xmp, xmp_packet
 from detector.types import Exhibit, Finding, Outcome

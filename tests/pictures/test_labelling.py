@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 from detector import tasks
 from detector.dataset.manifest import COLUMNS, read_manifest
 from detector.errors import DetectorError, MissingExtra, UnsupportedFormat
-from detector.evidence import CHECKS, make_exhibit
+from detector.evidence.checks import CHECKS, make_exhibit
 from detector.files import sha256
 from detector.learning.pixels import load_pictures
 from detector.pictures import containers, labelling

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from detector.evidence import CHECKS
+from detector.evidence.checks import CHECKS
 from detector.pictures.faces import Box, face_square, locate_faces, prepare, too_small
 from detector.pictures.images import cut, resize
 from detector.pictures.perturbations import perturb

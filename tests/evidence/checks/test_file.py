@@ -9,7 +9,7 @@ from conftest import draw_picture
 from PIL import Image as Pillow
 from PIL import ImageCms
 
-from detector.evidence import file, make_exhibit, read_exhibit
+from detector.evidence.checks import file, make_exhibit, read_exhibit
 from detector.files import sha256
 from detector.pictures.images import encode, resize
 from detector.pictures.labelling import insert_xmp

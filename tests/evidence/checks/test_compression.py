@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from detector.evidence import compression, make_exhibit
+from detector.evidence.checks import compression, make_exhibit
 from detector.pictures.images import decode, encode, resize
 from detector.pictures.jpeg import read_jpeg
 from detector.types import Finding, Image, Outcome

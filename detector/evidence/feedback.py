@@ -14,9 +14,9 @@ from typing import Any
 
 import pandas as pd
 
-from detector.casefile import RECORD, now
 from detector.dataset.manifest import COLUMNS, assign_splits, read_crop, write_manifest
 from detector.errors import DetectorError, ImageError, ManifestError
+from detector.evidence.custody import RECORD, now
 from detector.files import home, sha256, write_bytes
 from detector.pictures.images import SUFFIXES, decode, read
 from detector.types import Label

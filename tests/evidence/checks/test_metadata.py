@@ -10,7 +10,7 @@ from conftest import draw_picture
 from PIL import Image as Pillow
 from PIL import PngImagePlugin
 
-from detector.evidence import make_exhibit, metadata, read_exhibit
+from detector.evidence.checks import make_exhibit, metadata, read_exhibit
 from detector.pictures.images import encode
 from detector.pictures.labelling import insert_xmp
 from detector.types import Finding, Outcome

@@ -9,7 +9,7 @@ from conftest import draw_picture, run_command
 
 from detector.dataset.manifest import read_manifest
 from detector.errors import DetectorError, ManifestError
-from detector.feedback import ANSWERS, Feedback, export_feedback, give_feedback, read_feedback
+from detector.evidence.feedback import ANSWERS, Feedback, export_feedback, give_feedback, read_feedback
 from detector.files import home, sha256
 from detector.pictures.images import encode, load
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from detector.pictures.images import cut, decode, encode, resize
 from detector.types import Image, Outcome
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent
 SIDE = 420  # of a picture on the page, pixels
 WINDOW = 1024  # of error levels, pixels from the middle
 MADE, KEPT = np.array([214.0, 69.0, 32.0]), np.array([38.0, 110.0, 190.0])  # colours of a map's two ends

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detector.errors import ManifestError
-from detector.evidence import duplicates, make_exhibit
+from detector.evidence.checks import duplicates, make_exhibit
 from detector.files import sha256
 from detector.pictures.fingerprints import Fingerprint, append, perceptual_hash
 from detector.pictures.images import decode, encode, resize

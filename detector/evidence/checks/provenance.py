@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from detector.evidence import CHECKS
+from detector.evidence.checks import CHECKS
 from detector.files import sha256
 from detector.pictures.containers import sniff
 from detector.pictures.labelling import C2PA_SETTINGS, GENERATED, has_c2pa

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from detector.errors import ManifestError
-from detector.evidence import CHECKS
+from detector.evidence.checks import CHECKS
 from detector.pictures.fingerprints import distances, perceptual_hash, read_fingerprints
 from detector.types import Exhibit, Finding, Outcome
 

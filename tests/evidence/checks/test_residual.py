@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from conftest import draw_picture
 
-from detector.evidence import make_exhibit, residual
-from detector.evidence.residual import find_peaks, find_resampling, map_noise
+from detector.evidence.checks import make_exhibit, residual
+from detector.evidence.checks.residual import find_peaks, find_resampling, map_noise
 from detector.pictures.images import decode, encode, resize
 from detector.types import Finding, Image, Outcome
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.evidence import CHECKS
+from detector.evidence.checks import CHECKS
 from detector.pictures.features import radial_spectrum
 from detector.types import Exhibit, Finding, Image, Outcome
 

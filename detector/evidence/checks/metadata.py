@@ -7,7 +7,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
-from detector.evidence import CHECKS
+from detector.evidence.checks import CHECKS
 from detector.pictures import containers
 from detector.pictures.exif import has_maker_note, read_exif
 from detector.pictures.labelling import GENERATED

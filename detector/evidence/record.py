@@ -14,18 +14,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import expit
 
-from detector.errors import CheckpointError
-from detector.evidence import CHECKS, read_reference, weigh
+from detector.evidence.checks import CHECKS, read_reference, weigh
 from detector.statistics.calibration import VERBAL_SCALE, Calibration, describe
-from detector.statistics.metrics import METRICS
 from detector.types import Detector, Exhibit, Finding, Opinion, Outcome
 
-SCHEMA = Path(__file__).parent / "schemas" / "evidence.schema.json"
-VALIDATION = "validation.json"  # beside a detector's weights: how it did on pictures that set nothing
+SCHEMA = Path(__file__).with_name("evidence.schema.json")
 VERSION: Literal["detector-evidence/1"] = "detector-evidence/1"
 PROPOSITIONS = {
     "H1": "The face was produced or altered by a generator of the covered families.",
@@ -34,7 +30,6 @@ PROPOSITIONS = {
 PRIORS = (0.001, 0.01, 0.1, 0.5)  # shares of generated faces among pictures like this one, before looking
 WORST_QUALITY = 30  # of a JPEG, below which nothing was measured
 STABLE = 3  # of five mild recompressions that must leave a verdict as it is
-POINTS = 60  # of each curve that is kept
 ALTERNATIVES = (
     "A photograph after beauty filters, portrait modes, heavy noise reduction or enlargement by a neural network.",
     "A photograph of a print or a screen, a drawing, a render or a wax figure.",
@@ -211,53 +206,6 @@ def make_record(
     )  # fmt: skip
 
 
-def read_backing(folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a detector's numbers rest on: its card's figures, and its validation where that was kept."""
-    kept = ("calibration", "false_alarms", "data", "limits", "recipe", "version")
-    backing = {"detector": card["detector"]} | {key: card[key] for key in kept if key in card}
-    path = folder / VALIDATION
-    if not path.is_file():
-        return backing
-    try:
-        return backing | {"validation": json.loads(path.read_text())}
-    except ValueError:
-        raise CheckpointError(f"{path} is not JSON; restore it, or delete it to go without") from None
-
-
-def summarise_validation(scores: pd.DataFrame, calibration: Calibration) -> dict[str, Any]:
-    """Return what VALIDATION holds, from pictures that set neither line nor thresholds.
-
-    scores: columns generator ("" for real pictures) and score, log-odds. Curves are lists of points [x, y]: ROC as
-    (false-positive rate, true-positive rate), Tippett as (log10 likelihood ratio, share of pictures above it).
-    """
-    real, fakes = scores[scores.generator == ""], scores[scores.generator != ""]
-    labels = (scores.generator != "").to_numpy(int)
-    kinds = {str(name): rows.score for name, rows in fakes.groupby("generator")}
-    missed = {name: round(float((s <= calibration.fake_above).mean()), 4) for name, s in kinds.items()}
-    auc = METRICS.get("auc")
-    areas = {
-        name: round(auc(np.repeat([0, 1], [len(real), len(s)]), np.concatenate([real.score, s])), 4)
-        for name, s in kinds.items()
-    }
-    clipped = calibration.log10_lr(scores.score) * np.log(10)
-    at = np.linspace(calibration.low, calibration.high, POINTS)
-    levels = np.quantile(scores.score, np.linspace(1, 0, POINTS))
-    return {
-        "real": len(real),
-        "fake": {name: len(s) for name, s in kinds.items()},
-        "auc": areas,
-        "apcer_worst": max(missed.items(), key=lambda item: item[1]),
-        "false_alarms": [int((real.score > calibration.fake_above).sum()), len(real)],
-        "cllr": round(METRICS.get("cllr")(labels, clipped), 4),
-        "cllr_min": round(METRICS.get("cllr_min")(labels, clipped), 4),
-        "roc": [[round(float((s.score >= t).mean()), 4) for s in (real, fakes)] for t in levels],
-        "tippett": {
-            which: [[round(float(x), 3), round(float((calibration.log10_lr(s.score) >= x).mean()), 4)] for x in at]
-            for which, s in (("H2", real), ("H1", fakes))
-        },
-    }
-
-
 def make_schema() -> str:
-    """Return the published JSON schema of the record, as `schemas/evidence.schema.json` holds it."""
+    """Return the published JSON schema of the record, as `evidence.schema.json` holds it."""
     return json.dumps(Evidence.model_json_schema(), indent=1, sort_keys=True) + "\n"

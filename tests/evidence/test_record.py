@@ -15,14 +15,15 @@ from PIL import Image as Pillow
 
 from detector import detectors, tasks
 from detector.dataset.embedded import unpack_faces
-from detector.dossier import list_details, make_markdown, make_page
 from detector.errors import DetectorError
-from detector.evidence.detector import map_scores
+from detector.evidence.checks.detector import map_scores
+from detector.evidence.record import SCHEMA, conclude, make_schema
+from detector.evidence.rendering import list_details, make_markdown, make_page
+from detector.evidence.validation import summarise_validation
 from detector.pictures.images import encode, load
 from detector.scoring.checkpoint import SHIPPED
 from detector.statistics.calibration import fit_calibration
 from detector.types import Exhibit
-from detector.verification import SCHEMA, conclude, make_schema, summarise_validation
 
 ATTACK = "<script>alert(1)</script>&\"'"
 
@@ -147,7 +148,7 @@ def test_a_list_of_known_pictures_is_used(photograph: Path, tmp_path: Path) -> N
 
 
 def test_a_face_that_mild_recompression_turns_round_gets_no_opinion(case: tuple[Path, Any]) -> None:
-    from detector.verification import FindingRecord
+    from detector.evidence.record import FindingRecord
 
     findings = [FindingRecord(**f) for f in read_record(case, "photograph.jpg")["findings"]]
     face = findings[0].details["faces"][0]
@@ -209,7 +210,7 @@ def test_the_renderings_take_the_record_alone(case: tuple[Path, Any]) -> None:
 
 
 def test_a_check_never_raises_on_an_empty_exhibit() -> None:
-    from detector.verification import examine
+    from detector.evidence.record import examine
 
     _, detector = detectors.load_detector(None)
     found = examine(Exhibit(Path("x"), b"", "0" * 64, None), detector)

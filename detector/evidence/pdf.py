@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from detector.dossier import Picture, format_interval
+from detector.evidence.rendering import Picture, format_interval
 from detector.types import Outcome
 
 ONE, TWO, SOFT, LINE = "#b8421c", "#1f5fa8", "#59636d", "#c9ced2"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from detector.errors import ImageError
-from detector.evidence import CHECKS
+from detector.evidence.checks import CHECKS
 from detector.pictures import containers
 from detector.pictures.exif import read_thumbnail
 from detector.pictures.images import decode, resize

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import draw_picture
 
-from detector.evidence import make_exhibit, provenance, read_exhibit
+from detector.evidence.checks import make_exhibit, provenance, read_exhibit
 from detector.pictures import labelling
 from detector.pictures.images import decode, encode
 from detector.pictures.labelling import SOURCE_TYPE

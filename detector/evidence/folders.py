@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from detector import dossier
-from detector.casefile import RECORD, CustodyLog
+from detector.evidence import rendering
+from detector.evidence.custody import RECORD, CustodyLog
+from detector.evidence.pdf import make_pdf
 from detector.files import sha256, write_bytes, write_text
-from detector.pdf import make_pdf
 from detector.pictures.faces import prepare
 from detector.pictures.images import encode
 from detector.types import Image
@@ -34,10 +34,10 @@ def file_record(folder: Path, record: Mapping[str, Any], image: Image | None, lo
     """Write a sealed record and its renderings below a folder, and what was written into the log."""
     source = {"exhibit": record["exhibit"]["sha256"], "path": record["exhibit"]["path"]}
     log.append("received", source)
-    pictures = dossier.draw_pictures(record, image)
+    pictures = rendering.draw_pictures(record, image)
     files = {
-        "report.html": dossier.make_page(record, pictures).encode(),
-        "report.md": dossier.make_markdown(record).encode(),
+        "report.html": rendering.make_page(record, pictures).encode(),
+        "report.md": rendering.make_markdown(record).encode(),
         "report.pdf": make_pdf(record, pictures),
         RECORD: (json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode(),
     }
@@ -66,4 +66,4 @@ def rank(row: Mapping[str, Any]) -> tuple[int, float]:
 
 def file_index(out: Path, rows: Sequence[Mapping[str, Any]], case: str) -> None:
     """Write index.html, the rows in their order."""
-    write_text(out / "index.html", dossier.make_index(rows, f"Evidence{f', case {case}' if case else ''}"))
+    write_text(out / "index.html", rendering.make_index(rows, f"Evidence{f', case {case}' if case else ''}"))

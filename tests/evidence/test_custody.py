@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector import casefile
-from detector.casefile import (
+from detector.errors import DetectorError
+from detector.evidence import custody
+from detector.evidence.custody import (
     FIRST,
     LOG,
     CustodyLog,
@@ -20,7 +21,6 @@ from detector.casefile import (
     read_log,
     seal,
 )
-from detector.errors import DetectorError
 from detector.files import sha256
 
 
@@ -105,7 +105,7 @@ def test_two_writers_in_turn_keep_one_chain_and_an_open_log_is_not_read_again(
     entries = read_log(tmp_path / LOG)
     assert check_chain(entries) == []
     assert [entry["event"] for entry in entries] == ["mine", "yours"] * 3
-    monkeypatch.setattr(casefile, "read_log", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr(custody, "read_log", lambda path: pytest.fail("read again"))
     second.append("alone", {})
 
 

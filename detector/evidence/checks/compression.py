@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.evidence import CHECKS
+from detector.evidence.checks import CHECKS
 from detector.pictures.exif import read_exif
 from detector.pictures.images import decode, encode
 from detector.pictures.jpeg import read_jpeg
