@@ -10,7 +10,9 @@ plain AUC does not carry over to pictures that differ in the face alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,11 +23,14 @@ from detector.dataset.reencoding import add_crops, reencode
 from detector.errors import ImageError, ManifestError
 from detector.pictures.headers import describe
 from detector.pictures.images import read
+from detector.scoring.checkpoint import digest_checkpoint
+from detector.scoring.tables import score_manifest
 from detector.statistics.intervals import compare_auc
 from detector.statistics.metrics import METRICS
 from detector.statistics.proportions import holm
 from detector.types import Detector, Label, Progress, silent
 
+AUDITED = 2000  # pictures an evaluation looks at for shortcuts
 COARSE = 0.05  # share of the pictures that may be coarser than what all are saved as
 QUALITIES = (50, 95)  # of JPEG, that all may be saved at
 MARGIN = 0.02  # of the AUC, that may be lost
@@ -110,3 +115,28 @@ def find_losses(comparison: pd.DataFrame) -> list[AuditFinding]:
         fix = "believe the aligned AUC; train and test on pictures saved alike: `detector audit --fix`"
         findings.append(AuditFinding("aligned AUC", Severity.SERIOUS, summary, fix, float(worst.aligned)))
     return findings
+
+
+def look_behind(
+    pictures: pd.DataFrame, joined: pd.DataFrame, detectors: Mapping[str, tuple[Path, Detector]], out: Path, seed: int,
+    progress: Progress,
+) -> tuple[list[dict[str, Any]], pd.DataFrame]:  # fmt: skip
+    """Return what gives the labels away, the gravest first, and each detector's AUC on pictures re-encoded alike."""
+    from detector.dataset.audit import audit
+
+    some = pictures.sample(min(len(pictures), AUDITED), random_state=seed)
+    findings: list[AuditFinding] = []
+    again = {}
+    for name, (folder, thing) in detectors.items():
+        try:
+            copies = align(some, thing, out / "aligned", progress=progress)
+        except ManifestError as error:
+            findings.append(AuditFinding("aligned AUC", Severity.NOTE, f"{name}: {error}"))
+            continue
+        kept = score_manifest(copies, thing, name, out / "scores" / f"{name}-aligned.csv",
+                              fingerprint=digest_checkpoint(folder), progress=progress)  # fmt: skip
+        again[name] = kept.merge(copies[["sha256", "original", "saved"]], on="sha256")
+    aligned = compare_aligned(joined, again)
+    findings += [*find_losses(aligned), *audit(some, progress=progress)]
+    findings.sort(key=lambda finding: -list(Severity).index(finding.severity))
+    return [asdict(finding) | {"rows": len(finding.rows)} for finding in findings], aligned

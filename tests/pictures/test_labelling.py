@@ -23,6 +23,7 @@ from detector.learning.pixels import load_pictures
 from detector.pictures import containers, labelling
 from detector.pictures.fingerprints import read_fingerprints
 from detector.pictures.images import decode, encode, load
+from detector.tasks import making
 from detector.types import Outcome
 
 KINDS = ["JPEG", "PNG", "WEBP"]
@@ -182,7 +183,7 @@ def test_equal_pictures_are_listed_once_although_their_files_differ(
         def sample(self, n: int, *, seed: int) -> np.ndarray:
             return np.stack([draw_picture(0)] * n)
 
-    monkeypatch.setattr(tasks, "load_generator", lambda name, weights: Stuck())
+    monkeypatch.setattr(making, "load_generator", lambda name, weights: Stuck())
     assert len(tasks.generate("style", 4, tmp_path / "out")) == 1
 
 

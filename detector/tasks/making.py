@@ -1,0 +1,184 @@
+"""Make: manifests of folders, fakes that say so, altered photographs, the style-mixing grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from detector.dataset.manifest import COLUMNS, index_folder, read_crops, read_manifest, write_manifest
+from detector.errors import DetectorError
+from detector.files import sha256, write_bytes
+from detector.generators import GENERATORS, load_generator
+from detector.pictures.faces import prepare
+from detector.pictures.images import encode, load
+from detector.registry import check_options
+from detector.scoring.checkpoint import digest_checkpoint, find_checkpoint
+from detector.types import Label, Progress, silent
+
+
+def index(
+    folder: Path | str,
+    out: Path | str,
+    *,
+    label: Label | None = None,
+    generator: str = "",
+    dataset: str = "",
+    group_by: str = "file",
+    licence: str = "unknown",
+    layout: str | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> pd.DataFrame:
+    """Write and return the manifest of the pictures below a folder; as `manifest.index_folder`.
+
+    layout: of another tool's data set, a name in `layouts.LAYOUTS`; as `layouts.read_layout`.
+    """
+    if layout is not None:
+        from detector.dataset.layouts import read_layout
+
+        copies = Path(out).parent / "pictures"
+        table = read_layout(folder, layout, copies=copies, dataset=dataset, licence=licence, seed=seed,
+                            progress=partial(progress, "hashing"))  # fmt: skip
+    else:
+        table = index_folder(folder, label=label, generator=generator, dataset=dataset, group_by=group_by,
+                             licence=licence, seed=seed, progress=partial(progress, "hashing"))  # fmt: skip
+    write_manifest(table, out)
+    return table
+
+
+def generate(
+    name: str,
+    n: int,
+    folder: Path | str,
+    *,
+    seed: int = 0,
+    weights: Path | str | None = None,
+    format: str = "png",
+    label: bool = True,
+    signer: Path | str | None = None,
+    progress: Progress = silent,
+    **options: Any,
+) -> pd.DataFrame:
+    """Write n fakes that say so and their manifest below a folder, and return the manifest.
+
+    name: of a generator. weights: a folder with its checkpoint; None takes the shipped one or quickstart's.
+    options: passed to the generator's `sample`, such as truncation=0.7. Picture i is that of seed + i.
+    label: as `labelling.label_file`: XMP, a C2PA manifest where c2pa-python is installed, and a line in the fingerprint
+    registry. The pixels of a seed are always the same; a signed file has an identifier and a time of its own, and
+    `sha256` is that of the file. signer: a PEM file, as `labelling.read_signer`; None is the local certificate.
+    """
+    folder = Path(folder)
+    source = load_generator(name, weights)
+    if not hasattr(source, "sample"):
+        raise DetectorError(f"{name} alters real pictures; name a manifest of them with --from")
+    check_options(name, source.sample, options)
+    mark = _labeller(name, weights, label, signer)
+    licence = getattr(source, "licence", "made by detector")
+    rows, plain = [], []
+    for start in range(0, n, 64):
+        count = min(64, n - start)
+        for i, image in enumerate(source.sample(count, seed=seed + start, **options), seed + start):
+            data = encode(image, format.upper().replace("JPG", "JPEG"))
+            plain.append(sha256(data))
+            data = mark(data, i)
+            path = folder / f"{i:08d}.{format}"
+            write_bytes(path, data)
+            rows.append((str(path.resolve()), sha256(data), int(Label.FAKE), name, f"generated-{name}",
+                         f"{name}/seed-{i}", "train", licence))  # fmt: skip
+        progress("generating", start + count, n)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table = table[~pd.Series(plain, dtype=str).duplicated()].reset_index(drop=True)
+    write_manifest(table, folder / "manifest.csv")
+    return table
+
+
+def alter(
+    name: str,
+    originals: pd.DataFrame | Path | str,
+    folder: Path | str,
+    *,
+    n: int | None = None,
+    seed: int = 0,
+    size: int = 128,
+    weights: Path | str | None = None,
+    label: bool = True,
+    signer: Path | str | None = None,
+    progress: Progress = silent,
+) -> pd.DataFrame:
+    """Write fakes that a generator makes of real pictures, as PNG with their manifest, and return it.
+
+    originals: a manifest; its first n real pictures are cut, resized to `size` pixels a side and altered. A fake keeps
+    the group and split of its original, so that a pair never straddles two splits. label, signer: as `generate`.
+
+    Raises DetectorError if the generator makes faces from nothing, or there is no real picture.
+    """
+    table = originals if isinstance(originals, pd.DataFrame) else read_manifest(originals)
+    reals = table[table.label == Label.REAL].iloc[:n]
+    if reals.empty:
+        raise DetectorError("the manifest has no real picture to alter")
+    source: Any = load_generator(name, weights)
+    if not hasattr(source, "alter"):
+        raise DetectorError(f"{name} makes faces from nothing; leave out --from")
+    mark = _labeller(name, weights, label, signer)
+    folder = Path(folder)
+    made = reals.drop(columns="crop", errors="ignore").assign(label=int(Label.FAKE), generator=name)
+    paths, hashes = [], []
+    for i, (path, crop) in enumerate(zip(reals.path, read_crops(reals), strict=True)):
+        data = mark(encode(source.alter(prepare(load(path), size, crop)[None], seed=seed + i)[0]), seed + i)
+        out = folder / f"{i:08d}.png"
+        write_bytes(out, data)
+        paths.append(str(out.resolve()))
+        hashes.append(sha256(data))
+        progress(f"altering with {name}", i + 1, len(reals))
+    made["path"], made["sha256"] = paths, hashes
+    write_manifest(made, folder / "manifest.csv")
+    return made.reset_index(drop=True)
+
+
+def draw_mixing(
+    name: str,
+    sources: Sequence[int],
+    destinations: Sequence[int],
+    out: Path | str,
+    *,
+    weights: Path | str | None = None,
+    label: bool = True,
+    signer: Path | str | None = None,
+    **options: Any,
+) -> None:
+    """Write the source x destination grid of a generator that mixes styles, as a PNG; options go to its `sample`.
+
+    label, signer: as `generate`; the seed it names is the first source's.
+    """
+    from detector.evaluation import plots
+
+    source: Any = load_generator(name, weights)
+    if not hasattr(source, "mix"):
+        able = [n for n in GENERATORS if hasattr(GENERATORS.get(n), "mix")]
+        raise DetectorError(f"{name} has no styles to mix; these have: {', '.join(able)}")
+    check_options(name, source.mix, options)
+    ends = [np.concatenate([source.sample(1, seed=s, **options) for s in seeds]) for seeds in (sources, destinations)]
+    mixed = {
+        layers: source.mix(sources, destinations, layers=layers, **options) for layers in ("coarse", "middle", "fine")
+    }
+    data = plots.to_png(plots.mixing_figure(ends[0], ends[1], mixed), dpi=140)
+    write_bytes(out, _labeller(name, weights, label, signer)(data, sources[0]))
+
+
+def _labeller(
+    name: str, weights: Path | str | None, wanted: bool, signer: Path | str | None
+) -> Callable[[bytes, int], bytes]:
+    """Return what labels a file that a generator made with a seed; if no label is wanted, what leaves it alone."""
+    if not wanted:
+        return lambda data, seed: data
+    from detector.pictures.labelling import label_file, read_signer
+
+    who = None if signer is None else read_signer(signer)
+    folder = (weights or find_checkpoint("generator", name)) if hasattr(GENERATORS.get(name), "load") else None
+    checkpoint = "none" if folder is None else digest_checkpoint(folder)
+    return lambda data, seed: label_file(data, generator=name, seed=seed, checkpoint=checkpoint, signer=who)

@@ -1,0 +1,193 @@
+"""Measure: scores of pictures, evaluations, suites, and what gives the labels of a dataset away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from detector.dataset.manifest import describe_data, read_manifest, read_table, write_manifest
+from detector.detectors import load_detector
+from detector.evaluation.alignment import look_behind
+from detector.scoring.checkpoint import digest_checkpoint, find_checkpoint
+from detector.scoring.engine import Row, score_pictures
+from detector.scoring.tables import score_manifest, score_to_file
+from detector.scoring.targets import expand
+from detector.statistics.fairness import measure_fairness
+from detector.tasks.catalogue import describe_environment
+from detector.types import Label, Progress, silent
+
+if TYPE_CHECKING:
+    from detector.dataset.findings import AuditFinding
+    from detector.evaluation.gate import GateReport
+
+
+def score(
+    inputs: Sequence[str | Path],
+    *,
+    detector: Path | str | None = None,
+    runtime: str = "onnx",
+    out: Path | str | None = None,
+    lines: Iterable[str] = (),
+    progress: Progress = silent,
+) -> list[Row] | int:
+    """Score files, folders and manifests, in order; return the rows, or with `out` write them and count the errors.
+
+    detector: a folder of weights; None takes the shipped ones or quickstart's. lines: what `-` stands for.
+    runtime: what runs an exported network, "onnx" or "openvino", as `load_detector`.
+    """
+    folder, thing = load_detector(detector, runtime=runtime)
+    targets = expand([str(i) for i in inputs], lines=lines)
+    if out is None:
+        rows = []
+        for row in score_pictures(targets, thing):
+            rows.append(row)
+            progress("scoring", len(rows), len(targets))
+        return rows
+    return score_to_file(
+        targets, thing, Path(out), fingerprint=digest_checkpoint(folder),
+        progress=partial(progress, "scoring"),
+    )  # fmt: skip
+
+
+def evaluate(
+    manifest: Path | str,
+    *,
+    out: Path | str,
+    detectors: Sequence[Path | str] = (),
+    runtime: str = "onnx",
+    scores: Sequence[Path | str] = (),
+    split: str = "test",
+    seed: int = 0,
+    command: str = "",
+    faces: Mapping[str, Sequence[str]] | None = None,
+    audited: bool = True,
+    by: Sequence[str] = (),
+    progress: Progress = silent,
+) -> pd.DataFrame:
+    """Measure detectors (folders of weights) and scores (tables of any tool) on a manifest; return the tidy results.
+
+    Writes report.json, report.html, report.md and plots below `out`. Without either, the shipped detector is measured.
+    faces: caption -> paths of pictures to show in the report. audited: whether the report says what gives the labels
+    away besides the face, and what each detector's AUC is once all pictures are re-encoded alike; of a larger set,
+    AUDITED pictures drawn at random are looked at. by: columns by whose values the detectors are compared.
+    runtime: as `load_detector`.
+    """
+    from detector.evaluation import figures, joining, measuring
+
+    out, manifest = Path(out), Path(manifest)
+    table = read_manifest(manifest)
+    wanted = table[table.split == split]
+    parts = [joining.join_scores(_named(read_table(path), Path(path)), table, split=split) for path in scores]
+    chosen: list[Path | str | None] = list(detectors) or ([] if scores else [None])
+    loaded = [load_detector(given, runtime=runtime) for given in chosen]
+    for folder, thing in loaded:
+        kept = score_manifest(wanted, thing, thing.name, out / "scores" / f"{thing.name}.csv",
+                              fingerprint=digest_checkpoint(folder), progress=progress)  # fmt: skip
+        parts.append(joining.join_scores(kept, table, split=split))
+    joined = pd.concat(parts, ignore_index=True)
+    progress("measuring", 0, 1)
+    results = measuring.measure_scores(joined, seed=seed)
+    progress("measuring", 1, 1)
+    metadata = {
+        "command": command,
+        "split": split,
+        "runtime": runtime,
+        "pictures": {label.name.lower(): int((wanted.label == label).sum()) for label in Label},
+        "manifest": manifest.name,
+        "manifest_sha256": describe_data(wanted)["manifest_sha256"],
+        "seed": seed,
+        "resamples": 2000,
+        "versions": describe_environment(),
+    }
+    fairness = measure_fairness(joined, by, seed=seed) if by else None
+    findings: list[dict[str, Any]] = []
+    aligned = None
+    if audited:
+        named = {thing.name: (folder, thing) for folder, thing in loaded}
+        findings, aligned = look_behind(wanted, joined, named, out, seed, progress)
+    figures.publish(joined, results, out, metadata=metadata, faces=faces, aligned=aligned, fairness=fairness,
+                      audit=findings)  # fmt: skip
+    return results
+
+
+def run_suite(
+    name: Path | str,
+    *,
+    out: Path | str,
+    detectors: Sequence[Path | str] = (),
+    baseline: Path | str | None = None,
+    update_baseline: bool = False,
+    seed: int | None = None,
+    command: str = "",
+    audited: bool = True,
+    progress: Progress = silent,
+) -> tuple[pd.DataFrame, GateReport | None]:
+    """Run a suite; return its results and, against a baseline, what the gate says of them.
+
+    name: of a suite in `benchmarks/suites`, or the path of a TOML file. detectors: folders of weights, in place of the
+    suite's; a suite that names none measures the shipped detector. update_baseline: write the baseline instead.
+    audited: as `evaluate`.
+
+    Writes the report below `out`, and beside it junit.xml and gate.md where there is a gate.
+    """
+    from detector.evaluation import figures, gate, running, suites
+
+    out, suite = Path(out), suites.read_suite(name)
+    chosen = {Path(folder).name: Path(folder) for folder in detectors}
+    if not chosen and not suite.detectors:
+        chosen = {"default": find_checkpoint("detector", "default")}
+    run = running.run_suite(suite, out, detectors=chosen or None, progress=progress)
+    metadata = {
+        "command": command, "suite": suite.name, "failed": run.failed, "versions": describe_environment(),
+    }  # fmt: skip
+    findings: list[dict[str, Any]] = []
+    aligned = None
+    if audited:
+        measured = {name: load_detector(folder) for name, folder in run.detectors.items()}
+        findings, aligned = look_behind(run.pictures, run.joined, measured, out, suite.seed, progress)
+    figures.publish(run.joined, run.results, out, metadata=metadata, fairness=run.fairness, flips=run.flips,
+                      audit=findings, aligned=aligned)  # fmt: skip
+    if baseline is None:
+        return run.results, None
+    if update_baseline:
+        gate.write_baseline(gate.make_baseline(suite.name, run.joined, run.results), Path(baseline))
+        return run.results, None
+    report = gate.compare(
+        suite.name, run.joined, run.results, gate.read_baseline(Path(baseline)), suite.tolerances,
+        seed=suite.seed if seed is None else seed, resamples=suite.resamples,
+    )  # fmt: skip
+    gate.write_junit(report, out / "junit.xml")
+    gate.write_summary(report, out / "gate.md")
+    return run.results, report
+
+
+def check_data(
+    manifest: Path | str,
+    *,
+    fixed: Path | str | None = None,
+    size: int = 128,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> list[AuditFinding]:
+    """Return what gives a manifest's labels away besides the face, serious findings first; as `audit.audit`.
+
+    fixed: a folder for a balanced copy of the pictures, all re-encoded alike, `size` pixels a side.
+    """
+    from detector.dataset import audit
+    from detector.dataset.reencoding import reencode
+
+    table = read_manifest(manifest, check=False)
+    findings = audit.audit(table, seed=seed, progress=progress)
+    if fixed is not None:
+        copy = reencode(audit.mend(table, findings, seed=seed), Path(fixed) / "pictures", size=size, progress=progress)
+        write_manifest(copy, Path(fixed) / "manifest.csv")
+    return findings
+
+
+def _named(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return scores under the name of their file, unless they carry one."""
+    return table if "detector" in table else table.assign(detector=path.stem)
