@@ -1,0 +1,105 @@
+"""What the commands print: tables, the progress bar; and what they read from words, such as lists of seeds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from detector.scoring.engine import Row
+
+
+def format_row(row: Row) -> list[str]:
+    """Return the cells of a scored picture: path, score, probability, verdict, reason."""
+    known = row.score is not None and row.probability is not None
+    return [
+        row.path,
+        f"{row.score:+.2f}" if known else "",
+        f"{row.probability:.3f}" if known else "",
+        row.verdict,
+        row.reason,
+    ]
+
+
+def print_results(results: Any) -> None:
+    """Print one line a detector and generator: the AUC with its interval."""
+    auc = results[(results.metric == "auc") & (results.perturbation == "none")]
+    print_table(["detector", "generator", "AUC", "95 % interval", "real", "fake"],
+                 [[r.detector, r.generator, f"{r.value:.3f}", f"{r.low:.3f} to {r.high:.3f}", str(r.n_real), str(r.n_fake)]
+                  for r in auc.itertuples()])  # fmt: skip
+
+
+def print_table(head: list[str], rows: list[list[str]]) -> None:
+    """Print a table as wide as the terminal, or without limit where the output is not a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=10_000, highlight=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in head:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))  # Text: a file name is not markup
+    console.print(table)
+
+
+@contextmanager
+def show_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a progress function: a bar with the time left on standard error if it is a terminal, else silence."""
+    if not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                for other in tasks.values():
+                    bars.stop_task(other)
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield show
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Return the numbers of a list such as 1,2,5-8."""
+    from detector.errors import DetectorError
+
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            seeds += range(int(first), int(last or first) + 1)
+    except ValueError:
+        raise DetectorError(f"seeds are numbers such as 1,2,5-8, not {text!r}") from None
+    return seeds
+
+
+def command_line() -> str:
+    """Return the command that is running, as it could be typed again."""
+    import shlex
+
+    return shlex.join(["detector", *sys.argv[1:]])

@@ -1,0 +1,58 @@
+"""Learn: `train generator` and `train detector`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from detector.cli.options import Out, Seed
+from detector.cli.rendering import show_progress
+
+train_app = typer.Typer(no_args_is_help=True, help="Train a generator or a detector on a manifest.")
+
+
+@train_app.command("generator")
+def train_generator(
+    name: Annotated[str, typer.Argument(help="A generator; `detector list` names them.")],
+    manifest: Annotated[Path, typer.Option("--manifest", help="Its real pictures of the training split are learnt.")],
+    output: Out,
+    seed: Seed = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; else what there is.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side in pixels: 32, 64, 128 or 256.")] = None,
+    pictures: Annotated[int | None, typer.Option(min=1, help="Length of the run, in real pictures shown.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="Stop after this much time.")] = None,
+    loss: Annotated[Literal["logistic", "relativistic"] | None, typer.Option(help="The game they play.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Folder of a trained generator to begin from.")] = None,
+) -> None:
+    """Train a generator; run it again to go on after an interrupt. Under torchrun it uses every process."""
+    from detector import generators, tasks
+
+    given = {"pictures": pictures, "seconds": None if minutes is None else 60 * minutes, "loss": loss}
+    with show_progress() as progress:
+        tasks.train("generator", name, manifest, output, seed=seed, device=device,
+                    arguments={} if size is None else {"size": size}, progress=progress,
+                    **generators.generator_options(name, given, start))  # fmt: skip
+    print(f"trained: {output}")
+
+
+@train_app.command("detector")
+def train_detector(
+    name: Annotated[str, typer.Argument(help="A detector; `detector list` names them.")],
+    manifest: Annotated[Path, typer.Option("--manifest", help="Trains on its train split, stops by its val split.")],
+    output: Out,
+    seed: Seed = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; else what there is.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the face in pixels.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Any name timm knows (cnn).")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most this many (cnn).")] = None,
+) -> None:
+    """Train a detector; run it again to go on after an interrupt. It ends by exporting ONNX."""
+    from detector import tasks
+
+    given = {"size": size, "backbone": backbone, "epochs": epochs}
+    with show_progress() as progress:
+        tasks.train("detector", name, manifest, output, seed=seed, device=device,
+                    arguments={k: v for k, v in given.items() if v is not None}, progress=progress)  # fmt: skip
+    print(f"trained: {output}")

@@ -1,0 +1,87 @@
+"""Verify: `verify` and `feedback`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from detector.cli.options import SERIOUS, SOME_UNREADABLE, Out, Seed
+from detector.cli.rendering import print_table, show_progress
+
+
+def verify(
+    inputs: Annotated[list[str] | None, typer.Argument(help="Pictures, folders or manifests.")] = None,
+    output: Out = Path("evidence"),
+    case: Annotated[str, typer.Option(help="Name or number of the case.")] = "",
+    examiner: Annotated[str, typer.Option(help="Who examines.")] = "",
+    detector: Annotated[
+        Path | None, typer.Option("--detector", help="Folder of a trained detector, instead of the shipped one.")
+    ] = None,
+    known: Annotated[Path | None, typer.Option(help="CSV of known pictures: sha256 or phash, label.")] = None,
+    trust: Annotated[Path | None, typer.Option(help="Trust list for Content Credentials: .pem, or a folder.")] = None,
+    sign: Annotated[Path | None, typer.Option(help="Ed25519 key (PEM) that signs the custody log.")] = None,
+    fail_on: Annotated[
+        Literal["likely-fake", "inconclusive"] | None, typer.Option(help="Status 1 if an exhibit is that, or worse.")
+    ] = None,
+    check: Annotated[
+        Path | None, typer.Option(help="A report.json: is it, its log and its exhibit as they were? 1 if changed.")
+    ] = None,
+) -> None:
+    """Examine questioned pictures: an evidence report each (JSON, HTML, PDF, Markdown), a custody log, an index."""
+    from detector import tasks
+    from detector.errors import DetectorError
+
+    if check is not None:
+        from detector.evidence.custody import check_case
+
+        problems = check_case(check)
+        print("\n".join(problems) if problems else "untouched: report, renderings, log and exhibit are as they were")
+        if problems:
+            raise typer.Exit(SERIOUS)
+        return
+    if not inputs:
+        raise DetectorError("name pictures to examine, or a report with --check")
+    with show_progress() as progress:
+        rows = tasks.verify(
+            inputs, output, detector=detector, known=known, trust=trust, case=case, examiner=examiner, key=sign,
+            progress=progress,
+        )  # fmt: skip
+    print_table(["exhibit", "opinion", "log10 LR", "others", "statement"],
+                 [[row["name"], row["opinion"], "" if row["log10_lr"] is None else f"{row['log10_lr']:+.2f}",
+                   ", ".join(row["others"]), row["statement"]] for row in rows])  # fmt: skip
+    print(f"reports: {output / 'index.html'}")
+    opinions = {row["opinion"] for row in rows}
+    if "error" in opinions:
+        raise typer.Exit(SOME_UNREADABLE)
+    if fail_on is not None and opinions & {"likely-fake", fail_on}:
+        raise typer.Exit(SERIOUS)
+
+
+def feedback(
+    report: Annotated[Path | None, typer.Argument(help="A report.json that verify wrote, or its folder.")] = None,
+    label: Annotated[
+        Literal["real", "fake", "unsure"] | None, typer.Option(help="What the picture turned out to be.")
+    ] = None,
+    note: Annotated[str, typer.Option(help="How that is known.")] = "",
+    export: Annotated[
+        Path | None, typer.Option(help="Write a manifest of all answers, for train and evaluate, instead.")
+    ] = None,
+    split: Annotated[
+        Literal["train", "val", "test"] | None, typer.Option(help="Of all that is exported; else drawn by the seed.")
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Keep what a verified picture turned out to be, or export all of that: mistakes become the next test set."""
+    from detector.errors import DetectorError
+    from detector.evidence.feedback import export_feedback, give_feedback
+
+    if export is not None and report is None and label is None:
+        table = export_feedback(export, split=split, seed=seed)
+        print(f"{int((table.label == 0).sum())} real and {int((table.label == 1).sum())} fake pictures in {export}")
+    elif report is not None and label is not None and export is None:
+        answer = give_feedback(report, label, note=note)
+        print(f"{answer.label}: {answer.path}")
+    else:
+        raise DetectorError("name either a report with its --label, or a file to --export to")
