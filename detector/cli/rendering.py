@@ -27,7 +27,8 @@ def print_results(results: Any) -> None:
     """Print one line a detector and generator: the AUC with its interval."""
     auc = results[(results.metric == "auc") & (results.perturbation == "none")]
     print_table(["detector", "generator", "AUC", "95 % interval", "real", "fake"],
-                 [[r.detector, r.generator, f"{r.value:.3f}", f"{r.low:.3f} to {r.high:.3f}", str(r.n_real), str(r.n_fake)]
+                 [[r.detector, r.generator, f"{r.value:.3f}", f"{r.low:.3f} to {r.high:.3f}", str(r.n_real),
+                   str(r.n_fake)]
                   for r in auc.itertuples()])  # fmt: skip
 
 

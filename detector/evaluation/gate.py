@@ -106,7 +106,7 @@ class GateReport:
 
 
 def make_baseline(suite: str, joined: pd.DataFrame, results: pd.DataFrame) -> Baseline:
-    """Return what to compare later runs with; joined and results as `benchmark` makes them."""
+    """Return what to compare later runs with; joined and results as `joining` and `measuring` make them."""
     pictures = joined.drop_duplicates("sha256").sort_values("sha256")
     order = pictures.sha256.tolist()
     columns = []

@@ -1,7 +1,8 @@
 """The training loop of every adversarial generator: two nets, one loss, resumable at any step.
 
-The nets come from the generator's own file, the loss from `_losses`, what is written beside the run from `_run`; this
-file only alternates them. Under torchrun each process takes its share of the batch and the gradients are averaged.
+The nets come from the generator's own file, the loss from `_losses`, what is written beside the run from
+`learning.run`; this file only alternates them. Under torchrun each process takes its share of the batch and the
+gradients are averaged.
 """
 
 from __future__ import annotations

@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, draw_picture, make_manifest, run_command
+from conftest import ROOT, draw_picture, make_manifest, png_header, run_command
 from PIL import Image
-from test_images import png_header
 
 from detector import __version__
 from detector.pictures.images import encode
