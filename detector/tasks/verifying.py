@@ -11,6 +11,7 @@ from typing import Any
 
 from detector.detectors import load_detector
 from detector.errors import ImageError
+from detector.evidence.checks import read_exhibit
 from detector.scoring.checkpoint import digest_checkpoint, read_card
 from detector.scoring.targets import expand
 from detector.tasks.catalogue import describe_environment
@@ -37,7 +38,6 @@ def verify(
     known: a list of known pictures. trust: trust lists for Content Credentials. key: Ed25519, signs the log's entries.
     """
     from detector.evidence import custody, folders, validation
-    from detector.evidence.checks import read_exhibit
     from detector.evidence.record import conclude, examine, make_record
 
     out = Path(out)
