@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import draw_picture
+from conftest import ROOT, draw_picture
 
-from detector import generators, tasks
+from detector import tasks
 from detector.errors import CheckpointError, DetectorError
 from detector.generators import GENERATORS, generator_options
 from detector.scoring.checkpoint import read_tensors, write_checkpoint
 
-GENERATORS_FOLDER = Path(str(generators.__file__)).parent
 TRAINABLE = [name for name in GENERATORS if {"sample", "fit"} <= set(dir(GENERATORS.get(name)))]
 ALTERING = [name for name in GENERATORS if hasattr(GENERATORS.get(name), "alter")]
 SMALL: dict[str, dict[str, Any]] = {
@@ -130,10 +129,14 @@ def test_both_games_can_be_played(manifest: pd.DataFrame, tmp_path: Path) -> Non
         assert thing.sample(1, seed=0).shape == (1, 32, 32, 3)
 
 
-@pytest.mark.parametrize("name", ["_run", "_adversarial", "diffusion", "latent"])
+@pytest.mark.parametrize(
+    "name", ["learning/run", "generators/_adversarial", "generators/diffusion", "generators/latent"]
+)
 def test_options_say_what_they_count(name: str) -> None:
-    source = (GENERATORS_FOLDER / f"{name}.py").read_text()
-    fields = source.split("\nclass Length:" if name == "_run" else "\nclass Options(Length):")[1].split("\n\n\n")[0]
+    source = (ROOT / "detector" / f"{name}.py").read_text()
+    fields = source.split("\nclass Length:" if name == "learning/run" else "\nclass Options(Length):")[1].split(
+        "\n\n\n"
+    )[0]
     lines = [line for line in fields.splitlines() if re.match(r"    \w+: \w+ = ", line)]
     assert len(lines) >= 3
     assert all("#" in line for line in lines)
