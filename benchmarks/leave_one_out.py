@@ -22,7 +22,8 @@ import pandas as pd
 from make_training_set import calibrates, report
 from train_default import COARSE, FINE, RECIPE, join
 
-from detector.dataset.manifest import read_manifest, read_table, write_table
+from detector.dataset.foreign import read_table
+from detector.dataset.manifest import read_manifest, write_table
 from detector.detectors.cnn import Cnn
 from detector.pictures.faces import prepare
 from detector.pictures.images import load, resize

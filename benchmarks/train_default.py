@@ -24,7 +24,8 @@ import pandas as pd
 from make_training_set import SIDE, calibrates, report
 
 from detector import tasks
-from detector.dataset.manifest import read_manifest, read_table, write_manifest
+from detector.dataset.foreign import read_table
+from detector.dataset.manifest import read_manifest, write_manifest
 from detector.detectors.cnn import Cnn
 from detector.evidence.validation import VALIDATION, summarise_validation
 from detector.files import write_bytes, write_text

@@ -12,6 +12,7 @@ import pandas as pd
 from detector.dataset.manifest import read_crop
 from detector.errors import ImageError
 from detector.evaluation.measuring import pair_generators, summarise, worst_first
+from detector.evaluation.oddities import warn_of_scores
 from detector.evaluation.report import METRIC_TITLES, Figure, Report, Thumbnail, write_report
 from detector.pictures.faces import prepare
 from detector.pictures.images import encode, load, tile
@@ -42,8 +43,9 @@ def publish(
     faces: caption -> paths of pictures to show as a grid. audit: findings, with name, severity, summary and fix.
     aligned: as `alignment.compare_aligned`. flips: as `running.count_flips`.
     """
-    headline = summarise(results)
-    record = {**metadata, "level": level, "headline": headline, "excluded": _excluded(joined), "notes": _notes(joined),
+    headline = _records(pd.DataFrame(summarise(results)))
+    notes = [*_notes(joined), *warn_of_scores(joined, results)]
+    record = {**metadata, "level": level, "headline": headline, "excluded": _excluded(joined), "notes": notes,
               "audit": [dict(finding) for finding in audit], "aligned": _records(aligned),
               "verdict_flips": _records(flips)}  # fmt: skip
     if fairness is not None:
@@ -53,8 +55,7 @@ def publish(
     for name, paths in (faces or {}).items():
         grid = _draw_faces(paths)
         figures += [Figure(f"faces_{name}", "Faces", name, grid)] if grid else []
-    rows = [row | {"high": row["high"] if np.isfinite(row["high"]) else None} for row in results.to_dict("records")]
-    write_report(folder, Report.model_validate({"metadata": record, "results": rows}),
+    write_report(folder, Report.model_validate({"metadata": record, "results": _records(results)}),
                  figures=figures, mistakes=_mistakes(read))  # fmt: skip
 
 
@@ -68,7 +69,7 @@ def _excluded(joined: pd.DataFrame) -> dict[str, Any]:
 
 
 def _notes(joined: pd.DataFrame) -> list[str]:
-    """Return what a reader of these figures should be warned of."""
+    """Return what could not be read."""
     notes = []
     for detector, counts in _excluded(joined).items():
         total = joined.sha256[joined.detector == detector].nunique()
@@ -77,12 +78,6 @@ def _notes(joined: pd.DataFrame) -> list[str]:
             f"{detector} could not read {sum(counts.values()):,} of its {total:,} pictures, "
             f"which its figures leave out: {lost}"
         )
-    for name, part in joined.groupby("detector", sort=False):
-        if part.score.dropna().between(0, 1).all():
-            notes.append(
-                f"the scores of {name} all lie between 0 and 1, as probabilities do; balanced accuracy and "
-                "whatever rests on probabilities take log-odds, with 0 for undecided"
-            )
     return notes
 
 

@@ -17,7 +17,8 @@ from typing import Annotated, Any
 import jinja2
 from pydantic import BaseModel, ConfigDict, Field
 
-from detector.files import write_bytes, write_text
+from detector.evaluation.naming import file_names
+from detector.files import printable, printable_in_html, write_bytes, write_text
 from detector.statistics.metrics import METRICS
 
 TEMPLATES, SCHEMA = Path(__file__).parent, Path(__file__).with_name("report.schema.json")
@@ -49,8 +50,8 @@ class Result(BaseModel):
     severity: Annotated[int, Field(ge=0, le=5)]
     metric: str
     value: float
-    low: float
-    high: Annotated[float | None, Field(description="null: the interval has no upper end")]
+    low: Annotated[float | None, Field(description="null: there is no interval, a class has a single group")]
+    high: Annotated[float | None, Field(description="null: the interval has no upper end, or there is none")]
     n_real: Annotated[int, Field(ge=1)]
     n_fake: Annotated[int, Field(ge=1)]
 
@@ -94,7 +95,7 @@ def write_report(
     audit (findings with name, severity, summary and fix), command, level, aligned, fairness and verdict_flips (rows of
     the tables that `figures.publish` takes), and anything else as a list.
     """
-    names = _file_names(figures)
+    names = [f"{name}.png" for name in file_names([figure.name for figure in figures])]
     sections: dict[str, list[tuple[Figure, str]]] = {}
     for figure, name in zip(figures, names, strict=True):
         write_bytes(folder / name, figure.png)
@@ -120,7 +121,8 @@ def write_report(
         "mistakes": mistakes,
     }
     page = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
-                              lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # fmt: skip
+                              lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+                              finalize=printable_in_html)  # fmt: skip
     filters: dict[str, Callable[..., object]] = {
         "base64": lambda data: base64.b64encode(data).decode(), "number": _number, "interval": _interval, "gap": _gap,
         "chance": _chance, "share": _share, "pixels": lambda png: int.from_bytes(png[16:20], "big"),
@@ -183,7 +185,7 @@ def _badness(result: Result) -> float:
 
 def _markdown(context: Mapping[str, Any]) -> str:
     def cell(text: object) -> str:
-        return re.sub(r"([|\\`*_<>\[\]#~&])", r"\\\1", " ".join(str(text).split()))
+        return re.sub(r"([|\\`*_<>\[\]#~&])", r"\\\1", printable(" ".join(str(text).split())))
 
     def shown(result: Result | None) -> str:
         return f"{_number(result.value)} {_interval(result)}" if result else ""
@@ -284,19 +286,4 @@ def _chance(p: float) -> str:
 
 def _interval(result: Any) -> str:
     low, high = (result["low"], result["high"]) if isinstance(result, Mapping) else (result.low, result.high)
-    return f"[{_number(low)}, {_number(high)}]"
-
-
-def _file_names(figures: Sequence[Figure]) -> list[str]:
-    """Return a name a figure that any file system takes, no two alike in upper or lower case."""
-    names: list[str] = []
-    taken: set[str] = set()
-    for figure in figures:
-        stem = name = re.sub(r"[^A-Za-z0-9-]+", "_", figure.name).strip("_")[:80] or "figure"
-        number = 1
-        while name.lower() in taken:
-            number += 1
-            name = f"{stem}-{number}"
-        taken.add(name.lower())
-        names.append(f"{name}.png")
-    return names
+    return "no interval" if low is None else f"[{_number(low)}, {_number(high)}]"

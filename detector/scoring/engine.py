@@ -58,7 +58,7 @@ def open_target(target: Target, size: int, locates: bool) -> tuple[Row, Image | 
     """Return the picture's row, with a verdict already if the detector has no say in it, and its face."""
     digest, verdict, reason, crop = "", "", "", target.crop
     try:
-        data = read(target.path)
+        data = read(target.path) if target.data is None else target.data
         digest = sha256(data)
         image = decode(data)
         height, width = image.shape[:2]

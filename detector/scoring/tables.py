@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields
 from functools import partial
@@ -13,13 +14,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from detector.dataset.manifest import read_table
+from detector.dataset.foreign import read_table
 from detector.errors import DetectorError
-from detector.files import replacing, sha256
+from detector.files import as_cell, check_output, locking, remove_leftovers, replacing, sha256
 from detector.scoring.engine import BATCH, Row, score_pictures
-from detector.scoring.targets import TABLES, Target, list_targets
+from detector.scoring.targets import Target, list_targets
 from detector.types import Detector, Progress, silent
 
+WRITTEN = frozenset({".csv", ".jsonl", ".parquet"})  # endings of tables that are written
 COLUMNS = tuple(field.name for field in fields(Row))
 
 
@@ -30,21 +32,38 @@ def score_to_file(
     *,
     fingerprint: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> int:
-    """Score into a CSV, JSONL or Parquet file and return how many pictures could not be read.
+) -> Counter[str]:
+    """Score into a CSV, JSONL or Parquet file and return how many pictures got each verdict ("error" among them).
 
     Rows are kept beside `out` while they come; a run that was killed goes on from there if the pictures, the detector
     (`fingerprint`) and its runtime are the same. `out` itself appears whole, at the end.
+
+    Raises DetectorError if the ending is none of these or another run is writing the file, OSError if it cannot be
+    written.
     """
-    if out.suffix.lower() not in TABLES:
+    if out.suffix.lower() not in WRITTEN:
         raise DetectorError(f"{out.name}: scores are written as .csv, .jsonl or .parquet; choose one of these endings")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    check_output(out)
     partial = out.with_name(f".{out.name}.partial")
-    names = sha256(json.dumps([asdict(t) for t in targets]).encode())
+    try:
+        with locking(partial, wait=False):
+            remove_leftovers(out)
+            _score_on(partial, targets, detector, fingerprint, progress)
+            verdicts = _convert(partial, out, len(targets))
+            partial.unlink()
+    except BlockingIOError:
+        raise DetectorError(f"another run is writing {out}; wait for it, or name another file with -o") from None
+    return verdicts
+
+
+def _score_on(
+    partial: Path, targets: Sequence[Target], detector: Detector, fingerprint: str, progress: Callable[[int, int], None]
+) -> None:
+    """Add the rows that are missing to a file of rows, which only this process writes."""
+    names = sha256(json.dumps([[t.path, t.crop, t.data and sha256(t.data)] for t in targets]).encode())
     head = {"detector": fingerprint or detector.name, "targets": names, "runtime": getattr(detector, "runtime", "")}
     done = _kept_rows(partial, head, targets)
-    mode = "a" if done else "w"
-    with open(partial, mode) as file:
+    with open(partial, "a" if done else "w", encoding="utf-8") as file:
         if not done:
             file.write(json.dumps(head) + "\n")
         for i, row in enumerate(score_pictures(targets[done:], detector), done + 1):
@@ -52,15 +71,12 @@ def score_to_file(
             if i % BATCH == 0:
                 file.flush()
             progress(i, len(targets))
-    errors = _convert(partial, out)
-    partial.unlink()
-    return errors
 
 
 def _stamp(path: str) -> list[int]:
     try:
         status = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL in the name
         return []
     return [status.st_size, status.st_mtime_ns]
 
@@ -88,18 +104,17 @@ def _kept_rows(partial: Path, head: dict[str, str], targets: Sequence[Target]) -
     return good
 
 
-def _convert(partial: Path, out: Path) -> int:
-    """Turn the kept rows into the table the name asks for, a block at a time, and return the number of errors."""
-    errors = 0
+def _convert(partial: Path, out: Path, expected: int) -> Counter[str]:
+    """Turn the kept rows into the table the name asks for, a block at a time, and count their verdicts."""
+    verdicts: Counter[str] = Counter()
 
     def rows() -> Iterator[dict[str, object]]:
-        nonlocal errors
-        with open(partial) as file:
+        with open(partial, encoding="utf-8") as file:
             next(file)
             for line in file:
                 entry = json.loads(line)
-                errors += entry["verdict"] == "error"
-                yield {name: entry[name] for name in COLUMNS}
+                verdicts[entry["verdict"]] += 1
+                yield {name: entry[name] for name in COLUMNS} | {"path": as_cell(entry["path"])}
 
     with replacing(out) as temporary:
         if out.suffix.lower() == ".parquet":
@@ -114,14 +129,16 @@ def _convert(partial: Path, out: Path) -> int:
                 while block := list(islice(stream, 10_000)):
                     writer.write_table(pyarrow.Table.from_pylist(block, schema))
         else:
-            with open(temporary, "w", newline="") as file:
+            with open(temporary, "w", newline="", encoding="utf-8") as file:
                 if out.suffix.lower() == ".jsonl":
                     file.writelines(json.dumps(row) + "\n" for row in rows())
                 else:
                     table = csv.DictWriter(file, COLUMNS)
                     table.writeheader()
                     table.writerows(rows())
-    return errors
+        if verdicts.total() != expected:
+            raise DetectorError(f"{out} has {verdicts.total():,} rows for {expected:,} pictures; run it again")
+    return verdicts
 
 
 def score_manifest(
