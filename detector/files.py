@@ -148,7 +148,10 @@ def as_text(name: str) -> str:
 
 
 def from_text(name: str) -> str:
-    """Return the name of the file that `as_text` wrote as this text; the text itself where no such file exists."""
+    """Return the name of the file that `as_text` wrote as this text; the text itself where no such file exists.
+
+    Tables hold the text: columns of pandas take no bytes that are no text.
+    """
     if "\\x" not in name or os.path.lexists(name):
         return name
     raw = re.sub(rb"\\x([89a-f][0-9a-f])", lambda found: bytes.fromhex(found[1].decode()), os.fsencode(name))

@@ -19,7 +19,6 @@ from pathlib import Path
 import pandas as pd
 
 from detector.errors import DetectorError, ManifestError
-from detector.files import from_text
 from detector.pictures.containers import sniff
 
 TABLES = frozenset({".csv", ".tsv", ".parquet", ".jsonl"})  # endings of tables that are read
@@ -77,7 +76,7 @@ def read_columns(words: Iterable[str]) -> dict[str, str]:
 
 def find_paths(table: pd.DataFrame, root: Path) -> list[str]:
     """Return the absolute path of each row of a table that lies in the folder `root`."""
-    return [from_text(os.path.join(root, str(path))) for path in table.path]
+    return [os.path.join(root, str(path)) for path in table.path]
 
 
 def read_labels(labels: pd.Series) -> pd.Series:
@@ -90,8 +89,8 @@ def read_labels(labels: pd.Series) -> pd.Series:
     unknown = labels[(words != "") & (numbers.isna() | (numbers % 1 != 0))]
     if len(unknown):
         raise ManifestError(
-            f"row {unknown.index[0]}: the label {str(unknown.iloc[0])!r} is neither real (0) nor fake (1); write one of "
-            "these, or name the column of labels with --column label=..."
+            f"row {unknown.index[0]}: the label {str(unknown.iloc[0])!r} is neither real (0) nor fake (1); write one "
+            "of these, or name the column of labels with --column label=..."
         )
     return numbers if numbers.isna().any() else numbers.astype(int)
 
@@ -182,7 +181,6 @@ def _parse_cells(text: str) -> pd.DataFrame:
             io.StringIO(text), sep=separator, keep_default_na=False, index_col=False, low_memory=False,
             na_values={name: ["", "nan"] for name in names if name.strip() in ("score", "probability")},
             decimal="," if separator == ";" else ".", dtype=text_columns,
-            float_precision="round_trip",
         )  # fmt: skip
     return table.rename(columns=str.strip)
 

@@ -86,8 +86,8 @@ def complete(table: pd.DataFrame, path: Path, *, check: bool = True) -> pd.DataF
     absent = [c for c in ("path", "label") if c not in table]
     if absent:
         raise ManifestError(
-            f"{path.name} lacks the column {absent[0]!r}; name it with --column {absent[0]}=..., or let `detector index` "
-            "write a manifest"
+            f"{path.name} lacks the column {absent[0]!r}; name it with --column {absent[0]}=..., or let `detector "
+            "index` write a manifest"
         )
     table = table.assign(path=find_paths(table, path.resolve().parent), label=read_labels(table.label))
     if "sha256" not in table:
@@ -173,7 +173,7 @@ def index_folder(
             left_out.pictures[str(path)] = str(error)
             continue
         group = f"{dataset}/{_group(inside, group_by, digest)}"
-        rows.append((str(path), digest, int(row_label), row_generator, dataset, group, "train", licence))
+        rows.append((as_text(str(path)), digest, int(row_label), row_generator, dataset, group, "train", licence))
     if not rows:
         raise ManifestError(f"there are no pictures below {folder}{(left_out and f': {left_out.describe()}') or ''}")
     table = pd.DataFrame(rows, columns=list(COLUMNS)).drop_duplicates(["sha256", "label"], ignore_index=True)

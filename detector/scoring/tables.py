@@ -16,7 +16,7 @@ import pandas as pd
 
 from detector.dataset.foreign import read_table
 from detector.errors import DetectorError
-from detector.files import as_cell, check_output, locking, remove_leftovers, replacing, sha256
+from detector.files import as_cell, check_output, from_text, locking, remove_leftovers, replacing, sha256
 from detector.scoring.engine import BATCH, Row, score_pictures
 from detector.scoring.targets import Target, list_targets
 from detector.types import Detector, Progress, silent
@@ -75,7 +75,7 @@ def _score_on(
 
 def _stamp(path: str) -> list[int]:
     try:
-        status = os.stat(path)
+        status = os.stat(from_text(path))
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return []
     return [status.st_size, status.st_mtime_ns]
