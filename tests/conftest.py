@@ -85,6 +85,18 @@ def shared() -> Path:
     return folder
 
 
+def write_key(path: Path) -> Path:
+    """Write a new Ed25519 key, its public half beside it with the ending .pub, and return the path."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+    key = Ed25519PrivateKey.generate()
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    path.with_suffix(".pub").write_bytes(public)
+    return path
+
+
 def run_command(
     *words: object, stdin: str = "", cwd: Path | None = None, **settings: str
 ) -> subprocess.CompletedProcess[str]:
