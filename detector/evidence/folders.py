@@ -183,7 +183,10 @@ def rank(row: Mapping[str, Any]) -> tuple[int, float]:
 
 
 def file_index(log: CustodyLog) -> None:
-    """Write index.html, which lists the whole case as the log has it, and its hash into the log."""
+    """Write index.html, which lists the whole case as the log has it, and its hash into the log.
+
+    The hash of an index that was changed since is logged too, as `instead_of`.
+    """
     if not log.entries:
         return
     with log.locked():
@@ -193,10 +196,13 @@ def file_index(log: CustodyLog) -> None:
         title = ", ".join(["Evidence", *(f"case {case}" for case in cases)])
         page = rendering.make_index(_list_rows(out, log.entries), title).encode()
         hashes = {INDEX: sha256(page)}
-        if _read(out / INDEX) != page:
-            write_bytes(out / INDEX, page, durable=True)
         last = next(e for e in reversed(log.entries) if e["event"] in ("indexed", "reported", "unreadable"))
-        if last["event"] != "indexed" or last["files"] != hashes:
+        known, there = last.get("files", {}) if last["event"] == "indexed" else {}, _read(out / INDEX)
+        if there != page:
+            write_bytes(out / INDEX, page, durable=True)
+        if known and there and sha256(there) != known[INDEX]:
+            log.append("indexed", {"files": hashes, "instead_of": sha256(there)})
+        elif known != hashes:
             log.append("indexed", {"files": hashes})
 
 

@@ -43,7 +43,7 @@ class CaseCheck:
     """What a check of a case found.
 
     entries: of the log. key: the file of the public key that the log was compared with. problems: what was changed, or
-    contradicts the log. missing: exhibits that are not here, so that they could not be compared. notes: what is no
+    contradicts the log. missing: what could not be compared, such as an exhibit that is not here. notes: what is no
     fault, such as an unfinished run.
     """
 
@@ -111,7 +111,8 @@ def check_case(
     for entry in about:
         found.problems += check_report(case, entry)
         _check_exhibit(found, entry, case, exhibits)
-    _check_index(found, entries, case)
+    unfinished = _check_index(found, entries, case)
+    (found.notes if name else found.missing).extend(unfinished)
     return found
 
 
@@ -195,16 +196,16 @@ def _last(entries: Iterable[Entry]) -> dict[tuple[Any, Any], Entry]:
     return {(str(e.get("exhibit")), str(e.get("path"))): e for e in entries if e.get("event") in (*OPENING, "reported")}
 
 
-def _check_index(found: CaseCheck, entries: Sequence[Entry], case: Path) -> None:
-    """Compare index.html, unless a run goes on or was interrupted: then the log has reports that are newer."""
+def _check_index(found: CaseCheck, entries: Sequence[Entry], case: Path) -> list[str]:
+    """Compare index.html; if the log has newer reports, since a run goes on or was interrupted, say so instead."""
     last = next((e for e in reversed(entries) if e.get("event") in ("indexed", "reported", "unreadable")), {})
     if last.get("event") != "indexed":
-        found.notes.append(f"{INDEX} is older than the last report: a run goes on, or was interrupted; run it again")
-        return
+        return [f"{INDEX} was not compared: a run goes on, or was interrupted; verify again to end it"]
     files = last.get("files")
     now = _hash(case / INDEX)
     if not isinstance(files, dict) or files.get(INDEX) != now or now is None:
         found.problems.append(f"{INDEX} is gone" if now is None else f"{INDEX} is not as it was written")
+    return []
 
 
 def _check_exhibit(found: CaseCheck, entry: Mapping[str, Any], case: Path, exhibits: Path | None) -> None:

@@ -20,6 +20,7 @@ from detector.evidence import folders, record
 from detector.evidence.custody import LOG, CustodyLog, read_log, seal
 from detector.evidence.folders import file_index, file_report, find_report, name_folder, open_case, receive
 from detector.evidence.integrity import check_case
+from detector.files import sha256
 from detector.pictures.images import encode
 from detector.tasks import verifying
 
@@ -209,6 +210,23 @@ def test_the_index_lists_the_whole_case_by_priority(tmp_path: Path) -> None:
     tasks.verify([tmp_path / "absent.png"], out)
     assert "cannot be read" not in (out / "index.html").read_text()
     assert check(out) == []
+
+
+def test_an_index_that_was_changed_is_replaced_and_that_is_logged(tmp_path: Path) -> None:
+    log = open_case(tmp_path)
+    file_one(log)
+    file_index(log)
+    page = (tmp_path / "index.html").read_bytes()
+    file_index(log)
+    assert events(tmp_path).count("indexed") == 1
+    (tmp_path / "index.html").write_text("forged")
+    file_index(log)
+    assert (tmp_path / "index.html").read_bytes() == page
+    assert log.entries[-1]["instead_of"] == sha256(b"forged")
+    (tmp_path / "index.html").unlink()
+    file_index(log)
+    assert (tmp_path / "index.html").read_bytes() == page
+    assert check(tmp_path) == []
 
 
 class Killed(BaseException):
