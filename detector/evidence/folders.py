@@ -6,7 +6,7 @@ import base64
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -165,13 +165,13 @@ def summarise(record: Mapping[str, Any], image: Image | None) -> dict[str, Any]:
             "statement": conclusion["statement"], "jpeg": base64.b64encode(jpeg).decode()}  # fmt: skip
 
 
-def read_row(out: Path, entry: Entry) -> dict[str, Any]:
+def read_row(log: CustodyLog, entry: Entry) -> dict[str, Any]:
     """Return the row of a report, or of a file that could not be read, by its entry in the log."""
     row = {"name": Path(entry["path"]).name, "path": entry["path"], "folder": entry.get("folder", "")}
     error: dict[str, Any] = {"opinion": "error", "log10_lr": None, "others": [], "jpeg": ""}
     if entry["event"] == "unreadable":
         return row | error | {"statement": entry["statement"]}
-    summary = _read(out / row["folder"] / SUMMARY)
+    summary = _read(log.path.parent / row["folder"] / SUMMARY)
     if sha256(summary) != entry["files"][SUMMARY]:
         return row | error | {"statement": f"{SUMMARY} was changed since it was written; see `detector verify --check`"}
     return {**row, **json.loads(summary)}
@@ -194,7 +194,7 @@ def file_index(log: CustodyLog) -> None:
         remove_leftovers(out / INDEX)
         cases = sorted({entry["settings"]["case"] for entry in log.entries if entry["event"] == "reported"} - {""})
         title = ", ".join(["Evidence", *(f"case {case}" for case in cases)])
-        page = rendering.make_index(_list_rows(out, log.entries), title).encode()
+        page = rendering.make_index(_list_rows(log), title).encode()
         hashes = {INDEX: sha256(page)}
         last = next(e for e in reversed(log.entries) if e["event"] in ("indexed", "reported", "unreadable"))
         known, there = last.get("files", {}) if last["event"] == "indexed" else {}, _read(out / INDEX)
@@ -211,13 +211,14 @@ def _about(log: CustodyLog, source: Mapping[str, str]) -> list[Entry]:
     return [entry for entry in log.about.get(source["exhibit"], []) if entry["path"] == source["path"]]
 
 
-def _list_rows(out: Path, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+def _list_rows(log: CustodyLog) -> list[dict[str, Any]]:
     """Return the rows of the index, the most urgent first; a file that became readable later has no error row."""
+    entries = log.entries
     received = {entry["path"] for entry in entries if entry["event"] in OPENING}
     last = {entry["path"]: entry for entry in entries if entry["event"] == "unreadable"}
     failed = [entry for path, entry in last.items() if path not in received]
     reported = [entry for entry in entries if entry["event"] == "reported"]
-    return sorted((read_row(out, entry) for entry in [*failed, *reported]), key=rank)
+    return sorted((read_row(log, entry) for entry in [*failed, *reported]), key=rank)
 
 
 def _format(value: Mapping[str, Any]) -> bytes:

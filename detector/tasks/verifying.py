@@ -40,14 +40,12 @@ def verify(
     from detector.evidence import custody, folders, validation
     from detector.evidence.record import conclude, examine, make_record
 
-    out = Path(out)
-    log = folders.open_case(out, key)
-    settings = folders.describe_settings(case, examiner, log, known=known, trust=trust)
+    log = folders.open_case(Path(out), key)
     folder, thing = load_detector(detector)
     card, weights = read_card(folder, "detector"), digest_checkpoint(folder)
     backing = validation.read_backing(folder, card)
     components = describe_environment() | {"weights": weights}
-    settings |= components
+    settings = components | folders.describe_settings(case, examiner, log, known=known, trust=trust)
     given = {"--detector": detector, "--known": known, "--trust": trust, "--case": case, "--examiner": examiner}
     options = [word for name, value in given.items() if value for word in (name, str(value))]
     targets = expand([str(i) for i in inputs])
@@ -57,7 +55,7 @@ def verify(
         try:
             exhibit = replace(read_exhibit(path), path=Path(folders.as_text(path)))
         except ImageError as error:
-            rows.append(folders.read_row(out, folders.note_unreadable(log, path, error)))
+            rows.append(folders.read_row(log, folders.note_unreadable(log, path, error)))
             progress("verifying", done, len(targets))
             continue
         source = {"exhibit": exhibit.sha256, "path": str(exhibit.path)}
@@ -74,7 +72,7 @@ def verify(
             )  # fmt: skip
             record = custody.seal(evidence.model_dump(mode="json"))
             entry = folders.file_report(log, record, exhibit.image, settings, why)
-        rows.append(folders.read_row(out, entry) | {"note": why, "changed": changed})
+        rows.append(folders.read_row(log, entry) | {"note": why, "changed": changed})
         progress("verifying", done, len(targets))
     folders.file_index(log)
     rows.sort(key=folders.rank)
