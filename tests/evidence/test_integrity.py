@@ -165,6 +165,17 @@ def test_a_forgery_is_found_without_a_key(case: Path, forge: Forge, whole: bool)
     assert "consistent" not in said
 
 
+def test_a_report_has_one_entry_that_lists_its_files(case: Path) -> None:
+    """Two are an error even where both fit."""
+    entries = read_log(case / LOG)
+    at = last_report(entries)
+    rewrite(case, [*entries[: at + 1], entries[at], *entries[at + 1 :]])
+    for target in (case, report_on(case)):
+        assert f"the log names {entries[at]['folder']} twice" in check(target)[1]
+    rewrite(case, [*entries[:at], entries[at] | {"files": {}}, *entries[at + 1 :]])
+    assert "does not list the files of a report" in check(report_on(case))[1]
+
+
 def test_an_unsigned_entry_in_a_signed_log_is_found_without_a_key(made: Path, tmp_path: Path) -> None:
     case = copy(made, tmp_path / "moved") / "signed"
     append_unsigned(case)
