@@ -156,10 +156,13 @@ def decode_text(raw: bytes, other: str = "latin-1") -> str:
 
 
 def _count_likely(text: str) -> int:
-    """Return how many of the first letters are likely, ASCII twice: in the wrong byte order few are."""
-    first = text[:1000]
-    return sum(2 if c < "\x80" else c < "\u0600" or "\u3000" <= c < "\u3100" or "\u4e00" <= c < "\ua000"
-               or "\uac00" <= c < "\ud7b0" for c in first)  # fmt: skip
+    """Return how likely the first letters are, ASCII most: in the wrong byte order few are."""
+
+    def value(c: str) -> int:
+        likely = c < "\u0600" or "\u3000" <= c < "\u3100" or "\u4e00" <= c < "\ua000" or "\uac00" <= c < "\ud7b0"
+        return 2 if c < "\x80" else 1 if likely else -1
+
+    return sum(map(value, text[:1000]))
 
 
 def _raw_texts(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -77,7 +77,7 @@ def _keys(*names: str) -> tuple[str, ...]:
     return tuple(rf"""["']{name}\\?["']\s*:""" for name in names)
 
 
-_SETTINGS = r"\bSteps: ?\d+, ?(?:[^\n]{0,300}?[ ,])?(?:Sampler|CFG scale|Guidance scale|Schedule type|Seed): ?\S"
+_SETTINGS = r"Steps: ?\d+, ?(?:[^\n]{0,300}?[ ,])?(?:Sampler|CFG scale|Guidance scale|Schedule type|Seed): ?\S"
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _PRODUCER = r"""\A(?:(?=(?s:.){0,4000}?["']ContentProducer\\?["']\s*:\s*\\?["'](?P<by>[^"'\\]{1,80})))?"""
 _LABEL = r"""["']Label\\?["']\s*:\s*\\?["']?%s\b"""

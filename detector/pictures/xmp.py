@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from xml.parsers import expat
 
-from detector.pictures.containers import MAX_TEXT, decode_text, parts, raw_profiles, texts
+from detector.pictures.containers import MAX_TEXT, XMP_JPEG, decode_text, parts, raw_profiles, texts
 
 EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"  # then GUID (32 bytes), length (4) and offset (4) in the whole
 MAX_PROPERTIES = 4096
@@ -47,7 +47,7 @@ def _blocks(data: bytes) -> Iterator[bytes]:
             body = part.payload[len(EXTENSION) :]
             extended.setdefault(body[:32], []).append((int.from_bytes(body[36:40]), body[40:]))
         elif part.name in ("APP1", "XMP ", "EXIF", "eXIf"):
-            yield part.payload
+            yield part.payload.removeprefix(XMP_JPEG)
     for _, text in texts(data):
         yield text.encode(errors="replace")
     yield from raw_profiles(data, "xmp", "app1")
