@@ -20,7 +20,7 @@ LIMITS = (
     "generator. A file without any of them may still be fake."
 )
 ENDINGS = {
-    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"}, "PNG": {".png"}, "WEBP": {".webp"}, "GIF": {".gif"},
+    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"}, "PNG": {".png"}, "WEBP": {".webp"}, "GIF": {".gif"},
     "BMP": {".bmp", ".dib"}, "TIFF": {".tif", ".tiff"},
 }  # fmt: skip
 ALIKE = 0.6  # correlation below which they differ; 44 thumbnails of camera photographs: 43 above .98, one at .69
@@ -58,7 +58,9 @@ def check(exhibit: Exhibit) -> Finding:
     if exhibit.image is None:
         remarks.append("that does not decode")
     if trailers:
-        remarks.append("followed by " + " and ".join(f"{t.kind} ({t.length:,} bytes)" for t in trailers))
+        remarks.append(
+            "followed by " + " and ".join(f"{t.kind} ({t.length:,} byte{'s' * (t.length != 1)})" for t in trailers)
+        )
     if details["thumbnail"] and details["thumbnail"]["agrees"] is False:
         remarks.append("whose embedded thumbnail shows something else")
     return Finding("file", Outcome.NEUTRAL, ", ".join(remarks) + ".", details)
