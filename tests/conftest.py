@@ -48,6 +48,13 @@ def png_header(width: int, height: int) -> bytes:
     )
 
 
+def png_with(*chunks: bytes) -> bytes:
+    """A small PNG with these chunks, name and body, behind its header."""
+    plain = encode(draw_picture(1))
+    body = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks]
+    return plain[:33] + b"".join(body) + plain[33:]
+
+
 def make_manifest(folder: Path, *, n: int = 60, size: int = 48, seed: int = 0) -> pd.DataFrame:
     """n reals and n fakes of two generators as PNG, one group each, split and written to `folder/manifest.csv`."""
     rows = []
