@@ -28,8 +28,9 @@ from detector.pictures.faces import prepare, widen
 from detector.pictures.images import load
 from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.scoring.runtime import Session
-from detector.statistics.calibration import SURELY, WORST, Calibration, fit_calibration
+from detector.statistics.calibration import Calibration, fit_calibration
 from detector.statistics.metrics import METRICS
+from detector.statistics.sources import fit_over_sources
 from detector.types import Images, Label, Opinion, Progress, Scores, silent
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from detector.learning.squares import Squares
 
 
+BLOCK = 256  # pictures that are held in memory while a detector is calibrated
 SQUARES = 2  # side of the squares that training draws from, in sides of the network's face, at most
 
 
@@ -232,24 +234,18 @@ class Cnn:
         write_checkpoint(folder, state.numbers(self._net, half=self.second > 0), card)
         self._session = Session(folder)
 
-    def calibrate(self, manifest: pd.DataFrame, unseen: pd.DataFrame) -> Self:
-        """Set line and bounds anew on a manifest, `likely-fake` on real pictures of another one, and return self.
+    def calibrate(self, manifest: pd.DataFrame) -> Self:
+        """Set line, bounds and thresholds anew, so that they hold on every dataset of photographs, and return self.
 
-        `likely-real` is set for the generator of the manifest that is missed most.
+        manifest: pictures that training did not see, with photographs of at least two datasets.
         """
-        if self._session is None:
+        session = self._session
+        if session is None:
             raise CheckpointError("this detector has no weights yet; fit and save it, or load a checkpoint")
-        raw = [self._raw(self._session, self._faces(table)) for table in (manifest, unseen)]
-        self.calibration = fit_calibration(
-            raw[0],
-            manifest.label.to_numpy(),
-            manifest.group.to_numpy(),
-            unseen=raw[1],
-            unseen_groups=unseen.group.to_numpy(),
-            generators=manifest.generator.to_numpy(),
-            surely=SURELY,
-            miss=WORST,
-        )
+        blocks = (manifest.iloc[i : i + BLOCK] for i in range(0, len(manifest), BLOCK))
+        raw = np.concatenate([self._raw(session, self._faces(block)) for block in blocks])
+        sources = np.where(manifest.label == Label.FAKE, manifest.generator, manifest.dataset)
+        self.calibration = fit_over_sources(raw, manifest.label, sources, manifest.group)
         return self
 
     def _raw(self, session: Session, faces: Images) -> Scores:
