@@ -328,6 +328,7 @@ def evaluate(
                 seed=seed, audited=not no_audit, by=by or [], command=_command(), progress=progress,
             )  # fmt: skip
     _results(results)
+    _sources(*tasks.read_headline(output))
     print(f"report: {output / 'report.html'}")
     if report is not None:
         print("\n".join([*report.reasons, *report.notes]))
@@ -430,11 +431,18 @@ def _cells(row: Row) -> list[str]:
 
 
 def _results(results: Any) -> None:
-    """Print one line a detector and generator: the AUC with its interval."""
+    """Print one line a detector, generator and source of photographs: the AUC with its interval."""
     auc = results[(results.metric == "auc") & (results.perturbation == "none")]
-    _table(["detector", "generator", "AUC", "95 % interval", "real", "fake"],
-           [[r.detector, r.generator, f"{r.value:.3f}", f"{r.low:.3f} to {r.high:.3f}", str(r.n_real), str(r.n_fake)]
-            for r in auc.itertuples()])  # fmt: skip
+    _table(["detector", "generator", "photographs", "AUC", "95 % interval", "real", "fake"],
+           [[r.detector, r.generator, r.real, f"{r.value:.3f}", f"{r.low:.3f} to {r.high:.3f}", str(r.n_real),
+             str(r.n_fake)] for r in auc.itertuples()])  # fmt: skip
+
+
+def _sources(headlines: list[str], findings: list[dict[str, Any]]) -> None:
+    """Print the headlines of a report, and what it found about the sources of the pictures."""
+    print("\n".join(headlines))
+    _table(["finding", "severity", "what", "fix"],
+           [[f["name"], f["severity"], f["summary"], f["fix"]] for f in findings])  # fmt: skip
 
 
 def _table(head: list[str], rows: list[list[str]]) -> None:

@@ -74,8 +74,8 @@ def test_scores_with_equal_noise_pass() -> None:
     face = labels + rng.normal(0, 1, 400)
     names = [f"{i:064x}" for i in range(400)]
     table = pd.DataFrame({"sha256": names, "label": labels, "group": names,
-                          "generator": np.where(labels == 1, "g", ""), "detector": "d", "perturbation": "none",
-                          "severity": 0})  # fmt: skip
+                          "generator": np.where(labels == 1, "g", ""), "dataset": "s", "detector": "d",
+                          "perturbation": "none", "severity": 0})  # fmt: skip
     failures = 0
     for _ in range(20):
         old, new = (table.assign(score=face + rng.normal(0, 0.5, 400)) for _ in range(2))
