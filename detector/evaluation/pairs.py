@@ -25,7 +25,7 @@ from detector.statistics.intervals import measure
 from detector.types import Label
 
 COLUMNS = ["detector", "role", "first", "second", "generator", "kind", "perturbation", "severity", "auc", "low", "high",
-           "n_first", "n_second", "saved"]  # fmt: skip
+           "n_first", "n_second", "groups", "saved"]  # fmt: skip
 
 
 class Role(StrEnum):
@@ -75,7 +75,8 @@ def measure_pairs(pairs: Iterable[Pair], joined: pd.DataFrame, *, level: float =
     """Return the AUC of each pair, one row a detector, pair and condition (COLUMNS).
 
     joined: as `joining.join_scores`. auc: the chance that a picture of the first set scores above one of the second,
-    ties count half. saved: how the pictures were re-encoded, in words. A pair without readable pictures has no row.
+    ties count half. groups: leakage groups (people, seeds) of the set that has fewer. saved: how the pictures were
+    re-encoded, in words. A pair without readable pictures has no row.
     """
     rows = []
     for (detector, perturbation, severity), part in joined[joined.score.notna()].groupby(KEYS, sort=False):
@@ -86,8 +87,9 @@ def measure_pairs(pairs: Iterable[Pair], joined: pd.DataFrame, *, level: float =
             both = pd.concat([first, second])
             is_first = np.arange(len(both)) < len(first)
             e = measure(is_first, both.score, both.group, ["auc"], seed=0, level=level)["auc"]
+            groups = min(first.group.nunique(), second.group.nunique())
             rows.append((detector, pair.role.value, pair.first, pair.second, pair.generator, pair.kind, perturbation,
-                         severity, e.value, e.low, e.high, e.n_fake, e.n_real, saved))  # fmt: skip
+                         severity, e.value, e.low, e.high, e.n_fake, e.n_real, groups, saved))  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -84,6 +84,7 @@ class ComparedPair(Row):
     high: float
     n_first: Count
     n_second: Count
+    groups: Annotated[int, Field(ge=1, description="people or seeds of the set that has fewer")]
     saved: Annotated[str, Field(description="how both sets were re-encoded; empty: pictures as they are")]
 
 
@@ -234,7 +235,7 @@ def _make_controls(pairs: Sequence[ComparedPair]) -> list[dict[str, Any]]:
     for p in pairs:
         empty: dict[str, Any] = {"detector": p.detector, "role": p.role, "generator": p.generator, "cells": {}}
         cells = tables.setdefault((p.detector, p.role, p.generator), empty)["cells"]
-        more = {"beyond": is_beyond(p.low, p.high), "saved": p.saved}
+        more = {"beyond": is_beyond(p.low, p.high, p.groups), "saved": p.saved}
         cells[p.first, p.second] = {"auc": p.auc, "low": p.low, "high": p.high} | more
         cells[p.second, p.first] = {"auc": 1 - p.auc, "low": 1 - p.high, "high": 1 - p.low} | more
     return [table | {"names": sorted({name for name, _ in table["cells"]})} for table in tables.values()]

@@ -19,6 +19,7 @@ from detector.statistics.proportions import clopper_pearson, effective_count
 from detector.types import Label
 
 MAX_AUC = 0.7  # largest AUC between two sources, in either direction; the whole 95 % interval beyond it is serious
+MIN_GROUPS = 10  # people (leakage groups) of a source, at least, for it to be compared with another
 EXAMPLES = 4  # pictures of each of two sources that are shown
 QUESTIONS = {Role.PHOTOGRAPHS: "source of the photographs", Role.FAKES: "source of the fakes"}
 FIX = "train with every source of photographs beside every source of fakes; believe matched pairs only"
@@ -55,9 +56,12 @@ def count_false_alarms(joined: pd.DataFrame, *, level: float = 0.95) -> pd.DataF
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def is_beyond(low: Any, high: Any) -> Any:
-    """Return whether the interval of an AUC between two sources lies beyond MAX_AUC, in either direction."""
-    return (low > MAX_AUC) | (high < 1 - MAX_AUC)
+def is_beyond(low: Any, high: Any, groups: Any) -> Any:
+    """Return whether two sources of enough people are told apart: the whole interval of the AUC beyond MAX_AUC.
+
+    low, high, groups: of one pair or of a column of them, as `pairs.measure_pairs`.
+    """
+    return (groups >= MIN_GROUPS) & ((low > MAX_AUC) | (high < 1 - MAX_AUC))
 
 
 def _find_lone_source(joined: pd.DataFrame) -> Iterator[AuditFinding]:
@@ -72,7 +76,11 @@ def _find_lone_source(joined: pd.DataFrame) -> Iterator[AuditFinding]:
 
 def _judge_control(detector: str, question: str, pairs: pd.DataFrame, joined: pd.DataFrame) -> AuditFinding:
     """Return the finding on the control pairs of one detector; the one farthest from 0.5 is named."""
-    sure = is_beyond(pairs.low, pairs.high)
+    pairs = pairs[pairs.groups >= MIN_GROUPS]
+    if pairs.empty:
+        few = f"{detector}: no two sources have {MIN_GROUPS} people each, so nothing can be said"
+        return AuditFinding(question, Severity.NOTE, few, "add pictures of more people to the sources")
+    sure = is_beyond(pairs.low, pairs.high, pairs.groups)
     ranked = pairs.assign(sure=sure, distance=(pairs.auc - 0.5).abs()).sort_values(["sure", "distance"])
     worst = ranked.iloc[-1]
     names, figures = (worst["first"], worst.second), (worst.auc, worst.low, worst.high)

@@ -65,7 +65,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFr
     folder = tmp_path_factory.mktemp("published")
     rng = np.random.default_rng(0)
     rows, scores = [], []
-    for generator, mean in (("", -1.0), ("style", 0.5), (HOSTILE, 2.0), (HOSTILE.upper(), 2.0)):
+    for generator, mean in (("", 0.0), ("style", 0.5), (HOSTILE, 2.0), (HOSTILE.upper(), 2.0)):
         for i in range(28):
             path = folder / f"{len(rows)}.png"
             if i < 10:  # the other half is missing: no thumbnail, no crash
