@@ -433,6 +433,8 @@ def _cells(row: Row) -> list[str]:
 def _results(results: Any) -> None:
     """Print one line a detector, generator and source of photographs: the AUC with its interval."""
     auc = results[(results.metric == "auc") & (results.perturbation == "none")]
+    if auc.real.nunique() == 2:  # a single source, which repeats the figures of all photographs
+        auc = auc[auc.real != "all"]
     _table(["detector", "generator", "photographs", "AUC", "95 % interval", "real", "fake"],
            [[r.detector, r.generator, r.real, f"{r.value:.3f}", f"{r.low:.3f} to {r.high:.3f}", str(r.n_real),
              str(r.n_fake)] for r in auc.itertuples()])  # fmt: skip

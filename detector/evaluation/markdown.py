@@ -75,9 +75,15 @@ def _list_generators(context: Mapping[str, Any]) -> Iterator[str]:
 def _list_pairs(context: Mapping[str, Any]) -> Iterator[str]:
     if context["matched"]:
         yield from ("", "## Matched pairs: fakes against photographs of the same kind")
-        rows = [[*map(_cell, (p.detector, p.first, p.second, p.kind)), p.n_first, p.n_second,
-                 f"{format_number(p.auc)} {format_interval(p)}", p.saved] for p in context["matched"]]  # fmt: skip
-        yield from _table(["detector", "fakes", "photographs", "kind", "fake", "real", "AUC", "saved as"], rows)
+        rows = []
+        for row in context["matched"]:
+            one = next(iter(row.values()))
+            figures = [_figure(row.get(detector), "auc") for detector in context["detectors"]]
+            rows.append(
+                [*map(_cell, (one.first, one.second, one.kind)), one.n_first, one.n_second, one.saved, *figures]
+            )
+        heads = ["fakes", "photographs", "kind", "fake", "real", "saved as"]
+        yield from _table([*heads, *map(_cell, context["detectors"])], rows)
     for table in context["controls"]:
         of = f"the fakes of {table['generator']}" if table["generator"] else "the photographs"
         yield from ("", f"## AUC of {_cell(table['detector'])} between sources of {_cell(of)}")

@@ -183,9 +183,9 @@ def draw_rates(rates: Mapping[str, tuple[float, float, float]], ax: Axes, *, lab
     """Return the axes with one share a name, (value, low, high), as a point with its interval; the first is on top."""
     for place, (value, low, high) in enumerate(rates.values()):
         ax.hlines(place, low, high, color=REAL, lw=1.6, alpha=0.7)
-        ax.scatter([value], [place], s=28, color=REAL, zorder=3, clip_on=False)
+        ax.scatter([value], [place], s=28, color=REAL, zorder=3)
     reach = max((high for _, _, high in rates.values()), default=1.0)
-    ax.set(xlim=(0, min(1, 1.08 * reach)), ylim=(len(rates) - 0.5, -0.5), yticks=range(len(rates)))
+    ax.set(xlim=(-0.03 * reach, 1.08 * reach), ylim=(len(rates) - 0.5, -0.5), yticks=range(len(rates)))
     _label(ax, title, label, "")
     ax.set_yticklabels([_shorten(name) for name in rates], parse_math=False)
     ax.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")

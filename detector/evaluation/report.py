@@ -179,6 +179,8 @@ def _arrange(report: Report) -> dict[str, Any]:
     metrics = list(dict.fromkeys(r.metric for r in report.results))
     plain = [r for r in report.results if r.perturbation == "none"]
     pairs = [p for p in report.pairs if p.perturbation == "none"]
+    detectors = list(dict.fromkeys(r.detector for r in report.results))
+    alarms = [f for f in report.false_alarms if f.perturbation == "none"]
     perturbed = _under_perturbations(report)
     optional = {"headline": [], "sources": [], "notes": [], "audit": [], "aligned": [], "command": "", "level": 0.95}
     return {
@@ -186,9 +188,10 @@ def _arrange(report: Report) -> dict[str, Any]:
         "elsewhere": ELSEWHERE,
         "rows": _worst_first([r for r in plain if r.real == ALL], metrics),
         "matrices": _make_matrices([r for r in plain if r.metric == metrics[0]], report.metadata.get("headline", [])),
-        "matched": sorted((p for p in pairs if p.role is Role.MATCHED), key=lambda p: p.auc),
+        "matched": _list_matched([p for p in pairs if p.role is Role.MATCHED]),
+        "detectors": detectors,
         "controls": _make_controls([p for p in pairs if p.role is not Role.MATCHED]),
-        "false_alarms": [f for f in report.false_alarms if f.perturbation == "none"],
+        "false_alarms": sorted(alarms, key=lambda f: (detectors.index(f.detector), -f.rate, -f.high)),
         "bounds": (1 - MAX_AUC, MAX_AUC),
         "measured": metrics[0],
         "perturbed": perturbed,
@@ -227,6 +230,14 @@ def _make_matrices(results: Sequence[Result], headline: Sequence[Mapping[str, An
         matrix = matrices.setdefault(r.detector, empty | {"worst": worst.get(r.detector)})
         matrix["rows"].setdefault(r.generator, {})[r.real] = r
     return [matrices[detector] for detector in dict.fromkeys(r.detector for r in results)]
+
+
+def _list_matched(pairs: Sequence[ComparedPair]) -> list[dict[str, ComparedPair]]:
+    """Return one row, detector -> figure, a matched pair; the one with the lowest mean AUC first."""
+    rows: dict[tuple[str, str, str], dict[str, ComparedPair]] = {}
+    for p in pairs:
+        rows.setdefault((p.first, p.second, p.kind), {})[p.detector] = p
+    return sorted(rows.values(), key=lambda row: sum(p.auc for p in row.values()) / len(row))
 
 
 def _make_controls(pairs: Sequence[ComparedPair]) -> list[dict[str, Any]]:
@@ -275,9 +286,9 @@ def _badness(result: Result) -> float:
     return -result.value if METRICS.facts(result.metric)["higher"] else result.value
 
 
-def _colour_auc(result: Result) -> str:
-    """Return the style of a cell: blue if its AUC is good, orange if it is bad; none for other metrics."""
-    return _colour((NEUTRAL_AUC - result.value) / (1 - NEUTRAL_AUC)) if result.metric == "auc" else ""
+def _colour_auc(auc: float) -> str:
+    """Return the style of a cell: blue if its AUC is good, orange if it is bad."""
+    return _colour((NEUTRAL_AUC - auc) / (1 - NEUTRAL_AUC))
 
 
 def _colour_control(auc: float) -> str:
