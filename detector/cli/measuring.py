@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from detector.cli.options import SERIOUS, SOME_UNREADABLE, Out, Seed
-from detector.cli.rendering import command_line, format_row, print_results, print_table, show_progress
+from detector.cli.rendering import command_line, format_row, print_results, print_sources, print_table, show_progress
 
 Runtime = Annotated[
     str, typer.Option("--runtime", help="Of the network: onnx, or openvino (an extra): faster, in bf16 if the CPU can.")
@@ -88,6 +88,7 @@ def evaluate(
                 seed=seed, audited=not no_audit, by=by or [], command=command_line(), progress=progress,
             )  # fmt: skip
     print_results(results)
+    print_sources(*tasks.read_headline(output))
     print(f"report: {output / 'report.html'}")
     if report is not None:
         print("\n".join([*report.reasons, *report.notes]))

@@ -24,12 +24,20 @@ def format_row(row: Row) -> list[str]:
 
 
 def print_results(results: Any) -> None:
-    """Print one line a detector and generator: the AUC with its interval."""
+    """Print one line a detector, generator and source of photographs: the AUC with its interval."""
     auc = results[(results.metric == "auc") & (results.perturbation == "none")]
-    print_table(["detector", "generator", "AUC", "95 % interval", "real", "fake"],
-                 [[r.detector, r.generator, f"{r.value:.3f}", f"{r.low:.3f} to {r.high:.3f}", str(r.n_real),
-                   str(r.n_fake)]
-                  for r in auc.itertuples()])  # fmt: skip
+    if auc.real.nunique() == 2:  # a single source, which repeats the figures of all photographs
+        auc = auc[auc.real != "all"]
+    print_table(["detector", "generator", "photographs", "AUC", "95 % interval", "real", "fake"],
+                [[r.detector, r.generator, r.real, f"{r.value:.3f}", f"{r.low:.3f} to {r.high:.3f}", str(r.n_real),
+                  str(r.n_fake)] for r in auc.itertuples()])  # fmt: skip
+
+
+def print_sources(headlines: list[str], findings: list[dict[str, Any]]) -> None:
+    """Print the headlines of a report, and what it found about the sources of the pictures."""
+    print("\n".join(headlines))
+    print_table(["finding", "severity", "what", "fix"],
+                [[f["name"], f["severity"], f["summary"], f["fix"]] for f in findings])  # fmt: skip
 
 
 def print_table(head: list[str], rows: list[list[str]]) -> None:

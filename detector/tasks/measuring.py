@@ -77,6 +77,7 @@ def evaluate(
     runtime: as `load_detector`.
     """
     from detector.evaluation import figures, joining, measuring
+    from detector.evaluation.pairs import find_pairs, measure_pairs
 
     out, manifest = Path(out), Path(manifest)
     table = read_manifest(manifest)
@@ -91,6 +92,7 @@ def evaluate(
     joined = pd.concat(parts, ignore_index=True)
     progress("measuring", 0, 1)
     results = measuring.measure_scores(joined, seed=seed)
+    pairs = measure_pairs(find_pairs(wanted), joined)
     progress("measuring", 1, 1)
     metadata = {
         "command": command,
@@ -109,8 +111,8 @@ def evaluate(
     if audited:
         named = {thing.name: (folder, thing) for folder, thing in loaded}
         findings, aligned = look_behind(wanted, joined, named, out, seed, progress)
-    figures.publish(joined, results, out, metadata=metadata, faces=faces, aligned=aligned, fairness=fairness,
-                      audit=findings)  # fmt: skip
+    figures.publish(joined, results, out, pairs=pairs, metadata=metadata, faces=faces, aligned=aligned,
+                    fairness=fairness, audit=findings)  # fmt: skip
     return results
 
 
@@ -149,8 +151,8 @@ def run_suite(
     if audited:
         measured = {name: load_detector(folder) for name, folder in run.detectors.items()}
         findings, aligned = look_behind(run.pictures, run.joined, measured, out, suite.seed, progress)
-    figures.publish(run.joined, run.results, out, metadata=metadata, fairness=run.fairness, flips=run.flips,
-                      audit=findings, aligned=aligned)  # fmt: skip
+    figures.publish(run.joined, run.results, out, pairs=run.pairs, metadata=metadata, fairness=run.fairness,
+                    flips=run.flips, audit=findings, aligned=aligned)  # fmt: skip
     if baseline is None:
         return run.results, None
     if update_baseline:
@@ -163,6 +165,15 @@ def run_suite(
     gate.write_junit(report, out / "junit.xml")
     gate.write_summary(report, out / "gate.md")
     return run.results, report
+
+
+def read_headline(folder: Path | str) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the headline of each detector in a report's folder, in words, and the findings on picture sources."""
+    from detector.evaluation.markdown import describe_headline
+    from detector.evaluation.report import read_metadata
+
+    metadata = read_metadata(Path(folder))
+    return [f"{h['detector']}: {describe_headline(h)}" for h in metadata["headline"]], metadata["sources"]
 
 
 def check_data(
