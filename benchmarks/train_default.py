@@ -20,15 +20,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from make_training_set import print_progress
+from autoencoders import STRIDE, Autoencoder
+from make_training_set import LEFT_OUT, print_progress
 
 from detector import tasks
-from detector.dataset.manifest import read_manifest, read_table, write_manifest
+from detector.dataset.manifest import read_crops, read_manifest, read_table, write_manifest
 from detector.dataset.reencoding import add_crops
 from detector.detectors.cnn import Cnn
 from detector.evidence.validation import VALIDATION, summarise_validation
-from detector.files import write_text
+from detector.files import sha256, write_bytes, write_text
+from detector.pictures.images import cut, encode, load, resize
 from detector.scoring.checkpoint import CARD, read_card
 from detector.statistics.sources import cllr_of_unseen_sources, false_alarms
 
@@ -36,6 +39,7 @@ RECIPE: dict[str, Any] = {
     "size": 224, "window": 112, "epochs": 5, "patience": 0, "batch": 48, "rate": 8e-4, "half_life": 100.0,
     "augmentation": 0.5, "locates": True,
 }  # fmt: skip
+RECONSTRUCTED, LARGEST = 50, 320  # photographs of each dataset that are reconstructed, and the largest side, pixels
 SMALLEST = 100  # side of the fakes that calibrate, pixels: 64-pixel generators have no photographs of their kind
 LIMITS = [
     "Measured on the photographs and generators of the table; on other kinds of either it may do better or worse.",
@@ -55,6 +59,7 @@ def main() -> None:
     given = parser.parse_args()
     run = given.weights or train(read_manifest(given.out / "manifest.csv"), given.out / "cnn")
     calibrating, measured = evaluation_halves(given.data, given.out)
+    reconstruct_unseen(measured, given.data / "autoencoders", given.out)
     folder = given.out / "default"
     ship(run, calibrating, folder)
     measure(folder, measured, given.out)
@@ -82,6 +87,27 @@ def evaluation_halves(data: Path, out: Path) -> tuple[pd.DataFrame, pd.DataFrame
         for path, half in zip(paths, (first, ~first), strict=True):
             write_manifest(found[half].reset_index(drop=True), path)
     return read_manifest(paths[0]), read_manifest(paths[1])
+
+
+def reconstruct_unseen(measured: pd.DataFrame, weights: Path, out: Path) -> None:
+    """Write `pairs.csv`: the measured pictures, and photographs among them through the autoencoder that is left out."""
+    if (out / "pairs.csv").is_file():
+        return
+    net, rows = Autoencoder(weights, LEFT_OUT), []
+    photographs = measured[(measured.label == 0) & (measured.use == "evaluate")].groupby("dataset").head(RECONSTRUCTED)
+    for number, (photograph, crop) in enumerate(zip(photographs.itertuples(), read_crops(photographs), strict=True), 1):
+        assert crop is not None
+        square = cut(load(photograph.path), crop)
+        side = min(len(square), LARGEST) // STRIDE * STRIDE
+        rng = np.random.default_rng(int(photograph.sha256[:8], 16))
+        data = encode(net.reconstruct(resize(square, side, side), 0.0, rng), "PNG")
+        path = out / "unseen" / f"{photograph.sha256[:24]}.png"
+        write_bytes(path, data)
+        rows.append({"path": str(path.resolve()), "sha256": sha256(data), "label": 1, "generator": LEFT_OUT,
+                     "dataset": f"{LEFT_OUT} of {photograph.dataset}", "group": photograph.group, "split": "test",
+                     "licence": photograph.licence, "crop": f"0 0 {side} {side}"})  # fmt: skip
+        print_progress(LEFT_OUT, number, len(photographs))
+    write_manifest(pd.concat([measured, pd.DataFrame(rows)], ignore_index=True), out / "pairs.csv")
 
 
 def ship(run: Path, chosen: pd.DataFrame, folder: Path) -> None:
