@@ -52,8 +52,8 @@ def summarise(record: Mapping[str, Any], folder: Path, image: Image | None) -> d
     conclusion = record["conclusion"]
     others = [f["check"] for f in record["findings"] if f["outcome"] == "supports-fake" and f["check"] != "detector"]
     faces = next(f["details"]["faces"] for f in record["findings"] if f["check"] == "detector")
-    crop = tuple(faces[0]["crop"]) if faces else None
-    jpeg = b"" if image is None else encode(prepare(image, THUMBNAIL, crop), "JPEG", quality=80)
+    crop, turns = (tuple(faces[0]["crop"]), faces[0].get("turns", 0)) if faces else (None, 0)
+    jpeg = b"" if image is None else encode(prepare(image, THUMBNAIL, crop, turns), "JPEG", quality=80)
     return {"name": Path(record["exhibit"]["path"]).name, "folder": folder.name, "opinion": conclusion["opinion"],
             "log10_lr": conclusion["log10_lr"], "others": others, "statement": conclusion["statement"],
             "jpeg": jpeg}  # fmt: skip

@@ -15,7 +15,7 @@ from detector.evidence.checks import read_exhibit
 from detector.scoring.checkpoint import digest_checkpoint, read_card
 from detector.scoring.targets import expand
 from detector.tasks.catalogue import describe_environment
-from detector.types import Progress, silent
+from detector.types import Calibrated, Progress, silent
 
 
 def verify(
@@ -54,21 +54,22 @@ def verify(
         try:
             exhibit = read_exhibit(Path(target.path).resolve())
             name = os.fsencode(exhibit.path).decode("utf-8", "backslashreplace")  # names that are no text
-            exhibit = replace(exhibit, path=Path(name))
+            exhibit = replace(exhibit, path=Path(name), crop=target.crop)
         except ImageError as error:
             rows.append({"name": target.path, "folder": "", "opinion": "error", "log10_lr": None, "others": [],
                          "statement": f"{error.reason}: {error}", "jpeg": b""})  # fmt: skip
             progress("verifying", done, len(targets))
             continue
         home = out / custody.name_folder(exhibit.path, exhibit.sha256)
-        record = folders.find_record(home, components=components, case=case, examiner=examiner)
+        made_of = components | ({} if target.crop is None else {"crop": " ".join(map(str, target.crop))})
+        record = folders.find_record(home, components=made_of, case=case, examiner=examiner)
         if record is None:
             findings = examine(
                 exhibit, thing, known=known, trust=trust, weights=weights, false_alarms=card.get("false_alarms")
             )
-            conclusion = conclude(findings, getattr(thing, "calibration", None))
+            conclusion = conclude(findings, thing.calibration if isinstance(thing, Calibrated) else None)
             evidence = make_record(
-                exhibit, findings, conclusion, backing=backing, components=components, case=case, examiner=examiner,
+                exhibit, findings, conclusion, backing=backing, components=made_of, case=case, examiner=examiner,
                 made={"at": custody.now(), "command": shlex.join(["detector", "verify", str(exhibit.path), *options])},
             )  # fmt: skip
             record = custody.seal(evidence.model_dump(mode="json"))
