@@ -172,6 +172,7 @@ def test_the_score_map_finds_what_was_pasted(monkeypatch: pytest.MonkeyPatch) ->
 
     class Bright:
         size = 64
+        explains = True
 
         def explain(self, faces: Any) -> Any:
             return faces[..., 0].reshape(len(faces), 8, 8, 8, 8).mean((2, 4)) / 255.0
