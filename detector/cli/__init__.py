@@ -15,7 +15,7 @@ from detector import __version__
 from detector.cli.making import generate, index
 from detector.cli.measuring import audit, evaluate, score
 from detector.cli.options import BAD_INPUT, Out, Seed
-from detector.cli.rendering import command_line, format_row, print_results, print_table, show_progress
+from detector.cli.rendering import command_line, print_results, print_rows, print_table, show_progress
 from detector.cli.training import train_app
 from detector.cli.verifying import feedback, verify
 
@@ -73,7 +73,7 @@ def quickstart(
     with show_progress() as progress:
         made = pipeline.run(output, real=real, seed=seed, command=command_line(), progress=progress)
     print_results(made.results)
-    print_table(["picture", "score", "probability", "verdict", "reason"], [format_row(row) for row in made.scored])
+    print_rows(made.scored)
     for what, path in made.paths.items():
         print(f"{what:>22}: {path}")
 

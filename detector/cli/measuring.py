@@ -9,7 +9,14 @@ from typing import Annotated
 import typer
 
 from detector.cli.options import SERIOUS, SOME_UNREADABLE, Out, Seed
-from detector.cli.rendering import command_line, format_row, print_results, print_sources, print_table, show_progress
+from detector.cli.rendering import (
+    command_line,
+    print_results,
+    print_rows,
+    print_sources,
+    print_table,
+    show_progress,
+)
 
 Runtime = Annotated[
     str, typer.Option("--runtime", help="Of the network: onnx, or openvino (an extra): faster, in bf16 if the CPU can.")
@@ -27,19 +34,20 @@ def score(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="A .csv, .jsonl or .parquet file; else a table.")
     ] = None,
+    faces: Annotated[Path | None, typer.Option(help="A second such file, with a row for every face.")] = None,
 ) -> None:
-    """Score pictures: log-odds, larger is more fake. Status 3 if some could not be read; the others have their rows."""
+    """Score pictures by their most suspicious face: log-odds, larger is more fake. Status 3 if some cannot be read."""
     from detector import tasks
 
     lines = sys.stdin if "-" in inputs else ()
     with show_progress() as progress:
         answer = tasks.score(
-            inputs, detector=detector, runtime=runtime, out=output, lines=lines, progress=progress
+            inputs, detector=detector, runtime=runtime, out=output, faces=faces, lines=lines, progress=progress
         )  # fmt: skip
     if isinstance(answer, int):
         errors = answer
     else:
-        print_table(["picture", "score", "probability", "verdict", "reason"], [format_row(row) for row in answer])
+        print_rows(answer)
         errors = sum(row.verdict == "error" for row in answer)
     if errors:
         raise typer.Exit(SOME_UNREADABLE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +11,15 @@ if TYPE_CHECKING:
     from detector.scoring.engine import Row
 
 
-def format_row(row: Row) -> list[str]:
-    """Return the cells of a scored picture: path, score, probability, verdict, reason."""
-    known = row.score is not None and row.probability is not None
-    return [
-        row.path,
-        f"{row.score:+.2f}" if known else "",
-        f"{row.probability:.3f}" if known else "",
-        row.verdict,
-        row.reason,
-    ]
+def print_rows(rows: Iterable[Row]) -> None:
+    """Print a line a scored picture."""
+    print_table(["picture", "score", "probability", "verdict", "faces", "reason"],
+                [[row.path, _number(row.score, "+.2f"), _number(row.probability, ".3f"), row.verdict,
+                  _number(row.faces, "d"), row.reason] for row in rows])  # fmt: skip
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def print_results(results: Any) -> None:

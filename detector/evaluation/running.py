@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from detector.dataset.embedded import unpack_faces
-from detector.dataset.manifest import merge, read_crops, read_manifest, read_table, validate, write_table
+from detector.dataset.manifest import merge, read_crops, read_manifest, read_table, validate
 from detector.detectors import load_detector
 from detector.errors import DetectorError, ManifestError, UnknownName
 from detector.evaluation.alignment import align_pair, cut_faces
@@ -26,16 +25,15 @@ from detector.evaluation.suites import Suite, SuiteError
 from detector.files import sha256, write_bytes
 from detector.pictures.faces import prepare
 from detector.pictures.images import encode, load, read
-from detector.pictures.perturbations import perturb
+from detector.pictures.perturbations import Condition
 from detector.scoring.checkpoint import digest_checkpoint
-from detector.scoring.engine import Row, judge_faces, open_target
-from detector.scoring.targets import list_targets
+from detector.scoring.tables import COLUMNS, score_manifest
+from detector.scoring.targets import Target
 from detector.statistics.fairness import Fairness, measure_fairness
 from detector.statistics.proportions import clopper_pearson, effective_count
 from detector.types import Detector, Label, Progress, silent
 
 EMBEDDED = "embedded"  # in the place of a manifest's path: the photographs that come with the installation
-BLOCK = 256  # pictures in one shard of scores
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def write_alike(table: pd.DataFrame, folder: Path, side: int) -> pd.DataFrame:
     """
     paths, hashes = [], []
     for path, digest, crop in zip(table.path, table.sha256, read_crops(table), strict=True):
-        _check_hash(path, digest)
+        Target(path, crop, digest).check(sha256(read(path)))
         data = encode(prepare(load(path), side, crop), "BMP")
         out = folder / f"{sha256(data)[:24]}.bmp"
         if not out.is_file():
@@ -184,44 +182,12 @@ def _score(
     suite: Suite, name: str, detector: Detector, pictures: pd.DataFrame, kept: Path, fingerprint: str,
     progress: Progress,
 ) -> pd.DataFrame:  # fmt: skip
-    """Return a detector's scores of all pictures under all conditions, from shards where they are there already."""
-    shards = []
-    for start in range(0, len(pictures), BLOCK):
-        block = pictures.iloc[start : start + BLOCK]
-        settings = [fingerprint, block.sha256.tolist(), block.get("crop", pd.Series(dtype=str)).tolist(), suite.seed]
-        shard = kept / f"{sha256(json.dumps([*settings, suite.conditions]).encode())[:24]}.parquet"
-        if not shard.is_file():
-            rows = [asdict(row) | {"perturbation": perturbation, "severity": severity}
-                    for perturbation, severity, row in _score_block(suite, detector, block)]  # fmt: skip
-            write_table(pd.DataFrame(rows).assign(score=lambda t: t.score.astype(float)), shard)
-        shards.append(read_table(shard))
-        progress(f"scoring with {name}", min(start + BLOCK, len(pictures)), len(pictures))
-    return pd.concat(shards, ignore_index=True).assign(detector=name)
-
-
-def _score_block(suite: Suite, detector: Detector, block: pd.DataFrame) -> Iterator[tuple[str, int, Row]]:
-    """Yield (perturbation, severity, row): every picture opened once, and scored under each condition."""
-    locates = bool(getattr(detector, "locates", False))
-    with ThreadPoolExecutor(2) as pool:
-        opened = list(pool.map(lambda target: open_target(target, detector.size, locates), list_targets(block)))
-    for (row, _), digest in zip(opened, block.sha256, strict=True):
-        if row.sha256 not in ("", digest):
-            raise _other_picture(row.path)
-    named = [(replace(row, sha256=digest), face) for (row, face), digest in zip(opened, block.sha256, strict=True)]
-    for perturbation, severity in suite.conditions:
-        faces = [
-            (row, face if face is None or not severity else
-             perturb(face, perturbation, severity, seed=suite.seed, key=row.sha256))
-            for row, face in named
-        ]  # fmt: skip
-        for row in judge_faces(faces, detector):
-            yield perturbation, severity, row
-
-
-def _check_hash(path: str, digest: str) -> None:
-    if sha256(read(path)) != digest:
-        raise _other_picture(path)
-
-
-def _other_picture(path: str) -> ManifestError:
-    return ManifestError(f"{path} is not the picture its manifest names by hash; restore it, or index the folder again")
+    """Return a detector's scores of all pictures under all conditions, from the file where they are there already."""
+    crops = pictures.get("crop", pd.Series(dtype=str)).tolist()
+    settings = [fingerprint, pictures.sha256.tolist(), crops, suite.seed, suite.conditions, COLUMNS]
+    out = kept / f"{sha256(json.dumps(settings).encode())[:24]}.parquet"
+    if out.is_file():
+        return read_table(out).assign(detector=name)
+    conditions = [Condition(*condition, suite.seed) for condition in suite.conditions]
+    return score_manifest(pictures, detector, name, out, conditions=conditions, fingerprint=fingerprint,
+                          progress=progress)  # fmt: skip

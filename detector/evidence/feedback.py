@@ -27,7 +27,7 @@ LOG, KEPT = "feedback.jsonl", "feedback"
 
 @dataclass(frozen=True)
 class Feedback:
-    """One answer about one picture. path: where it lay; kept: its copy, within the store; crop: of the largest face."""
+    """One answer about one picture. path: where it lay; kept: its copy in the store; crop: of the deciding face."""
 
     time: str
     sha256: str
@@ -149,7 +149,7 @@ def _read_report(path: Path) -> tuple[bytes, dict[str, Any]]:
 
 
 def _face(report: dict[str, Any]) -> dict[str, Any]:
-    """Return score and crop of the largest face, as the check `detector` found them; nothing where it found none."""
+    """Return score and crop of the deciding face, as the check `detector` found them; nothing where it found none."""
     try:
         face = next(f for f in report["findings"] if f["check"] == "detector")["details"]["faces"][0]
         score, crop = float(face["score"]), " ".join(str(int(x)) for x in face["crop"])

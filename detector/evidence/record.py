@@ -153,7 +153,7 @@ def examine(
 
 
 def conclude(findings: Sequence[FindingRecord], calibration: Calibration | None) -> Conclusion:
-    """Return the conclusion on the largest face; the other findings only say whether it lies in the domain."""
+    """Return the conclusion on the most suspicious face; the other findings only say whether it lies in the domain."""
     seen = {finding.check: finding for finding in findings}
     faces = seen["detector"].details["faces"]
     reasons = []
@@ -181,6 +181,8 @@ def conclude(findings: Sequence[FindingRecord], calibration: Calibration | None)
         statement = "No opinion: the score lies between the thresholds."
     else:
         statement = f"The detector's result gives {describe(ratio, 'H1', 'H2')}."
+    if (count := seen["detector"].details.get("located", 1)) > 1:
+        statement += f" This is about the most suspicious of {count} faces, at {' '.join(map(str, face['box']))}."
     posteriors = [
         Posterior(prior=p, posterior=round(float(expit(np.log(p / (1 - p)) + ratio * np.log(10))), 6)) for p in PRIORS
     ]

@@ -1,26 +1,36 @@
-"""Scores as a file, CSV, JSONL or Parquet: whole or absent, and resumable after a kill."""
+"""Scores as files, CSV, JSONL or Parquet: whole or absent, and resumable after a kill.
+
+What is said of each picture is kept as one line of JSON beside the table while it comes, `.NAME.partial`: one cache for
+scores, faces and the perturbations of suites. The tables are made of it at the end.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from detector.dataset.manifest import read_table
 from detector.errors import DetectorError
 from detector.files import replacing, sha256
-from detector.scoring.engine import BATCH, Row, score_pictures
+from detector.pictures.perturbations import Condition
+from detector.scoring.engine import BATCH, FaceRow, Row, score_pictures
 from detector.scoring.targets import TABLES, Target, list_targets
 from detector.types import Detector, Progress, silent
 
 COLUMNS = tuple(field.name for field in fields(Row))
+FACE_COLUMNS = tuple(field.name for field in fields(FaceRow))
+CONDITION = ("perturbation", "severity")  # columns that tell the rows of a picture apart where there are several
+NUMBERS = {"width": "int64", "height": "int64", "faces": "int64", "face": "int64", "severity": "int64",
+           "score": "float64", "probability": "float64"}  # fmt: skip
 
 
 def score_to_file(
@@ -28,33 +38,70 @@ def score_to_file(
     detector: Detector,
     out: Path,
     *,
+    faces: Path | None = None,
+    conditions: Sequence[Condition] = (),
     fingerprint: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
-    """Score into a CSV, JSONL or Parquet file and return how many pictures could not be read.
+    """Score into a CSV, JSONL or Parquet file and return how many rows are of pictures that could not be read.
 
-    Rows are kept beside `out` while they come; a run that was killed goes on from there if the pictures, the detector
-    (`fingerprint`) and its runtime are the same. `out` itself appears whole, at the end.
+    faces: a second file, one row a face. conditions: what is done to the faces first; the tables then have a row for
+    each, and the columns perturbation and severity.
+
+    What was scored is kept beside `out` while it comes; a run that was killed goes on from there if the pictures, the
+    conditions, the detector (`fingerprint`) and its runtime are the same. The files appear whole, at the end.
     """
-    if out.suffix.lower() not in TABLES:
-        raise DetectorError(f"{out.name}: scores are written as .csv, .jsonl or .parquet; choose one of these endings")
+    for path in (out, faces):
+        if path is not None and path.suffix.lower() not in TABLES:
+            raise DetectorError(
+                f"{path.name}: scores are written as .csv, .jsonl or .parquet; choose one of these endings"
+            )
+    if faces is not None and faces.resolve() == out.resolve():
+        raise DetectorError(f"{out.name} is named for the pictures and for their faces; name two files")
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial")
-    names = sha256(json.dumps([asdict(t) for t in targets]).encode())
-    head = {"detector": fingerprint or detector.name, "targets": names, "runtime": getattr(detector, "runtime", "")}
-    done = _kept_rows(partial, head, targets)
-    mode = "a" if done else "w"
-    with open(partial, mode) as file:
+    head = {
+        "detector": fingerprint or detector.name, "runtime": getattr(detector, "runtime", ""),
+        "targets": sha256(json.dumps([asdict(t) for t in targets]).encode()),
+        "columns": [*COLUMNS, *FACE_COLUMNS], "conditions": [asdict(c) for c in conditions],
+    }  # fmt: skip
+    _score_rest(targets, detector, partial, head, conditions, progress)
+    more = CONDITION if conditions else ()
+    if faces is not None:
+        _write_rows(faces, (*FACE_COLUMNS, *more), (row for _, several in _read_rows(partial) for row in several))
+    errors = 0
+
+    def pictures() -> Iterator[dict[str, Any]]:
+        nonlocal errors
+        for row, _ in _read_rows(partial):
+            errors += row["verdict"] == "error"
+            yield row
+
+    _write_rows(out, (*COLUMNS, *more), pictures())
+    partial.unlink()
+    return errors
+
+
+def _score_rest(
+    targets: Sequence[Target], detector: Detector, partial: Path, head: dict[str, Any],
+    conditions: Sequence[Condition], progress: Callable[[int, int], None],
+) -> None:  # fmt: skip
+    """Append a line for each target that an interrupted run did not get to."""
+    done = _kept_lines(partial, head, targets)
+    conditions = conditions or [Condition()]
+    with open(partial, "a" if done else "w") as file:
         if not done:
             file.write(json.dumps(head) + "\n")
-        for i, row in enumerate(score_pictures(targets[done:], detector), done + 1):
-            file.write(json.dumps(asdict(row) | {"stamp": _stamp(row.path)}) + "\n")
+        for i, judged in enumerate(score_pictures(targets[done:], detector, transforms=conditions), done + 1):
+            answers = [
+                [asdict(answer.row), [asdict(face) for face in answer.faces],
+                 {"perturbation": condition.perturbation, "severity": condition.severity}]
+                for answer, condition in zip(judged, conditions, strict=True)
+            ]  # fmt: skip
+            file.write(json.dumps({"stamp": _stamp(targets[i - 1].path), "answers": answers}) + "\n")
             if i % BATCH == 0:
                 file.flush()
             progress(i, len(targets))
-    errors = _convert(partial, out)
-    partial.unlink()
-    return errors
 
 
 def _stamp(path: str) -> list[int]:
@@ -65,8 +112,8 @@ def _stamp(path: str) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _kept_rows(partial: Path, head: dict[str, str], targets: Sequence[Target]) -> int:
-    """Return how many leading rows of an interrupted run still hold, and cut the file after them."""
+def _kept_lines(partial: Path, head: dict[str, Any], targets: Sequence[Target]) -> int:
+    """Return how many leading pictures of an interrupted run still hold, and cut the file after them."""
     if not partial.is_file():
         return 0
     good, end = 0, 0
@@ -88,40 +135,35 @@ def _kept_rows(partial: Path, head: dict[str, str], targets: Sequence[Target]) -
     return good
 
 
-def _convert(partial: Path, out: Path) -> int:
-    """Turn the kept rows into the table the name asks for, a block at a time, and return the number of errors."""
-    errors = 0
+def _read_rows(partial: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Yield the row of each picture, and the rows of its faces, once for every condition."""
+    with open(partial) as file:
+        next(file)
+        for line in file:
+            for row, faces, condition in json.loads(line)["answers"]:
+                yield row | condition, [face | condition for face in faces]
 
-    def rows() -> Iterator[dict[str, object]]:
-        nonlocal errors
-        with open(partial) as file:
-            next(file)
-            for line in file:
-                entry = json.loads(line)
-                errors += entry["verdict"] == "error"
-                yield {name: entry[name] for name in COLUMNS}
 
+def _write_rows(out: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+    """Write some columns of the rows as the table that the name asks for, a block at a time."""
+    chosen = ({name: row[name] for name in columns} for row in rows)
     with replacing(out) as temporary:
         if out.suffix.lower() == ".parquet":
             import pyarrow
             from pyarrow import parquet
 
-            kinds = {"width": pyarrow.int64(), "height": pyarrow.int64(), "score": pyarrow.float64(),
-                     "probability": pyarrow.float64()}  # fmt: skip
-            schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in COLUMNS])
-            stream = rows()
+            schema = pyarrow.schema([(name, NUMBERS.get(name, "string")) for name in columns])
             with parquet.ParquetWriter(temporary, schema) as writer:
-                while block := list(islice(stream, 10_000)):
+                while block := list(islice(chosen, 10_000)):
                     writer.write_table(pyarrow.Table.from_pylist(block, schema))
         else:
             with open(temporary, "w", newline="") as file:
                 if out.suffix.lower() == ".jsonl":
-                    file.writelines(json.dumps(row) + "\n" for row in rows())
+                    file.writelines(json.dumps(row) + "\n" for row in chosen)
                 else:
-                    table = csv.DictWriter(file, COLUMNS)
+                    table = csv.DictWriter(file, columns)
                     table.writeheader()
-                    table.writerows(rows())
-    return errors
+                    table.writerows(chosen)
 
 
 def score_manifest(
@@ -130,10 +172,14 @@ def score_manifest(
     name: str,
     out: Path,
     *,
+    conditions: Sequence[Condition] = (),
     fingerprint: str = "",
     progress: Progress = silent,
 ) -> pd.DataFrame:
-    """Return the scores of a manifest's pictures, one row each, with the columns `measuring.evaluate` reads."""
-    score_to_file(list_targets(table), detector, out, fingerprint=fingerprint,
+    """Return the scores of a manifest's pictures, one row each and condition, as `joining.join_scores` reads them.
+
+    Raises ManifestError if the file of a picture is not the one the manifest names by hash.
+    """
+    score_to_file(list_targets(table, checked=True), detector, out, conditions=conditions, fingerprint=fingerprint,
                   progress=partial(progress, f"scoring with {name}"))  # fmt: skip
     return read_table(out).assign(detector=name)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from detector.dataset.manifest import find_pictures, read_crops, read_manifest
+from detector.errors import ManifestError
 from detector.pictures.faces import Box
 
 TABLES = frozenset({".csv", ".parquet", ".jsonl"})
@@ -16,10 +17,21 @@ TABLES = frozenset({".csv", ".parquet", ".jsonl"})
 
 @dataclass(frozen=True)
 class Target:
-    """One picture to score: its path as the user named it, and the face box if a manifest gave one."""
+    """One picture to score: its path as the user named it, and the face's square if a manifest gave one.
+
+    sha256: of the only file that may be scored under this path; empty if any may.
+    """
 
     path: str
     crop: Box | None = None
+    sha256: str = ""
+
+    def check(self, digest: str) -> None:
+        """Raise ManifestError if the file, which has that SHA-256, is not the one that is to be scored."""
+        if self.sha256 not in ("", digest):
+            raise ManifestError(
+                f"{self.path} is not the picture its manifest names by hash; restore it, or index the folder again"
+            )
 
 
 def expand(inputs: Iterable[str], *, lines: Iterable[str] = ()) -> list[Target]:
@@ -38,6 +50,7 @@ def expand(inputs: Iterable[str], *, lines: Iterable[str] = ()) -> list[Target]:
     return targets
 
 
-def list_targets(manifest: pd.DataFrame) -> list[Target]:
-    """Return what to score of a manifest, in its order."""
-    return [Target(path, crop) for path, crop in zip(manifest.path, read_crops(manifest), strict=True)]
+def list_targets(manifest: pd.DataFrame, *, checked: bool = False) -> list[Target]:
+    """Return what to score of a manifest, in its order. checked: nothing but the files that it names by hash."""
+    digests = manifest.sha256 if checked else [""] * len(manifest)
+    return [Target(*row) for row in zip(manifest.path, read_crops(manifest), digests, strict=True)]

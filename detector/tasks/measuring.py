@@ -11,6 +11,7 @@ import pandas as pd
 
 from detector.dataset.manifest import describe_data, read_manifest, read_table, write_manifest
 from detector.detectors import load_detector
+from detector.errors import DetectorError
 from detector.evaluation.alignment import look_behind
 from detector.scoring.checkpoint import digest_checkpoint, find_checkpoint
 from detector.scoring.engine import Row, score_pictures
@@ -31,24 +32,28 @@ def score(
     detector: Path | str | None = None,
     runtime: str = "onnx",
     out: Path | str | None = None,
+    faces: Path | str | None = None,
     lines: Iterable[str] = (),
     progress: Progress = silent,
 ) -> list[Row] | int:
     """Score files, folders and manifests, in order; return the rows, or with `out` write them and count the errors.
 
+    Every face is judged; a picture's row is that of its most suspicious face. faces: a file beside `out`, a row a face.
     detector: a folder of weights; None takes the shipped ones or quickstart's. lines: what `-` stands for.
     runtime: what runs an exported network, "onnx" or "openvino", as `load_detector`.
     """
+    if faces is not None and out is None:
+        raise DetectorError("the faces are written beside the table of pictures; name that one too, with -o")
     folder, thing = load_detector(detector, runtime=runtime)
     targets = expand([str(i) for i in inputs], lines=lines)
     if out is None:
         rows = []
-        for row in score_pictures(targets, thing):
-            rows.append(row)
+        for (judged,) in score_pictures(targets, thing):
+            rows.append(judged.row)
             progress("scoring", len(rows), len(targets))
         return rows
     return score_to_file(
-        targets, thing, Path(out), fingerprint=digest_checkpoint(folder),
+        targets, thing, Path(out), faces=None if faces is None else Path(faces), fingerprint=digest_checkpoint(folder),
         progress=partial(progress, "scoring"),
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ from detector.evidence.checks import read_exhibit
 from detector.scoring.checkpoint import digest_checkpoint, read_card
 from detector.scoring.targets import expand
 from detector.tasks.catalogue import describe_environment
-from detector.types import Progress, silent
+from detector.types import Calibrated, Progress, silent
 
 
 def verify(
@@ -53,25 +53,28 @@ def verify(
     for done, target in enumerate(targets, 1):
         path = Path(target.path).resolve()
         try:
-            exhibit = replace(read_exhibit(path), path=Path(folders.as_text(path)))
+            exhibit = replace(read_exhibit(path), path=Path(folders.as_text(path)), crop=target.crop)
         except ImageError as error:
             rows.append(folders.read_row(log, folders.note_unreadable(log, path, error)))
             progress("verifying", done, len(targets))
             continue
+        crop = {} if target.crop is None else {"crop": " ".join(map(str, target.crop))}
+        chosen = settings | crop
         source = {"exhibit": exhibit.sha256, "path": str(exhibit.path)}
-        entry, why, changed = folders.find_report(log, source, settings)
+        entry, why, changed = folders.find_report(log, source, chosen)
         if entry is None:
             folders.receive(log, source, why)
             findings = examine(
                 exhibit, thing, known=known, trust=trust, weights=weights, false_alarms=card.get("false_alarms")
             )
-            conclusion = conclude(findings, getattr(thing, "calibration", None))
+            conclusion = conclude(findings, thing.calibration if isinstance(thing, Calibrated) else None)
             evidence = make_record(
-                exhibit, findings, conclusion, backing=backing, components=components, case=case, examiner=examiner,
+                exhibit, findings, conclusion, backing=backing, components=components | crop, case=case,
+                examiner=examiner,
                 made={"at": custody.now(), "command": shlex.join(["detector", "verify", str(exhibit.path), *options])},
             )  # fmt: skip
             record = custody.seal(evidence.model_dump(mode="json"))
-            entry = folders.file_report(log, record, exhibit.image, settings, why)
+            entry = folders.file_report(log, record, exhibit.image, chosen, why)
         rows.append(folders.read_row(log, entry) | {"note": why, "changed": changed})
         progress("verifying", done, len(targets))
     folders.file_index(log)
