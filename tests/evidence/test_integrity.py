@@ -176,6 +176,16 @@ def test_a_report_has_one_entry_that_lists_its_files(case: Path) -> None:
     assert "does not list the files of a report" in check(report_on(case))[1]
 
 
+def test_the_hash_in_a_report_is_compared_also_where_the_log_agrees(case: Path) -> None:
+    entries = read_log(case / LOG)
+    at = last_report(entries)
+    path = report_on(case)
+    path.write_text(path.read_text().replace("No opinion", "An opinion"))
+    files = entries[at]["files"] | {"report.json": sha256(path.read_bytes())}
+    rewrite(case, [*entries[:at], entries[at] | {"files": files}, *entries[at + 1 :]])
+    assert check(path)[1].startswith(f"the hash in {path.parent.name}/report.json does not fit it")
+
+
 def test_an_unsigned_entry_in_a_signed_log_is_found_without_a_key(made: Path, tmp_path: Path) -> None:
     case = copy(made, tmp_path / "moved") / "signed"
     append_unsigned(case)
