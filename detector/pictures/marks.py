@@ -21,18 +21,19 @@ GENERATED = {
     "compositeSynthetic": "a composite with synthetic parts",
     "algorithmicMedia": "made by an algorithm alone",
 }
-# Names of programs that make or remake faces, as they stand in fields for the name of a program or a source.
+# Names of programs that make or remake faces, as they stand in fields for the name of a program or of a source.
 PROGRAMS = (
     r"stable.?diffusion", r"midjourney", r"niji.?journey", r"dall[\W_]?e\b", r"adobe firefly", r"comfyui", r"novelai",
-    r"automatic1111", r"invokeai", r"fooocus", r"\bflux\.?1", r"\bsdxl\b", r"stylegan", r"openai", r"chatgpt",
-    r"ideogram", r"\bgpt-image", r"leonardo\.ai", r"(?:made|edited|created) with google ai", r"\bnano banana",
-    r"faceapp", r"mflux", r"dreamstudio", r"stability ai", r"black forest labs", r"bing image creator",
+    r"automatic1111", r"invokeai", r"fooocus", r"\bflux\.?1", r"\bsdxl\b", r"stylegan", r"chatgpt", r"\bgpt-image",
+    r"(?:made|edited|created) with google ai", r"\bnano banana", r"mflux", r"dreamstudio", r"bing image creator",
     r"draw ?things", r"diffusionbee", r"easy ?diffusion", r"swarmui", r"sd\.next", r"dreamina", r"seedream",
     r"qwen-image", r"kling ?ai", r"nightcafe", r"image playground", r"imagined with ai", r"playground ?ai\b",
-    r"\brecraft\b", r"krea\.ai", r"craiyon", r"artbreeder", r"ai horde", r"tensor\.?art", r"civitai",
-    r"detector generator",
+    r"\brecraft\b", r"craiyon", r"ai horde", r"tensor\.?art", r"detector generator",
 )  # fmt: skip
-NAMES_OF_PEOPLE_TOO = (r"\Agrok\b", r"\breface\b", r"jimeng", r"doubao", r"tongyi", r"hunyuan")
+NAMES_OF_OTHERS_TOO = (  # names that people bear, or companies that are credited for photographs
+    r"openai", r"stability ai", r"black forest labs", r"leonardo\.ai", r"ideogram", r"civitai", r"artbreeder",
+    r"krea\.ai", r"faceapp", r"\Agrok\b", r"\breface\b", r"jimeng", r"doubao", r"tongyi", r"hunyuan",
+)  # fmt: skip
 PROGRAM_FIELDS = (
     "Software|ProcessingSoftware|CreatorTool|softwareAgent|AISystemUsed|OriginatingProgram|ImageHistory|Make|Generator"
 )
@@ -132,7 +133,7 @@ MARKS = (
             ("Label", (rf"\A{label}\Z",), "ContentProducer"),
         )
     ),
-    Mark("the name of a generator", "", PROGRAM_FIELDS, (rf"(?P<by>{'|'.join((*PROGRAMS, *NAMES_OF_PEOPLE_TOO))})",)),
+    Mark("the name of a generator", "", PROGRAM_FIELDS, (rf"(?P<by>{'|'.join((*PROGRAMS, *NAMES_OF_OTHERS_TOO))})",)),
     Mark("the name of a generator", "", "Credit|Source", (rf"(?P<by>{'|'.join(PROGRAMS)})",)),
 )  # fmt: skip
 _TABLE = [

@@ -242,6 +242,8 @@ def test_what_needs_a_second_field_is_no_mark_without_it() -> None:
         ("Software", "Preface 3.0"),
         ("Software", "Adobe Lightroom 13.2 (Macintosh)"),
         ("Credit", "Tongyi Li"),
+        ("Credit", "OpenAI via AP"),
+        ("Source", "Black Forest Labs, handout"),
         ("Source", "FinePix A340"),
         ("Author", "John Midjourney"),
         ("Dream", "I had a dream"),
