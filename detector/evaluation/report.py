@@ -23,7 +23,7 @@ from detector.evaluation.markdown import make_markdown
 from detector.evaluation.measuring import ALL, list_compared, worst_first
 from detector.evaluation.pairs import COLUMNS as PAIR_COLUMNS
 from detector.evaluation.pairs import Role
-from detector.evaluation.sources import MAX_AUC, is_beyond
+from detector.evaluation.source_effects import MAX_AUC, is_beyond
 from detector.files import write_bytes, write_text
 from detector.statistics.metrics import METRICS
 

@@ -67,14 +67,16 @@ def even_weights(names: NDArray[Any], fake: NDArray[np.bool_]) -> NDArray[np.flo
     return weight
 
 
-def false_alarms(odds: Scores, sources: NDArray[Any], groups: NDArray[Any], threshold: float) -> pd.DataFrame:
-    """Return one row a source of photographs: source, n, alarms, share, low, high (95 % Clopper-Pearson)."""
+def false_alarms(
+    odds: Scores, sources: NDArray[Any], groups: NDArray[Any], threshold: float, *, level: float = 0.95
+) -> pd.DataFrame:
+    """Return one row a source of photographs: source, n, alarms, share, low, high (Clopper-Pearson)."""
     rows = []
     for name in np.unique(sources):
         mine = odds[sources == name]
         share, count = bpcer(mine, threshold), effective_count(mine, groups[sources == name])
         rows.append(
-            (str(name), len(mine), int((mine > threshold).sum()), share, *clopper_pearson(share * count, count))
+            (str(name), len(mine), int((mine > threshold).sum()), share, *clopper_pearson(share * count, count, level))
         )
     return pd.DataFrame(rows, columns=["source", "n", "alarms", "share", "low", "high"])
 
