@@ -121,8 +121,7 @@ def ship(run: Path, chosen: pd.DataFrame, folder: Path) -> None:
         )
     card = read_card(run, "detector")
     write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
-    sides = chosen.crop.str.split().map(lambda box: int(box[2]) - int(box[0]))
-    use = chosen[(chosen.label == 0) | (sides >= SMALLEST)].reset_index(drop=True)
+    use = chosen[(chosen.label == 0) | (crop_sides(chosen) >= SMALLEST)].reset_index(drop=True)
     detector = Cnn.load(folder).calibrate(use)
     assert detector.calibration is not None
     counts = use.assign(name=use.generator.where(use.label == 1, use.dataset)).groupby(["label", "name"]).size()
@@ -139,6 +138,11 @@ def ship(run: Path, chosen: pd.DataFrame, folder: Path) -> None:
         "limits": LIMITS,
     }
     write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
+
+
+def crop_sides(table: pd.DataFrame) -> pd.Series:
+    """Return the side of each face square in pixels."""
+    return table.crop.str.split().map(lambda box: int(box[2]) - int(box[0]))
 
 
 def measure(folder: Path, measured: pd.DataFrame, out: Path) -> None:
@@ -159,6 +163,11 @@ def measure(folder: Path, measured: pd.DataFrame, out: Path) -> None:
         "pictures": int(worst.n), "likely_fake": int(worst.alarms), "upper_95": float(worst.high),
         "source": worst.source,
     }  # fmt: skip
+    sides = measured[measured.label == 0].assign(side=crop_sides(measured[measured.label == 0]))
+    card["domain"] = {
+        str(name): [int(low), int(high)]
+        for name, (low, high) in sides.groupby("dataset").side.apply(lambda s: np.quantile(s, [0.02, 0.98])).items()
+    }
     card["verdicts_on_unseen"] = {
         str(name): {word: round(share, 3) for word, share in rows.verdict.value_counts(normalize=True).items()}
         for name, rows in scores.assign(name=names).groupby("name")
