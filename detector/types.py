@@ -1,4 +1,4 @@
-"""The words of the house as types: arrays, the label, four protocols and three frozen records."""
+"""The words of the house as types: arrays, the label, protocols and frozen records."""
 
 from __future__ import annotations
 
@@ -35,10 +35,7 @@ class Generator(Protocol):
 
 @runtime_checkable
 class Detector(Protocol):
-    """Scores faces that were cropped and resized to `size` pixels a side.
-
-    One that also has `locates = True` wants the largest face of a picture cut out first; others take its middle.
-    """
+    """Scores faces that were cropped and resized to `size` pixels a side."""
 
     name: str
     size: int
@@ -49,6 +46,40 @@ class Detector(Protocol):
 
     def judge(self, scores: Scores) -> list[Opinion]:
         """Return the scores in words, by thresholds chosen on photographs (never a bare 0.5)."""
+        ...
+
+
+@runtime_checkable
+class Locating(Protocol):
+    """A detector that says whether the faces of a picture are to be cut out for it; others are given its middle."""
+
+    @property
+    def locates(self) -> bool:
+        """Whether faces are located first; a picture without one is then not judged."""
+        ...
+
+
+@runtime_checkable
+class Calibrated(Protocol):
+    """A detector whose log-odds have likelihood ratios."""
+
+    @property
+    def calibration(self) -> Any:
+        """A `statistics.calibration.Calibration`; None before training."""
+        ...
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """A detector that can say which places of a face its score comes from."""
+
+    @property
+    def explains(self) -> bool:
+        """Whether these weights can."""
+        ...
+
+    def explain(self, faces: Images) -> NDArray[np.float64]:
+        """Return log-odds (N, h, w) of the places of each face (N, size, size, 3); their mean is its score."""
         ...
 
 
@@ -71,6 +102,7 @@ class Trainable(Protocol):
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 Perturbation = Callable[[Image, int, np.random.Generator], Image]  # severity 1..5; keeps the shape
+Transform = Callable[[Image, str], Image]  # a cut-out face, SHA-256 of its picture; keeps the shape
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -79,12 +111,16 @@ def silent(what: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """One questioned picture: its untouched bytes and, where they decode, its pixels."""
+    """One questioned picture: its untouched bytes and, where they decode, its pixels.
+
+    crop: the part in question, (left, top, right, bottom) in pixels, where a manifest named one.
+    """
 
     path: Path
     bytes: bytes
     sha256: str
     image: Image | None
+    crop: tuple[int, int, int, int] | None = None
 
 
 class Outcome(StrEnum):
@@ -121,6 +157,17 @@ class Opinion(StrEnum):
     LIKELY_FAKE = "likely-fake"
     INCONCLUSIVE = "inconclusive"
     NOT_APPLICABLE = "not-applicable"
+
+
+SUSPICION = (Opinion.NOT_APPLICABLE, Opinion.LIKELY_REAL, Opinion.INCONCLUSIVE, Opinion.LIKELY_FAKE)
+
+
+def rank_suspicion(opinion: str, score: float, reason: str) -> tuple[int, float]:
+    """Return what the faces of one picture are ranked by; the first of those with the greatest rank decides for it.
+
+    By verdict, then by score. A face that is not judged, for whatever `reason`, comes after all that are.
+    """
+    return (-1, 0.0) if reason else (SUSPICION.index(Opinion(opinion)), score)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from detector import __version__
 from detector.cli.making import generate, index
 from detector.cli.measuring import audit, evaluate, score
 from detector.cli.options import BAD_INPUT, BROKEN_PIPE, INTERNAL, INTERRUPTED, Out, Seed
-from detector.cli.rendering import command_line, format_row, print_results, print_table, say, show_progress
+from detector.cli.rendering import command_line, print_results, print_rows, print_table, say, show_progress
 from detector.cli.training import train_app
 from detector.cli.verifying import feedback, verify
 from detector.files import printable
@@ -105,7 +105,7 @@ def quickstart(
     with show_progress() as progress:
         made = pipeline.run(output, real=real, seed=seed, command=command_line(), progress=progress)
     print_results(made.results)
-    print_table(["picture", "score", "probability", "verdict", "reason"], [format_row(row) for row in made.scored])
+    print_rows(made.scored)
     for what, path in made.paths.items():
         say(f"{what:>22}: {path}")
 

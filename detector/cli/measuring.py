@@ -12,8 +12,9 @@ import typer
 from detector.cli.options import SERIOUS, SOME_UNREADABLE, Column, MaybeSeed, Out, Seed, refuse
 from detector.cli.rendering import (
     command_line,
-    format_row,
     print_results,
+    print_rows,
+    print_sources,
     print_table,
     say,
     show_progress,
@@ -39,8 +40,12 @@ def score(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="A .csv, .jsonl or .parquet file; else a table.")
     ] = None,
+    faces: Annotated[Path | None, typer.Option(help="A second such file, with a row for every face.")] = None,
 ) -> None:
-    """Score pictures: log-odds, larger is more fake. Status 3 if some were not read or left out; the others are."""
+    """Score pictures by their most suspicious face: log-odds, larger is more fake.
+
+    Status 3 if some cannot be read or were left out of a folder; the others have their rows.
+    """
     from detector import tasks
     from detector.dataset.foreign import TABLES, read_columns, read_list
     from detector.dataset.listing import LeftOut
@@ -55,14 +60,17 @@ def score(
     if not any(Path(name).suffix.lower() in TABLES for name in names):
         refuse("no table is scored", column=column)
     given = sys.stdin.buffer.read(MAX_BYTES + 1) if stdin or "-" in names else b""
+    if len(given) > MAX_BYTES:
+        raise DetectorError(f"standard input holds more than {MAX_BYTES:,} bytes")
     left_out = LeftOut()
     with show_progress() as progress:
         answer = tasks.score(
-            names, detector=detector, runtime=runtime, out=output, lines=read_list(given) if "-" in names else (),
-            picture=given if stdin else None, columns=read_columns(column or ()), left_out=left_out, progress=progress,
+            names, detector=detector, runtime=runtime, out=output, faces=faces,
+            lines=read_list(given) if "-" in names else (), picture=given if stdin else None,
+            columns=read_columns(column or ()), left_out=left_out, progress=progress,
         )  # fmt: skip
     if isinstance(answer, list):
-        print_table(["picture", "score", "probability", "verdict", "reason"], [format_row(row) for row in answer])
+        print_rows(answer)
         answer = Counter(row.verdict for row in answer)
     status = SOME_UNREADABLE if answer["error"] or left_out else 0
     say(summarise(answer, left_out.describe(), status), err=True)
@@ -123,6 +131,7 @@ def evaluate(
                 columns=read_columns(column or ()), command=command_line(), progress=progress,
             )  # fmt: skip
     print_results(results)
+    print_sources(*tasks.read_headline(output))
     say(f"report: {output / 'report.html'}")
     if report is not None:
         for line in (*report.reasons, *report.notes):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +16,15 @@ if TYPE_CHECKING:
 MOST_SEEDS = 64  # on a side of the style-mixing grid
 
 
-def format_row(row: Row) -> list[str]:
-    """Return the cells of a scored picture: path, score, probability, verdict, reason."""
-    known = row.score is not None and row.probability is not None
-    return [
-        row.path,
-        f"{row.score:+.2f}" if known else "",
-        f"{row.probability:.3f}" if known else "",
-        row.verdict,
-        row.reason,
-    ]
+def print_rows(rows: Iterable[Row]) -> None:
+    """Print a line a scored picture."""
+    print_table(["picture", "score", "probability", "verdict", "faces", "reason"],
+                [[row.path, _number(row.score, "+.2f"), _number(row.probability, ".3f"), row.verdict,
+                  _number(row.faces, "d"), row.reason] for row in rows])  # fmt: skip
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -40,12 +39,21 @@ def summarise(verdicts: Mapping[str, int], left_out: str, status: int) -> str:
 
 
 def print_results(results: Any) -> None:
-    """Print one line a detector and generator: the AUC with its interval."""
+    """Print one line a detector, generator and source of photographs: the AUC with its interval."""
     auc = results[(results.metric == "auc") & (results.perturbation == "none")]
-    print_table(["detector", "generator", "AUC", "95 % interval", "real", "fake"],
-                 [[r.detector, r.generator, f"{r.value:.3f}", _interval(r.low, r.high), str(r.n_real),
-                   str(r.n_fake)]
-                  for r in auc.itertuples()])  # fmt: skip
+    if auc.real.nunique() == 2:  # a single source, which repeats the figures of all photographs
+        auc = auc[auc.real != "all"]
+    print_table(["detector", "generator", "photographs", "AUC", "95 % interval", "real", "fake"],
+                [[r.detector, r.generator, r.real, f"{r.value:.3f}", _interval(r.low, r.high), str(r.n_real),
+                  str(r.n_fake)] for r in auc.itertuples()])  # fmt: skip
+
+
+def print_sources(headlines: list[str], findings: list[dict[str, Any]]) -> None:
+    """Print the headlines of a report, and what it found about the sources of the pictures."""
+    for line in headlines:
+        say(line)
+    print_table(["finding", "severity", "what", "fix"],
+                [[f["name"], f["severity"], f["summary"], f["fix"]] for f in findings])  # fmt: skip
 
 
 def _interval(low: float, high: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -26,7 +26,19 @@ def verify(
         Literal["likely-fake", "inconclusive"] | None, typer.Option(help="Status 1 if an exhibit is that, or worse.")
     ] = None,
     check: Annotated[
-        Path | None, typer.Option(help="A report.json: is it, its log and its exhibit as they were? 1 if changed.")
+        Path | None,
+        typer.Option(
+            help="A report.json or a case's folder: is it as its log says? Status 1 if not, 3 if parts are away."
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="With --check: public key (PEM) that has to have signed the log.")
+    ] = None,
+    head: Annotated[
+        str, typer.Option(help="With --check: the head printed earlier, without which a cut-off end does not show.")
+    ] = "",
+    exhibit: Annotated[
+        Path | None, typer.Option(help="With --check: where the exhibit lies now, or the folder of all of them.")
     ] = None,
 ) -> None:
     """Examine questioned pictures: an evidence report each (JSON, HTML, PDF, Markdown), a custody log, an index."""
@@ -34,13 +46,11 @@ def verify(
     from detector.errors import DetectorError
 
     if check is not None:
-        from detector.evidence.custody import check_case
-
-        problems = check_case(check)
-        print("\n".join(problems) if problems else "untouched: report, renderings, log and exhibit are as they were")
-        if problems:
-            raise typer.Exit(SERIOUS)
-        return
+        if inputs or any([case, examiner, detector, known, trust, sign, fail_on]):
+            raise DetectorError("--check examines nothing; give it --key, --head and --exhibit alone")
+        return _check(check, key, head, exhibit)
+    if key is not None or head or exhibit is not None:
+        raise DetectorError("--key, --head and --exhibit belong to --check; a log is signed by --sign")
     if not inputs:
         raise DetectorError("name pictures to examine, or a report with --check")
     with show_progress() as progress:
@@ -48,15 +58,37 @@ def verify(
             inputs, output, detector=detector, known=known, trust=trust, case=case, examiner=examiner, key=sign,
             progress=progress,
         )  # fmt: skip
-    print_table(["exhibit", "opinion", "log10 LR", "others", "statement"],
-                 [[row["name"], row["opinion"], "" if row["log10_lr"] is None else f"{row['log10_lr']:+.2f}",
-                   ", ".join(row["others"]), row["statement"]] for row in rows])  # fmt: skip
-    print(f"reports: {output / 'index.html'}")
+    _show_reports(rows, output)
     opinions = {row["opinion"] for row in rows}
+    if any(row["changed"] for row in rows):
+        raise typer.Exit(SERIOUS)
     if "error" in opinions:
         raise typer.Exit(SOME_UNREADABLE)
     if fail_on is not None and opinions & {"likely-fake", fail_on}:
         raise typer.Exit(SERIOUS)
+
+
+def _show_reports(rows: list[dict[str, Any]], output: Path) -> None:
+    from detector.evidence.integrity import describe_log
+
+    print_table(["exhibit", "opinion", "log10 LR", "others", "statement"],
+           [[row["name"], row["opinion"], "" if row["log10_lr"] is None else f"{row['log10_lr']:+.2f}",
+             ", ".join(row["others"]), row["statement"]] for row in rows])  # fmt: skip
+    if any(row["note"] for row in rows):
+        print_table(["exhibit", "note"], [[row["name"], row["note"]] for row in rows if row["note"]])
+    print(f"reports: {output / 'index.html'}")
+    print(f"log: {describe_log(output)}")
+
+
+def _check(report: Path, key: Path | None, head: str, exhibit: Path | None) -> None:
+    from detector.evidence.integrity import check_case
+
+    found = check_case(report, key=key, head=head, exhibits=exhibit)
+    print(found.describe())
+    if found.problems:
+        raise typer.Exit(SERIOUS)
+    if found.missing:
+        raise typer.Exit(SOME_UNREADABLE)
 
 
 def feedback(

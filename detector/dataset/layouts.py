@@ -140,8 +140,8 @@ def read_layout(
         except ImageError as error:
             left_out.pictures[str(path)] = str(error)
             continue
-        rows.append((as_text(str(path.resolve())), digest, int(label), generator, dataset, f"{dataset}/{group or digest[:16]}",
-                     SPLIT_NAMES.get(split.lower(), ""), licence))  # fmt: skip
+        rows.append((as_text(str(path.resolve())), digest, int(label), generator, dataset,
+                     f"{dataset}/{group or digest[:16]}", SPLIT_NAMES.get(split.lower(), ""), licence))  # fmt: skip
     if not rows:
         raise ManifestError(f"not one of the {len(found)} pictures in {source} can be read: {left_out.describe()}")
     table = pd.DataFrame(rows, columns=list(COLUMNS)).drop_duplicates(["sha256", "label"], ignore_index=True)

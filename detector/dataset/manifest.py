@@ -11,6 +11,7 @@
 | split | train, val or test |
 | licence | of the picture |
 | crop | optional: "left top right bottom" of the face, pixels; cut before anything else |
+| kind | optional: pictures of one kind are comparable (size, codec, framing); evaluations match pairs by it |
 | side | optional: of the face before it was resized, pixels; `reencode` keeps it, and training pairs by it |
 
 Further columns pass through. Label, generator and group are columns: nothing is guessed from a path afterwards.
@@ -48,9 +49,10 @@ def validate(manifest: pd.DataFrame) -> pd.DataFrame:
         raise ManifestError(f"the manifest lacks the columns {', '.join(missing)}; `detector index` writes them all")
     extra = [c for c in manifest.columns if c not in COLUMNS]
     table = manifest[[*COLUMNS, *extra]].reset_index(drop=True)
-    for column in (*COLUMNS, "crop"):
+    for column in (*COLUMNS, "crop", "kind"):
         if column in table and column != "label":
             table[column] = table[column].fillna("").astype(str)
+    table["dataset"] = table.dataset.replace("", "unknown")
     try:
         table["label"] = table["label"].astype(int)
     except (TypeError, ValueError):

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from detector.dataset.findings import AuditFinding, Severity
-from detector.dataset.manifest import read_crops, write_table
-from detector.dataset.reencoding import add_crops, reencode
+from detector.dataset.manifest import MAX_SIDE, read_crops, write_table
+from detector.dataset.reencoding import add_crops, measure_sides, reencode
 from detector.errors import ImageError, ManifestError
 from detector.evaluation.naming import file_names
 from detector.pictures.headers import describe
@@ -42,21 +42,59 @@ COLUMNS = ["detector", "generator", "plain", "aligned", "difference", "low", "hi
 
 
 def align(table: pd.DataFrame, detector: Detector, folder: Path, *, progress: Progress = silent) -> pd.DataFrame:
-    """Return the manifest of copies re-encoded alike, as the detector sees them.
+    """Return the manifest of copies re-encoded alike, as the detector sees them; columns as `save_alike`.
 
-    Further columns: `original`, the hash a picture had, and `saved`, how all were saved, in words. Where the detector
-    locates faces, so does this; pictures without one, or that cannot be read, are left out.
+    Where the detector locates faces, so does this; pictures without one, or that cannot be read, are left out.
 
     Raises ManifestError if none is left.
     """
-    if getattr(detector, "locates", False):
-        given = table.crop.ne("") if "crop" in table else pd.Series(False, index=table.index)
-        located = add_crops(table[~given], progress=lambda done, total: progress("locating faces", done, total))
-        table = pd.concat([table[given], located], ignore_index=True)
+    table = cut_faces(table, detector, progress=progress)
     side, quality = find_coarsest(table)
-    side = min(side, detector.size)
+    return save_alike(table, folder, side=min(side, detector.size), quality=quality, progress=progress)
+
+
+def cut_faces(table: pd.DataFrame, detector: Detector, *, progress: Progress = silent) -> pd.DataFrame:
+    """Return the manifest with the crop that the detector would look at; where it needs a face, those that have one."""
+    if not getattr(detector, "locates", False):
+        return table
+    given = table.crop.ne("") if "crop" in table else pd.Series(False, index=table.index)
+    located = add_crops(table[~given], progress=lambda done, total: progress("locating faces", done, total))
+    return pd.concat([table[given], located], ignore_index=True)
+
+
+def save_alike(
+    table: pd.DataFrame, folder: Path, *, side: int, quality: int, progress: Progress = silent
+) -> pd.DataFrame:
+    """Return the manifest of copies, cut, resized to `side` pixels and saved as JPEG of one quality.
+
+    Further columns: `original`, the hash a picture had, and `saved`, how all were saved, in words. Raises ManifestError
+    if no picture can be read.
+    """
     copies = reencode(table.assign(original=table.sha256), folder, size=side, quality=quality, progress=progress)
     return copies.assign(crop=f"0 0 {side} {side}", saved=f"{side} px, JPEG {quality}")
+
+
+def align_pair(
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    folder: Path,
+    *,
+    quality: int,
+    largest: int | None = None,
+    progress: Progress = silent,
+) -> pd.DataFrame:
+    """Return the manifest of copies of two sets, all at one side and JPEG quality; columns as `save_alike`.
+
+    The side is the one that all but COARSE of either set reach, so that hardly any picture is enlarged; it is at most
+    `largest` pixels. Raises ManifestError if one of the sets has no readable picture.
+    """
+    side = largest or MAX_SIDE
+    for rows in (first, second):
+        sides = measure_sides(rows)
+        if not (sides > 0).any():
+            raise ManifestError(f"not one of {len(rows)} pictures of a pair shows a face that can be re-encoded")
+        side = min(side, int(np.quantile(sides[sides > 0], COARSE, method="lower")))
+    return save_alike(pd.concat([first, second]), folder, side=side, quality=quality, progress=progress)
 
 
 def find_coarsest(table: pd.DataFrame) -> tuple[int, int]:

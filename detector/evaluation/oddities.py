@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from detector.evaluation.measuring import ALL
 from detector.types import Label
 
 TURNED = 0.3  # mean AUC over generators below which scores were most likely turned round
@@ -22,13 +23,14 @@ def warn_of_scores(joined: pd.DataFrame, results: pd.DataFrame) -> list[str]:
 
 
 def _warn_of_groups(plain: pd.DataFrame) -> Iterator[str]:
-    """Yield what has no interval, and why."""
+    """Yield what has no interval, and why: photographs of a dataset, fakes of a generator."""
     read = plain[plain.score.notna()]
-    groups = read.groupby(["label", "generator"]).group.nunique()
-    for label, generator in groups[groups == 1].index:
-        what = "real pictures" if label == Label.REAL else f"fakes of {generator}"
+    name = read.generator.where(read.label == Label.FAKE, read.dataset)
+    groups = read.assign(name=name).groupby(["label", "name"]).group.nunique()
+    for label, name in groups[groups == 1].index:
+        what = "photographs" if label == Label.REAL else "fakes"
         yield (
-            f"all {what} belong to one group, so nothing can be said about other groups and no interval is given; name "
+            f"all {what} of {name} belong to one group, which says nothing about others, so no interval is given; name "
             "the person, video or seed of each picture in the column group"
         )
 
@@ -47,7 +49,7 @@ def _warn_of_scale(plain: pd.DataFrame) -> Iterator[str]:
 
 
 def _warn_of_direction(results: pd.DataFrame) -> Iterator[str]:
-    auc = results[(results.metric == "auc") & (results.perturbation == "none")]
+    auc = results[(results.metric == "auc") & (results.perturbation == "none") & (results.real == ALL)]
     for name, part in auc.groupby("detector", sort=False):
         if part.value.max() < 0.5 and part.value.mean() < TURNED:
             yield (

@@ -7,34 +7,34 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from detector.dataset.embedded import unpack_faces
 from detector.dataset.foreign import read_table
-from detector.dataset.manifest import merge, read_crops, read_manifest, validate, write_table
+from detector.dataset.manifest import merge, read_crops, read_manifest, validate
 from detector.detectors import load_detector
 from detector.errors import DetectorError, ManifestError, UnknownName
-from detector.evaluation.joining import join_scores
+from detector.evaluation.alignment import align_pair, cut_faces
+from detector.evaluation.joining import KEYS, join_scores
 from detector.evaluation.measuring import measure_scores
+from detector.evaluation.pairs import Pair, find_pairs, measure_pairs
 from detector.evaluation.suites import Suite, SuiteError
 from detector.files import sha256, write_bytes
 from detector.pictures.faces import prepare
 from detector.pictures.images import encode, load, read
-from detector.pictures.perturbations import perturb
+from detector.pictures.perturbations import Condition
 from detector.scoring.checkpoint import digest_checkpoint
-from detector.scoring.engine import Row, judge_faces, open_target
-from detector.scoring.targets import list_targets
+from detector.scoring.tables import COLUMNS, score_manifest
+from detector.scoring.targets import Target
 from detector.statistics.fairness import Fairness, measure_fairness
 from detector.statistics.proportions import clopper_pearson, effective_count
-from detector.types import Detector, Progress, silent
+from detector.types import Detector, Label, Progress, silent
 
 EMBEDDED = "embedded"  # in the place of a manifest's path: the photographs that come with the installation
-BLOCK = 256  # pictures in one shard of scores
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Run:
 
     pictures: as `gather_pictures`. detectors: name -> folder of weights, of those that did not fail. scores: one row a
     detector, perturbation, severity and picture. joined: the same beside the manifest, as `joining.join_scores`.
-    results: as `measuring.measure_scores`. flips: as `count_flips`. failed: detector -> why it has no scores.
-    fairness: None if the suite compares by no column.
+    results: as `measuring.measure_scores`. pairs: as `pairs.measure_pairs`. flips: as `count_flips`. failed: detector
+    -> why it has no scores. fairness: None if the suite compares by no column.
     """
 
     pictures: pd.DataFrame
@@ -52,6 +52,7 @@ class Run:
     scores: pd.DataFrame
     joined: pd.DataFrame
     results: pd.DataFrame
+    pairs: pd.DataFrame
     flips: pd.DataFrame
     failed: dict[str, str]
     fairness: Fairness | None = None
@@ -74,7 +75,8 @@ def gather_pictures(suite: Suite, folder: Path) -> pd.DataFrame:
             raise UnknownName("column", column, map(str, table.columns))
     table = table[table.split == suite.split].reset_index(drop=True)
     if suite.sample is not None:
-        rank = table.sort_values("sha256").groupby("generator").cumcount()
+        sets = table.generator.where(table.label == Label.FAKE, table.dataset)
+        rank = table.sort_values("sha256").groupby([table.label, sets]).cumcount()
         table = table[rank.reindex(table.index) < suite.sample].reset_index(drop=True)
     if suite.side is not None:
         return write_alike(table, folder / "pictures", suite.side)
@@ -88,7 +90,7 @@ def write_alike(table: pd.DataFrame, folder: Path, side: int) -> pd.DataFrame:
     """
     paths, hashes = [], []
     for path, digest, crop in zip(table.path, table.sha256, read_crops(table), strict=True):
-        _check_hash(path, digest)
+        Target(path, crop, digest).check(sha256(read(path)))
         data = encode(prepare(load(path), side, crop), "BMP")
         out = folder / f"{sha256(data)[:24]}.bmp"
         if not out.is_file():
@@ -115,27 +117,27 @@ def run_suite(
     if not chosen:
         raise SuiteError(f"the suite {suite.name!r} names no detector; give one")
     pictures = gather_pictures(suite, folder)
+    pairs = find_pairs(pictures, suite.pairs)
+    if suite.alike and not pairs:
+        raise SuiteError(f"the suite {suite.name!r} saves pairs alike but has none; name `pairs`, or leave out `alike`")
     parts, failed = [], {}
     for name, weights in chosen.items():
         try:
-            kept = folder / "scores" / re.sub(r"[^A-Za-z0-9-]+", "_", name)
-            scores = _score(
-                suite, name, load_detector(weights)[1], pictures, kept, digest_checkpoint(weights), progress
-            )
-            parts.append((scores, join_scores(scores, pictures, split=suite.split)))
+            parts.append(_run_detector(suite, name, weights, pictures, pairs, folder, progress))
         except ManifestError:  # the pictures' fault
             raise
         except Exception as error:  # a stranger's detector may raise anything, and the others' results must stand
             failed[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     if not parts:
         raise DetectorError(f"every detector failed, the first: {next(iter(failed.values()))}")
-    scores, joined = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
+    scores, joined, measured = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
     progress("measuring", 0, 1)
     results = measure_scores(joined, metrics=suite.measured, seed=suite.seed, resamples=suite.resamples)
     fairness = measure_fairness(joined, suite.by, seed=suite.seed) if suite.by else None
     progress("measuring", 1, 1)
     good = {name: weights for name, weights in chosen.items() if name not in failed}
-    return Run(pictures, good, scores, joined, results, count_flips(scores, pictures), failed, fairness)
+    flips = count_flips(scores, pictures)
+    return Run(pictures, good, scores, joined, results, measured, flips, failed, fairness)
 
 
 def count_flips(scores: pd.DataFrame, pictures: pd.DataFrame) -> pd.DataFrame:
@@ -155,48 +157,38 @@ def count_flips(scores: pd.DataFrame, pictures: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["detector", "perturbation", "severity", "flips", "low", "high", "n"])
 
 
+def _run_detector(
+    suite: Suite, name: str, weights: Path, pictures: pd.DataFrame, pairs: list[Pair], folder: Path, progress: Progress
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return one detector's scores, the same beside the manifest, and its measured pairs."""
+    detector, digest = load_detector(weights)[1], digest_checkpoint(weights)
+    kept = folder / "scores" / re.sub(r"[^A-Za-z0-9-]+", "_", name)
+    scores = _score(suite, name, detector, pictures, kept, digest, progress)
+    joined = join_scores(scores, pictures, split=suite.split)
+    if suite.alike is None:
+        return scores, joined, measure_pairs(pairs, joined)
+    cut = cut_faces(pictures, detector, progress=progress)
+    copies = {
+        pair: align_pair(*pair.split(cut), folder / "alike", quality=suite.alike.quality, largest=suite.alike.side,
+                         progress=progress) for pair in pairs
+    }  # fmt: skip
+    every = pd.concat(copies.values()).drop_duplicates("sha256", ignore_index=True)
+    again = _score(suite, name, detector, every, kept, digest, progress)[[*KEYS, "sha256", "score"]]
+    parts = [measure_pairs([pair], table.merge(again, on="sha256"), saved=table.saved.iloc[0])
+             for pair, table in copies.items()]  # fmt: skip
+    return scores, joined, pd.concat(parts)
+
+
 def _score(
     suite: Suite, name: str, detector: Detector, pictures: pd.DataFrame, kept: Path, fingerprint: str,
     progress: Progress,
 ) -> pd.DataFrame:  # fmt: skip
-    """Return a detector's scores of all pictures under all conditions, from shards where they are there already."""
-    shards = []
-    for start in range(0, len(pictures), BLOCK):
-        block = pictures.iloc[start : start + BLOCK]
-        settings = [fingerprint, block.sha256.tolist(), block.get("crop", pd.Series(dtype=str)).tolist(), suite.seed]
-        shard = kept / f"{sha256(json.dumps([*settings, suite.conditions]).encode())[:24]}.parquet"
-        if not shard.is_file():
-            rows = [asdict(row) | {"perturbation": perturbation, "severity": severity}
-                    for perturbation, severity, row in _score_block(suite, detector, block)]  # fmt: skip
-            write_table(pd.DataFrame(rows).assign(score=lambda t: t.score.astype(float)), shard)
-        shards.append(read_table(shard))
-        progress(f"scoring with {name}", min(start + BLOCK, len(pictures)), len(pictures))
-    return pd.concat(shards, ignore_index=True).assign(detector=name)
-
-
-def _score_block(suite: Suite, detector: Detector, block: pd.DataFrame) -> Iterator[tuple[str, int, Row]]:
-    """Yield (perturbation, severity, row): every picture opened once, and scored under each condition."""
-    locates = bool(getattr(detector, "locates", False))
-    with ThreadPoolExecutor(2) as pool:
-        opened = list(pool.map(lambda target: open_target(target, detector.size, locates), list_targets(block)))
-    for (row, _), digest in zip(opened, block.sha256, strict=True):
-        if row.sha256 not in ("", digest):
-            raise _other_picture(row.path)
-    named = [(replace(row, sha256=digest), face) for (row, face), digest in zip(opened, block.sha256, strict=True)]
-    for perturbation, severity in suite.conditions:
-        faces = [
-            (row, face if face is None or not severity else
-             perturb(face, perturbation, severity, seed=suite.seed, key=row.sha256))
-            for row, face in named
-        ]  # fmt: skip
-        for row in judge_faces(faces, detector):
-            yield perturbation, severity, row
-
-
-def _check_hash(path: str, digest: str) -> None:
-    if sha256(read(path)) != digest:
-        raise _other_picture(path)
-
-
-def _other_picture(path: str) -> ManifestError:
-    return ManifestError(f"{path} is not the picture its manifest names by hash; restore it, or index the folder again")
+    """Return a detector's scores of all pictures under all conditions, from the file where they are there already."""
+    crops = pictures.get("crop", pd.Series(dtype=str)).tolist()
+    settings = [fingerprint, pictures.sha256.tolist(), crops, suite.seed, suite.conditions, COLUMNS]
+    out = kept / f"{sha256(json.dumps(settings).encode())[:24]}.parquet"
+    if out.is_file():
+        return read_table(out).assign(detector=name)
+    conditions = [Condition(*condition, suite.seed) for condition in suite.conditions]
+    return score_manifest(pictures, detector, name, out, conditions=conditions, fingerprint=fingerprint,
+                          progress=progress)  # fmt: skip

@@ -7,6 +7,7 @@ page needs no network and no other file.
 from __future__ import annotations
 
 import base64
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.files import printable, printable_in_html
-from detector.pictures.images import cut, decode, encode, resize
+from detector.pictures.faces import prepare
+from detector.pictures.images import decode, encode, resize
 from detector.types import Image, Outcome
 
 TEMPLATES = Path(__file__).parent
@@ -44,9 +46,11 @@ def draw_pictures(record: Mapping[str, Any], image: Image | None) -> list[Pictur
         return []
     details = {finding["check"]: finding["details"] for finding in record["findings"]}
     faces = details["detector"]["faces"]
-    pictures = [_picture("The exhibit; boxes mark the faces, the thick one was judged.", _boxed(image, faces))]
+    pictures = [
+        _picture("The exhibit; boxes mark the faces, the thick one the face that decides.", _boxed(image, faces))
+    ]
     if faces:
-        face = resize(cut(image, tuple(faces[0]["crop"])), SIDE, SIDE)
+        face = prepare(image, SIDE, tuple(faces[0]["crop"]), faces[0].get("turns", 0))
         pictures.append(_picture("The face as the detector was given it, enlarged or reduced.", face))
         if faces[0]["map"] is not None:
             values = np.array(faces[0]["map"])
@@ -137,6 +141,7 @@ def format_interval(interval: Sequence[float] | None) -> str:
     return "" if interval is None else f" [{interval[0]:.2f}, {interval[1]:.2f}]"
 
 
+@functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined,

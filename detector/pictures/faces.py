@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +18,11 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom, pixels
 MODEL = Path(__file__).parents[1] / "weights" / "yunet" / "model.onnx"
 LOOK = 320  # longer side at which faces are looked for, pixels
 SURE = 0.7  # least confidence of a face
+RELIABLE = 16  # width of a face, pixels of the search, from which on nearly all are found
+FINEST = 2048  # longer side of the finer search of a large picture at most, pixels
+TURNS = (0, 1, 3)  # quarter turns, counter-clockwise, under which a picture is searched until a face is found
 SMALLEST = 40  # width of a face, pixels, below which it is not judged
+MOST_FACES = 128  # of one picture that are judged, the largest: thousands must not fill the memory
 MARGIN = 1.5  # side of the square that is cut out, in sides of the face box
 SLACK = 1.1  # how much larger than the picture that square may be before it counts as cut too tightly
 WIDEST = 3  # side of the square that is mirrored, in sides of the picture, at most
@@ -28,10 +33,51 @@ OUTPUTS = [f"{kind}_{stride}" for kind in ("cls", "obj", "bbox") for stride in S
 OVERLAP = 0.3  # of two boxes, above which they are one face
 
 
-def locate_faces(image: Image, *, look: int = LOOK) -> list[Box]:
-    """Return the boxes of the faces in a picture, largest first; an empty list if there are none.
+@dataclass(frozen=True)
+class Face:
+    """A face of a picture, and what a detector is given of it.
 
-    look: longer side at which they are looked for, pixels.
+    box: of the face; crop: the part that is cut out; both in pixels of the picture as it lies. turns: quarter turns,
+    counter-clockwise, after which the face is upright. reason: why it is not judged; empty if it can be.
+    """
+
+    box: Box
+    crop: Box
+    turns: int = 0
+    reason: str = ""
+
+
+def find_faces(image: Image) -> list[Face]:
+    """Return every face of a picture, largest first; an empty list if there are none.
+
+    The picture is searched at LOOK pixels. It is searched again, finer, only where that can pay: where faces that are
+    large enough to be judged may have been too small to be found, and no face of twice the reliable width was found,
+    beside which others of the same group would have been seen. Where there is no face at all, the picture may lie on
+    its side and is searched after a turn.
+    """
+    for turns in TURNS:
+        if boxes := _search(image, turns):
+            return [Face(box, face_square(box, image.shape), turns, too_small(box, turns)) for box in boxes]
+    return []
+
+
+def _search(image: Image, turns: int) -> list[Box]:
+    """Return the boxes of the faces that are upright after some quarter turns, largest first, of a finer search too."""
+    boxes = locate_faces(image, turns=turns)
+    longer = max(image.shape[:2])
+    finer = min(round(longer * RELIABLE / SMALLEST), FINEST)
+    if finer <= LOOK or any(_longer(box) * LOOK >= 2 * RELIABLE * longer for box in boxes):
+        return boxes
+    more = locate_faces(image, look=finer, turns=turns)
+    boxes += [box for box in more if all(_overlap(box, known) <= OVERLAP for known in boxes)]
+    return sorted(boxes, key=_area, reverse=True)
+
+
+def locate_faces(image: Image, *, look: int = LOOK, turns: int = 0) -> list[Box]:
+    """Return the boxes of the faces that one search finds in a picture, largest first.
+
+    look: longer side at which they are looked for, pixels. turns: quarter turns, counter-clockwise, after which they
+    are upright; the boxes are those in the picture as it lies.
 
     Source: Wu, Peng and Yu 2023, YuNet, doi:10.1007/s11633-023-1423-y; boxes are read off as OpenCV's FaceDetectorYN
     does, which runs the same network at half the speed.
@@ -43,6 +89,8 @@ def locate_faces(image: Image, *, look: int = LOOK) -> list[Box]:
     scale = look / max(height, width)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
     small = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) if scale < 1 else resize(image, *size)
+    extent = small.shape[:2]
+    small = np.rot90(small, turns)
     rows, columns = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in small.shape[:2])
     padded = np.zeros((1, 3, rows, columns), np.float32)
     padded[0, :, : small.shape[0], : small.shape[1]] = small[:, :, ::-1].transpose(2, 0, 1)  # the network takes BGR
@@ -59,8 +107,11 @@ def locate_faces(image: Image, *, look: int = LOOK) -> list[Box]:
     every, sure = np.concatenate(boxes), np.concatenate(scores)
     kept = every[np.asarray(cv2.dnn.NMSBoxes(every.tolist(), sure.tolist(), SURE, OVERLAP), int).ravel()]
     kept = kept[np.argsort(-kept[:, 2] * kept[:, 3], kind="stable")]
-    edges = np.stack([kept[:, 0], kept[:, 1], kept[:, 0] + kept[:, 2], kept[:, 1] + kept[:, 3]], 1) * (block / scale)
-    return [(round(left), round(top), round(right), round(bottom)) for left, top, right, bottom in edges.tolist()]
+    edges = np.stack([kept[:, 0], kept[:, 1], kept[:, 0] + kept[:, 2], kept[:, 1] + kept[:, 3]], 1)
+    for turned in range(turns, 0, -1):  # back into the picture as it lies, a quarter at a time
+        left, top, right, bottom = edges.T
+        edges = np.stack([extent[turned % 2] - bottom, left, extent[turned % 2] - top, right], 1)
+    return [(round(a), round(b), round(c), round(d)) for a, b, c, d in (edges * (block / scale)).tolist()]
 
 
 @cache
@@ -97,6 +148,17 @@ def _longer(box: Box) -> int:
     return max(right - left, bottom - top)
 
 
+def _area(box: Box) -> int:
+    left, top, right, bottom = box
+    return max(right - left, 0) * max(bottom - top, 0)
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """Return the area that two boxes share, as a share of what they cover together."""
+    shared = _area((max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])))
+    return shared / max(_area(one) + _area(other) - shared, 1)
+
+
 def _square(box: Box, side: int, shape: tuple[int, ...]) -> Box:
     """Return the square of that side around a box, moved to lie in the picture, or to hold it where it is larger."""
     left, top, right, bottom = box
@@ -107,9 +169,10 @@ def _square(box: Box, side: int, shape: tuple[int, ...]) -> Box:
     return x, y, x + side, y + side
 
 
-def too_small(box: Box) -> str:
-    """Return why a located face is not judged; empty if it is large enough."""
-    width = box[2] - box[0]
+def too_small(box: Box, turns: int = 0) -> str:
+    """Return why a located face is not judged; empty if it is large enough. turns: after which it is upright."""
+    left, top, right, bottom = box
+    width = bottom - top if turns % 2 else right - left
     return f"the face is {width} pixels wide, less than {SMALLEST}" if width < SMALLEST else ""
 
 
@@ -121,6 +184,9 @@ def centre_square(image: Image) -> Box:
     return left, top, left + side, top + side
 
 
-def prepare(image: Image, size: int, crop: Box | None = None) -> Image:
-    """Return the face, RGB (size, size, 3): the crop (else the centre square), resized by the one filter."""
-    return resize(cut(image, crop or centre_square(image)), size, size)
+def prepare(image: Image, size: int, crop: Box | None = None, turns: int = 0) -> Image:
+    """Return the face, RGB (size, size, 3): the crop (else the centre square), resized by the one filter.
+
+    turns: quarter turns, counter-clockwise, that the crop is turned by.
+    """
+    return resize(np.ascontiguousarray(np.rot90(cut(image, crop or centre_square(image)), turns)), size, size)

@@ -25,7 +25,6 @@ from detector.pictures.fingerprints import Fingerprint, append, perceptual_hash
 from detector.pictures.images import decode
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-GENERATED = ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "compositeSynthetic")
 LABELLED = ("JPEG", "PNG", "WEBP")  # what can be labelled without touching the pixels
 VALID_DAYS = 3650
 _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----\s*", re.S)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import cv2
@@ -49,6 +50,22 @@ def perturb(image: Image, name: str, severity: int, *, seed: int, key: str) -> I
         raise ValueError(f"a severity is 1, 2, 3, 4 or 5, not {severity}")
     digest = hashlib.sha256(f"{key} {name} {seed}".encode()).digest()
     return function(image, severity, np.random.default_rng(np.frombuffer(digest, np.uint32)))
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A perturbation of one severity, ready to be applied to faces (a `types.Transform`); severity 0 changes nothing.
+
+    seed: of what is drawn, beside the hash of the picture.
+    """
+
+    perturbation: str = "none"
+    severity: int = 0
+    seed: int = 0
+
+    def __call__(self, face: Image, key: str) -> Image:
+        """Return the face as `perturb` changes it; key: the hash of its picture."""
+        return perturb(face, self.perturbation, self.severity, seed=self.seed, key=key) if self.severity else face
 
 
 @PERTURBATIONS.register("jpeg", summary="one JPEG save at quality 90, 75, 60, 45, 30; 4:2:0")

@@ -1,4 +1,4 @@
-"""How many pictures get scored: streamed in order, a batch at a time.
+"""How many pictures get scored: streamed in order, a batch at a time, every face of each.
 
 Decoding runs in a few threads while the network works; whole pictures live only inside those threads, and what waits
 is cropped and resized already. An unreadable picture becomes a row that says why.
@@ -7,7 +7,7 @@ is cropped and resized already. An unreadable picture becomes a row that says wh
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -16,10 +16,10 @@ import numpy as np
 
 from detector.errors import ImageError
 from detector.files import sha256
-from detector.pictures.faces import face_square, locate_faces, prepare, too_small
+from detector.pictures.faces import MOST_FACES, Face, centre_square, find_faces, prepare
 from detector.pictures.images import decode, read
 from detector.scoring.targets import Target
-from detector.types import Detector, Image, Opinion
+from detector.types import Detector, Image, Locating, Opinion, Transform, rank_suspicion
 
 BATCH = 32
 THREADS = 2
@@ -27,7 +27,7 @@ THREADS = 2
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the answer; the columns of every scores table, in this order."""
+    """What is said of a picture: one line of every scores table, the columns in this order."""
 
     path: str
     sha256: str = ""
@@ -37,53 +37,140 @@ class Row:
     probability: float | None = None  # 1 / (1 + exp(-score))
     verdict: str = ""  # likely-real, likely-fake, inconclusive, not-applicable or error
     reason: str = ""
+    faces: int | None = None  # located faces; None where none were looked for
+
+
+@dataclass(frozen=True)
+class FaceRow:
+    """What is said of one face: one line of the table of faces, the columns in this order."""
+
+    path: str
+    sha256: str
+    face: int  # 1 is the largest of its picture
+    box: str  # left top right bottom, pixels
+    score: float
+    probability: float
+    verdict: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is said of a picture and of each of its faces, largest first; the most suspicious decides for the picture.
+
+    faces: none where the picture cannot be read or no face was found in it.
+    """
+
+    row: Row
+    faces: tuple[FaceRow, ...] = ()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A picture that awaits its scores: its row, its faces, and what the detector is given, RGB (size, size, 3) each.
+
+    given: one picture a face; the middle of the picture if no face was found, nothing if it cannot be read.
+    """
+
+    row: Row
+    faces: tuple[Face, ...] = ()
+    given: tuple[Image, ...] = ()
+
+
+def untouched(face: Image, key: str) -> Image:
+    """Return the face as it is."""
+    return face
 
 
 def score_pictures(
-    targets: Iterable[Target], detector: Detector, *, batch: int = BATCH, threads: int = THREADS
-) -> Iterator[Row]:
-    """Yield one row a target, in order."""
+    targets: Iterable[Target],
+    detector: Detector,
+    *,
+    transforms: Sequence[Transform] = (untouched,),
+    batch: int = BATCH,
+    threads: int = THREADS,
+) -> Iterator[list[Judged]]:
+    """Yield, for each target in order, what is said of it under each transform of its faces.
+
+    Raises ManifestError if a picture is not the one that its target names by hash.
+    """
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[tuple[Row, Image | None]]] = deque()
-        coming, locates = iter(targets), getattr(detector, "locates", False)
+        waiting: deque[Future[Opened]] = deque()
+        coming = iter(targets)
+        locates = isinstance(detector, Locating) and detector.locates
         while True:
             for target in islice(coming, 2 * batch - len(waiting)):
                 waiting.append(pool.submit(open_target, target, detector.size, locates))
             if not waiting:
                 return
-            yield from judge_faces([waiting.popleft().result() for _ in range(min(batch, len(waiting)))], detector)
+            opened = [waiting.popleft().result() for _ in range(min(batch, len(waiting)))]
+            answers = [judge_faces(opened, detector, transform, batch) for transform in transforms]
+            yield from map(list, zip(*answers, strict=True))
 
 
-def open_target(target: Target, size: int, locates: bool) -> tuple[Row, Image | None]:
-    """Return the picture's row, with a verdict already if the detector has no say in it, and its face."""
-    digest, verdict, reason, crop = "", "", "", target.crop
+def open_target(target: Target, size: int, locates: bool) -> Opened:
+    """Return a picture with its faces cut out: the target's crop, else all that are located, else its middle."""
+    digest = target.sha256
     try:
         data = read(target.path) if target.data is None else target.data
         digest = sha256(data)
+        target.check(digest)
         image = decode(data)
         height, width = image.shape[:2]
-        if locates and crop is None:
-            boxes = locate_faces(image)
-            if not boxes:
-                verdict, reason = Opinion.NOT_APPLICABLE.value, "no face found"
-            else:
-                crop, reason = face_square(boxes[0], image.shape), too_small(boxes[0])
-                verdict = Opinion.INCONCLUSIVE.value if reason else ""
-        row = Row(target.path, digest, width, height, verdict=verdict, reason=reason)
-        return row, prepare(image, size, crop)
+        row = Row(target.path, digest, width, height)
+        if target.crop is None and locates:
+            faces = tuple(find_faces(image))
+            row = replace(row, faces=len(faces))
+            if not faces:
+                row = replace(row, verdict=Opinion.NOT_APPLICABLE.value, reason="no face found")
+                return Opened(row, (), (prepare(image, size),))
+        else:
+            box = target.crop or centre_square(image)
+            faces = (Face(box, box),)
+        faces = faces[:MOST_FACES]
+        return Opened(row, faces, tuple(prepare(image, size, face.crop, face.turns) for face in faces))
     except ImageError as error:
-        return Row(target.path, digest, verdict="error", reason=f"{error.reason}: {error}"), None
+        return Opened(Row(target.path, digest, verdict="error", reason=f"{error.reason}: {error}"))
 
 
-def judge_faces(opened: list[tuple[Row, Image | None]], detector: Detector) -> Iterator[Row]:
-    """Yield the rows of `open_target` with score, probability and verdict, all faces in one batch."""
-    faces = [face for _, face in opened if face is not None]
-    scores = detector.score(np.stack(faces)) if faces else np.zeros(0)
-    answers = iter(zip(scores.tolist(), detector.judge(scores), strict=True))
-    for row, face in opened:
-        if face is None:
-            yield row
-            continue
-        score, opinion = next(answers)
-        probability = float(1 / (1 + np.exp(-score)))
-        yield replace(row, score=score, probability=probability, verdict=row.verdict or opinion.value)
+def judge_faces(opened: Sequence[Opened], detector: Detector, transform: Transform, batch: int) -> list[Judged]:
+    """Return what is said of pictures once their faces are transformed; `batch` faces are scored at a time."""
+    given = ((image, picture.row.sha256) for picture in opened for image in picture.given)
+    scores: list[float] = []
+    opinions: list[Opinion] = []
+    while faces := [transform(image, key) for image, key in islice(given, batch)]:
+        found = detector.score(np.stack(faces))
+        scores += found.tolist()
+        opinions += detector.judge(found)
+    answers = iter(zip(scores, opinions, strict=True))
+    return [_decide(picture, list(islice(answers, len(picture.given)))) for picture in opened]
+
+
+def _decide(picture: Opened, answers: Sequence[tuple[float, Opinion]]) -> Judged:
+    """Return the rows of a picture and of its faces; answers: score and verdict of what the detector was given."""
+    row = picture.row
+    if not picture.faces:
+        for score, _ in answers:  # of the middle of a picture without a face: the row says that it is not judged
+            row = replace(row, score=score, probability=_probability(score))
+        return Judged(row)
+    faces = []
+    for number, (face, (score, opinion)) in enumerate(zip(picture.faces, answers, strict=True), 1):
+        verdict = Opinion.INCONCLUSIVE if face.reason else opinion
+        box = " ".join(map(str, face.box))
+        faces.append(FaceRow(row.path, row.sha256, number, box, score, _probability(score), verdict.value, face.reason))
+    first = max(faces, key=lambda face: rank_suspicion(face.verdict, face.score, face.reason))
+    reason = "; ".join(filter(None, (_name_face(first, row.faces or 1), first.reason)))
+    row = replace(row, score=first.score, probability=first.probability, verdict=first.verdict, reason=reason)
+    return Judged(row, tuple(faces))
+
+
+def _probability(score: float) -> float:
+    return float(1 / (1 + np.exp(-score)))
+
+
+def _name_face(face: FaceRow, count: int) -> str:
+    """Return which face of several decided for the picture; empty if there is one alone."""
+    if count == 1:
+        return ""
+    rest = f"; only the {MOST_FACES} largest were judged" if count > MOST_FACES else ""
+    return f"face {face.face} of {count}, at {face.box}{rest}"

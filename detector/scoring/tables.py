@@ -1,4 +1,8 @@
-"""Scores as a file, CSV, JSONL or Parquet: whole or absent, and resumable after a kill."""
+"""Scores as files, CSV, JSONL or Parquet: whole or absent, and resumable after a kill.
+
+What is said of each picture is kept as one line of JSON beside the table while it comes, `.NAME.partial`: one cache for
+scores, faces and the perturbations of suites. The tables are made of it at the end.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +10,29 @@ import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from detector.dataset.foreign import read_table
 from detector.errors import DetectorError
 from detector.files import as_cell, check_output, from_text, locking, remove_leftovers, replacing, sha256
-from detector.scoring.engine import BATCH, Row, score_pictures
+from detector.pictures.perturbations import Condition
+from detector.scoring.engine import BATCH, FaceRow, Row, score_pictures
 from detector.scoring.targets import Target, list_targets
 from detector.types import Detector, Progress, silent
 
 WRITTEN = frozenset({".csv", ".jsonl", ".parquet"})  # endings of tables that are written
 COLUMNS = tuple(field.name for field in fields(Row))
+FACE_COLUMNS = tuple(field.name for field in fields(FaceRow))
+CONDITION = ("perturbation", "severity")  # columns that tell the rows of a picture apart where there are several
+NUMBERS = {"width": "int64", "height": "int64", "faces": "int64", "face": "int64", "severity": "int64",
+           "score": "float64", "probability": "float64"}  # fmt: skip
 
 
 def score_to_file(
@@ -30,47 +40,91 @@ def score_to_file(
     detector: Detector,
     out: Path,
     *,
+    faces: Path | None = None,
+    conditions: Sequence[Condition] = (),
     fingerprint: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Counter[str]:
-    """Score into a CSV, JSONL or Parquet file and return how many pictures got each verdict ("error" among them).
+    """Score into a CSV, JSONL or Parquet file and return how many rows have each verdict, "error" among them.
 
-    Rows are kept beside `out` while they come; a run that was killed goes on from there if the pictures, the detector
-    (`fingerprint`) and its runtime are the same. `out` itself appears whole, at the end.
+    faces: a second file, one row a face. conditions: what is done to the faces first; the tables then have a row for
+    each, and the columns perturbation and severity.
 
-    Raises DetectorError if the ending is none of these or another run is writing the file, OSError if it cannot be
-    written.
+    What was scored is kept beside `out` while it comes; a run that was killed goes on from there if the pictures, the
+    conditions, the detector (`fingerprint`) and its runtime are the same. The files appear whole, at the end.
+
+    Raises DetectorError if an ending is none of these or another run is writing `out`, OSError if it cannot be written.
     """
-    if out.suffix.lower() not in WRITTEN:
-        raise DetectorError(f"{out.name}: scores are written as .csv, .jsonl or .parquet; choose one of these endings")
-    check_output(out)
+    for path in (out, faces):
+        if path is not None and path.suffix.lower() not in WRITTEN:
+            raise DetectorError(
+                f"{path.name}: scores are written as .csv, .jsonl or .parquet; choose one of these endings"
+            )
+        if path is not None:
+            check_output(path)
+    if faces is not None and faces.resolve() == out.resolve():
+        raise DetectorError(f"{out.name} is named for the pictures and for their faces; name two files")
     partial = out.with_name(f".{out.name}.partial")
+    head = {
+        "detector": fingerprint or detector.name, "runtime": getattr(detector, "runtime", ""),
+        "targets": sha256(json.dumps([_describe(t) for t in targets]).encode()),
+        "columns": [*COLUMNS, *FACE_COLUMNS], "conditions": [asdict(c) for c in conditions],
+    }  # fmt: skip
     try:
         with locking(partial, wait=False):
-            remove_leftovers(out)
-            _score_on(partial, targets, detector, fingerprint, progress)
-            verdicts = _convert(partial, out, len(targets))
+            _score_rest(targets, detector, partial, head, conditions, progress)
+            verdicts = _write_tables(partial, len(targets), out, faces, CONDITION if conditions else ())
             partial.unlink()
     except BlockingIOError:
         raise DetectorError(f"another run is writing {out}; wait for it, or name another file with -o") from None
     return verdicts
 
 
-def _score_on(
-    partial: Path, targets: Sequence[Target], detector: Detector, fingerprint: str, progress: Callable[[int, int], None]
-) -> None:
-    """Add the rows that are missing to a file of rows, which only this process writes."""
-    names = sha256(json.dumps([[t.path, t.crop, t.data and sha256(t.data)] for t in targets]).encode())
-    head = {"detector": fingerprint or detector.name, "targets": names, "runtime": getattr(detector, "runtime", "")}
-    done = _kept_rows(partial, head, targets)
+def _write_tables(partial: Path, pictures: int, out: Path, faces: Path | None, more: Sequence[str]) -> Counter[str]:
+    """Write the tables of what was scored and count the verdicts; DetectorError if a picture is not among it."""
+    with open(partial, encoding="utf-8") as file:
+        kept = sum(1 for _ in file) - 1
+    if kept != pictures:
+        raise DetectorError(f"{partial} holds {kept:,} of {pictures:,} pictures; delete it, and run this again")
+    remove_leftovers(out)
+    if faces is not None:
+        remove_leftovers(faces)
+        _write_rows(faces, (*FACE_COLUMNS, *more), (row for _, several in _read_rows(partial) for row in several))
+    verdicts: Counter[str] = Counter()
+
+    def count() -> Iterator[dict[str, Any]]:
+        for row, _ in _read_rows(partial):
+            verdicts[row["verdict"]] += 1
+            yield row
+
+    _write_rows(out, (*COLUMNS, *more), count())
+    return verdicts
+
+
+def _score_rest(
+    targets: Sequence[Target], detector: Detector, partial: Path, head: dict[str, Any],
+    conditions: Sequence[Condition], progress: Callable[[int, int], None],
+) -> None:  # fmt: skip
+    """Append a line for each target that an interrupted run did not get to."""
+    done = _kept_lines(partial, head, targets)
+    conditions = conditions or [Condition()]
     with open(partial, "a" if done else "w", encoding="utf-8") as file:
         if not done:
             file.write(json.dumps(head) + "\n")
-        for i, row in enumerate(score_pictures(targets[done:], detector), done + 1):
-            file.write(json.dumps(asdict(row) | {"stamp": _stamp(row.path)}) + "\n")
+        for i, judged in enumerate(score_pictures(targets[done:], detector, transforms=conditions), done + 1):
+            answers = [
+                [asdict(answer.row), [asdict(face) for face in answer.faces],
+                 {"perturbation": condition.perturbation, "severity": condition.severity}]
+                for answer, condition in zip(judged, conditions, strict=True)
+            ]  # fmt: skip
+            file.write(json.dumps({"stamp": _stamp(targets[i - 1].path), "answers": answers}) + "\n")
             if i % BATCH == 0:
                 file.flush()
             progress(i, len(targets))
+
+
+def _describe(target: Target) -> list[Any]:
+    return [target.path, target.crop, target.sha256, target.data and sha256(target.data)]
 
 
 def _stamp(path: str) -> list[int]:
@@ -81,8 +135,8 @@ def _stamp(path: str) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _kept_rows(partial: Path, head: dict[str, str], targets: Sequence[Target]) -> int:
-    """Return how many leading rows of an interrupted run still hold, and cut the file after them."""
+def _kept_lines(partial: Path, head: dict[str, Any], targets: Sequence[Target]) -> int:
+    """Return how many leading pictures of an interrupted run still hold, and cut the file after them."""
     if not partial.is_file():
         return 0
     good, end = 0, 0
@@ -104,41 +158,35 @@ def _kept_rows(partial: Path, head: dict[str, str], targets: Sequence[Target]) -
     return good
 
 
-def _convert(partial: Path, out: Path, expected: int) -> Counter[str]:
-    """Turn the kept rows into the table the name asks for, a block at a time, and count their verdicts."""
-    verdicts: Counter[str] = Counter()
+def _read_rows(partial: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Yield the row of each picture, and the rows of its faces, once for every condition."""
+    with open(partial, encoding="utf-8") as file:
+        next(file)
+        for line in file:
+            for row, faces, condition in json.loads(line)["answers"]:
+                yield row | condition, [face | condition for face in faces]
 
-    def rows() -> Iterator[dict[str, object]]:
-        with open(partial, encoding="utf-8") as file:
-            next(file)
-            for line in file:
-                entry = json.loads(line)
-                verdicts[entry["verdict"]] += 1
-                yield {name: entry[name] for name in COLUMNS} | {"path": as_cell(entry["path"])}
 
+def _write_rows(out: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+    """Write some columns of the rows as the table that the name asks for, a block at a time."""
+    chosen = ({name: row[name] for name in columns} | {"path": as_cell(row["path"])} for row in rows)
     with replacing(out) as temporary:
         if out.suffix.lower() == ".parquet":
             import pyarrow
             from pyarrow import parquet
 
-            kinds = {"width": pyarrow.int64(), "height": pyarrow.int64(), "score": pyarrow.float64(),
-                     "probability": pyarrow.float64()}  # fmt: skip
-            schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in COLUMNS])
-            stream = rows()
+            schema = pyarrow.schema([(name, NUMBERS.get(name, "string")) for name in columns])
             with parquet.ParquetWriter(temporary, schema) as writer:
-                while block := list(islice(stream, 10_000)):
+                while block := list(islice(chosen, 10_000)):
                     writer.write_table(pyarrow.Table.from_pylist(block, schema))
         else:
             with open(temporary, "w", newline="", encoding="utf-8") as file:
                 if out.suffix.lower() == ".jsonl":
-                    file.writelines(json.dumps(row) + "\n" for row in rows())
+                    file.writelines(json.dumps(row) + "\n" for row in chosen)
                 else:
-                    table = csv.DictWriter(file, COLUMNS)
+                    table = csv.DictWriter(file, columns)
                     table.writeheader()
-                    table.writerows(rows())
-        if verdicts.total() != expected:
-            raise DetectorError(f"{out} has {verdicts.total():,} rows for {expected:,} pictures; run it again")
-    return verdicts
+                    table.writerows(chosen)
 
 
 def score_manifest(
@@ -147,10 +195,14 @@ def score_manifest(
     name: str,
     out: Path,
     *,
+    conditions: Sequence[Condition] = (),
     fingerprint: str = "",
     progress: Progress = silent,
 ) -> pd.DataFrame:
-    """Return the scores of a manifest's pictures, one row each, with the columns `measuring.evaluate` reads."""
-    score_to_file(list_targets(table), detector, out, fingerprint=fingerprint,
+    """Return the scores of a manifest's pictures, one row each and condition, as `joining.join_scores` reads them.
+
+    Raises ManifestError if the file of a picture is not the one the manifest names by hash.
+    """
+    score_to_file(list_targets(table, checked=True), detector, out, conditions=conditions, fingerprint=fingerprint,
                   progress=partial(progress, f"scoring with {name}"))  # fmt: skip
     return read_table(out).assign(detector=name)

@@ -12,20 +12,29 @@ import pandas as pd
 from detector.dataset.foreign import TABLES, find_paths, read_table
 from detector.dataset.listing import LeftOut, find_pictures
 from detector.dataset.manifest import read_crops
-from detector.errors import DetectorError
+from detector.errors import DetectorError, ManifestError
 from detector.pictures.faces import Box
 
 
 @dataclass(frozen=True)
 class Target:
-    """One picture to score: its path as the user named it, and the face box if a manifest gave one.
+    """One picture to score: its path as the user named it, and the face's square if a manifest gave one.
 
-    data: the bytes of a picture that is no file; `path` is then what to call it.
+    sha256: of the only file that may be scored under this path; empty if any may. data: the bytes of a picture that is
+    no file; `path` is then what to call it.
     """
 
     path: str
     crop: Box | None = None
+    sha256: str = ""
     data: bytes | None = field(default=None, repr=False)
+
+    def check(self, digest: str) -> None:
+        """Raise ManifestError if the file, which has that SHA-256, is not the one that is to be scored."""
+        if self.sha256 not in ("", digest):
+            raise ManifestError(
+                f"{self.path} is not the picture its manifest names by hash; restore it, or index the folder again"
+            )
 
 
 def expand(
@@ -71,6 +80,7 @@ def read_targets(path: Path, columns: Mapping[str, str] | None = None) -> list[T
     return list_targets(table.assign(path=find_paths(table, path.resolve().parent)))
 
 
-def list_targets(manifest: pd.DataFrame) -> list[Target]:
-    """Return what to score of a manifest, in its order."""
-    return [Target(path, crop) for path, crop in zip(manifest.path, read_crops(manifest), strict=True)]
+def list_targets(manifest: pd.DataFrame, *, checked: bool = False) -> list[Target]:
+    """Return what to score of a manifest, in its order. checked: nothing but the files that it names by hash."""
+    digests = manifest.sha256 if checked else [""] * len(manifest)
+    return [Target(*row) for row in zip(manifest.path, read_crops(manifest), digests, strict=True)]

@@ -14,6 +14,7 @@ from detector.dataset.foreign import read_tables
 from detector.dataset.listing import LeftOut
 from detector.dataset.manifest import complete, describe_data, read_manifest, write_manifest
 from detector.detectors import load_detector
+from detector.errors import DetectorError
 from detector.evaluation.alignment import look_behind
 from detector.evaluation.naming import Source, file_names, name_apart
 from detector.files import check_folder, sweep
@@ -38,6 +39,7 @@ def score(
     detector: Path | str | None = None,
     runtime: str = "onnx",
     out: Path | str | None = None,
+    faces: Path | str | None = None,
     lines: Iterable[str] = (),
     picture: bytes | None = None,
     columns: Mapping[str, str] | None = None,
@@ -46,10 +48,13 @@ def score(
 ) -> list[Row] | Counter[str]:
     """Score files, folders and tables, in order; return the rows, or with `out` write them and count the verdicts.
 
+    Every face is judged; a picture's row is that of its most suspicious face. faces: a file beside `out`, a row a face.
     detector: a folder of weights; None takes the shipped ones or quickstart's. lines: what `-` stands for. picture: the
     bytes of a picture that is no file, scored after the others. columns, left_out: as `targets.expand`. runtime: what
     runs an exported network, "onnx" or "openvino", as `load_detector`.
     """
+    if faces is not None and out is None:
+        raise DetectorError("the faces are written beside the table of pictures; name that one too, with -o")
     targets: list[Target] = []
     if inputs or picture is None:
         targets += expand([str(i) for i in inputs], lines=lines, columns=columns, left_out=left_out)
@@ -58,12 +63,12 @@ def score(
     folder, thing = load_detector(detector, runtime=runtime)
     if out is None:
         rows = []
-        for row in score_pictures(targets, thing):
-            rows.append(row)
+        for (judged,) in score_pictures(targets, thing):
+            rows.append(judged.row)
             progress("scoring", len(rows), len(targets))
         return rows
     return score_to_file(
-        targets, thing, Path(out), fingerprint=digest_checkpoint(folder),
+        targets, thing, Path(out), faces=None if faces is None else Path(faces), fingerprint=digest_checkpoint(folder),
         progress=partial(progress, "scoring"),
     )  # fmt: skip
 
@@ -95,6 +100,7 @@ def evaluate(
     Detectors of one name are told apart by the folders that they or their scores lie in, as `naming.name_apart`.
     """
     from detector.evaluation import figures, joining, measuring
+    from detector.evaluation.pairs import find_pairs, measure_pairs
 
     out, manifest = Path(out), Path(manifest)
     check_folder(out)
@@ -113,6 +119,7 @@ def evaluate(
     joined = pd.concat(parts, ignore_index=True)
     progress("measuring", 0, 1)
     results = measuring.measure_scores(joined, seed=seed)
+    pairs = measure_pairs(find_pairs(wanted), joined)
     progress("measuring", 1, 1)
     metadata = {
         "command": command,
@@ -130,8 +137,8 @@ def evaluate(
     aligned = None
     if audited:
         findings, aligned = look_behind(wanted, joined, named, out, seed, progress)
-    figures.publish(joined, results, out, metadata=metadata, faces=faces, aligned=aligned, fairness=fairness,
-                      audit=findings)  # fmt: skip
+    figures.publish(joined, results, out, pairs=pairs, metadata=metadata, faces=faces, aligned=aligned,
+                    fairness=fairness, audit=findings)  # fmt: skip
     return results
 
 
@@ -173,8 +180,8 @@ def run_suite(
     if audited:
         measured = {name: load_detector(folder) for name, folder in run.detectors.items()}
         findings, aligned = look_behind(run.pictures, run.joined, measured, out, suite.seed, progress)
-    figures.publish(run.joined, run.results, out, metadata=metadata, fairness=run.fairness, flips=run.flips,
-                      audit=findings, aligned=aligned)  # fmt: skip
+    figures.publish(run.joined, run.results, out, pairs=run.pairs, metadata=metadata, fairness=run.fairness,
+                    flips=run.flips, audit=findings, aligned=aligned)  # fmt: skip
     if baseline is None:
         return run.results, None
     if update_baseline:
@@ -187,6 +194,15 @@ def run_suite(
     gate.write_junit(report, out / "junit.xml")
     gate.write_summary(report, out / "gate.md")
     return run.results, report
+
+
+def read_headline(folder: Path | str) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the headline of each detector in a report's folder, in words, and the findings on picture sources."""
+    from detector.evaluation.markdown import describe_headline
+    from detector.evaluation.report import read_metadata
+
+    metadata = read_metadata(Path(folder))
+    return [f"{h['detector']}: {describe_headline(h)}" for h in metadata["headline"]], metadata["sources"]
 
 
 def check_data(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +14,7 @@ from detector.evidence.checks import read_exhibit
 from detector.scoring.checkpoint import digest_checkpoint, read_card
 from detector.scoring.targets import expand
 from detector.tasks.catalogue import describe_environment
-from detector.types import Progress, silent
+from detector.types import Calibrated, Progress, silent
 
 
 def verify(
@@ -32,49 +31,53 @@ def verify(
 ) -> list[dict[str, Any]]:
     """Write a folder of evidence for each picture, the custody log and index.html; return one row each, by priority.
 
-    Rows: name, folder ("" if the file could not be read), opinion, log10_lr, others (checks beside the detector that
-    point to H1), statement. An exhibit that has its report from the same weights keeps it.
+    Rows: name, path, folder ("" if the file could not be read), opinion, log10_lr, others (checks beside the detector
+    that point to H1), statement, note (why an exhibit was examined again, else ""), changed (whether an earlier report
+    was changed since). An exhibit keeps the report that it has with the same settings, if that is as it was written.
 
     known: a list of known pictures. trust: trust lists for Content Credentials. key: Ed25519, signs the log's entries.
     """
     from detector.evidence import custody, folders, validation
     from detector.evidence.record import conclude, examine, make_record
 
-    out = Path(out)
+    log = folders.open_case(Path(out), key)
     folder, thing = load_detector(detector)
     card, weights = read_card(folder, "detector"), digest_checkpoint(folder)
     backing = validation.read_backing(folder, card)
     components = describe_environment() | {"weights": weights}
-    log = custody.CustodyLog(out / custody.LOG, key=None if key is None else custody.read_key(key))
+    settings = components | folders.describe_settings(case, examiner, log, known=known, trust=trust)
     given = {"--detector": detector, "--known": known, "--trust": trust, "--case": case, "--examiner": examiner}
     options = [word for name, value in given.items() if value for word in (name, str(value))]
     targets = expand([str(i) for i in inputs])
     rows: list[dict[str, Any]] = []
     for done, target in enumerate(targets, 1):
+        path = Path(target.path).resolve()
         try:
-            exhibit = read_exhibit(Path(target.path).resolve())
-            name = os.fsencode(exhibit.path).decode("utf-8", "backslashreplace")  # names that are no text
-            exhibit = replace(exhibit, path=Path(name))
+            exhibit = replace(read_exhibit(path), path=Path(folders.as_text(path)), crop=target.crop)
         except ImageError as error:
-            rows.append({"name": target.path, "folder": "", "opinion": "error", "log10_lr": None, "others": [],
-                         "statement": f"{error.reason}: {error}", "jpeg": b""})  # fmt: skip
+            rows.append(folders.read_row(log, folders.note_unreadable(log, path, error)))
             progress("verifying", done, len(targets))
             continue
-        home = out / custody.name_folder(exhibit.path, exhibit.sha256)
-        record = folders.find_record(home, components=components, case=case, examiner=examiner)
-        if record is None:
+        crop = {} if target.crop is None else {"crop": " ".join(map(str, target.crop))}
+        chosen = settings | crop
+        source = {"exhibit": exhibit.sha256, "path": str(exhibit.path)}
+        entry, why, changed = folders.find_report(log, source, chosen)
+        if entry is None:
+            folders.receive(log, source, why)
             findings = examine(
                 exhibit, thing, known=known, trust=trust, weights=weights, false_alarms=card.get("false_alarms")
             )
-            conclusion = conclude(findings, getattr(thing, "calibration", None))
+            calibration = thing.calibration if isinstance(thing, Calibrated) else None
+            conclusion = conclude(findings, calibration, card.get("domain"))
             evidence = make_record(
-                exhibit, findings, conclusion, backing=backing, components=components, case=case, examiner=examiner,
+                exhibit, findings, conclusion, backing=backing, components=components | crop, case=case,
+                examiner=examiner,
                 made={"at": custody.now(), "command": shlex.join(["detector", "verify", str(exhibit.path), *options])},
             )  # fmt: skip
             record = custody.seal(evidence.model_dump(mode="json"))
-            folders.file_record(home, record, exhibit.image, log)
-        rows.append(folders.summarise(record, home, exhibit.image))
+            entry = folders.file_report(log, record, exhibit.image, chosen, why)
+        rows.append(folders.read_row(log, entry) | {"note": why, "changed": changed})
         progress("verifying", done, len(targets))
+    folders.file_index(log)
     rows.sort(key=folders.rank)
-    folders.file_index(out, rows, case)
-    return [{k: v for k, v in row.items() if k != "jpeg"} for row in rows]
+    return [{"note": "", "changed": False, **{k: v for k, v in row.items() if k != "jpeg"}} for row in rows]

@@ -1,29 +1,43 @@
 """What the trained detector says of each face: a calibrated ratio, where it comes from, and how firm it is.
 
+The most suspicious face decides for the exhibit, by the rule of `types.rank_suspicion`, as in a table of scores.
+
 The only check that carries a likelihood ratio. The score map is the network's own: the classifier at every place before
 pooling, whose mean is the score, averaged over small displacements of the crop.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from detector.evidence.checks import CHECKS
-from detector.pictures.faces import Box, face_square, locate_faces, prepare, too_small
+from detector.pictures.faces import MOST_FACES, Box, Face, find_faces, prepare
 from detector.pictures.images import cut, resize
 from detector.pictures.perturbations import perturb
-from detector.types import Detector, Exhibit, Finding, Image, Opinion, Outcome
+from detector.types import (
+    Calibrated,
+    Detector,
+    Exhibit,
+    Explaining,
+    Finding,
+    Image,
+    Opinion,
+    Outcome,
+    rank_suspicion,
+)
 
 LIMITS = (
     "Answers for generators like those it was measured on; others it may miss. Retouching, beauty filters, heavy "
     "compression and pictures of screens can look generated. Faces are judged one by one, and not their surroundings. "
+    "Of several the most suspicious decides, so that a false alarm is the more likely the more faces there are. "
     "The map is coarse and much the same from face to face: it shows where the detector looks, not what was altered."
 )
 REFERENCE = "thresholds for 1 % false alarms on photographs of a set it did not learn from; see the backing"
 MILD = (("jpeg", 1), ("jpeg", 2), ("webp", 1), ("resize", 1), ("resize_jpeg", 1))  # what platforms do every day
-FACES = 16  # of one picture, largest first
+FACES = 16  # of one picture that are described, the most suspicious first; all are judged
 LARGEST = 512  # side at which mild changes are made, pixels
 SHIFTS = (-0.06, 0.0, 0.06)  # of the crop for the score map, in sides
 OUTCOMES = {Opinion.LIKELY_FAKE: Outcome.SUPPORTS_FAKE, Opinion.LIKELY_REAL: Outcome.SUPPORTS_REAL}
@@ -31,65 +45,79 @@ OUTCOMES = {Opinion.LIKELY_FAKE: Outcome.SUPPORTS_FAKE, Opinion.LIKELY_REAL: Out
 
 @CHECKS.register("detector", limits=LIMITS, reference=REFERENCE)
 def check(exhibit: Exhibit, *, detector: Detector | None = None) -> Finding:
-    """Return box, score, bounded log10 likelihood ratio, stability and score map of each face, largest first.
+    """Return box, score, bounded log10 likelihood ratio, stability and score map of each face, most suspicious first.
 
-    Points the way the largest face's verdict does. Stability: the verdicts after five mild recompressions of the face.
+    Points the way the first one's verdict does. Where a manifest named a part of the exhibit, that is the face.
+    Stability: the verdicts after five mild recompressions of the face.
     Source: Zhou et al. 2016, arXiv:1512.04150 (the map).
     """
     image = exhibit.image
     if detector is None or image is None:
         why = "No detector was given." if detector is None else "The picture does not decode."
         return Finding("detector", Outcome.NOT_APPLICABLE, why, {"faces": []})
-    boxes = locate_faces(image)[:FACES]
-    if not boxes:
+    found = find_faces(image) if exhibit.crop is None else [Face(exhibit.crop, exhibit.crop)]
+    if not found:
         return Finding("detector", Outcome.NOT_APPLICABLE, "No face found.", {"faces": []})
-    faces = [_judge(image, box, detector) for box in boxes]
+    faces = [_judge(image, face, detector) for face in _rank(image, found[:MOST_FACES], detector)[:FACES]]
     first = faces[0]
-    said = f"Largest of {len(faces)} faces" if len(faces) > 1 else "One face"
-    said += f": score {first['score']:+.2f}, {first['opinion']}"
+    said = f"Most suspicious of {len(found)} faces" if len(found) > 1 else "One face"
+    said += f", at {' '.join(map(str, first['box']))}: score {first['score']:+.2f}, {first['opinion']}"
     said += f" ({first['reason']})" if first["reason"] else ""
     kept = first["stability"]["kept"]
     said += f"; {kept} of {len(MILD)} mild recompressions leave the verdict as it is."
-    return Finding("detector", OUTCOMES.get(Opinion(first["opinion"]), Outcome.NEUTRAL), said, {"faces": faces})
+    details = {"faces": faces, "located": len(found)}
+    return Finding("detector", OUTCOMES.get(Opinion(first["opinion"]), Outcome.NEUTRAL), said, details)
 
 
-def map_scores(image: Image, crop: Box, detector: Detector, side: int = 32) -> np.ndarray[Any, Any] | None:
-    """Return log-odds (side, side) over a crop: positive where it looks made; None if the detector draws no map."""
-    explain: Any = getattr(detector, "explain", None)
-    if explain is None or not getattr(detector, "explains", True):
+def map_scores(
+    image: Image, crop: Box, detector: Detector, side: int = 32, turns: int = 0
+) -> np.ndarray[Any, Any] | None:
+    """Return log-odds (side, side) over a crop: positive where it looks made; None if the detector draws no map.
+
+    turns: quarter turns, counter-clockwise, after which the face is upright, as it is in the map.
+    """
+    if not isinstance(detector, Explaining) or not detector.explains:
         return None
-    whole = resize(cut(image, crop), LARGEST, LARGEST)
+    whole = prepare(image, LARGEST, crop, turns)
     padded = np.pad(whole, ((LARGEST // 8,) * 2, (LARGEST // 8,) * 2, (0, 0)), mode="reflect")
     total = np.zeros((side, side))
     for down in SHIFTS:
         for right in SHIFTS:
             top, left = (round(LARGEST * (1 / 8 + by)) for by in (down, right))
             window = np.ascontiguousarray(padded[top : top + LARGEST, left : left + LARGEST])
-            places = explain(resize(window, detector.size, detector.size)[None])[0]
+            places = detector.explain(resize(window, detector.size, detector.size)[None])[0]
             total += _sample(places, down, right, side)
     return np.asarray(total / len(SHIFTS) ** 2)
 
 
-def _judge(image: Image, box: Box, detector: Detector) -> dict[str, Any]:
-    crop, reason = face_square(box, image.shape), too_small(box)
-    face = cut(image, crop)
+def _rank(image: Image, faces: Sequence[Face], detector: Detector) -> list[Face]:
+    """Return the faces in the order of suspicion, the largest first among equals."""
+    scores = detector.score(np.stack([prepare(image, detector.size, face.crop, face.turns) for face in faces]))
+    answers = zip(faces, scores.tolist(), detector.judge(scores), strict=True)
+    ranks = [rank_suspicion(opinion, score, face.reason) for face, score, opinion in answers]
+    return [faces[i] for i in sorted(range(len(faces)), key=lambda i: ranks[i], reverse=True)]
+
+
+def _judge(image: Image, found: Face, detector: Detector) -> dict[str, Any]:
+    face = np.ascontiguousarray(np.rot90(cut(image, found.crop), found.turns))
     if len(face) > LARGEST:  # a mild change of a large face is one of the picture that platforms make of it
         face = resize(face, LARGEST, LARGEST)
     changed = [perturb(face, name, severity, seed=0, key="") for name, severity in MILD]
-    pictures = [prepare(image, detector.size, crop), *(prepare(p, detector.size) for p in changed)]
-    scores = detector.score(np.stack(pictures))
+    given = prepare(image, detector.size, found.crop, found.turns)
+    scores = detector.score(np.stack([given, *(prepare(p, detector.size) for p in changed)]))
     opinions = detector.judge(scores)
-    calibration: Any = getattr(detector, "calibration", None)
-    places = map_scores(image, crop, detector)
+    calibration = detector.calibration if isinstance(detector, Calibrated) else None
+    places = map_scores(image, found.crop, detector, turns=found.turns)
     intervals = calibration.intervals(scores[:1]) if calibration else None
     return {
-        "box": list(box),
-        "crop": list(crop),
+        "box": list(found.box),
+        "crop": list(found.crop),
+        "turns": found.turns,
         "score": round(float(scores[0]), 4),
         "log10_lr": round(float(calibration.log10_lr(scores[:1])[0]), 3) if calibration else None,
         "interval": None if intervals is None else np.round(intervals[0], 3).tolist(),
-        "opinion": (Opinion.INCONCLUSIVE if reason else opinions[0]).value,
-        "reason": reason,
+        "opinion": (Opinion.INCONCLUSIVE if found.reason else opinions[0]).value,
+        "reason": found.reason,
         "stability": {
             "kept": sum(opinion is opinions[0] for opinion in opinions[1:]),
             "scores": {f"{name} {severity}": round(float(s), 3)
