@@ -136,12 +136,13 @@ def is_torn(line: str) -> bool:
     return False
 
 
-def as_text(name: str) -> str:
+def as_text(name: Path | str) -> str:
     r"""Return a file's name as text that any encoding and program takes: its bytes that are no text, and NUL, escaped.
 
     >>> as_text(os.fsdecode(b"caf\xe9.jpg"))
     'caf\\xe9.jpg'
     """
+    name = str(name)
     if name.isprintable():
         return name
     return "".join(_escape(c) if unicodedata.category(c) == "Cs" or c == "\0" else c for c in name)

@@ -140,7 +140,7 @@ def read_layout(
         except ImageError as error:
             left_out.pictures[str(path)] = str(error)
             continue
-        rows.append((as_text(str(path.resolve())), digest, int(label), generator, dataset,
+        rows.append((as_text(path.resolve()), digest, int(label), generator, dataset,
                      f"{dataset}/{group or digest[:16]}", SPLIT_NAMES.get(split.lower(), ""), licence))  # fmt: skip
     if not rows:
         raise ManifestError(f"not one of the {len(found)} pictures in {source} can be read: {left_out.describe()}")

@@ -103,7 +103,7 @@ def generate(
             plain.append(sha256(data))
             path = folder / f"{i:08d}.{format}"
             data = write(path, data, i)
-            rows.append((as_text(str(path.resolve())), sha256(data), int(Label.FAKE), name, f"generated-{name}",
+            rows.append((as_text(path.resolve()), sha256(data), int(Label.FAKE), name, f"generated-{name}",
                          f"{name}/seed-{i}", "train", licence))  # fmt: skip
         progress("generating", start + count, n)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -152,7 +152,7 @@ def alter(
             raise DetectorError(f"{path}: {error}; remove the row or restore the file") from None
         out = folder / f"{i:08d}.png"
         data = write(out, encode(source.alter(face[None], seed=seed + i)[0]), seed + i)
-        paths.append(as_text(str(out.resolve())))
+        paths.append(as_text(out.resolve()))
         hashes.append(sha256(data))
         progress(f"altering with {name}", i + 1, len(reals))
     made["path"], made["sha256"] = paths, hashes
