@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from detector.cli.options import SERIOUS, SOME_UNREADABLE, Out, Seed
-from detector.cli.rendering import print_table, show_progress
+from detector.cli.rendering import print_table, say, show_progress
 
 
 def verify(
@@ -76,8 +76,8 @@ def _show_reports(rows: list[dict[str, Any]], output: Path) -> None:
              ", ".join(row["others"]), row["statement"]] for row in rows])  # fmt: skip
     if any(row["note"] for row in rows):
         print_table(["exhibit", "note"], [[row["name"], row["note"]] for row in rows if row["note"]])
-    print(f"reports: {output / 'index.html'}")
-    print(f"log: {describe_log(output)}")
+    say(f"reports: {output / 'index.html'}")
+    say(f"log: {describe_log(output)}")
 
 
 def _check(report: Path, key: Path | None, head: str, exhibit: Path | None) -> None:
@@ -111,9 +111,9 @@ def feedback(
 
     if export is not None and report is None and label is None:
         table = export_feedback(export, split=split, seed=seed)
-        print(f"{int((table.label == 0).sum())} real and {int((table.label == 1).sum())} fake pictures in {export}")
+        say(f"{int((table.label == 0).sum())} real and {int((table.label == 1).sum())} fake pictures in {export}")
     elif report is not None and label is not None and export is None:
         answer = give_feedback(report, label, note=note)
-        print(f"{answer.label}: {answer.path}")
+        say(f"{answer.label}: {answer.path}")
     else:
         raise DetectorError("name either a report with its --label, or a file to --export to")
