@@ -17,7 +17,7 @@ from detector.evaluation.formats import METRIC_TITLES
 from detector.evaluation.measuring import ALL, list_compared, pair_generators, summarise, worst_first
 from detector.evaluation.oddities import warn_of_scores
 from detector.evaluation.report import Figure, Report, Thumbnail, write_report
-from detector.evaluation.sources import count_false_alarms, find_source_effects
+from detector.evaluation.source_effects import count_false_alarms, find_source_effects
 from detector.pictures.faces import prepare
 from detector.pictures.images import encode, load, tile
 from detector.statistics.fairness import Fairness

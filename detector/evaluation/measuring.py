@@ -75,7 +75,7 @@ def summarise(
     """Return the headline of each detector on unperturbed pictures.
 
     matched: whether it rests on matched pairs; worst_generator, worst_real, value, low, high: the worst pair; mean:
-    over all `pairs` of them; false_alarms: the worst dataset's row of `sources.count_false_alarms`, if given.
+    over all `pairs` of them; false_alarms: the worst dataset's row of `source_effects.count_false_alarms`, if given.
     """
     compared = list_compared(results, pairs)
     plain = compared[compared.perturbation == "none"]

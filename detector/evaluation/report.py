@@ -24,7 +24,7 @@ from detector.evaluation.measuring import ALL, list_compared, worst_first
 from detector.evaluation.naming import file_names
 from detector.evaluation.pairs import COLUMNS as PAIR_COLUMNS
 from detector.evaluation.pairs import Role
-from detector.evaluation.sources import MAX_AUC, is_beyond
+from detector.evaluation.source_effects import MAX_AUC, is_beyond
 from detector.files import printable_in_html, write_bytes, write_text
 from detector.statistics.metrics import METRICS
 

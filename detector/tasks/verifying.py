@@ -67,7 +67,8 @@ def verify(
             findings = examine(
                 exhibit, thing, known=known, trust=trust, weights=weights, false_alarms=card.get("false_alarms")
             )
-            conclusion = conclude(findings, thing.calibration if isinstance(thing, Calibrated) else None)
+            calibration = thing.calibration if isinstance(thing, Calibrated) else None
+            conclusion = conclude(findings, calibration, card.get("domain"))
             evidence = make_record(
                 exhibit, findings, conclusion, backing=backing, components=components | crop, case=case,
                 examiner=examiner,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -92,15 +93,16 @@ def test_a_crash_while_scoring_leaves_the_others_results(
         def score(self, faces: np.ndarray) -> np.ndarray:
             raise ZeroDivisionError("by design")
 
-    load = running.load_detector
+    load, bad = running.load_detector, tmp_path / "bad"
+    shutil.copytree(SPECTRUM, bad)
     monkeypatch.setattr(
-        running, "load_detector", lambda folder: (folder, Crashing()) if folder == tmp_path else load(folder)
+        running, "load_detector", lambda folder: (folder, Crashing()) if folder == bad else load(folder)
     )
-    run = run_suite(suite, tmp_path / "a", detectors={"bad": tmp_path, "good": SPECTRUM})
+    run = run_suite(suite, tmp_path / "a", detectors={"bad": bad, "good": SPECTRUM})
     assert run.failed == {"bad": "ZeroDivisionError: by design"}
     assert set(run.results.detector) == {"good"}
     with pytest.raises(DetectorError, match="every detector failed, the first: ZeroDivisionError"):
-        run_suite(suite, tmp_path / "a", detectors={"bad": tmp_path})
+        run_suite(suite, tmp_path / "a", detectors={"bad": bad})
 
 
 def test_a_changed_file_is_refused_when_copies_are_made(suite: suites.Suite, tmp_path: Path) -> None:

@@ -159,6 +159,26 @@ def test_a_face_that_mild_recompression_turns_round_gets_no_opinion(case: tuple[
     assert conclude(findings, None).log10_lr is None
 
 
+def test_a_face_of_a_size_that_few_sources_have_gets_no_opinion(case: tuple[Path, Any]) -> None:
+    from detector.evidence.record import FindingRecord
+
+    findings = [FindingRecord(**f) for f in read_record(case, "photograph.jpg")["findings"]]
+    face = findings[0].details["faces"][0]
+    face |= {"opinion": "likely-fake", "log10_lr": 1.2, "stability": {"kept": 5}, "crop": [10, 10, 310, 310]}
+    calibration = fit_calibration(np.r_[np.linspace(-3, 1, 50), np.linspace(-1, 3, 50)], np.repeat([0, 1], 50))
+    for domain, opinion in (
+        ({"one": [100, 400], "two": [300, 300]}, "likely-fake"),
+        ({"one": [100, 400], "two": [301, 500]}, "inconclusive"),
+        ({"one": [100, 400]}, "inconclusive"),
+        (None, "likely-fake"),
+    ):
+        conclusion = conclude(findings, calibration, domain)
+        assert conclusion.opinion == opinion
+        assert conclusion.in_domain == (opinion == "likely-fake")
+        if domain is not None and opinion == "inconclusive":
+            assert "300 pixels" in conclusion.statement
+
+
 def test_the_score_map_agrees_with_the_score() -> None:
     """Its mean over one undisplaced crop is the score; the network's own pooling says so."""
     _, detector = detectors.load_detector(SHIPPED / "default")

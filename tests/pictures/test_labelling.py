@@ -22,8 +22,8 @@ from detector.evidence.checks import CHECKS, make_exhibit
 from detector.files import sha256
 from detector.learning.pixels import load_pictures
 from detector.pictures import containers, labelling
-from detector.pictures.fingerprints import read_fingerprints
-from detector.pictures.images import decode, encode, load
+from detector.pictures.fingerprints import perceptual_hash, read_fingerprints
+from detector.pictures.images import decode, encode, load, resize
 from detector.pictures.xmp import find_packets
 from detector.tasks import making
 from detector.types import Outcome
@@ -100,6 +100,18 @@ def test_verify_recognises_what_was_labelled(kind: str) -> None:
     assert found["duplicates"].details["match"]["exact"] is True
     root = labelling.home() / "certificate" / "root.pem"
     assert CHECKS.get("provenance")(exhibit, trust=root).details["state"] == "trusted"
+
+
+def test_a_picture_is_recognised_after_its_labels_and_bytes_are_gone() -> None:
+    """Generated, labelled, saved anew without metadata: only the perceptual hash in the registry is left."""
+    picture = resize(draw_picture(1, size=16), 128, 128)  # coarse grain, which a JPEG keeps
+    labelled = label(encode(picture, "PNG"))
+    assert [p.phash for p in read_fingerprints()] == [perceptual_hash(picture)]
+    stripped = encode(decode(labelled), "JPEG", quality=85)
+    found = CHECKS.get("duplicates")(make_exhibit(stripped, Path("x")))
+    assert found.outcome is Outcome.SUPPORTS_FAKE
+    match = found.details["match"]
+    assert (match["exact"], match["mirrored"], match["generator"], match["seed"]) == (False, False, "style", 7)
 
 
 def test_registry_gets_one_line_a_file() -> None:

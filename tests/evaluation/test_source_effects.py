@@ -18,7 +18,7 @@ from detector.dataset.findings import Severity
 from detector.dataset.manifest import COLUMNS, write_manifest
 from detector.evaluation.joining import join_scores
 from detector.evaluation.pairs import find_pairs, measure_pairs
-from detector.evaluation.sources import EXAMPLES, count_false_alarms, find_source_effects
+from detector.evaluation.source_effects import EXAMPLES, count_false_alarms, find_source_effects
 from detector.files import sha256
 from detector.pictures.images import encode, load
 from detector.statistics.proportions import clopper_pearson

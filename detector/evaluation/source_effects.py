@@ -15,7 +15,7 @@ from detector.dataset.findings import AuditFinding, Severity
 from detector.evaluation.joining import KEYS
 from detector.evaluation.pairs import Pair, Role
 from detector.statistics.fairness import called_fake
-from detector.statistics.proportions import clopper_pearson, effective_count
+from detector.statistics.sources import false_alarms
 from detector.types import Label
 
 MAX_AUC = 0.7  # largest AUC between two sources, in either direction; the whole 95 % interval beyond it is serious
@@ -23,6 +23,7 @@ MIN_GROUPS = 10  # people (leakage groups) of a source, at least, for it to be c
 EXAMPLES = 4  # pictures of each of two sources that are shown
 QUESTIONS = {Role.PHOTOGRAPHS: "source of the photographs", Role.FAKES: "source of the fakes"}
 FIX = "train with every source of photographs beside every source of fakes; believe matched pairs only"
+NAMES = {"source": "real", "share": "rate", "alarms": "called"}  # columns of `sources.false_alarms` as called here
 COLUMNS = ["detector", "real", "perturbation", "severity", "rate", "low", "high", "called", "n"]
 
 
@@ -45,15 +46,16 @@ def count_false_alarms(joined: pd.DataFrame, *, level: float = 0.95) -> pd.DataF
     """Return the share of photographs called likely-fake, one row a detector, dataset and condition (COLUMNS).
 
     low, high: Clopper-Pearson bounds for as many unrelated pictures as the dataset is worth
-    (`proportions.effective_count`). called, n: pictures. Where there are no verdicts, a score above 0 is called fake.
+    (`sources.false_alarms`). called, n: pictures. Where there are no verdicts, a score above 0 is called fake.
     """
     photographs = joined[joined.score.notna() & (joined.label == Label.REAL)]
-    rows = []
-    for keys, part in photographs.groupby([KEYS[0], "dataset", *KEYS[1:]], sort=False):
-        called = called_fake(part)
-        rate, n = float(called.mean()), effective_count(called, part.group)
-        rows.append((*keys, rate, *clopper_pearson(rate * n, n, level), int(called.sum()), len(part)))
-    return pd.DataFrame(rows, columns=COLUMNS)
+    parts: list[pd.DataFrame] = []
+    keys: Any
+    for keys, part in photographs.groupby(KEYS, sort=False):
+        sources, groups = part.dataset.to_numpy(), part.group.to_numpy()
+        counts = false_alarms(called_fake(part), sources, groups, 0.5, level=level)
+        parts.append(counts.assign(**dict(zip(KEYS, keys, strict=True))).rename(columns=NAMES))
+    return pd.concat(parts, ignore_index=True)[COLUMNS]
 
 
 def is_beyond(low: Any, high: Any, groups: Any) -> Any:
