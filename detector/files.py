@@ -136,19 +136,23 @@ def is_torn(line: str) -> bool:
     return False
 
 
-def as_text(name: str) -> str:
+def as_text(name: Path | str) -> str:
     r"""Return a file's name as text that any encoding and program takes: its bytes that are no text, and NUL, escaped.
 
     >>> as_text(os.fsdecode(b"caf\xe9.jpg"))
     'caf\\xe9.jpg'
     """
+    name = str(name)
     if name.isprintable():
         return name
     return "".join(_escape(c) if unicodedata.category(c) == "Cs" or c == "\0" else c for c in name)
 
 
 def from_text(name: str) -> str:
-    """Return the name of the file that `as_text` wrote as this text; the text itself where no such file exists."""
+    """Return the name of the file that `as_text` wrote as this text; the text itself where no such file exists.
+
+    Tables hold the text: columns of pandas take no bytes that are no text.
+    """
     if "\\x" not in name or os.path.lexists(name):
         return name
     raw = re.sub(rb"\\x([89a-f][0-9a-f])", lambda found: bytes.fromhex(found[1].decode()), os.fsencode(name))

@@ -42,7 +42,10 @@ def score(
     ] = None,
     faces: Annotated[Path | None, typer.Option(help="A second such file, with a row for every face.")] = None,
 ) -> None:
-    """Score pictures by their most suspicious face: log-odds, larger is more fake. Status 3 if any was not read."""
+    """Score pictures by their most suspicious face: log-odds, larger is more fake.
+
+    Status 3 if some cannot be read or were left out of a folder; the others have their rows.
+    """
     from detector import tasks
     from detector.dataset.foreign import TABLES, read_columns, read_list
     from detector.dataset.listing import LeftOut
@@ -57,6 +60,8 @@ def score(
     if not any(Path(name).suffix.lower() in TABLES for name in names):
         refuse("no table is scored", column=column)
     given = sys.stdin.buffer.read(MAX_BYTES + 1) if stdin or "-" in names else b""
+    if len(given) > MAX_BYTES:
+        raise DetectorError(f"standard input holds more than {MAX_BYTES:,} bytes")
     left_out = LeftOut()
     with show_progress() as progress:
         answer = tasks.score(

@@ -50,8 +50,8 @@ def print_results(results: Any) -> None:
 
 def print_sources(headlines: list[str], findings: list[dict[str, Any]]) -> None:
     """Print the headlines of a report, and what it found about the sources of the pictures."""
-    for headline in headlines:
-        say(headline)
+    for line in headlines:
+        say(line)
     print_table(["finding", "severity", "what", "fix"],
                 [[f["name"], f["severity"], f["summary"], f["fix"]] for f in findings])  # fmt: skip
 

@@ -19,7 +19,6 @@ from pathlib import Path
 import pandas as pd
 
 from detector.errors import DetectorError, ManifestError
-from detector.files import from_text
 from detector.pictures.containers import sniff
 
 TABLES = frozenset({".csv", ".tsv", ".parquet", ".jsonl"})  # endings of tables that are read
@@ -77,7 +76,7 @@ def read_columns(words: Iterable[str]) -> dict[str, str]:
 
 def find_paths(table: pd.DataFrame, root: Path) -> list[str]:
     """Return the absolute path of each row of a table that lies in the folder `root`."""
-    return [from_text(os.path.join(root, str(path))) for path in table.path]
+    return [os.path.join(root, str(path)) for path in table.path]
 
 
 def read_labels(labels: pd.Series) -> pd.Series:

@@ -18,7 +18,7 @@ from detector.dataset.foreign import read_text
 from detector.dataset.listing import LeftOut, find_pictures
 from detector.dataset.manifest import COLUMNS, assign_splits, validate
 from detector.errors import ImageError, ManifestError
-from detector.files import sha256, write_bytes
+from detector.files import as_text, sha256, write_bytes
 from detector.pictures.images import SUFFIXES, read
 from detector.registry import Registry
 from detector.types import Label
@@ -140,8 +140,8 @@ def read_layout(
         except ImageError as error:
             left_out.pictures[str(path)] = str(error)
             continue
-        rows.append((str(path.resolve()), digest, int(label), generator, dataset, f"{dataset}/{group or digest[:16]}",
-                     SPLIT_NAMES.get(split.lower(), ""), licence))  # fmt: skip
+        rows.append((as_text(path.resolve()), digest, int(label), generator, dataset,
+                     f"{dataset}/{group or digest[:16]}", SPLIT_NAMES.get(split.lower(), ""), licence))  # fmt: skip
     if not rows:
         raise ManifestError(f"not one of the {len(found)} pictures in {source} can be read: {left_out.describe()}")
     table = pd.DataFrame(rows, columns=list(COLUMNS)).drop_duplicates(["sha256", "label"], ignore_index=True)

@@ -41,7 +41,7 @@ class LeftOut:
         named = [f"{n:,} {kind}" for kind, n in shown]
         if rest := types.total() - sum(n for _, n in shown):
             named.append(f"{rest:,} others")
-        return f"{types.total():,} left out: {', '.join(named)}"
+        return f"{types.total():,} left out: {', '.join(named)} (passed over: not read as pictures)"
 
 
 def find_pictures(folder: Path | str, left_out: LeftOut | None = None) -> list[Path]:

@@ -175,7 +175,7 @@ def index_folder(
             left_out.pictures[str(path)] = str(error)
             continue
         group = f"{dataset}/{_group(inside, group_by, digest)}"
-        rows.append((str(path), digest, int(row_label), row_generator, dataset, group, "train", licence))
+        rows.append((as_text(path), digest, int(row_label), row_generator, dataset, group, "train", licence))
     if not rows:
         raise ManifestError(f"there are no pictures below {folder}{(left_out and f': {left_out.describe()}') or ''}")
     table = pd.DataFrame(rows, columns=list(COLUMNS)).drop_duplicates(["sha256", "label"], ignore_index=True)

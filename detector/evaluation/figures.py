@@ -53,8 +53,8 @@ def publish(
     effects = find_source_effects(pairs, joined)
     headline = _records(pd.DataFrame(summarise(results, pairs, false_alarms)))
     notes = [*_notes(joined), *warn_of_scores(joined, results)]
-    record = {**metadata, "level": level, "headline": headline, "sources": _records_of_effects(effects),
-              "excluded": _excluded(joined), "notes": notes,
+    record = {**metadata, "level": level, "headline": headline,
+              "sources": _records_of_effects(effects), "excluded": _excluded(joined), "notes": notes,
               "audit": [dict(finding) for finding in audit], "aligned": _records(aligned),
               "verdict_flips": _records(flips)}  # fmt: skip
     if fairness is not None:

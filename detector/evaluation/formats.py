@@ -22,7 +22,7 @@ def format_number(value: float | None) -> str:
 
 
 def format_interval(row: Any) -> str:
-    """Return the interval of anything with low and high; low is None or NaN where there is none."""
+    """Return the interval of anything with low and high; without a lower end there is none."""
     low, high = (row["low"], row["high"]) if isinstance(row, Mapping) else (row.low, row.high)
     return "no interval" if low is None or math.isnan(low) else f"[{format_number(low)}, {format_number(high)}]"
 

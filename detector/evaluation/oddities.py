@@ -23,14 +23,14 @@ def warn_of_scores(joined: pd.DataFrame, results: pd.DataFrame) -> list[str]:
 
 
 def _warn_of_groups(plain: pd.DataFrame) -> Iterator[str]:
-    """Yield what has no interval, and why."""
+    """Yield what has no interval, and why: photographs of a dataset, fakes of a generator."""
     read = plain[plain.score.notna()]
-    sets = read.generator.where(read.label == Label.FAKE, read.dataset)
-    groups = read.groupby(["label", sets.rename("set")]).group.nunique()
+    name = read.generator.where(read.label == Label.FAKE, read.dataset)
+    groups = read.assign(name=name).groupby(["label", "name"]).group.nunique()
     for label, name in groups[groups == 1].index:
-        what = f"photographs of {name}" if label == Label.REAL else f"fakes of {name}"
+        what = "photographs" if label == Label.REAL else "fakes"
         yield (
-            f"all {what} belong to one group, so nothing can be said about other groups and no interval is given; name "
+            f"all {what} of {name} belong to one group, which says nothing about others, so no interval is given; name "
             "the person, video or seed of each picture in the column group"
         )
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -82,7 +82,7 @@ class ComparedPair(Row):
     severity: Severity
     auc: float
     low: Annotated[float | None, Field(description="null: there is no interval, a set has a single group")]
-    high: Annotated[float | None, Field(description="null: as low")]
+    high: float | None
     n_first: Count
     n_second: Count
     groups: Annotated[int, Field(ge=1, description="people or seeds of the set that has fewer")]
@@ -248,7 +248,7 @@ def _make_controls(pairs: Sequence[ComparedPair]) -> list[dict[str, Any]]:
     for p in pairs:
         empty: dict[str, Any] = {"detector": p.detector, "role": p.role, "generator": p.generator, "cells": {}}
         cells = tables.setdefault((p.detector, p.role, p.generator), empty)["cells"]
-        low, high = (math.nan if end is None else end for end in (p.low, p.high))
+        low, high = (np.nan if end is None else end for end in (p.low, p.high))
         more = {"beyond": is_beyond(low, high, p.groups), "saved": p.saved}
         cells[p.first, p.second] = {"auc": p.auc, "low": low, "high": high} | more
         cells[p.second, p.first] = {"auc": 1 - p.auc, "low": 1 - high, "high": 1 - low} | more

@@ -21,7 +21,7 @@ import pandas as pd
 
 from detector.dataset.foreign import read_table
 from detector.errors import DetectorError
-from detector.files import as_cell, check_output, locking, remove_leftovers, replacing, sha256
+from detector.files import as_cell, check_output, from_text, locking, remove_leftovers, replacing, sha256
 from detector.pictures.perturbations import Condition
 from detector.scoring.engine import BATCH, FaceRow, Row, score_pictures
 from detector.scoring.targets import Target, list_targets
@@ -45,7 +45,7 @@ def score_to_file(
     fingerprint: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Counter[str]:
-    """Score into a CSV, JSONL or Parquet file and return how many of its rows have each verdict ("error" among them).
+    """Score into a CSV, JSONL or Parquet file and return how many rows have each verdict, "error" among them.
 
     faces: a second file, one row a face. conditions: what is done to the faces first; the tables then have a row for
     each, and the columns perturbation and severity.
@@ -53,43 +53,52 @@ def score_to_file(
     What was scored is kept beside `out` while it comes; a run that was killed goes on from there if the pictures, the
     conditions, the detector (`fingerprint`) and its runtime are the same. The files appear whole, at the end.
 
-    Raises DetectorError if the ending is none of these or another run is writing the file, OSError if one of the files
-    cannot be written.
+    Raises DetectorError if an ending is none of these or another run is writing `out`, OSError if it cannot be written.
     """
     for path in (out, faces):
         if path is not None and path.suffix.lower() not in WRITTEN:
             raise DetectorError(
                 f"{path.name}: scores are written as .csv, .jsonl or .parquet; choose one of these endings"
             )
+        if path is not None:
+            check_output(path)
     if faces is not None and faces.resolve() == out.resolve():
         raise DetectorError(f"{out.name} is named for the pictures and for their faces; name two files")
-    outputs = [out] if faces is None else [out, faces]
-    for path in outputs:
-        check_output(path)
-    partial, more = out.with_name(f".{out.name}.partial"), CONDITION if conditions else ()
-    head = _head(targets, detector, fingerprint, conditions)
+    partial = out.with_name(f".{out.name}.partial")
+    head = {
+        "detector": fingerprint or detector.name, "runtime": getattr(detector, "runtime", ""),
+        "targets": sha256(json.dumps([_describe(t) for t in targets]).encode()),
+        "columns": [*COLUMNS, *FACE_COLUMNS], "conditions": [asdict(c) for c in conditions],
+    }  # fmt: skip
     try:
         with locking(partial, wait=False):
-            for path in outputs:
-                remove_leftovers(path)
             _score_rest(targets, detector, partial, head, conditions, progress)
-            verdicts = _write_tables(partial, out, faces, len(targets) * max(1, len(conditions)), more)
+            verdicts = _write_tables(partial, len(targets), out, faces, CONDITION if conditions else ())
             partial.unlink()
     except BlockingIOError:
         raise DetectorError(f"another run is writing {out}; wait for it, or name another file with -o") from None
     return verdicts
 
 
-def _head(
-    targets: Sequence[Target], detector: Detector, fingerprint: str, conditions: Sequence[Condition]
-) -> dict[str, Any]:
-    """Return the first line of what is kept: everything that an interrupted run must share with this one."""
-    names = [[t.path, t.crop, t.sha256, t.data and sha256(t.data)] for t in targets]
-    return {
-        "detector": fingerprint or detector.name, "runtime": getattr(detector, "runtime", ""),
-        "targets": sha256(json.dumps(names).encode()), "columns": [*COLUMNS, *FACE_COLUMNS],
-        "conditions": [asdict(c) for c in conditions],
-    }  # fmt: skip
+def _write_tables(partial: Path, pictures: int, out: Path, faces: Path | None, more: Sequence[str]) -> Counter[str]:
+    """Write the tables of what was scored and count the verdicts; DetectorError if a picture is not among it."""
+    with open(partial, encoding="utf-8") as file:
+        kept = sum(1 for _ in file) - 1
+    if kept != pictures:
+        raise DetectorError(f"{partial} holds {kept:,} of {pictures:,} pictures; delete it, and run this again")
+    remove_leftovers(out)
+    if faces is not None:
+        remove_leftovers(faces)
+        _write_rows(faces, (*FACE_COLUMNS, *more), (row for _, several in _read_rows(partial) for row in several))
+    verdicts: Counter[str] = Counter()
+
+    def count() -> Iterator[dict[str, Any]]:
+        for row, _ in _read_rows(partial):
+            verdicts[row["verdict"]] += 1
+            yield row
+
+    _write_rows(out, (*COLUMNS, *more), count())
+    return verdicts
 
 
 def _score_rest(
@@ -114,9 +123,13 @@ def _score_rest(
             progress(i, len(targets))
 
 
+def _describe(target: Target) -> list[Any]:
+    return [target.path, target.crop, target.sha256, target.data and sha256(target.data)]
+
+
 def _stamp(path: str) -> list[int]:
     try:
-        status = os.stat(path)
+        status = os.stat(from_text(path))
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return []
     return [status.st_size, status.st_mtime_ns]
@@ -152,23 +165,6 @@ def _read_rows(partial: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, A
         for line in file:
             for row, faces, condition in json.loads(line)["answers"]:
                 yield row | condition, [face | condition for face in faces]
-
-
-def _write_tables(partial: Path, out: Path, faces: Path | None, expected: int, more: Sequence[str]) -> Counter[str]:
-    """Write what was kept as the table of pictures, which has that many rows, and of faces; count the verdicts."""
-    verdicts: Counter[str] = Counter()
-
-    def pictures() -> Iterator[dict[str, Any]]:
-        for row, _ in _read_rows(partial):
-            verdicts[row["verdict"]] += 1
-            yield row
-        if verdicts.total() != expected:
-            raise DetectorError(f"{verdicts.total():,} of {expected:,} rows of {out} were kept; run it again")
-
-    if faces is not None:
-        _write_rows(faces, (*FACE_COLUMNS, *more), (row for _, several in _read_rows(partial) for row in several))
-    _write_rows(out, (*COLUMNS, *more), pictures())
-    return verdicts
 
 
 def _write_rows(out: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:

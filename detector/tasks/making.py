@@ -20,7 +20,7 @@ from detector.dataset.manifest import (
     write_manifest,
 )
 from detector.errors import DetectorError, ImageError
-from detector.files import check_folder, check_output, sha256, sweep, write_bytes
+from detector.files import as_text, check_folder, check_output, sha256, sweep, write_bytes
 from detector.generators import GENERATORS, load_generator
 from detector.pictures.faces import prepare
 from detector.pictures.fingerprints import read_fingerprints
@@ -103,7 +103,7 @@ def generate(
             plain.append(sha256(data))
             path = folder / f"{i:08d}.{format}"
             data = write(path, data, i)
-            rows.append((str(path.resolve()), sha256(data), int(Label.FAKE), name, f"generated-{name}",
+            rows.append((as_text(path.resolve()), sha256(data), int(Label.FAKE), name, f"generated-{name}",
                          f"{name}/seed-{i}", "train", licence))  # fmt: skip
         progress("generating", start + count, n)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -152,7 +152,7 @@ def alter(
             raise DetectorError(f"{path}: {error}; remove the row or restore the file") from None
         out = folder / f"{i:08d}.png"
         data = write(out, encode(source.alter(face[None], seed=seed + i)[0]), seed + i)
-        paths.append(str(out.resolve()))
+        paths.append(as_text(out.resolve()))
         hashes.append(sha256(data))
         progress(f"altering with {name}", i + 1, len(reals))
     made["path"], made["sha256"] = paths, hashes
