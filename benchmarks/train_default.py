@@ -26,7 +26,8 @@ from autoencoders import STRIDE, Autoencoder
 from make_training_set import LEFT_OUT, print_progress
 
 from detector import tasks
-from detector.dataset.manifest import read_crops, read_manifest, read_table, write_manifest
+from detector.dataset.foreign import read_table
+from detector.dataset.manifest import read_crops, read_manifest, write_manifest
 from detector.dataset.reencoding import add_crops
 from detector.detectors.cnn import Cnn
 from detector.evidence.validation import VALIDATION, summarise_validation

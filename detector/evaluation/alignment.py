@@ -18,12 +18,14 @@ import numpy as np
 import pandas as pd
 
 from detector.dataset.findings import AuditFinding, Severity
-from detector.dataset.manifest import MAX_SIDE, read_crops
+from detector.dataset.manifest import MAX_SIDE, read_crops, write_table
 from detector.dataset.reencoding import add_crops, measure_sides, reencode
 from detector.errors import ImageError, ManifestError
+from detector.evaluation.naming import file_names
 from detector.pictures.headers import describe
 from detector.pictures.images import read
 from detector.scoring.checkpoint import digest_checkpoint
+from detector.scoring.tables import COLUMNS as SCORES
 from detector.scoring.tables import score_manifest
 from detector.statistics.intervals import compare_auc
 from detector.statistics.metrics import METRICS
@@ -143,7 +145,8 @@ def find_losses(comparison: pd.DataFrame) -> list[AuditFinding]:
         worst = (part if lost.empty else lost).sort_values("difference").iloc[0]
         summary = (
             f"{name}: AUC {worst.plain:.3f} becomes {worst.aligned:.3f} on {worst.generator} when every picture is "
-            f"re-encoded alike ({worst.saved}), {worst.difference:+.3f} [{worst.low:+.3f}, {worst.high:+.3f}]"
+            f"re-encoded alike ({worst.saved}), {worst.difference:+.3f} "
+            + ("[no interval]" if np.isnan(worst.low) else f"[{worst.low:+.3f}, {worst.high:+.3f}]")
         )
         if lost.empty:
             findings.append(AuditFinding("aligned AUC", Severity.OK, summary, "", float(worst.aligned)))
@@ -164,15 +167,19 @@ def look_behind(
     some = pictures.sample(min(len(pictures), AUDITED), random_state=seed)
     findings: list[AuditFinding] = []
     again = {}
-    for name, (folder, thing) in detectors.items():
+    paths = dict(zip(some.sha256, some.path, strict=True))
+    for file, (name, (folder, thing)) in zip(file_names(list(detectors)), detectors.items(), strict=True):
         try:
             copies = align(some, thing, out / "aligned", progress=progress)
         except ManifestError as error:
             findings.append(AuditFinding("aligned AUC", Severity.NOTE, f"{name}: {error}"))
             continue
-        kept = score_manifest(copies, thing, name, out / "scores" / f"{name}-aligned.csv",
-                              fingerprint=digest_checkpoint(folder), progress=progress)  # fmt: skip
-        again[name] = kept.merge(copies[["sha256", "original", "saved"]], on="sha256")
+        where = out / "scores" / f"{file}-aligned.csv"
+        kept = score_manifest(copies, thing, name, where, fingerprint=digest_checkpoint(folder), progress=progress)
+        kept = kept.merge(copies[["sha256", "original", "saved"]], on="sha256")
+        kept["path"] = kept.original.map(paths)  # the copies lie below `out`, wherever that is
+        write_table(kept[[*SCORES]], where)
+        again[name] = kept
     aligned = compare_aligned(joined, again)
     findings += [*find_losses(aligned), *audit(some, progress=progress)]
     findings.sort(key=lambda finding: -list(Severity).index(finding.severity))

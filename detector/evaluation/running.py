@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from detector.dataset.embedded import unpack_faces
-from detector.dataset.manifest import merge, read_crops, read_manifest, read_table, validate
+from detector.dataset.foreign import read_table
+from detector.dataset.manifest import merge, read_crops, read_manifest, validate
 from detector.detectors import load_detector
 from detector.errors import DetectorError, ManifestError, UnknownName
 from detector.evaluation.alignment import align_pair, cut_faces

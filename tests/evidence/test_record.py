@@ -205,7 +205,7 @@ class Brightness:
 
 @pytest.fixture
 def group(monkeypatch: pytest.MonkeyPatch) -> Exhibit:
-    """Return a picture of three faces: a dark and large one, a bright and smaller one, a bright one that is too small."""
+    """Return a picture of three faces: a dark and large one, a bright and smaller one, a bright one too small."""
     image, found = np.zeros((200, 600, 3), np.uint8), []
     for i, (brightness, width) in enumerate([(20, 100), (220, 60), (250, 39)]):
         image[:, 200 * i : 200 * (i + 1)] = brightness
