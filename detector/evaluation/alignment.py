@@ -9,7 +9,7 @@ plain AUC does not carry over to pictures that differ in the face alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -75,26 +75,25 @@ def save_alike(
 
 
 def align_pair(
-    first: pd.DataFrame,
-    second: pd.DataFrame,
+    sets: Sequence[tuple[str, pd.DataFrame]],
     folder: Path,
     *,
     quality: int,
     largest: int | None = None,
     progress: Progress = silent,
 ) -> pd.DataFrame:
-    """Return the manifest of copies of two sets, all at one side and JPEG quality; columns as `save_alike`.
+    """Return the manifest of copies of sets of pictures, all at one side and JPEG quality; columns as `save_alike`.
 
-    The side is the one that all but COARSE of either set reach, so that hardly any picture is enlarged; it is at most
-    `largest` pixels. Raises ManifestError if one of the sets has no readable picture.
+    sets: names and rows of a manifest. The side is the one that all but COARSE of each set reach, so that hardly any
+    picture is enlarged; it is at most `largest` pixels. Raises ManifestError if a set has no readable picture.
     """
     side = largest or MAX_SIDE
-    for rows in (first, second):
+    for name, rows in sets:
         sides = measure_sides(rows)
         if not (sides > 0).any():
-            raise ManifestError(f"not one of {len(rows)} pictures of a pair shows a face that can be re-encoded")
+            raise ManifestError(f"no picture of {name!r} shows a face that can be re-encoded; leave it out by `keep`")
         side = min(side, int(np.quantile(sides[sides > 0], COARSE, method="lower")))
-    return save_alike(pd.concat([first, second]), folder, side=side, quality=quality, progress=progress)
+    return save_alike(pd.concat([rows for _, rows in sets]), folder, side=side, quality=quality, progress=progress)
 
 
 def find_coarsest(table: pd.DataFrame) -> tuple[int, int]:

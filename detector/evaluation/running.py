@@ -169,8 +169,8 @@ def _run_detector(
         return scores, joined, measure_pairs(pairs, joined)
     cut = cut_faces(pictures, detector, progress=progress)
     copies = {
-        pair: align_pair(*pair.split(cut), folder / "alike", quality=suite.alike.quality, largest=suite.alike.side,
-                         progress=progress) for pair in pairs
+        pair: align_pair(list(zip((pair.first, pair.second), pair.split(cut), strict=True)), folder / "alike",
+                         quality=suite.alike.quality, largest=suite.alike.side, progress=progress) for pair in pairs
     }  # fmt: skip
     every = pd.concat(copies.values()).drop_duplicates("sha256", ignore_index=True)
     again = _score(suite, name, detector, every, kept, digest, progress)[[*KEYS, "sha256", "score"]]

@@ -119,7 +119,6 @@ def evaluate(
     joined = pd.concat(parts, ignore_index=True)
     progress("measuring", 0, 1)
     results = measuring.measure_scores(joined, seed=seed)
-    pairs = measure_pairs(find_pairs(wanted), joined)
     progress("measuring", 1, 1)
     metadata = {
         "command": command,
@@ -137,8 +136,8 @@ def evaluate(
     aligned = None
     if audited:
         findings, aligned = look_behind(wanted, joined, named, out, seed, progress)
-    figures.publish(joined, results, out, pairs=pairs, metadata=metadata, faces=faces, aligned=aligned,
-                    fairness=fairness, audit=findings)  # fmt: skip
+    figures.publish(joined, results, out, pairs=measure_pairs(find_pairs(wanted), joined), metadata=metadata,
+                    faces=faces, aligned=aligned, fairness=fairness, audit=findings)  # fmt: skip
     return results
 
 
