@@ -44,44 +44,45 @@ def verify(
     from detector.evidence import custody, folders, validation
     from detector.evidence.record import conclude, examine, make_record
 
-    targets = expand([str(i) for i in inputs], left_out=left_out)
+    targets = expand(map(str, inputs), left_out=left_out)
     log = folders.open_case(Path(out), key)
     folder, thing = load_detector(detector)
     card, weights = read_card(folder, "detector"), digest_checkpoint(folder)
     backing = validation.read_backing(folder, card)
+    calibration = thing.calibration if isinstance(thing, Calibrated) else None
     components = describe_environment() | {"weights": weights}
     settings = components | folders.describe_settings(case, examiner, log, known=known, trust=trust)
-    given = {"--detector": detector, "--known": known, "--trust": trust, "--case": case, "--examiner": examiner}
-    options = [word for name, value in given.items() if value for word in (name, str(value))]
+    options = _list_options(detector=detector, known=known, trust=trust, case=case, examiner=examiner)
     rows: list[dict[str, Any]] = []
-    for done, target in enumerate(targets, 1):
+    for done, target in enumerate(targets):
+        progress("verifying", done, len(targets))
         path = Path(target.path).resolve()
         try:
             exhibit = replace(read_exhibit(path), path=Path(as_text(path)), crop=target.crop)
         except ImageError as error:
             rows.append(folders.read_row(log, folders.note_unreadable(log, path, error)))
-            progress("verifying", done, len(targets))
             continue
         crop = {} if target.crop is None else {"crop": " ".join(map(str, target.crop))}
-        chosen = settings | crop
         source = {"exhibit": exhibit.sha256, "path": str(exhibit.path)}
-        entry, why, changed = folders.find_report(log, source, chosen)
+        entry, why, changed = folders.find_report(log, source, settings | crop)
         if entry is None:
             folders.receive(log, source, why)
-            findings = examine(
-                exhibit, thing, known=known, trust=trust, weights=weights, false_alarms=card.get("false_alarms")
-            )
-            calibration = thing.calibration if isinstance(thing, Calibrated) else None
-            conclusion = conclude(findings, calibration, card.get("domain"))
-            evidence = make_record(
-                exhibit, findings, conclusion, backing=backing, components=components | crop, case=case,
-                examiner=examiner,
+            findings = examine(exhibit, thing, known=known, trust=trust, weights=weights,
+                               false_alarms=card.get("false_alarms"))  # fmt: skip
+            record = make_record(
+                exhibit, findings, conclude(findings, calibration, card.get("domain")), backing=backing,
+                components=components | crop, case=case, examiner=examiner,
                 made={"at": custody.now(), "command": shlex.join(["detector", "verify", str(exhibit.path), *options])},
             )  # fmt: skip
-            record = custody.seal(evidence.model_dump(mode="json"))
-            entry = folders.file_report(log, record, exhibit.image, chosen, why)
+            sealed = custody.seal(record.model_dump(mode="json"))
+            entry = folders.file_report(log, sealed, exhibit.image, settings | crop, why)
         rows.append(folders.read_row(log, entry) | {"note": why, "changed": changed})
-        progress("verifying", done, len(targets))
+    progress("verifying", len(targets), len(targets))
     folders.file_index(log)
-    rows.sort(key=folders.rank)
-    return [{"note": "", "changed": False, **{k: v for k, v in row.items() if k != "jpeg"}} for row in rows]
+    plain = ({k: v for k, v in row.items() if k != "jpeg"} for row in sorted(rows, key=folders.rank))
+    return [{"note": "", "changed": False, **row} for row in plain]
+
+
+def _list_options(**given: Path | str | None) -> list[str]:
+    """Return the options of a command that were given, as words."""
+    return [word for name, value in given.items() if value for word in (f"--{name}", str(value))]
