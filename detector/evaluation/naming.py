@@ -48,14 +48,16 @@ def name_apart(sources: Sequence[Source]) -> list[dict[str, str]]:
         if count > 1:
             raise ScoresError(f"{printable(str(path))} is named {count} times; name it once")
     depths = [0] * len(sources)
+    deepest = max((len(Path(os.path.abspath(source.path)).parts) for source in sources), default=0)
     while True:
         shown = [tuple(map(printable, source.name(depth))) for source, depth in zip(sources, depths, strict=True)]
         counts = Counter(name.lower() for names in shown for name in {n.lower(): n for n in names}.values())
         alike = [i for i, names in enumerate(shown) if any(counts[name.lower()] > 1 for name in names)]
+        if alike and min(depths[i] for i in alike) > deepest:  # A/x.csv and a/x.csv
+            shown = [tuple(f"{n} ({i + 1})" for n in names) if i in alike else names for i, names in enumerate(shown)]
+            alike = []
         if not alike:
             return [dict(zip(s.names or ("",), names, strict=True)) for s, names in zip(sources, shown, strict=True)]
-        if all(depths[i] > len(Path(os.path.abspath(sources[i].path)).parts) for i in alike):
-            raise ScoresError(f"two tables or folders are both called {shown[alike[0]][0]}; rename one")
         for i in alike:
             depths[i] += 1
 

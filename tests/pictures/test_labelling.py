@@ -194,6 +194,43 @@ def test_what_alter_writes_is_labelled_and_its_pixels_are_the_same(tmp_path: Pat
     assert made.sha256.tolist() == [sha256(Path(p).read_bytes()) for p in made.path]
 
 
+def test_repeating_a_run_that_was_killed_leaves_one_line_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after two files: before the line of the second (as here), or while it was written."""
+    append, count = labelling.append, iter(range(2))
+
+    def die(*words: object) -> None:
+        if next(count) == 1:
+            raise KeyboardInterrupt
+        append(*words)
+
+    monkeypatch.setattr(labelling, "append", die)
+    with pytest.raises(KeyboardInterrupt):
+        tasks.generate("style", 3, tmp_path / "out", seed=5)
+    monkeypatch.setattr(labelling, "append", append)
+    assert len(list((tmp_path / "out").glob("*.png"))) == 2
+    (tmp_path / "out" / ".00000007.1234567.tmp.png").touch()
+    for _ in range(2):
+        made = tasks.generate("style", 3, tmp_path / "out", seed=5)
+        assert [p.sha256 for p in read_fingerprints()] == made.sha256.tolist()
+        assert made.sha256.tolist() == [sha256(Path(p).read_bytes()) for p in made.path]
+    assert not list((tmp_path / "out").glob(".*"))
+    tasks.generate("style", 3, tmp_path / "elsewhere", seed=5)
+    assert len(read_fingerprints()) == 6  # other files have lines of their own
+
+
+def test_a_file_of_the_same_name_with_other_pixels_is_written_anew(tmp_path: Path) -> None:
+    tasks.generate("style", 1, tmp_path, seed=5)
+    made = tasks.generate("style", 1, tmp_path, seed=5, truncation=0.3)
+    assert made.sha256.tolist() == [read_fingerprints()[-1].sha256]
+
+
+def test_generated_manifests_have_all_splits(tmp_path: Path) -> None:
+    made = tasks.generate("crude", 20, tmp_path, label=False)
+    assert set(made.split) == {"train", "val", "test"}
+
+
 def test_equal_pictures_are_listed_once_although_their_files_differ(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,140 @@
+"""No option is silently ignored: each combination that would have no effect is one line and status 2."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from typer.models import OptionInfo
+
+from detector import cli
+from detector.cli import making, measuring, training, verifying
+
+REFUSED = [  # words of the command, the option that would do nothing, what the message says
+    ("evaluate --suite smoke", "--split test", "a suite says it itself"),
+    ("evaluate --suite smoke", "--scores s.csv", "a suite says it itself"),
+    ("evaluate --suite smoke", "--by dataset", "a suite says it itself"),
+    ("evaluate --suite smoke", "--seed 0", "a suite says it itself"),
+    ("evaluate --suite smoke", "--column path=x", "a suite says it itself"),
+    ("evaluate --suite smoke", "--runtime onnx", "runtime of its baseline"),
+    ("evaluate m.csv", "--baseline b.json", "of a --suite"),
+    ("evaluate m.csv", "--update-baseline", "of a --suite"),
+    ("evaluate --suite smoke", "--update-baseline", "--baseline"),
+    ("evaluate m.csv --scores s.csv", "--runtime onnx", "no detector is run"),
+    ("generate swap --from m.csv", "--size 64", "of the generator"),
+    ("generate swap --from m.csv", "--format png", "of the generator"),
+    ("generate swap --from m.csv", "--truncation 0.5", "of the generator"),
+    ("generate style --mix 1 2", "-n 3", "the seeds it names"),
+    ("generate style --mix 1 2", "--seed 3", "the seeds it names"),
+    ("generate style --mix 1 2", "--from m.csv", "the seeds it names"),
+    ("generate style --mix 1 2", "--format jpg", "the seeds it names"),
+    ("generate style --no-label", "--sign-with key.pem", "--no-label"),
+    ("generate style", "--column path=x", "--from"),
+    ("generate crude", "--weights w", "takes no weights"),
+    ("index folder --layout folders", "--label real", "the layout says it"),
+    ("index folder --layout folders", "--generator x", "the layout says it"),
+    ("index folder --layout folders", "--group folder", "the layout says it"),
+    ("score a.jpg", "--column path=x", "no table"),
+    ("score a.jpg", "--faces f.csv", "-o"),
+    ("score - --stdin", "", "either a list (-) or one picture"),
+    ("audit m.csv", "--size 64", "--fix"),
+    ("verify a.jpg", "--key k.pem", "--check"),
+    ("verify a.jpg", "--head 00", "--check"),
+    ("verify a.jpg", "--exhibit a.jpg", "--check"),
+    ("verify --check ev", "--sign k.pem", "--check examines nothing"),
+    ("verify --check ev", "--fail-on likely-fake", "--check examines nothing"),
+    ("verify --check ev a.jpg", "", "--check examines nothing"),
+    ("feedback --export m.csv", "--note x", "not exported"),
+    ("feedback r.json --label real", "--split test", "--export"),
+    ("feedback r.json --label real", "--seed 0", "--export"),
+    ("train detector spectrum --manifest {manifest} -o w", "--device meta", "leave out --device"),
+    ("train detector spectrum --manifest {manifest} -o w", "--backbone x", "no such argument"),
+    ("train detector spectrum --manifest {manifest} -o w", "--epochs 1", "no such argument"),
+    ("train generator reconstruct --manifest {manifest} -o w", "--minutes 1", "reconstruct"),
+    ("train generator reconstruct --manifest {manifest} -o w", "--loss logistic", "reconstruct"),
+]
+ALWAYS = {  # options that have an effect whatever else is given
+    "evaluate": {"detector", "output", "no_audit", "suite"},
+    "generate": {"output", "mix", "no_label"},
+    "index": {"output", "dataset", "licence", "layout", "seed"},
+    "score": {"detector", "runtime", "stdin", "output"},
+    "audit": {"fix", "column", "seed"},
+    "verify": {"output", "case", "examiner", "detector", "known", "trust", "check"},
+    "feedback": {"label", "export"},
+    "train_detector": {"manifest", "output", "seed", "column", "size"},
+    "train_generator": {"manifest", "output", "seed", "column", "device", "size", "pictures", "start"},
+}
+VALUES = [
+    ("score a.jpg", "--runtime tpu", ""),
+    ("generate crude", "--seed -1", "--seed"),
+    ("generate crude", "--seed 99999999999999999999", "--seed"),
+    ("generate crude", "-n 0", "-n"),
+    ("generate crude", "-n 99999999999", "-n"),
+    ("generate crude -n 16", "--seed 4294967295", "together"),
+    ("generate style", "--mix 1-99999999999 2", "at most"),
+    ("generate style", "--mix 8-5 2", "seeds are numbers"),
+    ("generate style", "--mix 99999999999 2", "seeds are numbers"),
+    ("generate style", "--size 100000", "--size"),
+    ("audit m.csv --fix f", "--size 0", "--size"),
+    ("train detector cnn --manifest m.csv -o w", "--epochs 0", "--epochs"),
+    ("train detector cnn --manifest m.csv -o w", "--size 99999999", "--size"),
+    ("train generator style --manifest m.csv -o w", "--pictures -5", "--pictures"),
+    ("score", "", "name pictures"),
+    ("score a.jpg", "--colunm path=x", "--column"),
+    ("score t.csv", "--column path", "ours=theirs"),
+    ("scoer", "", "score"),
+    ("index absent", "", "no folder absent"),
+]
+
+
+def complain(words: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command that has to fail with status 2 and one line, and return the line."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words.split())
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (2, ""), err
+    assert len(err.splitlines()) == 1, err
+    assert err.startswith("detector: ")
+    return err
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manifest: object) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(("words", "option", "why"), REFUSED)
+def test_an_option_without_effect_is_refused(
+    words: str, option: str, why: str, place: Path, capsys: pytest.CaptureFixture[str], manifest: object
+) -> None:
+    table = Path(manifest.path[0]).parent / "manifest.csv"  # type: ignore[attr-defined]
+    said = complain(f"{words.format(manifest=table)} {option}", capsys)
+    assert why in said
+    assert not [p.name for p in place.iterdir() if p.name not in ("folder", "w", "home")]
+
+
+@pytest.mark.parametrize(("words", "option", "why"), VALUES)
+def test_a_value_that_makes_no_sense_is_one_line(
+    words: str, option: str, why: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert why in complain(f"{words} {option}", capsys)
+
+
+def test_every_option_is_walked_or_always_has_an_effect() -> None:
+    commands = [making.index, making.generate, measuring.score, measuring.evaluate, measuring.audit, verifying.verify,
+                verifying.feedback, training.train_detector, training.train_generator]  # fmt: skip
+    walked = {name: set(always) for name, always in ALWAYS.items()}
+    for words, option, _ in REFUSED:
+        name = "_".join(words.split()[:2]) if words.startswith("train") else words.split()[0]
+        walked[name] |= set(re.findall(r"--?([a-z][a-z-]*)", f"{words} {option}"))
+    for command in commands:
+        hints = typer.main.get_params_from_function(command)
+        known = {part.replace("-", "_") for part in walked[command.__name__]}
+        for name, hint in hints.items():
+            if isinstance(hint.default, OptionInfo):
+                names = {name, *(d.lstrip("-").replace("-", "_") for d in hint.default.param_decls or ())}
+                assert names & known, f"{command.__name__} --{name}: in which company has it no effect?"

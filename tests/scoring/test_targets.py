@@ -1,0 +1,66 @@
+"""What is to be scored, named by people."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from conftest import draw_picture
+
+from detector.dataset.listing import LeftOut
+from detector.errors import DamagedImage, DetectorError
+from detector.pictures.images import encode, read
+from detector.scoring.targets import expand
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "in" / name).write_bytes(encode(draw_picture(1, size=12)))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.tsv", "list.jsonl"])
+def test_a_table_of_paths_needs_nothing_else(name: str, folder: Path) -> None:
+    text = {"list.csv": "path\nin/a.png\ngone.png\n", "list.tsv": "image\tn\nin/a.png\t1\ngone.png\t2\n",
+            "list.jsonl": '{"file_name": "in/a.png"}\n{"file_name": "gone.png"}\n'}[name]  # fmt: skip
+    (folder / name).write_text(text)
+    assert [t.path for t in expand([str(folder / name)])] == [str(folder / "in/a.png"), str(folder / "gone.png")]
+
+
+def test_a_table_without_paths_says_what_it_has(folder: Path) -> None:
+    (folder / "t.csv").write_text("where,what\nin/a.png,x\n")
+    with pytest.raises(DetectorError, match=r"no column 'path' \(it has where, what\).*--column path="):
+        expand([str(folder / "t.csv")])
+    assert len(expand([str(folder / "t.csv")], columns={"path": "where"})) == 1
+
+
+def test_nothing_where_something_was_named_is_an_error(folder: Path) -> None:
+    (folder / "empty").mkdir()
+    (folder / "empty" / "a.heic").touch()
+    with pytest.raises(DetectorError, match=r"no picture in what was named: 1 left out: 1 \.heic"):
+        expand([str(folder / "empty")])
+    with pytest.raises(DetectorError, match="no picture"):
+        expand(["-"], lines=[])
+    left_out = LeftOut()
+    targets = expand([str(folder / "empty"), str(folder / "in")], left_out=left_out)
+    assert [Path(t.path).name for t in targets] == ["empty", "a.png", "b.png"]
+    assert left_out.types == {".heic": 1}
+
+
+def test_names_that_no_file_can_have_stay_as_targets() -> None:
+    names = ["nul\0.png", "x" * 300, "y/" * 1200]
+    assert [t.path for t in expand(names)] == names
+
+
+def test_only_regular_files_are_opened(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.png")
+    os.symlink(folder / "self.png", folder / "self.png")
+    for name, words in (("pipe.png", "not a regular file"), ("in", "a folder"), ("self.png", "cannot be read"),
+                        ("a\0b", "null"), ("z" * 300, "too long")):  # fmt: skip
+        with pytest.raises(DamagedImage, match=words):
+            read(folder / name)
+    with pytest.raises(DamagedImage, match="not a regular file"):
+        read("/dev/zero")

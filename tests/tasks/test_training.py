@@ -1,0 +1,60 @@
+"""Training into a folder that was trained before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from detector import tasks
+from detector.errors import CheckpointError, DetectorError
+from detector.learning.backbones import make_backbone
+from detector.learning.devices import pick_device
+
+
+def test_a_folder_trained_with_something_else_is_refused_and_what_differs_is_named(
+    tmp_path: Path, manifest: pd.DataFrame
+) -> None:
+    tasks.train("detector", "spectrum", manifest, tmp_path, arguments={"size": 32})
+    card = (tmp_path / "card.json").read_bytes()
+    tasks.train("detector", "spectrum", manifest, tmp_path, arguments={"size": 32})
+    tasks.train("detector", "spectrum", manifest, tmp_path, arguments={"size": 32, "bins": 32})  # the default
+    assert (tmp_path / "card.json").read_bytes() == card
+    for changes, words in (
+        ({"arguments": {"size": 48}}, "size: 32 then, 48 now"),
+        ({"arguments": {"size": 32}, "seed": 1}, "seed: 0 then, 1 now"),
+    ):
+        with pytest.raises(CheckpointError, match=words):
+            tasks.train("detector", "spectrum", manifest, tmp_path, **changes)
+    with pytest.raises(CheckpointError, match="pictures of the manifest"):
+        tasks.train("detector", "spectrum", manifest[5:], tmp_path, arguments={"size": 32})
+    with pytest.raises(CheckpointError, match="detector: spectrum then, cnn now"):
+        tasks.train("detector", "cnn", manifest, tmp_path)
+    assert (tmp_path / "card.json").read_bytes() == card
+
+
+def test_leftovers_of_a_killed_training_are_removed(tmp_path: Path, manifest: pd.DataFrame) -> None:
+    (tmp_path / ".resume.1234567.tmp.safetensors").touch()
+    tasks.train("detector", "spectrum", manifest, tmp_path, arguments={"size": 32})
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("name", ["cuda:7", "gpu", "tpu:x", ""])
+def test_a_device_that_is_not_here_is_one_sentence(name: str) -> None:
+    with pytest.raises(DetectorError, match="there is no device"):
+        pick_device(name)
+    assert pick_device("cpu").type == "cpu"
+
+
+def test_a_backbone_that_timm_does_not_know_is_named_beside_the_nearest() -> None:
+    with pytest.raises(DetectorError, match="no backbone named 'resnet500'; did you mean 'resnet50"):
+        make_backbone("resnet500")
+    with pytest.raises(DetectorError) as error:
+        make_backbone("?")
+    assert len(str(error.value)) < 2000
+
+
+def test_a_detector_that_uses_no_device_takes_none(tmp_path: Path, manifest: pd.DataFrame) -> None:
+    with pytest.raises(DetectorError, match="leave out --device"):
+        tasks.train("detector", "spectrum", manifest, tmp_path, device="meta")
