@@ -13,8 +13,8 @@ from detector.dataset.manifest import read_crop
 from detector.errors import ImageError
 from detector.evaluation.measuring import pair_generators, summarise, worst_first
 from detector.evaluation.report import METRIC_TITLES, Figure, Report, Thumbnail, write_report
-from detector.pictures.faces import prepare
-from detector.pictures.images import encode, load, tile
+from detector.pictures.faces import load_face
+from detector.pictures.images import encode, tile
 from detector.statistics.fairness import Fairness
 from detector.statistics.metrics import det, roc
 from detector.types import Image, Label
@@ -186,7 +186,7 @@ def _draw_faces(paths: Sequence[str]) -> bytes:
 
 def _face(path: str, crop: object = None) -> Image | None:
     try:
-        return prepare(load(path), FACE, read_crop(crop))
+        return load_face(path, FACE, read_crop(crop))
     except ImageError:
         return None
 

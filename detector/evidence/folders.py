@@ -52,7 +52,7 @@ def summarise(record: Mapping[str, Any], folder: Path, image: Image | None) -> d
     conclusion = record["conclusion"]
     others = [f["check"] for f in record["findings"] if f["outcome"] == "supports-fake" and f["check"] != "detector"]
     faces = next(f["details"]["faces"] for f in record["findings"] if f["check"] == "detector")
-    crop = tuple(faces[0]["crop"]) if faces else None
+    crop = rendering.locate_box(faces[0]["crop"], record, image) if faces and image is not None else None
     jpeg = b"" if image is None else encode(prepare(image, THUMBNAIL, crop), "JPEG", quality=80)
     return {"name": Path(record["exhibit"]["path"]).name, "folder": folder.name, "opinion": conclusion["opinion"],
             "log10_lr": conclusion["log10_lr"], "others": others, "statement": conclusion["statement"],

@@ -1,28 +1,33 @@
 """How many pictures get scored: streamed in order, a batch at a time.
 
-Decoding runs in a few threads while the network works; whole pictures live only inside those threads, and what waits
-is cropped and resized already. An unreadable picture becomes a row that says why.
+Decoding runs in a few threads while the network works; whole pictures live only inside those threads, large ones one
+at a time, and what waits is cropped and resized already. An unreadable picture becomes a row that says why.
 """
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
+from threading import RLock
 
 import numpy as np
 
 from detector.errors import ImageError
 from detector.files import sha256
+from detector.pictures.caps import PLAIN_BYTES, is_plain
 from detector.pictures.faces import face_square, locate_faces, prepare, too_small
-from detector.pictures.images import decode, read
+from detector.pictures.images import decode_picture, read
 from detector.scoring.targets import Target
 from detector.types import Detector, Image, Opinion
 
 BATCH = 32
 THREADS = 2
+_TURN = RLock()  # held by the one large or unusual picture that is in memory
 
 
 @dataclass(frozen=True)
@@ -58,19 +63,27 @@ def open_target(target: Target, size: int, locates: bool) -> tuple[Row, Image | 
     """Return the picture's row, with a verdict already if the detector has no say in it, and its face."""
     digest, verdict, reason, crop = "", "", "", target.crop
     try:
-        data = read(target.path)
-        digest = sha256(data)
-        image = decode(data)
-        height, width = image.shape[:2]
-        if locates and crop is None:
-            boxes = locate_faces(image)
-            if not boxes:
-                verdict, reason = Opinion.NOT_APPLICABLE.value, "no face found"
-            else:
-                crop, reason = face_square(boxes[0], image.shape), too_small(boxes[0])
-                verdict = Opinion.INCONCLUSIVE.value if reason else ""
-        row = Row(target.path, digest, width, height, verdict=verdict, reason=reason)
-        return row, prepare(image, size, crop)
+        with ExitStack() as turn:
+            if os.path.isfile(target.path) and os.path.getsize(target.path) > PLAIN_BYTES:
+                turn.enter_context(_TURN)
+            data = read(target.path)
+            if not is_plain(data):
+                turn.enter_context(_TURN)
+            digest = sha256(data)
+            decoded = decode_picture(data)
+            image = decoded.image
+            if crop is not None:
+                crop = decoded.shrink(crop)
+            elif locates:
+                boxes = locate_faces(image)
+                if not boxes:
+                    verdict, reason = Opinion.NOT_APPLICABLE.value, "no face found"
+                else:
+                    crop, reason = face_square(boxes[0], image.shape), too_small(boxes[0])
+                    verdict = Opinion.INCONCLUSIVE.value if reason else ""
+            reason = "; ".join(filter(None, (reason, decoded.remark)))
+            row = Row(target.path, digest, decoded.width, decoded.height, verdict=verdict, reason=reason)
+            return row, prepare(image, size, crop)
     except ImageError as error:
         return Row(target.path, digest, verdict="error", reason=f"{error.reason}: {error}"), None
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from detector.evidence.checks import CHECKS
 from detector.pictures.exif import read_exif
-from detector.pictures.images import decode, encode
+from detector.pictures.images import as_stored, decode, decode_picture, encode
 from detector.pictures.jpeg import read_jpeg
-from detector.types import Exhibit, Finding, Image, Outcome
+from detector.types import Decoded, Exhibit, Finding, Image, Outcome
 
 LIMITS = (
     "Saving twice, cropping and odd tables are what platforms do, and point nowhere. A region with its own history "
@@ -38,12 +38,16 @@ def check(exhibit: Exhibit) -> Finding:
     """
     header = read_jpeg(exhibit.bytes)
     details: dict[str, Any] = {"jpeg": header, "grid": None, "ghost": None}
-    if exhibit.image is None or min(exhibit.image.shape[:2]) < 64:
+    decoded = exhibit.decoded
+    if decoded is None or min(decoded.image.shape[:2]) < 64 or decoded.reduced:
         if header is None:
             why = "Neither a JPEG header nor pixels to look at."
             return Finding("compression", Outcome.NOT_APPLICABLE, why, details)
-        return Finding("compression", Outcome.NEUTRAL, f"{_say(header)}; too few pixels to look at.", details)
-    window, corner = _window(_as_stored(exhibit))
+        why = "too few pixels to look at"
+        if decoded is not None and decoded.reduced:
+            why = "decoded at less than its size, so its blocks were not searched"
+        return Finding("compression", Outcome.NEUTRAL, f"{_say(header)}; {why}.", details)
+    window, corner = _window(_as_stored(exhibit.bytes, decoded))
     details["grid"] = grid = find_grid(window)
     details["ghost"] = ghost = find_ghosts(window, header["quality"] if header else None)
     if ghost["local"]:
@@ -138,17 +142,10 @@ def _say(header: dict[str, Any]) -> str:
     return f"JPEG of about quality {header['quality']}, {header['subsampling']}, {kind}"
 
 
-def _as_stored(exhibit: Exhibit) -> Image:
-    """Return the picture as its blocks lie in the file: `decode` turned it upright."""
-    assert exhibit.image is not None
-    image, turn = exhibit.image, read_exif(exhibit.bytes).get("Orientation")
-    if turn in (5, 6, 7, 8):
-        image = image.transpose(1, 0, 2)
-    if turn in (2, 3, 7, 8):
-        image = image[:, ::-1]
-    if turn in (3, 4, 6, 7):
-        image = image[::-1]
-    return np.ascontiguousarray(image)
+def _as_stored(data: bytes, decoded: Decoded) -> Image:
+    """Return the picture as its blocks lie in the file: it was turned upright, and its colours may be converted."""
+    image = decode_picture(data, srgb=False).image if decoded.converted else decoded.image
+    return as_stored(image, read_exif(data).get("Orientation", 1))
 
 
 def _window(image: Image) -> tuple[Image, tuple[int, int]]:

@@ -14,7 +14,7 @@ from detector.evidence.checks import CHECKS
 from detector.pictures.faces import Box, face_square, locate_faces, prepare, too_small
 from detector.pictures.images import cut, resize
 from detector.pictures.perturbations import perturb
-from detector.types import Detector, Exhibit, Finding, Image, Opinion, Outcome
+from detector.types import Decoded, Detector, Exhibit, Finding, Image, Opinion, Outcome
 
 LIMITS = (
     "Answers for generators like those it was measured on; others it may miss. Retouching, beauty filters, heavy "
@@ -36,20 +36,21 @@ def check(exhibit: Exhibit, *, detector: Detector | None = None) -> Finding:
     Points the way the largest face's verdict does. Stability: the verdicts after five mild recompressions of the face.
     Source: Zhou et al. 2016, arXiv:1512.04150 (the map).
     """
-    image = exhibit.image
-    if detector is None or image is None:
+    decoded = exhibit.decoded
+    if detector is None or decoded is None:
         why = "No detector was given." if detector is None else "The picture does not decode."
         return Finding("detector", Outcome.NOT_APPLICABLE, why, {"faces": []})
-    boxes = locate_faces(image)[:FACES]
+    remark = f" Of this file {decoded.remark}." if decoded.remark else ""
+    boxes = locate_faces(decoded.image)[:FACES]
     if not boxes:
-        return Finding("detector", Outcome.NOT_APPLICABLE, "No face found.", {"faces": []})
-    faces = [_judge(image, box, detector) for box in boxes]
+        return Finding("detector", Outcome.NOT_APPLICABLE, f"No face found.{remark}", {"faces": []})
+    faces = [_judge(decoded, box, detector) for box in boxes]
     first = faces[0]
     said = f"Largest of {len(faces)} faces" if len(faces) > 1 else "One face"
     said += f": score {first['score']:+.2f}, {first['opinion']}"
     said += f" ({first['reason']})" if first["reason"] else ""
     kept = first["stability"]["kept"]
-    said += f"; {kept} of {len(MILD)} mild recompressions leave the verdict as it is."
+    said += f"; {kept} of {len(MILD)} mild recompressions leave the verdict as it is.{remark}"
     return Finding("detector", OUTCOMES.get(Opinion(first["opinion"]), Outcome.NEUTRAL), said, {"faces": faces})
 
 
@@ -70,7 +71,9 @@ def map_scores(image: Image, crop: Box, detector: Detector, side: int = 32) -> n
     return np.asarray(total / len(SHIFTS) ** 2)
 
 
-def _judge(image: Image, box: Box, detector: Detector) -> dict[str, Any]:
+def _judge(decoded: Decoded, box: Box, detector: Detector) -> dict[str, Any]:
+    """Return what the detector says of one face; box: in pixels of the decoded picture, in the answer of the file."""
+    image = decoded.image
     crop, reason = face_square(box, image.shape), too_small(box)
     face = cut(image, crop)
     if len(face) > LARGEST:  # a mild change of a large face is one of the picture that platforms make of it
@@ -83,8 +86,8 @@ def _judge(image: Image, box: Box, detector: Detector) -> dict[str, Any]:
     places = map_scores(image, crop, detector)
     intervals = calibration.intervals(scores[:1]) if calibration else None
     return {
-        "box": list(box),
-        "crop": list(crop),
+        "box": list(decoded.enlarge(box)),
+        "crop": list(decoded.enlarge(crop)),
         "score": round(float(scores[0]), 4),
         "log10_lr": round(float(calibration.log10_lr(scores[:1])[0]), 3) if calibration else None,
         "interval": None if intervals is None else np.round(intervals[0], 3).tolist(),

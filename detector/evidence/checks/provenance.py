@@ -43,7 +43,8 @@ def check(exhibit: Exhibit, *, trust: Path | None = None) -> Finding:
     details: dict[str, Any] = {"state": "absent", "trust_lists": named}
     kind = sniff(exhibit.bytes)
     if kind in ("", "BMP"):
-        return Finding("provenance", Outcome.NOT_APPLICABLE, "This format carries no Content Credentials.", details)
+        why = "This format carries no Content Credentials." if kind else "The bytes are none of the formats read here."
+        return Finding("provenance", Outcome.NOT_APPLICABLE, why, details)
     anchors = "\n".join(entry["pem"] or "" for entry in lists)
     details |= _read_store(exhibit.bytes, f"image/{kind.lower()}", anchors)
     return Finding("provenance", _point(details), _say(details), details)

@@ -42,6 +42,21 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DETECTOR_HOME", str(tmp_path / "home"))
 
 
+@pytest.mark.parametrize("kind", ["AVIF", "HEIC"])
+def test_formats_of_telephones_can_carry_credentials(kind: str) -> None:
+    data = encode(draw_picture(1), "AVIF")
+    data = data if kind == "AVIF" else data.replace(b"ftypavif", b"ftypheic", 1)
+    assert provenance.check(make_exhibit(data, Path("a"))).summary == "No Content Credentials; most pictures have none."
+    labelled = signed(encode(draw_picture(1, size=128), "AVIF"), format="image/avif")
+    finding = provenance.check(make_exhibit(labelled, Path("a.avif")))
+    assert (finding.details["state"], finding.outcome) == ("valid-untrusted", Outcome.SUPPORTS_FAKE)
+
+
+def test_what_carries_none_is_told_from_what_is_not_read() -> None:
+    for data, what in ((encode(draw_picture(1), "BMP"), "This format carries no"), (b"nothing", "none of the formats")):
+        assert what in provenance.check(make_exhibit(data, Path("a"))).summary
+
+
 def signed(data: bytes | None = None, source: str = SOURCE_TYPE, **changes: Any) -> bytes:
     """A file signed by the local certificate, its one action declaring `source`."""
     data = data or encode(draw_picture(1, size=128), "JPEG")
@@ -57,7 +72,7 @@ def signed(data: bytes | None = None, source: str = SOURCE_TYPE, **changes: Any)
         if "remote" in changes:
             builder.set_no_embed()
             builder.set_remote_url(changes["remote"])
-        builder.sign(c2pa.Signer.from_info(info), "image/jpeg", io.BytesIO(data), out)
+        builder.sign(c2pa.Signer.from_info(info), changes.get("format", "image/jpeg"), io.BytesIO(data), out)
     return out.getvalue()
 
 
