@@ -14,8 +14,8 @@ from detector.dataset.manifest import COLUMNS, index_folder, read_crops, read_ma
 from detector.errors import DetectorError
 from detector.files import sha256, write_bytes
 from detector.generators import GENERATORS, load_generator
-from detector.pictures.faces import prepare
-from detector.pictures.images import encode, load
+from detector.pictures.faces import load_face
+from detector.pictures.images import encode
 from detector.registry import check_options
 from detector.scoring.checkpoint import digest_checkpoint, find_checkpoint
 from detector.types import Label, Progress, silent
@@ -129,7 +129,7 @@ def alter(
     made = reals.drop(columns="crop", errors="ignore").assign(label=int(Label.FAKE), generator=name)
     paths, hashes = [], []
     for i, (path, crop) in enumerate(zip(reals.path, read_crops(reals), strict=True)):
-        data = mark(encode(source.alter(prepare(load(path), size, crop)[None], seed=seed + i)[0]), seed + i)
+        data = mark(encode(source.alter(load_face(path, size, crop)[None], seed=seed + i)[0]), seed + i)
         out = folder / f"{i:08d}.png"
         write_bytes(out, data)
         paths.append(str(out.resolve()))

@@ -20,7 +20,7 @@ from detector.evidence.checks.detector import map_scores
 from detector.evidence.record import SCHEMA, conclude, make_schema
 from detector.evidence.rendering import list_details, make_markdown, make_page
 from detector.evidence.validation import summarise_validation
-from detector.pictures.images import encode, load
+from detector.pictures.images import decode_picture, encode, load
 from detector.scoring.checkpoint import SHIPPED
 from detector.statistics.calibration import fit_calibration
 from detector.types import Exhibit
@@ -217,6 +217,27 @@ def test_the_summary_of_a_validation_is_counted_from_its_scores() -> None:
     assert 0 <= found["cllr"] - found["cllr_min"] < 0.05
     assert found["roc"][0][0] <= 0.01
     assert found["roc"][-1] == [1, 1]
+
+
+def test_a_very_large_jpeg_is_reported_in_its_own_pixels(
+    photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is decoded at half its size, and the boxes of the record are those of the file."""
+    whole = tasks.verify([photograph], tmp_path / "whole")[0]
+    monkeypatch.setattr(
+        "detector.evidence.checks.decode_picture", lambda data: decode_picture(data, max_pixels=368 * 448 // 4)
+    )
+    half = tasks.verify([photograph], tmp_path / "half")[0]
+    first, second = (
+        json.loads((tmp_path / name / row["folder"] / "report.json").read_text())
+        for name, row in (("whole", whole), ("half", half))
+    )
+    assert second["exhibit"] == first["exhibit"]
+    assert (second["exhibit"]["width"], second["exhibit"]["height"]) == (368, 448)
+    details = [{f["check"]: f["details"] for f in record["findings"]} for record in (first, second)]
+    assert details[1]["file"]["decoded_at"] == [184, 224]
+    for key in ("box", "crop"):
+        assert np.abs(np.subtract(*(found["detector"]["faces"][0][key] for found in details))).max() < 12
 
 
 def test_details_are_flattened_for_reading() -> None:
