@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from detector.cli.options import SERIOUS, SOME_UNREADABLE, Out, Seed
-from detector.cli.rendering import print_table, show_progress
+from detector.cli.options import SERIOUS, SOME_UNREADABLE, MaybeSeed, Out, refuse
+from detector.cli.rendering import print_table, say, show_progress
 
 
 def verify(
@@ -43,6 +43,7 @@ def verify(
 ) -> None:
     """Examine questioned pictures: an evidence report each (JSON, HTML, PDF, Markdown), a custody log, an index."""
     from detector import tasks
+    from detector.dataset.listing import LeftOut
     from detector.errors import DetectorError
 
     if check is not None:
@@ -53,12 +54,15 @@ def verify(
         raise DetectorError("--key, --head and --exhibit belong to --check; a log is signed by --sign")
     if not inputs:
         raise DetectorError("name pictures to examine, or a report with --check")
+    left_out = LeftOut()
     with show_progress() as progress:
         rows = tasks.verify(
             inputs, output, detector=detector, known=known, trust=trust, case=case, examiner=examiner, key=sign,
-            progress=progress,
+            left_out=left_out, progress=progress,
         )  # fmt: skip
     _show_reports(rows, output)
+    if left_out:
+        say(left_out.describe(), err=True)
     opinions = {row["opinion"] for row in rows}
     if any(row["changed"] for row in rows):
         raise typer.Exit(SERIOUS)
@@ -66,6 +70,8 @@ def verify(
         raise typer.Exit(SOME_UNREADABLE)
     if fail_on is not None and opinions & {"likely-fake", fail_on}:
         raise typer.Exit(SERIOUS)
+    if left_out:
+        raise typer.Exit(SOME_UNREADABLE)
 
 
 def _show_reports(rows: list[dict[str, Any]], output: Path) -> None:
@@ -76,15 +82,16 @@ def _show_reports(rows: list[dict[str, Any]], output: Path) -> None:
              ", ".join(row["others"]), row["statement"]] for row in rows])  # fmt: skip
     if any(row["note"] for row in rows):
         print_table(["exhibit", "note"], [[row["name"], row["note"]] for row in rows if row["note"]])
-    print(f"reports: {output / 'index.html'}")
-    print(f"log: {describe_log(output)}")
+    say(f"reports: {output / 'index.html'}")
+    say(f"log: {describe_log(output)}")
 
 
 def _check(report: Path, key: Path | None, head: str, exhibit: Path | None) -> None:
     from detector.evidence.integrity import check_case
 
     found = check_case(report, key=key, head=head, exhibits=exhibit)
-    print(found.describe())
+    for line in found.describe().splitlines():
+        say(line)
     if found.problems:
         raise typer.Exit(SERIOUS)
     if found.missing:
@@ -103,17 +110,19 @@ def feedback(
     split: Annotated[
         Literal["train", "val", "test"] | None, typer.Option(help="Of all that is exported; else drawn by the seed.")
     ] = None,
-    seed: Seed = 0,
+    seed: MaybeSeed = None,
 ) -> None:
     """Keep what a verified picture turned out to be, or export all of that: mistakes become the next test set."""
     from detector.errors import DetectorError
     from detector.evidence.feedback import export_feedback, give_feedback
 
     if export is not None and report is None and label is None:
-        table = export_feedback(export, split=split, seed=seed)
-        print(f"{int((table.label == 0).sum())} real and {int((table.label == 1).sum())} fake pictures in {export}")
+        refuse("it is kept with an answer, not exported", note=note)
+        table = export_feedback(export, split=split, seed=seed or 0)
+        say(f"{int((table.label == 0).sum())} real and {int((table.label == 1).sum())} fake pictures in {export}")
     elif report is not None and label is not None and export is None:
+        refuse("it is of what is exported, with --export", split=split, seed=seed)
         answer = give_feedback(report, label, note=note)
-        print(f"{answer.label}: {answer.path}")
+        say(f"{answer.label}: {answer.path}")
     else:
         raise DetectorError("name either a report with its --label, or a file to --export to")

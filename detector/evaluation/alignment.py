@@ -9,7 +9,7 @@ plain AUC does not carry over to pictures that differ in the face alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ import numpy as np
 import pandas as pd
 
 from detector.dataset.findings import AuditFinding, Severity
-from detector.dataset.manifest import MAX_SIDE, read_crops
+from detector.dataset.manifest import MAX_SIDE, read_crops, write_table
 from detector.dataset.reencoding import add_crops, measure_sides, reencode
 from detector.errors import ImageError, ManifestError
+from detector.evaluation.naming import file_names
 from detector.pictures.headers import describe
 from detector.pictures.images import read
 from detector.scoring.checkpoint import digest_checkpoint
+from detector.scoring.tables import COLUMNS as SCORES
 from detector.scoring.tables import score_manifest
 from detector.statistics.intervals import compare_auc
 from detector.statistics.metrics import METRICS
@@ -73,26 +75,25 @@ def save_alike(
 
 
 def align_pair(
-    first: pd.DataFrame,
-    second: pd.DataFrame,
+    sets: Sequence[tuple[str, pd.DataFrame]],
     folder: Path,
     *,
     quality: int,
     largest: int | None = None,
     progress: Progress = silent,
 ) -> pd.DataFrame:
-    """Return the manifest of copies of two sets, all at one side and JPEG quality; columns as `save_alike`.
+    """Return the manifest of copies of sets of pictures, all at one side and JPEG quality; columns as `save_alike`.
 
-    The side is the one that all but COARSE of either set reach, so that hardly any picture is enlarged; it is at most
-    `largest` pixels. Raises ManifestError if one of the sets has no readable picture.
+    sets: names and rows of a manifest. The side is the one that all but COARSE of each set reach, so that hardly any
+    picture is enlarged; it is at most `largest` pixels. Raises ManifestError if a set has no readable picture.
     """
     side = largest or MAX_SIDE
-    for rows in (first, second):
+    for name, rows in sets:
         sides = measure_sides(rows)
         if not (sides > 0).any():
-            raise ManifestError(f"not one of {len(rows)} pictures of a pair shows a face that can be re-encoded")
+            raise ManifestError(f"no picture of {name!r} shows a face that can be re-encoded; leave it out by `keep`")
         side = min(side, int(np.quantile(sides[sides > 0], COARSE, method="lower")))
-    return save_alike(pd.concat([first, second]), folder, side=side, quality=quality, progress=progress)
+    return save_alike(pd.concat([rows for _, rows in sets]), folder, side=side, quality=quality, progress=progress)
 
 
 def find_coarsest(table: pd.DataFrame) -> tuple[int, int]:
@@ -144,7 +145,8 @@ def find_losses(comparison: pd.DataFrame) -> list[AuditFinding]:
         worst = (part if lost.empty else lost).sort_values("difference").iloc[0]
         summary = (
             f"{name}: AUC {worst.plain:.3f} becomes {worst.aligned:.3f} on {worst.generator} when every picture is "
-            f"re-encoded alike ({worst.saved}), {worst.difference:+.3f} [{worst.low:+.3f}, {worst.high:+.3f}]"
+            f"re-encoded alike ({worst.saved}), {worst.difference:+.3f} "
+            + ("[no interval]" if np.isnan(worst.low) else f"[{worst.low:+.3f}, {worst.high:+.3f}]")
         )
         if lost.empty:
             findings.append(AuditFinding("aligned AUC", Severity.OK, summary, "", float(worst.aligned)))
@@ -165,15 +167,19 @@ def look_behind(
     some = pictures.sample(min(len(pictures), AUDITED), random_state=seed)
     findings: list[AuditFinding] = []
     again = {}
-    for name, (folder, thing) in detectors.items():
+    paths = dict(zip(some.sha256, some.path, strict=True))
+    for file, (name, (folder, thing)) in zip(file_names(list(detectors)), detectors.items(), strict=True):
         try:
             copies = align(some, thing, out / "aligned", progress=progress)
         except ManifestError as error:
             findings.append(AuditFinding("aligned AUC", Severity.NOTE, f"{name}: {error}"))
             continue
-        kept = score_manifest(copies, thing, name, out / "scores" / f"{name}-aligned.csv",
-                              fingerprint=digest_checkpoint(folder), progress=progress)  # fmt: skip
-        again[name] = kept.merge(copies[["sha256", "original", "saved"]], on="sha256")
+        where = out / "scores" / f"{file}-aligned.csv"
+        kept = score_manifest(copies, thing, name, where, fingerprint=digest_checkpoint(folder), progress=progress)
+        kept = kept.merge(copies[["sha256", "original", "saved"]], on="sha256")
+        kept["path"] = kept.original.map(paths)  # the copies lie below `out`, wherever that is
+        write_table(kept[[*SCORES]], where)
+        again[name] = kept
     aligned = compare_aligned(joined, again)
     findings += [*find_losses(aligned), *audit(some, progress=progress)]
     findings.sort(key=lambda finding: -list(Severity).index(finding.severity))

@@ -15,6 +15,7 @@ from detector.dataset.manifest import read_crop
 from detector.errors import ImageError
 from detector.evaluation.formats import METRIC_TITLES
 from detector.evaluation.measuring import ALL, list_compared, pair_generators, summarise, worst_first
+from detector.evaluation.oddities import warn_of_scores
 from detector.evaluation.report import Figure, Report, Thumbnail, write_report
 from detector.evaluation.source_effects import count_false_alarms, find_source_effects
 from detector.pictures.faces import load_face
@@ -50,8 +51,10 @@ def publish(
     """
     false_alarms = count_false_alarms(joined, level=level)
     effects = find_source_effects(pairs, joined)
-    record = {**metadata, "level": level, "headline": summarise(results, pairs, false_alarms),
-              "sources": _records_of_effects(effects), "excluded": _excluded(joined), "notes": _notes(joined),
+    headline = _records(pd.DataFrame(summarise(results, pairs, false_alarms)))
+    notes = [*_notes(joined), *warn_of_scores(joined, results)]
+    record = {**metadata, "level": level, "headline": headline,
+              "sources": _records_of_effects(effects), "excluded": _excluded(joined), "notes": notes,
               "audit": [dict(finding) for finding in audit], "aligned": _records(aligned),
               "verdict_flips": _records(flips)}  # fmt: skip
     if fairness is not None:
@@ -78,7 +81,7 @@ def _excluded(joined: pd.DataFrame) -> dict[str, Any]:
 
 
 def _notes(joined: pd.DataFrame) -> list[str]:
-    """Return what a reader of these figures should be warned of."""
+    """Return what could not be read."""
     notes = []
     for detector, counts in _excluded(joined).items():
         total = joined.sha256[joined.detector == detector].nunique()
@@ -87,12 +90,6 @@ def _notes(joined: pd.DataFrame) -> list[str]:
             f"{detector} could not read {sum(counts.values()):,} of its {total:,} pictures, "
             f"which its figures leave out: {lost}"
         )
-    for name, part in joined.groupby("detector", sort=False):
-        if part.score.dropna().between(0, 1).all():
-            notes.append(
-                f"the scores of {name} all lie between 0 and 1, as probabilities do; balanced accuracy and "
-                "whatever rests on probabilities take log-odds, with 0 for undecided"
-            )
     return notes
 
 

@@ -22,9 +22,9 @@ def format_number(value: float | None) -> str:
 
 
 def format_interval(row: Any) -> str:
-    """Return the interval of anything with low and high."""
+    """Return the interval of anything with low and high; without a lower end there is none."""
     low, high = (row["low"], row["high"]) if isinstance(row, Mapping) else (row.low, row.high)
-    return f"[{format_number(low)}, {format_number(high)}]"
+    return "no interval" if low is None or math.isnan(low) else f"[{format_number(low)}, {format_number(high)}]"
 
 
 def format_share(value: float, row: Any) -> str:

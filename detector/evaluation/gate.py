@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from detector.errors import DetectorError
 from detector.evaluation.measuring import ALL, drop_repeats
-from detector.files import write_bytes, write_text
+from detector.files import printable, write_bytes, write_text
 from detector.statistics.intervals import compare as compare_scores
 from detector.statistics.proportions import holm
 from detector.types import Label
@@ -312,9 +312,9 @@ def _explain(row: GateRow) -> str:
 
 
 def _cell(text: object) -> str:
-    return re.sub(r"([|\\`*_<>\[\]#~&])", r"\\\1", " ".join(str(text).split()))
+    return re.sub(r"([|\\`*_<>\[\]#~&])", r"\\\1", printable(" ".join(str(text).split())))
 
 
 def _clean(text: str) -> str:
-    """Return text without the control characters that XML forbids."""
-    return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", text)
+    """Return text whose control characters, which XML forbids and terminals obey, are escaped."""
+    return re.sub(r"[^\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", printable(text))

@@ -16,6 +16,7 @@ from detector.evaluation.formats import (
     format_number,
     format_share,
 )
+from detector.files import printable
 
 
 def make_markdown(context: Mapping[str, Any]) -> str:
@@ -156,7 +157,7 @@ def _list_facts(metadata: Mapping[str, Any], elsewhere: Sequence[str]) -> Iterat
 
 
 def _cell(text: object) -> str:
-    return re.sub(r"([|\\`*_<>\[\]#~&])", r"\\\1", " ".join(str(text).split()))
+    return re.sub(r"([|\\`*_<>\[\]#~&])", r"\\\1", printable(" ".join(str(text).split())))
 
 
 def _figure(result: Any, key: str = "value") -> str:

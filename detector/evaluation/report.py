@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from detector.evaluation import formats
 from detector.evaluation.markdown import make_markdown
 from detector.evaluation.measuring import ALL, list_compared, worst_first
+from detector.evaluation.naming import file_names
 from detector.evaluation.pairs import COLUMNS as PAIR_COLUMNS
 from detector.evaluation.pairs import Role
 from detector.evaluation.source_effects import MAX_AUC, is_beyond
-from detector.files import write_bytes, write_text
+from detector.files import printable_in_html, write_bytes, write_text
 from detector.statistics.metrics import METRICS
 
 TEMPLATES, SCHEMA = Path(__file__).parent, Path(__file__).with_name("report.schema.json")
@@ -62,8 +63,8 @@ class Result(Row):
     severity: Severity
     metric: str
     value: float
-    low: float
-    high: Annotated[float | None, Field(description="null: the interval has no upper end")]
+    low: Annotated[float | None, Field(description="null: there is no interval, a class has a single group")]
+    high: Annotated[float | None, Field(description="null: the interval has no upper end, or there is none")]
     n_real: Count
     n_fake: Count
 
@@ -80,8 +81,8 @@ class ComparedPair(Row):
     perturbation: str
     severity: Severity
     auc: float
-    low: float
-    high: float
+    low: Annotated[float | None, Field(description="null: there is no interval, a set has a single group")]
+    high: float | None
     n_first: Count
     n_second: Count
     groups: Annotated[int, Field(ge=1, description="people or seeds of the set that has fewer")]
@@ -143,14 +144,15 @@ def write_report(
     sources and audit (findings with name, severity, summary and fix), command, level, aligned, fairness and
     verdict_flips (rows of the tables that `figures.publish` takes), and anything else as a list.
     """
-    names = _file_names(figures)
+    names = [f"{name}.png" for name in file_names([figure.name for figure in figures])]
     sections: dict[str, list[tuple[Figure, str]]] = {}
     for figure, name in zip(figures, names, strict=True):
         write_bytes(folder / name, figure.png)
         sections.setdefault(figure.section, []).append((figure, name))
     context = {**_arrange(report), "sections": sections, "mistakes": mistakes}
     page = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
-                              lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # fmt: skip
+                              lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+                              finalize=printable_in_html)  # fmt: skip
     filters: dict[str, Callable[..., object]] = {
         "base64": lambda data: base64.b64encode(data).decode(), "number": formats.format_number,
         "interval": formats.format_interval, "gap": formats.format_gap, "chance": formats.format_chance,
@@ -246,9 +248,10 @@ def _make_controls(pairs: Sequence[ComparedPair]) -> list[dict[str, Any]]:
     for p in pairs:
         empty: dict[str, Any] = {"detector": p.detector, "role": p.role, "generator": p.generator, "cells": {}}
         cells = tables.setdefault((p.detector, p.role, p.generator), empty)["cells"]
-        more = {"beyond": is_beyond(p.low, p.high, p.groups), "saved": p.saved}
-        cells[p.first, p.second] = {"auc": p.auc, "low": p.low, "high": p.high} | more
-        cells[p.second, p.first] = {"auc": 1 - p.auc, "low": 1 - p.high, "high": 1 - p.low} | more
+        low, high = (np.nan if end is None else end for end in (p.low, p.high))
+        more = {"beyond": is_beyond(low, high, p.groups), "saved": p.saved}
+        cells[p.first, p.second] = {"auc": p.auc, "low": low, "high": high} | more
+        cells[p.second, p.first] = {"auc": 1 - p.auc, "low": 1 - high, "high": 1 - low} | more
     return [table | {"names": sorted({name for name, _ in table["cells"]})} for table in tables.values()]
 
 
@@ -299,18 +302,3 @@ def _colour_control(auc: float) -> str:
 def _colour(badness: float) -> str:
     """Return a style; badness: -1 (blue) to 1 (orange), 0 is without colour."""
     return f"--colour:var(--{'bad' if badness > 0 else 'accent'});--share:{STRONGEST * min(abs(badness), 1):.0f}%"
-
-
-def _file_names(figures: Sequence[Figure]) -> list[str]:
-    """Return a name a figure that any file system takes, no two alike in upper or lower case."""
-    names: list[str] = []
-    taken: set[str] = set()
-    for figure in figures:
-        stem = name = re.sub(r"[^A-Za-z0-9-]+", "_", figure.name).strip("_")[:80] or "figure"
-        number = 1
-        while name.lower() in taken:
-            number += 1
-            name = f"{stem}-{number}"
-        taken.add(name.lower())
-        names.append(f"{name}.png")
-    return names

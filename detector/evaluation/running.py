@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from detector.dataset.embedded import unpack_faces
-from detector.dataset.manifest import merge, read_crops, read_manifest, read_table, validate
+from detector.dataset.foreign import read_table
+from detector.dataset.manifest import merge, read_crops, read_manifest, validate
 from detector.detectors import load_detector
 from detector.errors import DetectorError, ManifestError, UnknownName
 from detector.evaluation.alignment import align_pair, cut_faces
@@ -168,8 +169,8 @@ def _run_detector(
         return scores, joined, measure_pairs(pairs, joined)
     cut = cut_faces(pictures, detector, progress=progress)
     copies = {
-        pair: align_pair(*pair.split(cut), folder / "alike", quality=suite.alike.quality, largest=suite.alike.side,
-                         progress=progress) for pair in pairs
+        pair: align_pair(list(zip((pair.first, pair.second), pair.split(cut), strict=True)), folder / "alike",
+                         quality=suite.alike.quality, largest=suite.alike.side, progress=progress) for pair in pairs
     }  # fmt: skip
     every = pd.concat(copies.values()).drop_duplicates("sha256", ignore_index=True)
     again = _score(suite, name, detector, every, kept, digest, progress)[[*KEYS, "sha256", "score"]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from detector.evidence import rendering
 from detector.evidence.custody import INDEX, LOG, OPENING, RECORD, CustodyLog, Entry, read_key
 from detector.evidence.integrity import SUMMARY, check_report
 from detector.evidence.pdf import make_pdf
-from detector.files import remove_leftovers, sha256, write_bytes
+from detector.files import as_text, remove_leftovers, sha256, write_bytes
 from detector.pictures.faces import prepare
 from detector.pictures.images import encode
 from detector.types import Image
@@ -142,11 +141,6 @@ def note_unreadable(log: CustodyLog, path: Path, error: ImageError) -> Entry:
         if earlier and earlier[-1]["statement"] == facts["statement"]:
             return earlier[-1]
         return log.append("unreadable", facts)
-
-
-def as_text(name: Path | str) -> str:
-    """Return a name as it can be written: bytes that are no UTF-8 are escaped."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def name_folder(path: Path, digest: str) -> str:

@@ -31,6 +31,7 @@ from detector.evidence.custody import (
     read_public_key,
     read_torn,
 )
+from detector.files import printable
 
 REPORT = frozenset({RECORD, "report.html", "report.md", "report.pdf"})  # what every report consists of
 SUMMARY = "summary.json"  # the report's row of the index, which reports of earlier versions lack
@@ -65,7 +66,7 @@ class CaseCheck:
             who = f"{'not ' * (read_public_key(self.key) != signer)}signed with the key of {self.key.name}"
         notes = [f"note: {note}" for note in self.notes]
         lines = [*self.problems, *self.missing, *notes, f"{state}: {count_entries(self.entries)}; {who}"]
-        return "\n".join("".join(c if c.isprintable() else repr(c)[1:-1] for c in line) for line in lines)
+        return "\n".join(printable(line) for line in lines)
 
 
 def describe_log(case: Path) -> str:

@@ -18,6 +18,7 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.files import printable, printable_in_html
 from detector.pictures.faces import prepare
 from detector.pictures.images import decode, encode, resize
 from detector.types import Image, Outcome
@@ -95,7 +96,7 @@ def make_markdown(record: Mapping[str, Any]) -> str:
     r, c = record, record["conclusion"]
 
     def code(text: Any) -> str:
-        return "`" + " ".join(str(text).replace("`", "'").split()) + "`"
+        return "`" + printable(" ".join(str(text).replace("`", "'").split())) + "`"
 
     lines = ["# Evidence report", "", f"**{c['statement']}**", ""]
     lines += [f"- {name}: {text}" for name, text in r["propositions"].items()]
@@ -150,7 +151,8 @@ def format_interval(interval: Sequence[float] | None) -> str:
 @functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
-                                     lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # fmt: skip
+                                     lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+                                     finalize=printable_in_html)  # fmt: skip
     environment.filters |= {"base64": lambda data: base64.b64encode(data).decode(), "interval": format_interval}
     return environment
 

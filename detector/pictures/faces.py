@@ -66,7 +66,7 @@ def _search(image: Image, turns: int) -> list[Box]:
     boxes = locate_faces(image, turns=turns)
     longer = max(image.shape[:2])
     finer = min(round(longer * RELIABLE / SMALLEST), FINEST)
-    if finer <= LOOK or any(_longer(box) * LOOK >= 2 * RELIABLE * longer for box in boxes):
+    if finer <= LOOK or any(_width(box, turns) * LOOK >= 2 * RELIABLE * longer for box in boxes):
         return boxes
     more = locate_faces(image, look=finer, turns=turns)
     boxes += [box for box in more if all(_overlap(box, known) <= OVERLAP for known in boxes)]
@@ -148,6 +148,12 @@ def _longer(box: Box) -> int:
     return max(right - left, bottom - top)
 
 
+def _width(box: Box, turns: int) -> int:
+    """Return how wide a face is that is upright after some quarter turns."""
+    left, top, right, bottom = box
+    return bottom - top if turns % 2 else right - left
+
+
 def _area(box: Box) -> int:
     left, top, right, bottom = box
     return max(right - left, 0) * max(bottom - top, 0)
@@ -171,8 +177,7 @@ def _square(box: Box, side: int, shape: tuple[int, ...]) -> Box:
 
 def too_small(box: Box, turns: int = 0) -> str:
     """Return why a located face is not judged; empty if it is large enough. turns: after which it is upright."""
-    left, top, right, bottom = box
-    width = bottom - top if turns % 2 else right - left
+    width = _width(box, turns)
     return f"the face is {width} pixels wide, less than {SMALLEST}" if width < SMALLEST else ""
 
 

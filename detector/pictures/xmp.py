@@ -1,7 +1,7 @@
 """The properties in a file's XMP packets, wherever they lie and however they are written.
 
 Names are read without their namespace, since programs leave declarations out, and what follows an error is lost while
-what came before it counts. A packet with a DOCTYPE is not read, so that no entity can unfold.
+what came before it counts. Reading begins at the first element, behind any DOCTYPE, so that no entity can unfold.
 Source: XMP specification part 1, section 7 (RDF), and part 3, section 1.1 (JPEG, extended packets; PNG).
 """
 
@@ -85,12 +85,9 @@ def _read(packet: str) -> list[tuple[str, str]]:
         flush()
         names.pop()
 
-    def refuse(*_: object) -> None:
-        raise ValueError("a DOCTYPE")
-
     parser = expat.ParserCreate()
     parser.StartElementHandler, parser.EndElementHandler = start, end
-    parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = text.append, refuse
+    parser.CharacterDataHandler = text.append
     try:
         parser.Parse(packet, True)
     except (expat.ExpatError, ValueError):  # what came before counts

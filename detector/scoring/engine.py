@@ -18,7 +18,7 @@ from threading import RLock
 import numpy as np
 
 from detector.errors import ImageError
-from detector.files import sha256
+from detector.files import from_text, sha256
 from detector.pictures.caps import PLAIN_BYTES, is_plain
 from detector.pictures.faces import MOST_FACES, Face, centre_square, find_faces, prepare
 from detector.pictures.images import decode_picture, read
@@ -118,9 +118,9 @@ def open_target(target: Target, size: int, locates: bool) -> Opened:
     digest = target.sha256
     try:
         with ExitStack() as turn:
-            if os.path.isfile(target.path) and os.path.getsize(target.path) > PLAIN_BYTES:
+            if target.data is None and _is_large(target.path):
                 turn.enter_context(_TURN)
-            data = read(target.path)
+            data = read(target.path) if target.data is None else target.data
             if not is_plain(data):
                 turn.enter_context(_TURN)
             digest = sha256(data)
@@ -128,6 +128,13 @@ def open_target(target: Target, size: int, locates: bool) -> Opened:
             return _cut_faces(replace(target, sha256=digest), decode_picture(data), size, locates)
     except ImageError as error:
         return Opened(Row(target.path, digest, verdict="error", reason=f"{error.reason}: {error}"))
+
+
+def _is_large(path: str) -> bool:
+    try:
+        return os.path.getsize(from_text(path)) > PLAIN_BYTES
+    except (OSError, ValueError):  # `read` says why
+        return False
 
 
 def _cut_faces(target: Target, decoded: Decoded, size: int, locates: bool) -> Opened:

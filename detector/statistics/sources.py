@@ -84,7 +84,8 @@ def false_alarms(
 def cllr_of_unseen_sources(scores: ArrayLike, labels: ArrayLike, sources: ArrayLike) -> pd.DataFrame:
     """Return one row a pair of a source and a generator that the line did not see: source, generator, cllr, cllr_min.
 
-    scores, labels, sources: as `fit_over_sources`. The line is fitted anew for each pair, without its pictures.
+    scores, labels, sources: as `fit_over_sources`. Line and bounds are fitted anew for each pair, without its pictures.
+    cllr is that of the bounded ratios, as a report gives them; cllr_min that of the best recalibration of the scores.
     """
     fake, (raw,) = check(labels, scores)
     names, rows = np.asarray(sources), []
@@ -92,11 +93,11 @@ def cllr_of_unseen_sources(scores: ArrayLike, labels: ArrayLike, sources: ArrayL
         for generator in np.unique(names[fake]):
             held = (~fake & (names == real)) | (fake & (names == generator))
             kept = ~((~fake & (names == real)) | (fake & (names == generator)))
-            slope, offset, _ = fit_line(
-                raw[kept], fake[kept], np.arange(kept.sum()), even_weights(names[kept], fake[kept])
-            )
-            odds = slope * raw[held] + offset
-            cllr, least = (METRICS.get(name)(fake[held].astype(int), odds) for name in ("cllr", "cllr_min"))
+            alone = np.arange(kept.sum())
+            slope, offset, _ = fit_line(raw[kept], fake[kept], alone, even_weights(names[kept], fake[kept]))
+            bounds = np.log(10) * np.array(_worst_bounds(raw[kept], fake[kept], names[kept], alone))
+            odds, kind = slope * raw[held] + offset, fake[held].astype(int)
+            cllr, least = METRICS.get("cllr")(kind, odds.clip(*bounds)), METRICS.get("cllr_min")(kind, odds)
             rows.append((str(real), str(generator), cllr, least))
     return pd.DataFrame(rows, columns=["source", "generator", "cllr", "cllr_min"])
 

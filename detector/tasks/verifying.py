@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from detector.dataset.listing import LeftOut
 from detector.detectors import load_detector
 from detector.errors import ImageError
 from detector.evidence.checks import read_exhibit
+from detector.files import as_text
 from detector.scoring.checkpoint import digest_checkpoint, read_card
 from detector.scoring.targets import expand
 from detector.tasks.catalogue import describe_environment
@@ -27,6 +29,7 @@ def verify(
     case: str = "",
     examiner: str = "",
     key: Path | None = None,
+    left_out: LeftOut | None = None,
     progress: Progress = silent,
 ) -> list[dict[str, Any]]:
     """Write a folder of evidence for each picture, the custody log and index.html; return one row each, by priority.
@@ -36,10 +39,12 @@ def verify(
     was changed since). An exhibit keeps the report that it has with the same settings, if that is as it was written.
 
     known: a list of known pictures. trust: trust lists for Content Credentials. key: Ed25519, signs the log's entries.
+    left_out: as `targets.expand`.
     """
     from detector.evidence import custody, folders, validation
     from detector.evidence.record import conclude, examine, make_record
 
+    targets = expand([str(i) for i in inputs], left_out=left_out)
     log = folders.open_case(Path(out), key)
     folder, thing = load_detector(detector)
     card, weights = read_card(folder, "detector"), digest_checkpoint(folder)
@@ -48,12 +53,11 @@ def verify(
     settings = components | folders.describe_settings(case, examiner, log, known=known, trust=trust)
     given = {"--detector": detector, "--known": known, "--trust": trust, "--case": case, "--examiner": examiner}
     options = [word for name, value in given.items() if value for word in (name, str(value))]
-    targets = expand([str(i) for i in inputs])
     rows: list[dict[str, Any]] = []
     for done, target in enumerate(targets, 1):
         path = Path(target.path).resolve()
         try:
-            exhibit = replace(read_exhibit(path), path=Path(folders.as_text(path)), crop=target.crop)
+            exhibit = replace(read_exhibit(path), path=Path(as_text(path)), crop=target.crop)
         except ImageError as error:
             rows.append(folders.read_row(log, folders.note_unreadable(log, path, error)))
             progress("verifying", done, len(targets))

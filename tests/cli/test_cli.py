@@ -51,6 +51,9 @@ def test_list_names_every_kind() -> None:
         (["train", "detector", "cn", "--manifest", "absent.csv", "-o", "o"], "there is no file absent.csv"),
         (["evaluate", "absent.csv", "--scores", "s.csv"], "there is no file absent.csv"),
         (["generate", "style", "--mix", "1-x", "2"], "seeds are numbers such as 1,2,5-8"),
+        (["score", "x.jpg", "--faces", "faces.csv"], "name that one too, with -o"),
+        (["score", "x.jpg", "-o", "s.csv", "--faces", "./s.csv"], "name two files"),
+        (["score", "x.jpg", "-o", "s.csv", "--faces", "faces.txt"], "faces.txt: scores are written as .csv"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(tmp_path: Path, words: list[object], message: str) -> None:
@@ -95,7 +98,8 @@ def test_index_then_score_a_mixed_folder(tmp_path: Path, data: Path) -> None:
     assert done.stderr == ""
     assert int(done.stdout) < 600 * 1024  # kB
     table = pd.read_csv(out, keep_default_na=False)
-    assert table.columns.tolist() == ["path", "sha256", "width", "height", "score", "probability", "verdict", "reason"]
+    names = ["path", "sha256", "width", "height", "score", "probability", "verdict", "reason", "faces"]
+    assert table.columns.tolist() == names
     assert len(table) == 204
     assert table.path.tolist() == sorted(str(p) for p in folder.iterdir())
     bad = table[table.verdict == "error"]

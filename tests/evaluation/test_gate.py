@@ -149,5 +149,5 @@ def test_names_are_escaped(run: Run, tmp_path: Path) -> None:
     report = gate(run.joined, run.results, resamples=400)
     odd = dataclasses.replace(report.rows[0], detector='<b>|"&\x00', verdict="missing", p=None, after=None)
     write_junit(dataclasses.replace(report, rows=[odd], reasons=[]), tmp_path / "odd.xml")
-    assert '<b>|"&?' in ElementTree.parse(tmp_path / "odd.xml").getroot()[0].attrib["name"]
+    assert '<b>|"&\\x00' in ElementTree.parse(tmp_path / "odd.xml").getroot()[0].attrib["name"]
     assert r"\<b\>\|" in make_markdown(dataclasses.replace(report, rows=[odd]))

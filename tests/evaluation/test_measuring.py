@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from detector.dataset.manifest import COLUMNS
 from detector.errors import ScoresError, UnknownName
-from detector.evaluation import figures, joining, measuring
+from detector.evaluation import figures, joining, measuring, oddities, pairs
 from detector.statistics.intervals import measure
 from detector.statistics.metrics import METRICS
 
@@ -255,5 +255,22 @@ def test_a_split_of_one_class_says_which_and_where_there_are_two() -> None:
 def test_scores_like_probabilities_are_remarked_upon() -> None:
     manifest, scores = draw(6)
     joined = joining.join_scores(scores.assign(score=1 / (1 + np.exp(-scores.score))), manifest)
-    assert "as probabilities do" in figures._notes(joined)[0]
-    assert figures._notes(joining.join_scores(scores, manifest)) == []
+    results = evaluate(scores, manifest, metrics=["auc"])
+    assert "as probabilities do" in oddities.warn_of_scores(joined, results)[0]
+    assert oddities.warn_of_scores(joining.join_scores(scores, manifest), results) == []
+
+
+def test_a_source_of_a_single_group_has_no_interval_and_is_remarked_upon(tmp_path: Path) -> None:
+    manifest, scores = draw(6)
+    real = manifest.label == 0
+    lone = manifest.assign(dataset=np.where(real & (manifest.index % 2 == 0), "lone", manifest.dataset))
+    lone.loc[lone.dataset == "lone", "group"] = "lone/one"
+    joined = joining.join_scores(scores, lone)
+    results = measuring.measure_scores(joined, metrics=["auc"])
+    assert results[results.real == "lone"].low.isna().all()
+    assert results[results.real == "all"].low.notna().all()
+    measured = pairs.measure_pairs(pairs.find_pairs(lone), joined)
+    assert measured.low.isna().any()
+    figures.publish(joined, results, tmp_path, pairs=measured, metadata={"command": ""})
+    assert "all photographs of lone belong to one group" in (tmp_path / "report.md").read_text()
+    assert "no interval" in (tmp_path / "report.html").read_text()

@@ -140,11 +140,12 @@ def test_a_pair_is_saved_at_the_side_that_nearly_all_of_either_set_reach(tmp_pat
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     write_manifest(table, tmp_path / "manifest.csv")
     first, second = Pair(Role.MATCHED, "g", "d").split(table)
-    copies = align_pair(first, second, tmp_path / "copies", quality=85)
+    sets = [("g", first), ("d", second)]
+    copies = align_pair(sets, tmp_path / "copies", quality=85)
     assert {load(path).shape for path in copies.path} == {(60, 60, 3)}
     assert {describe(read(path)).quality for path in copies.path} == {85}
     assert set(copies.saved) == {"60 px, JPEG 85"}
     assert set(copies.original) == set(table.sha256)
-    assert set(measure_sides(align_pair(first, second, tmp_path / "copies", quality=85, largest=32))) == {32}
-    with pytest.raises(ManifestError, match="not one of 0 pictures"):
-        align_pair(first, second[:0], tmp_path / "copies", quality=85)
+    assert set(measure_sides(align_pair(sets, tmp_path / "copies", quality=85, largest=32))) == {32}
+    with pytest.raises(ManifestError, match="no picture of 'd' shows a face"):
+        align_pair([("g", first), ("d", second[:0])], tmp_path / "copies", quality=85)

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from detector.dataset.manifest import COLUMNS
 from detector.evaluation import joining, measuring, report
 from detector.evaluation.figures import MISTAKES, publish
+from detector.evaluation.naming import file_names
 from detector.evaluation.pairs import find_pairs, measure_pairs
 from detector.pictures.images import decode, encode
 
@@ -210,9 +211,8 @@ def test_a_report_replaces_the_last_one_whole(tmp_path: Path) -> None:
 
 
 def test_file_names_are_safe_and_differ() -> None:
-    figures = [report.Figure(name, "", "", b"") for name in ("../../etc", "a b", "A_b", "", "..", "x" * 300, "人")]
-    names = report._file_names(figures)
-    assert names == ["etc.png", "a_b.png", "A_b-2.png", "figure.png", "figure-2.png", "x" * 80 + ".png", "figure-3.png"]
+    names = file_names(["../../etc", "a b", "A_b", "", "..", "x" * 300, "人"])
+    assert names == ["etc", "a_b", "A_b-2", "unnamed", "unnamed-2", "x" * 80, "unnamed-3"]
 
 
 def test_groups_aligned_figures_and_flips_are_shown(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,11 @@ from detector.errors import DetectorError, ManifestError, UnknownName
 from detector.evaluation import running, suites
 from detector.evaluation.running import count_flips, gather_pictures, run_suite
 from detector.evaluation.suites import SUITES, SuiteError, read_suite
+from detector.pictures.images import load, resize
+from detector.pictures.perturbations import perturb
+from detector.scoring import tables
+from detector.scoring.engine import score_pictures
+from detector.types import Images, Scores
 
 SPECTRUM = ROOT / "benchmarks" / "detectors" / "spectrum"
 BODY = 'name = "t"\nmanifests = ["manifest.csv"]\nperturbations = ["noise"]\nresamples = 100\n'
@@ -63,10 +69,10 @@ def test_unknown_names(tmp_path: Path) -> None:
         read_suite(tmp_path / "t.toml")
 
 
-def test_a_run_is_deterministic_resumes_from_its_shards_and_survives_a_broken_detector(
+def test_a_run_is_deterministic_goes_on_after_a_kill_and_survives_a_broken_detector(
     suite: suites.Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "BLOCK", 4)
+    monkeypatch.setattr(tables, "score_pictures", partial(score_pictures, batch=4))
     both = {"good": SPECTRUM, "broken": tmp_path / "nowhere"}
     first = run_suite(suite, tmp_path / "a", detectors=both)
     assert set(first.results.detector) == {"good"}
@@ -74,14 +80,36 @@ def test_a_run_is_deterministic_resumes_from_its_shards_and_survives_a_broken_de
     assert set(zip(first.results.perturbation, first.results.severity, strict=True)) == {("none", 0), ("noise", 3)}
     pd.testing.assert_frame_equal(run_suite(suite, tmp_path / "b", detectors={"good": SPECTRUM}).scores, first.scores)
 
-    shards = sorted((tmp_path / "a" / "scores" / "good").iterdir())
-    assert len(shards) > 2
-    shards[0].unlink()
-    calls: list[int] = []
-    score = Spectrum.score
-    monkeypatch.setattr(Spectrum, "score", lambda self, faces: calls.append(len(faces)) or score(self, faces))
-    pd.testing.assert_frame_equal(run_suite(suite, tmp_path / "a", detectors={"good": SPECTRUM}).scores, first.scores)
-    assert len(calls) == 2  # one block, untouched and perturbed
+    score, calls, allowed = Spectrum.score, [], 3
+
+    def count(self: Spectrum, faces: Images) -> Scores:
+        calls.append(len(faces))
+        if len(calls) > allowed:
+            raise KeyboardInterrupt
+        return score(self, faces)
+
+    monkeypatch.setattr(Spectrum, "score", count)
+    with pytest.raises(KeyboardInterrupt):
+        run_suite(suite, tmp_path / "c", detectors={"good": SPECTRUM})
+    calls, allowed = [], 100
+    pd.testing.assert_frame_equal(run_suite(suite, tmp_path / "c", detectors={"good": SPECTRUM}).scores, first.scores)
+    pictures = len(first.pictures)
+    assert sum(calls) == 2 * (pictures - 4)  # untouched and perturbed; the first batch was kept
+    calls = []
+    pd.testing.assert_frame_equal(run_suite(suite, tmp_path / "c", detectors={"good": SPECTRUM}).scores, first.scores)
+    assert calls == []
+
+
+def test_a_perturbation_draws_by_the_seed_of_the_suite_and_the_hash_of_the_picture(
+    suite: suites.Suite, tmp_path: Path
+) -> None:
+    for seed in (0, 5):
+        run = run_suite(suite.model_copy(update={"seed": seed}), tmp_path / str(seed), detectors={"good": SPECTRUM})
+        row = run.scores[run.scores.perturbation == "noise"].iloc[-1]
+        detector = Spectrum.load(SPECTRUM)
+        face = resize(load(row.path), detector.size, detector.size)
+        noisy = perturb(face, "noise", 3, seed=seed, key=row.sha256)
+        assert row.score == pytest.approx(detector.score(noisy[None])[0], rel=1e-12)
 
 
 def test_a_crash_while_scoring_leaves_the_others_results(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,19 @@ from PIL import Image as Pillow
 from detector import detectors, tasks
 from detector.dataset.embedded import unpack_faces
 from detector.errors import DetectorError
+from detector.evidence.checks import detector as detector_check
 from detector.evidence.checks.detector import map_scores
-from detector.evidence.record import SCHEMA, conclude, make_schema
-from detector.evidence.rendering import list_details, make_markdown, make_page
+from detector.evidence.folders import summarise
+from detector.evidence.record import SCHEMA, conclude, examine, make_schema
+from detector.evidence.rendering import draw_pictures, list_details, make_markdown, make_page
 from detector.evidence.validation import summarise_validation
-from detector.pictures.images import decode_picture, encode, load
+from detector.pictures.faces import Face, face_square, prepare, too_small
+from detector.pictures.images import decode, decode_picture, encode, load
+from detector.scoring import engine
 from detector.scoring.checkpoint import SHIPPED
+from detector.scoring.targets import Target
 from detector.statistics.calibration import fit_calibration
-from detector.types import Exhibit
+from detector.types import Decoded, Exhibit, Images, Opinion, Scores
 
 ATTACK = "<script>alert(1)</script>&\"'"
 
@@ -179,6 +185,106 @@ def test_a_face_of_a_size_that_few_sources_have_gets_no_opinion(case: tuple[Path
             assert "300 pixels" in conclusion.statement
 
 
+class Brightness:
+    """The brighter a face, the more it looks made."""
+
+    name, size, locates = "brightness", 16, True
+
+    def __init__(self) -> None:
+        raw = np.r_[np.linspace(-4, 1, 99), np.linspace(-1, 4, 99)]
+        self.calibration = fit_calibration(raw, np.repeat([0, 1], 99))
+
+    def score(self, faces: Images) -> Scores:
+        return faces.mean((1, 2, 3), dtype=np.float64) / 16 - 8
+
+    def judge(self, scores: Scores) -> list[Opinion]:
+        return [
+            Opinion.LIKELY_FAKE if s > 4 else Opinion.LIKELY_REAL if s < -4 else Opinion.INCONCLUSIVE for s in scores
+        ]
+
+
+@pytest.fixture
+def group(monkeypatch: pytest.MonkeyPatch) -> Exhibit:
+    """Return a picture of three faces: a dark and large one, a bright and smaller one, a bright one too small."""
+    image, found = np.zeros((200, 600, 3), np.uint8), []
+    for i, (brightness, width) in enumerate([(20, 100), (220, 60), (250, 39)]):
+        image[:, 200 * i : 200 * (i + 1)] = brightness
+        left, top = 200 * i + 100 - width // 2, 100 - width // 2
+        box = (left, top, left + width, top + width)
+        found.append(Face(box, face_square(box, image.shape), 0, too_small(box)))
+    monkeypatch.setattr(detector_check, "find_faces", lambda image: found)
+    return Exhibit(Path("group.png"), encode(image), "0" * 64, Decoded(image, 600, 200))
+
+
+def test_the_most_suspicious_face_decides_and_its_box_is_named(group: Exhibit) -> None:
+    detector = Brightness()
+    findings = examine(group, detector)
+    faces = findings[0].details["faces"]
+    assert [face["box"] for face in faces] == [[270, 70, 330, 130], [50, 50, 150, 150], [481, 81, 520, 120]]
+    assert [face["opinion"] for face in faces] == ["likely-fake", "likely-real", "inconclusive"]
+    assert "Most suspicious of 3 faces, at 270 70 330 130: score +5.75, likely-fake" in findings[0].summary
+    conclusion = conclude(findings, detector.calibration)
+    assert conclusion.opinion == "likely-fake"
+    assert conclusion.log10_lr == faces[0]["log10_lr"] > 0
+    assert conclusion.statement.endswith("the most suspicious of 3 faces, at 270 70 330 130.")
+    record = {"findings": [f.model_dump() for f in findings], "exhibit": {"path": "group.png", "width": 600},
+              "conclusion": conclusion.model_dump()}  # fmt: skip
+    shown = decode(draw_pictures(record, group.image)[1].jpeg)
+    assert abs(shown.mean() - 220) < 4
+    assert abs(decode(summarise(record, group.image)["jpeg"]).mean() - 220) < 4
+
+
+def test_the_rule_is_that_of_the_scores(group: Exhibit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "find_faces", detector_check.find_faces)
+    (tmp_path / "group.png").write_bytes(group.bytes)
+    ((judged,),) = engine.score_pictures([Target(str(tmp_path / "group.png"))], Brightness())
+    face = examine(group, Brightness())[0].details["faces"][0]
+    assert judged.row.verdict == face["opinion"] == "likely-fake"
+    assert judged.row.score == pytest.approx(face["score"], abs=1e-3)
+    assert " ".join(map(str, face["box"])) in judged.row.reason
+
+
+def test_more_faces_than_are_described_are_all_judged(group: Exhibit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detector_check, "FACES", 1)
+    details = examine(group, Brightness())[0].details
+    assert [face["box"] for face in details["faces"]] == [[270, 70, 330, 130]]
+    assert details["located"] == 3
+
+
+def test_a_crop_that_a_manifest_gives_is_the_face(group: Exhibit) -> None:
+    details = examine(replace(group, crop=(0, 0, 200, 200)), Brightness())[0].details
+    assert [(face["box"], face["score"]) for face in details["faces"]] == [([0, 0, 200, 200], -6.75)]
+
+
+def test_a_manifest_is_verified_by_its_crops(photograph: Path, tmp_path: Path) -> None:
+    table = pd.DataFrame({"path": [str(photograph)], "label": [0], "crop": [""]})
+    boxes = []
+    for crop in ("", "20 30 320 330", "20 30 320 330"):
+        table.assign(crop=crop).to_csv(tmp_path / "manifest.csv", index=False)
+        row = tasks.verify([tmp_path / "manifest.csv"], tmp_path / "out")[0]
+        record = json.loads((tmp_path / "out" / row["folder"] / "report.json").read_text())
+        face = next(f for f in record["findings"] if f["check"] == "detector")["details"]["faces"][0]
+        boxes.append(face["crop"])
+    assert boxes[0] != [20, 30, 320, 330]
+    assert boxes[1:] == [[20, 30, 320, 330]] * 2
+
+
+def test_a_face_that_lies_on_its_side_is_judged_and_shown_upright(
+    photograph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector, upright = Brightness(), load(photograph)
+    lying = np.ascontiguousarray(np.rot90(upright))
+    crop, shape = (10, 60, 310, 360), upright.shape
+    side = (crop[1], shape[1] - crop[2], crop[3], shape[1] - crop[0])
+    monkeypatch.setattr(detector_check, "find_faces", lambda image: [Face(side, side, turns=3)])
+    findings = examine(Exhibit(photograph, b"", "0" * 64, Decoded(lying, *lying.shape[1::-1])), detector)
+    face = findings[0].details["faces"][0]
+    assert (face["box"], face["turns"]) == (list(side), 3)
+    record = {"findings": [f.model_dump() for f in findings], "exhibit": {"width": lying.shape[1]}}
+    shown = decode(draw_pictures(record, lying)[1].jpeg)
+    assert np.abs(shown.astype(int) - prepare(upright, len(shown), crop)).mean() < 3
+
+
 def test_the_score_map_agrees_with_the_score() -> None:
     """Its mean over one undisplaced crop is the score; the network's own pooling says so."""
     _, detector = detectors.load_detector(SHIPPED / "default")
@@ -191,8 +297,7 @@ def test_the_score_map_finds_what_was_pasted(monkeypatch: pytest.MonkeyPatch) ->
     """A detector that scores brightness: the map is brightest where the picture is, also after the displacements."""
 
     class Bright:
-        size = 64
-        explains = True
+        size, explains = 64, True
 
         def explain(self, faces: Any) -> Any:
             return faces[..., 0].reshape(len(faces), 8, 8, 8, 8).mean((2, 4)) / 255.0
@@ -252,8 +357,6 @@ def test_the_renderings_take_the_record_alone(case: tuple[Path, Any]) -> None:
 
 
 def test_a_check_never_raises_on_an_empty_exhibit() -> None:
-    from detector.evidence.record import examine
-
     _, detector = detectors.load_detector(None)
     found = examine(Exhibit(Path("x"), b"", "0" * 64, None), detector)
     assert {f.outcome.value for f in found} <= {"not-applicable", "neutral"}

@@ -13,8 +13,23 @@ from hypothesis import strategies as st
 
 from detector.dataset.embedded import unpack_faces
 from detector.dataset.reencoding import add_crops
-from detector.pictures.faces import LOOK, MARGIN, MODEL, SURE, centre_square, face_square, locate_faces, prepare, widen
+from detector.pictures import faces
+from detector.pictures.faces import (
+    LOOK,
+    MARGIN,
+    MODEL,
+    SURE,
+    Box,
+    centre_square,
+    face_square,
+    find_faces,
+    locate_faces,
+    prepare,
+    too_small,
+    widen,
+)
 from detector.pictures.images import load, resize
+from detector.types import Image
 
 
 def test_every_tenth_embedded_photograph_has_its_face_in_the_middle(tmp_path: Path) -> None:
@@ -55,6 +70,115 @@ def test_a_face_is_found_at_the_same_place_in_a_large_picture(tmp_path: Path, ti
         image = load(path)
         small, large = locate_faces(image)[0], locate_faces(resize(image, 92 * times, 112 * times))[0]
         assert np.abs(np.array(large) / times - small).max() <= 2
+
+
+@pytest.fixture(scope="module")
+def portraits(tmp_path_factory: pytest.TempPathFactory) -> list[Image]:
+    """Every fiftieth embedded photograph, of eight people."""
+    return [load(path) for path in unpack_faces(tmp_path_factory.mktemp("orl")).path[::50]]
+
+
+def paste(portraits: list[Image], width: int, height: int, places: list[tuple[int, int, float]]) -> Image:
+    """A grey sheet with portraits at (left, top), each enlarged so many times."""
+    sheet = np.full((height, width, 3), 120, np.uint8)
+    for portrait, (left, top, times) in zip(portraits, places, strict=False):
+        part = resize(portrait, round(92 * times), round(112 * times))
+        sheet[top : top + len(part), left : left + part.shape[1]] = part
+    return sheet
+
+
+def count_searches(image: Image, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Return the side and the turns of every search that `find_faces` makes."""
+    searches: list[tuple[int, int]] = []
+
+    def locate(image: Image, *, look: int = LOOK, turns: int = 0) -> list[Box]:
+        searches.append((look, turns))
+        return locate_faces(image, look=look, turns=turns)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(faces, "locate_faces", locate)
+        find_faces(image)
+    return searches
+
+
+def test_faces_come_largest_first(portraits: list[Image]) -> None:
+    sheet = paste(portraits, 900, 500, [(20, 20, 1.5), (400, 20, 4.0), (200, 20, 2.0)])
+    boxes = locate_faces(sheet)
+    assert [left // 200 for left, *_ in boxes] == [2, 1, 0]
+    assert [face.box for face in find_faces(sheet)] == boxes
+
+
+@pytest.mark.parametrize(("width", "judged"), [(39, False), (40, True), (41, True)])
+def test_a_face_of_less_than_40_pixels_is_not_judged(width: int, judged: bool) -> None:
+    assert (too_small((100, 7, 100 + width, 200)) == "") is judged
+    assert (too_small((7, 100, 200, 100 + width), turns=1) == "") is judged
+    if not judged:
+        assert too_small((0, 0, width, 90)) == "the face is 39 pixels wide, less than 40"
+
+
+def test_the_faces_of_a_large_group_photograph_are_found_where_they_are(portraits: list[Image]) -> None:
+    """Twelve megapixels, faces of about 90 pixels, which are 7 in the first search."""
+    places = [(300 + i % 4 * 900, 400 + i // 4 * 1200, 1.5) for i in range(8)]
+    sheet = paste(portraits, 4000, 3000, places)
+    assert len(locate_faces(sheet)) < 8
+    found = find_faces(sheet)
+    assert len(found) == 8
+    for face in found:
+        assert not face.reason
+        middle = (face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2
+        assert min(np.hypot(middle[0] - left - 69, middle[1] - top - 84) for left, top, _ in places) < 40
+
+
+def test_a_large_picture_is_searched_again_only_where_that_can_pay(
+    portraits: list[Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    portrait, blob = portraits[0], draw_picture(0, size=100)
+    assert count_searches(portrait, monkeypatch) == [(320, 0)]
+    assert count_searches(resize(portrait, 1840, 2240), monkeypatch) == [(320, 0)]
+    assert count_searches(paste([portrait], 2000, 1500, [(100, 100, 5.0)]), monkeypatch) == [(320, 0)]
+    assert count_searches(paste(portraits, 2000, 1500, [(100, 100, 1.5)]), monkeypatch)[:2] == [(320, 0), (800, 0)]
+    assert count_searches(resize(blob, 800, 800), monkeypatch) == [(320, 0), (320, 1), (320, 3)]
+    assert count_searches(resize(blob, 6000, 100), monkeypatch)[1] == (2048, 0)
+
+
+def test_a_face_that_both_searches_find_is_one_and_keeps_its_box(portraits: list[Image]) -> None:
+    sheet = paste(portraits[3:4], 2000, 1500, [(100, 100, 1.8)])
+    assert [face.box for face in find_faces(sheet)] == locate_faces(sheet)
+    assert len(locate_faces(sheet)) == len(locate_faces(sheet, look=800)) == 1
+    assert locate_faces(sheet) != locate_faces(sheet, look=800)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_face_is_found_at_the_same_place_after_a_turn(portraits: list[Image], turns: int) -> None:
+    for portrait in portraits[:3]:
+        wide = np.pad(portrait, ((30, 10), (5, 40), (0, 0)), constant_values=90)
+        lying = np.ascontiguousarray(np.rot90(wide, -turns))
+        upright, box = locate_faces(wide)[0], locate_faces(lying, turns=turns)[0]
+        marked = np.zeros(lying.shape[:2], bool)
+        marked[max(box[1], 0) : box[3], max(box[0], 0) : box[2]] = True
+        rows, columns = np.nonzero(np.rot90(marked, turns))
+        around = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+        inside = np.clip(upright, 0, [*wide.shape[1::-1]] * 2)
+        assert np.abs(np.array(around) - inside).max() <= 3
+
+
+def test_what_lies_on_its_side_is_searched_after_a_turn_and_given_upright(
+    portraits: list[Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The locator is made to find a face after one turn only; it would find half of those on their side as well."""
+
+    def locate(image: Image, *, look: int = LOOK, turns: int = 0) -> list[Box]:
+        return locate_faces(image, look=look, turns=turns) if turns == wanted else []
+
+    monkeypatch.setattr(faces, "locate_faces", locate)
+    for wanted in (1, 3):
+        face = find_faces(np.ascontiguousarray(np.rot90(portraits[0], -wanted)))[0]
+        assert face.turns == wanted
+        given = prepare(np.ascontiguousarray(np.rot90(portraits[0], -wanted)), 64, face.crop, face.turns)
+        upright = prepare(portraits[0], 64, face_square(locate_faces(portraits[0])[0], portraits[0].shape))
+        assert np.abs(given.astype(int) - upright).mean() < 8
+    wanted = 2
+    assert find_faces(portraits[0]) == []
 
 
 def test_a_blob_is_no_face() -> None:

@@ -5,6 +5,7 @@ import json
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -31,7 +32,11 @@ KINDS = ["JPEG", "PNG", "WEBP"]
 
 
 def label(data: bytes, **changes: object) -> bytes:
-    return labelling.label_file(data, **{"generator": "style", "seed": 7, "checkpoint": "abc", **changes})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "x")
+        held = labelling.label_file(path, data, **{"generator": "style", "seed": 7, "checkpoint": "abc", **changes})
+        assert path.read_bytes() == held
+    return held
 
 
 @pytest.mark.parametrize("kind", KINDS)

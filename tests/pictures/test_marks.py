@@ -114,6 +114,12 @@ def test_byte_order_is_told_by_the_letters(text: str, code: str, order: str) -> 
     assert dict(read_exif_texts(data))["UserComment"] == text
 
 
+@pytest.mark.parametrize(("order", "code"), [("<", "utf-16-le"), (">", "utf-16-be")])
+def test_byte_order_is_that_of_the_file_where_the_letters_do_not_tell(order: str, code: str) -> None:
+    data = with_block(comment_block(b"UNICODE\0" + "醒".encode(code), order))  # the other way round it is 銑
+    assert dict(read_exif_texts(data))["UserComment"] == "醒"
+
+
 def test_a_comment_declared_as_ascii_and_strings_parted_by_zeros() -> None:
     assert declared(with_block(comment_block(SETTINGS.encode() + b"\0", kind=2)))
     exif = Pillow.Exif()
@@ -250,6 +256,7 @@ def test_what_needs_a_second_field_is_no_mark_without_it() -> None:
         ("AIGC", "Applied Imaging, Geneva Camera Club"),
         ("AIGC", '{"Label": "0"}'),
         ("Label", "1"),
+        ("a negative prompt", "a name that only contains one of the table"),
     ],
 )
 def test_what_people_and_cameras_write_is_no_mark(key: str, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import crafted
@@ -10,18 +11,22 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import draw_picture
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from detector.dataset.manifest import read_table
-from detector.errors import DetectorError
+from detector.dataset.embedded import unpack_faces
+from detector.dataset.foreign import read_table
+from detector.errors import DetectorError, ManifestError
 from detector.files import sha256
-from detector.pictures.faces import Box
-from detector.pictures.images import decode_picture, encode
+from detector.pictures.faces import Box, Face, face_square, too_small
+from detector.pictures.images import cut, decode_picture, encode, load, resize
+from detector.pictures.perturbations import Condition, perturb
 from detector.scoring import engine
-from detector.scoring.engine import score_pictures
-from detector.scoring.tables import COLUMNS, score_to_file
+from detector.scoring.engine import Row, score_pictures
+from detector.scoring.tables import COLUMNS, FACE_COLUMNS, score_to_file
 from detector.scoring.targets import Target, expand
-from detector.types import Decoded, Image, Images, Opinion, Scores
+from detector.types import Decoded, Detector, Image, Images, Opinion, Scores, rank_suspicion
 
 
 class Brightness:
@@ -42,6 +47,39 @@ class Brightness:
         return [Opinion.LIKELY_FAKE if s > 0 else Opinion.LIKELY_REAL for s in scores]
 
 
+class Locating(Brightness):
+    """The same of every face that is located."""
+
+    locates = True
+
+
+def score(targets: Iterable[Target], detector: Detector, *, batch: int = 32) -> list[Row]:
+    """Return the rows of the pictures as they are."""
+    return [judged.row for (judged,) in score_pictures(targets, detector, batch=batch)]
+
+
+@pytest.fixture
+def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Target]:
+    """Return what draws a picture of faces: (brightness 0 to 255, width in pixels) each, in the order they are found.
+
+    The locator finds them where they were drawn.
+    """
+
+    def draw(*faces: tuple[int, int]) -> Target:
+        image, found = np.zeros((200, 200 * len(faces), 3), np.uint8), []
+        for i, (brightness, width) in enumerate(faces):
+            image[:, 200 * i : 200 * (i + 1)] = brightness
+            left, top = 200 * i + 100 - width // 2, 100 - width // 2
+            box = (left, top, left + width, top + width)
+            found.append(Face(box, face_square(box, image.shape), 0, too_small(box)))
+        monkeypatch.setattr(engine, "find_faces", lambda image: found)
+        path = tmp_path / "group.png"
+        path.write_bytes(encode(image))
+        return Target(str(path))
+
+    return draw
+
+
 @pytest.fixture
 def pictures(tmp_path: Path) -> list[Target]:
     targets = []
@@ -54,7 +92,7 @@ def pictures(tmp_path: Path) -> list[Target]:
 
 
 def test_rows_come_in_order_with_errors_in_place(pictures: list[Target]) -> None:
-    rows = list(score_pictures(pictures, Brightness(), batch=16))
+    rows = score(pictures, Brightness(), batch=16)
     assert [r.path for r in rows] == [t.path for t in pictures]
     bad = [r for r in rows if r.verdict == "error"]
     assert [Path(r.path).stem for r in bad] == ["007", "057", "107"]
@@ -67,13 +105,13 @@ def test_rows_come_in_order_with_errors_in_place(pictures: list[Target]) -> None
 
 
 def test_scores_do_not_depend_on_the_batch(pictures: list[Target]) -> None:
-    some = [[r.score for r in score_pictures(pictures, Brightness(), batch=b)] for b in (1, 7, 64)]
+    some = [[r.score for r in score(pictures, Brightness(), batch=b)] for b in (1, 7, 64)]
     assert some[0] == some[1] == some[2]
 
 
 def test_crop_is_cut_before_scoring(pictures: list[Target]) -> None:
     path = pictures[0].path
-    whole, corner = score_pictures([Target(path), Target(path, (0, 0, 4, 4))], Brightness())
+    whole, corner = score([Target(path), Target(path, (0, 0, 4, 4))], Brightness())
     assert whole.score != corner.score
 
 
@@ -84,12 +122,12 @@ def test_nothing_in_nothing_out() -> None:
 @pytest.mark.parametrize("name", ["s.csv", "s.jsonl", "s.parquet"])
 def test_every_format_holds_the_same_table(tmp_path: Path, pictures: list[Target], name: str) -> None:
     seen: list[tuple[int, int]] = []
-    errors = score_to_file(pictures, Brightness(), tmp_path / name, progress=lambda i, n: seen.append((i, n)))
+    verdicts = score_to_file(pictures, Brightness(), tmp_path / name, progress=lambda i, n: seen.append((i, n)))
     table = read_table(tmp_path / name)
-    assert errors == 3
+    assert (verdicts["error"], verdicts.total()) == (3, 150)
     assert tuple(table.columns) == COLUMNS
     assert table.path.tolist() == [t.path for t in pictures]
-    expected = [r.score for r in score_pictures(pictures, Brightness())]
+    expected = [r.score for r in score(pictures, Brightness())]
     assert np.array_equal(table.score.to_numpy(float), np.array(expected, float), equal_nan=True)
     assert seen[-1] == (150, 150)
     assert not list(tmp_path.glob(".*"))
@@ -135,13 +173,12 @@ def test_another_detector_or_runtime_starts_afresh(
 
 
 def test_a_detector_that_locates_does_not_judge_what_has_no_face(pictures: list[Target]) -> None:
-    class Locating(Brightness):
-        locates = True
-
-    row = next(iter(score_pictures(pictures[:1], Locating())))
+    (row,) = score(pictures[:1], Locating())
     assert row.score is not None
     assert (row.verdict, row.reason) == ("not-applicable", "no face found")
-    given = next(iter(score_pictures([Target(pictures[0].path, (0, 0, 8, 8))], Locating())))
+    assert row.faces == 0
+    (given,) = score([Target(pictures[0].path, (0, 0, 8, 8))], Locating())
+    assert given.faces is None
     assert given.verdict in ("likely-fake", "likely-real")
 
 
@@ -187,7 +224,7 @@ def test_a_crop_is_in_pixels_of_the_file_however_small_it_is_decoded(
     path = tmp_path / "large.jpg"
     path.write_bytes(encode(image, "JPEG"))
     monkeypatch.setattr(engine, "decode_picture", lambda data: decode_picture(data, max_pixels=80 * 120 // 4))
-    whole, corner = score_pictures([Target(str(path)), Target(str(path), (60, 40, 120, 80))], Brightness())
+    whole, corner = score([Target(str(path)), Target(str(path), (60, 40, 120, 80))], Brightness())
     assert (whole.width, whole.height) == (120, 80)
     assert corner.score == pytest.approx(255 / 32 - 4, abs=0.1)
     assert whole.score < corner.score
@@ -196,16 +233,168 @@ def test_a_crop_is_in_pixels_of_the_file_however_small_it_is_decoded(
 def test_a_row_says_which_frame_was_looked_at(tmp_path: Path) -> None:
     frames = [Pillow.fromarray(draw_picture(seed)) for seed in range(3)]
     frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:])
-    (row,) = score_pictures([Target(str(tmp_path / "a.webp"))], Brightness())
+    (row,) = score([Target(str(tmp_path / "a.webp"))], Brightness())
     assert row.reason == "only frame 1 of 3 was looked at"
     assert row.verdict in ("likely-fake", "likely-real")
 
 
 def test_what_costs_too_much_is_one_row(tmp_path: Path, pictures: list[Target]) -> None:
     (tmp_path / "scans.jpg").write_bytes(crafted.jpeg_of_scans(64, 120))
-    bad, good = score_pictures([Target(str(tmp_path / "scans.jpg")), pictures[0]], Brightness())
+    bad, good = score([Target(str(tmp_path / "scans.jpg")), pictures[0]], Brightness())
     assert (bad.verdict, bad.reason) == ("error", "too costly to decode: it has 130 scans; the cap is 100")
     assert good.score is not None
+
+
+@pytest.mark.parametrize(
+    ("faces", "decides", "verdict"),
+    [
+        ([(50, 90)], 1, "likely-real"),
+        ([(50, 90), (200, 60)], 2, "likely-fake"),
+        ([(200, 90), (50, 60)], 1, "likely-fake"),
+        ([(50, 90), (130, 80), (20, 70)], 2, "inconclusive"),
+        ([(50, 90), (130, 80), (150, 70), (120, 60)], 3, "likely-fake"),
+        ([(160, 90), (250, 80), (240, 70)], 2, "likely-fake"),
+        ([(250, 90), (250, 80)], 1, "likely-fake"),
+        ([(50, 90), (250, 39)], 1, "likely-real"),
+        ([(50, 90), (250, 40)], 2, "likely-fake"),
+        ([(50, 39), (250, 38)], 1, "inconclusive"),
+    ],
+)
+def test_the_most_suspicious_face_that_can_be_judged_decides(
+    group: Callable[..., Target], faces: list[tuple[int, int]], decides: int, verdict: str
+) -> None:
+    class Doubting(Locating):
+        def judge(self, scores: Scores) -> list[Opinion]:
+            answers = zip(scores, super().judge(scores), strict=True)
+            return [Opinion.INCONCLUSIVE if 0 < score < 0.5 else opinion for score, opinion in answers]
+
+    ((judged,),) = score_pictures([group(*faces)], Doubting())
+    row, chosen = judged.row, judged.faces[decides - 1]
+    assert [face.face for face in judged.faces] == list(range(1, len(faces) + 1))
+    assert [face.score for face in judged.faces] == [brightness / 32 - 4 for brightness, _ in faces]
+    assert (row.faces, row.verdict, row.score) == (len(faces), verdict, chosen.score)
+    assert (chosen.verdict, chosen.probability) == (verdict, row.probability)
+    named = f"face {decides} of {len(faces)}, at {chosen.box}" if len(faces) > 1 else ""
+    assert row.reason == "; ".join(filter(None, (named, chosen.reason)))
+
+
+def test_a_face_of_less_than_40_pixels_gets_a_score_and_no_opinion(group: Callable[..., Target]) -> None:
+    ((judged,),) = score_pictures([group((250, 39))], Locating())
+    assert (judged.row.verdict, judged.row.score) == ("inconclusive", 250 / 32 - 4)
+    assert judged.row.reason == judged.faces[0].reason == "the face is 39 pixels wide, less than 40"
+
+
+def test_of_two_photographs_side_by_side_both_faces_are_judged(tmp_path: Path) -> None:
+    """The embedded photographs and the locator itself: the larger face is dark, the smaller one bright."""
+    dark, bright = (load(path) for path in unpack_faces(tmp_path / "orl").path[[0, 40]])
+    image = np.full((400, 600, 3), 128, np.uint8)
+    image[:336, :276] = resize(dark // 2, 276, 336)
+    image[:224, 400:584] = resize(127 + bright // 2, 184, 224)
+    (tmp_path / "both.png").write_bytes(encode(image))
+    ((judged,),) = score_pictures([Target(str(tmp_path / "both.png"))], Locating())
+    assert [face.verdict for face in judged.faces] == ["likely-real", "likely-fake"]
+    left, top, right, bottom = map(int, judged.faces[1].box.split())
+    assert 400 < left < right < 584
+    assert judged.row.reason == f"face 2 of 2, at {left} {top} {right} {bottom}"
+
+
+def test_more_faces_than_are_judged_are_counted(group: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "MOST_FACES", 2)
+    ((judged,),) = score_pictures([group((50, 90), (60, 80), (250, 70))], Locating())
+    assert (len(judged.faces), judged.row.faces, judged.row.verdict) == (2, 3, "likely-real")
+    assert judged.row.reason.endswith("; only the 2 largest were judged")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["likely-fake", "inconclusive", "likely-real"]),
+            st.floats(-9, 9),
+            st.sampled_from(["", "the face is 7 pixels wide, less than 40"]),
+        ),
+        min_size=1,
+    )
+)
+def test_no_face_is_more_suspicious_than_the_first_in_rank(faces: list[tuple[str, float, str]]) -> None:
+    verdict, height, reason = max(faces, key=lambda face: rank_suspicion(*face))
+    judged = [face for face in faces if not face[2]]
+    assert bool(reason) is (not judged)
+    if judged:
+        order = ["likely-real", "inconclusive", "likely-fake"]
+        assert order.index(verdict) == max(order.index(face[0]) for face in judged)
+        assert height == max(face[1] for face in judged if face[0] == verdict)
+
+
+def test_faces_are_transformed_one_by_one_under_the_hash_of_their_picture(group: Callable[..., Target]) -> None:
+    target, seen = group((100, 90), (200, 60)), []
+
+    def darken(face: Image, key: str) -> Image:
+        seen.append(key)
+        return face // 2
+
+    ((plain, dark),) = score_pictures([target], Locating(), transforms=[engine.untouched, darken])
+    assert seen == [plain.row.sha256] * 2
+    assert [face.score for face in plain.faces] == [100 / 32 - 4, 200 / 32 - 4]
+    assert [face.score for face in dark.faces] == [50 / 32 - 4, 100 / 32 - 4]
+
+
+def test_a_file_that_is_not_the_one_named_by_hash_is_refused(pictures: list[Target]) -> None:
+    path, digest = pictures[0].path, sha256(Path(pictures[0].path).read_bytes())
+    assert score([Target(path, None, digest)], Brightness())[0].verdict
+    with pytest.raises(ManifestError, match=r"000\.png is not the picture its manifest names by hash"):
+        score([Target(path, None, "0" * 64)], Brightness())
+    Path(path).unlink()
+    assert score([Target(path, None, digest)], Brightness())[0].sha256 == digest
+
+
+def test_a_run_on_other_targets_starts_afresh_though_their_files_are_the_same(
+    tmp_path: Path, pictures: list[Target]
+) -> None:
+    out = tmp_path / "s.csv"
+    with pytest.raises(KeyboardInterrupt):
+        score_to_file(pictures, Brightness(fail_at=3), out)
+    corners = [Target(target.path, (0, 0, 4, 4)) for target in pictures]
+    score_to_file(corners, Brightness(), out)
+    expected = [row.score for row in score(corners, Brightness())]
+    assert np.array_equal(pd.read_csv(out).score, np.array(expected, float), equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["f.csv", "f.jsonl", "f.parquet"])
+def test_the_table_of_faces_has_a_row_for_every_face_and_survives_a_kill(
+    tmp_path: Path, pictures: list[Target], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    boxes = [(0, 0, 12, 12), (4, 4, 12, 12)]
+    monkeypatch.setattr(engine, "find_faces", lambda image: [Face(box, box) for box in boxes])
+    out, faces, whole = tmp_path / "s.csv", tmp_path / name, tmp_path / f"whole-{name}"
+    score_to_file(pictures, Locating(), tmp_path / "whole.csv", faces=whole)
+    with pytest.raises(KeyboardInterrupt):
+        score_to_file(pictures, Locating(fail_at=5), out, faces=faces)
+    assert not faces.exists()
+    assert score_to_file(pictures, Locating(), out, faces=faces) == 3
+    assert faces.read_bytes() == whole.read_bytes()
+    table = read_table(faces)
+    assert tuple(table.columns) == FACE_COLUMNS
+    assert len(table) == 2 * 147  # three pictures cannot be read
+    assert table.face.tolist() == [1, 2] * 147
+    assert table.box.tolist() == ["0 0 12 12", "4 4 12 12"] * 147
+    scores = read_table(out)
+    highest = table.groupby("path", sort=False).score.max()
+    assert scores[scores.score.notna()].set_index("path").score.tolist() == highest.tolist()
+
+
+def test_a_table_under_conditions_has_a_row_for_each(tmp_path: Path, pictures: list[Target]) -> None:
+    conditions, out = [Condition(), Condition("noise", 3, seed=1)], tmp_path / "s.parquet"
+    assert score_to_file(pictures, Brightness(), out, conditions=conditions, faces=tmp_path / "f.csv") == 6
+    table = read_table(out)
+    assert tuple(table.columns) == (*COLUMNS, "perturbation", "severity")
+    assert list(zip(table.perturbation, table.severity, strict=True)) == [("none", 0), ("noise", 3)] * 150
+    plain = table[table.severity == 0]
+    expected = [row.score for row in score(pictures, Brightness())]
+    assert np.array_equal(plain.score, np.array(expected, float), equal_nan=True)
+    first = cut(load(pictures[0].path), (0, 0, 24, 24))
+    noisy = perturb(resize(first, 16, 16), "noise", 3, seed=1, key=table.sha256[0])
+    assert table.score[1] == Brightness().score(noisy[None])[0]
+    assert pd.read_csv(tmp_path / "f.csv").severity.tolist() == [0, 3] * 147
 
 
 def test_unknown_ending_is_refused(tmp_path: Path) -> None:
