@@ -220,11 +220,11 @@ def make_record(
     components: dict[str, str], made: dict[str, str], case: str = "", examiner: str = "",
 ) -> Evidence:  # fmt: skip
     """Return the record, not yet sealed."""
-    shape = (None, None) if exhibit.image is None else exhibit.image.shape[1::-1]
+    size = (None, None) if exhibit.decoded is None else (exhibit.decoded.width, exhibit.decoded.height)
     return Evidence(
         version=VERSION, case=case, examiner=examiner,
         exhibit=ExhibitRecord(path=str(exhibit.path), sha256=exhibit.sha256, bytes=len(exhibit.bytes),
-                              width=shape[0], height=shape[1]),
+                              width=size[0], height=size[1]),
         propositions=PROPOSITIONS, conclusion=conclusion, findings=findings, backing=backing,
         verbal_scale=[{"from": ratio, "words": words} for ratio, words in VERBAL_SCALE], limits=list(LIMITS),
         components=components, made=made,
