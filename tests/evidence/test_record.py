@@ -178,14 +178,13 @@ class Brightness:
         return faces.mean((1, 2, 3), dtype=np.float64) / 16 - 8
 
     def judge(self, scores: Scores) -> list[Opinion]:
-        return [
-            Opinion.LIKELY_FAKE if s > 4 else Opinion.LIKELY_REAL if s < -4 else Opinion.INCONCLUSIVE for s in scores
-        ]
+        words = (Opinion.LIKELY_REAL, Opinion.INCONCLUSIVE, Opinion.LIKELY_FAKE)
+        return [words[int(score > -4) + int(score > 4)] for score in scores]
 
 
 @pytest.fixture
 def group(monkeypatch: pytest.MonkeyPatch) -> Exhibit:
-    """Return a picture of three faces, found where they are: dark and large, bright and smaller, bright and too small."""
+    """Return a picture of three faces, found where they are: a large dark one, a bright one, a small bright one."""
     image, found = np.zeros((200, 600, 3), np.uint8), []
     for i, (brightness, width) in enumerate([(20, 100), (220, 60), (250, 39)]):
         image[:, 200 * i : 200 * (i + 1)] = brightness
