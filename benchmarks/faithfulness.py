@@ -1,6 +1,6 @@
 """Whether the score map of `detector verify` points at what the score came from: deletion and insertion.
 
-    python benchmarks/faithfulness.py build/default              # after make_training_set.py
+    python benchmarks/faithfulness.py build/default              # after train_default.py
 
 Faces of generators that were never learnt are taken apart block by block, in the order of their map: deletion blurs
 the blocks that the map calls most synthetic first, insertion starts from the blurred face and brings them back first.
@@ -17,14 +17,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from make_training_set import calibrates, report
+from make_training_set import print_progress
 
 from detector import detectors
-from detector.dataset.manifest import read_manifest
+from detector.dataset.manifest import read_crops, read_manifest
 from detector.detectors.cnn import Cnn
 from detector.evidence.checks.detector import map_scores
 from detector.pictures.faces import centre_square, prepare
-from detector.pictures.images import load
+from detector.pictures.images import cut, load
 from detector.types import Image
 
 GRID, FACES, ORDERS, RESAMPLES = 8, 40, 4, 2000  # blocks a side; faces a generator; random orders a face
@@ -33,14 +33,14 @@ GRID, FACES, ORDERS, RESAMPLES = 8, 40, 4, 2000  # blocks a side; faces a genera
 def main() -> None:
     """Print a table: for each generator and all, map against the two controls, with intervals."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, help="the folder that make_training_set.py wrote")
+    parser.add_argument("data", type=Path, help="the folder that train_default.py wrote")
     parser.add_argument("--detector", type=Path, help="a folder of weights; the shipped ones otherwise")
     given = parser.parse_args()
     _, detector = detectors.load_detector(given.detector)
-    unseen = read_manifest(given.data / "unseen.csv")
-    held = unseen[~calibrates(unseen) & (unseen.label == 1)]
+    measured = read_manifest(given.data / "measured.csv")
+    held = measured[measured.label == 1]
     chosen = pd.concat([rows.sample(min(FACES, len(rows)), random_state=0) for _, rows in held.groupby("generator")])
-    images = [load(path) for path in chosen.path]
+    images = [cut(load(path), crop) for path, crop in zip(chosen.path, read_crops(chosen), strict=True)]
     maps = [map_scores(image, centre_square(image), detector, GRID) for image in images]
     rng, rows = np.random.default_rng(0), []
     for i, (image, own) in enumerate(zip(images, maps, strict=True)):
@@ -50,7 +50,7 @@ def main() -> None:
         for name, several in orders.items():
             found = np.mean([take_apart(prepare(image, detector.size), order, detector) for order in several], 0)
             rows.append((chosen.generator.iloc[i], i, name, *found))
-        report("taking apart", i + 1, len(images))
+        print_progress("taking apart", i + 1, len(images))
     table = pd.DataFrame(rows, columns=["generator", "face", "order", "deletion", "insertion"])
     for generator, part in [*table.groupby("generator"), ("all", table)]:
         print(f"{generator:24} {part.face.nunique():4} faces  {compare(part, rng)}")

@@ -1,6 +1,6 @@
 """How often each evidence check accuses a photograph, as a table and as `detector/evidence/checks/reference.json`.
 
-    python benchmarks/false_alarms.py ../shared/data build/default      # after make_training_set.py
+    python benchmarks/false_alarms.py ../shared/data
 
 Camera photographs with their metadata, 300 faces as they came and 300 others that were resized and saved again; the
 faces are of people whom the shipped detector did not learn. The check `duplicates` is given the hashes of every fake
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from make_training_set import held_out
+from make_fairness import held_out
 
 from detector import detectors
 from detector.evidence.checks import CHECKS, MAX_FALSE_ALARMS, REFERENCE, make_exhibit, read_exhibit
@@ -40,11 +40,11 @@ def recompress(exhibit: Exhibit, rng: np.random.Generator) -> Exhibit:
     return make_exhibit(data, exhibit.path)
 
 
-def photographs(data: Path, learnt: Path) -> Iterator[tuple[str, Exhibit]]:
+def photographs(data: Path) -> Iterator[tuple[str, Exhibit]]:
     rng = np.random.default_rng(0)
     for path in sorted((data / "evidence/camera").iterdir()):
         yield "camera", read_exhibit(path)
-    reals = held_out(data, learnt).sample(2 * FACES, random_state=0).path
+    reals = held_out(data).sample(2 * FACES, random_state=0).path
     for i, path in enumerate(reals):
         exhibit = read_exhibit(path)
         yield ("untouched", exhibit) if i < FACES else ("recompressed", recompress(exhibit, rng))
@@ -59,7 +59,7 @@ def register_fakes(data: Path, registry: Path) -> None:
     )
 
 
-def main(data: Path, learnt: Path) -> None:
+def main(data: Path) -> None:
     seen, weights = [], SHIPPED / "default"
     _, detector = detectors.load_detector(weights)
     with tempfile.TemporaryDirectory() as temporary:
@@ -68,7 +68,7 @@ def main(data: Path, learnt: Path) -> None:
         checks = {name: CHECKS.get(name) for name in CHECKS}
         checks["detector"] = functools.partial(checks["detector"], detector=detector)
         checks["duplicates"] = functools.partial(checks["duplicates"], registry=registry)
-        for kind, exhibit in photographs(data, learnt):
+        for kind, exhibit in photographs(data):
             seen += [(name, kind, check(exhibit)) for name, check in checks.items()]
 
     reference, rows = {}, []
@@ -96,4 +96,4 @@ def main(data: Path, learnt: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]))

@@ -1,126 +1,141 @@
-"""Build the pictures that the shipped detector learns from and is measured on.
+"""Build the manifest of what the shipped detector learns from.
 
     python benchmarks/make_training_set.py ../shared/data build/default
 
-Real pictures and those fakes that are marked `use=train` are located and cut to one face; to them come fakes made here,
-from the same real faces at several sizes (reconstruct, swap, latent), from nothing (style, and a `crude` that is
-trained here, in colour, at 64 pixels), and from the pretrained `stylegan` where that extra is installed. Everything is
-saved alike, and the column `side` keeps how large it was. What is marked `use=evaluate` goes to `unseen.csv` and is
-never learnt: each of those generators is unseen, and so is the set of real portraits. What is learnt is audited at the
-end.
+Photographs of six sources and the fakes that are marked `use=train` are located; nothing of them is copied. To them
+come fakes that are made here: reconstructions of every photograph through three of the four latent autoencoders (the
+fourth, LEFT_OUT, only ever measures), copies and swaps by this package's own generators, pictures drawn by `style-64`
+and `style-128`, and by the pretrained `stylegan` where that extra is installed. Pictures with `use=evaluate` or
+`use=heldout` are never read. What is there already is not made again.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from autoencoders import NAMES, STRIDE, Autoencoder
 
 from detector import tasks
 from detector.dataset.audit import audit
-from detector.dataset.manifest import assign_splits, read_manifest, validate, write_manifest
-from detector.dataset.reencoding import add_crops, reencode
+from detector.dataset.manifest import assign_splits, read_crops, read_manifest, validate, write_manifest
+from detector.dataset.reencoding import add_crops, measure_sides
 from detector.errors import MissingExtra
-from detector.generators.crude import OPTIONS
+from detector.files import sha256, write_bytes
+from detector.pictures.images import cut, encode, load, resize
 from detector.scoring.checkpoint import SHIPPED
 
-SIDE = 224  # of the saved faces, pixels
-SIZES = (112, 160, 224, 64)  # at which real faces are altered: a network's traces belong to its own pixel grid
-ALTERED, MADE, DRAWN = 1000, 1500, 750  # of a size; of a truncation of style, and of crude; of one of stylegan
-CRUDE = replace(OPTIONS, pictures=240_000, rate_g=4e-4, rate_d=4e-4)  # eleven minutes of one core
-FRACTIONS = (0.84, 0.06, 0.10)
+LEFT_OUT = "taesd3"  # the autoencoder whose reconstructions are never learnt
+SIDES = (112, 224)  # of the squares that are reconstructed, pixels, drawn evenly on a logarithmic scale
+NOISE = (0.0, 0.0, 0.03, 0.08)  # of the latent code, in its standard deviations, drawn evenly
+LEAST = 80  # side of a face square, pixels, below which a picture is left out
+ALTERED = {"latent": (128, 192), "reconstruct": (128, 208), "swap": (128, 208)}  # generator: sides, pixels
+ALTERED_EACH, DRAWN_EACH, STYLEGAN_EACH = 250, 400, 300  # pictures of a generator and side, or of a truncation
+FRACTIONS = (0.94, 0.06, 0.0)
 
 
-def report(what: str, done: int, total: int) -> None:
-    """Print one line every 500 steps."""
-    if done % 500 == 0 or done == total:
+def print_progress(what: str, done: int, total: int) -> None:
+    """Print one line every 250 steps."""
+    if done % 250 == 0 or done == total:
         print(f"{what}: {done} of {total}", flush=True)
-
-
-def calibrates(unseen: pd.DataFrame) -> pd.Series:
-    """Return which of the unseen pictures set line and thresholds: every other one, by hash; the rest measure."""
-    return unseen.sha256.str[0].isin(list("01234567"))
-
-
-def held_out(data: Path, learnt: Path) -> pd.DataFrame:
-    """Return the photographs of the `test` split as they came, from the folders of the data and of what was made."""
-    split, table = read_manifest(learnt / "manifest.csv"), read_manifest(data / "faces" / "manifest.csv")
-    groups = set(split[(split.label == 0) & (split.split == "test")].group)
-    return table[(table.label == 0) & table.group.isin(groups)].reset_index(drop=True)
 
 
 def main() -> None:
     """Build what is not there yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, help="the folder that holds faces/manifest.csv")
+    parser.add_argument("data", type=Path, help="the folder that holds faces/manifest.csv and autoencoders/")
     parser.add_argument("out", type=Path)
-    arguments = parser.parse_args()
-    out = arguments.out
-    if not (out / "located.csv").is_file():
-        everything = read_manifest(arguments.data / "faces" / "manifest.csv")
-        found = add_crops(everything, progress=lambda i, n: report("locating", i, n))
-        write_manifest(found, out / "located.csv")
-    found = read_manifest(out / "located.csv")
-    mine = found[found.use == "train"]
-    reals = assign_splits(mine[mine.label == 0].reset_index(drop=True), seed=0, fractions=FRACTIONS)
-    theirs = assign_splits(mine[mine.label == 1].reset_index(drop=True), seed=0, fractions=FRACTIONS)
-    parts, order = [reals, theirs], np.random.default_rng(0).permutation(len(reals))
-    kinds = [(name, size) for name in ("reconstruct", "swap", "latent") for size in SIZES]
-    for number, (name, size) in enumerate(kinds):
-        turn = np.arange(number * ALTERED, (number + 1) * ALTERED) % len(order)  # some meet two fakes of theirs
-        chosen = reals.iloc[np.sort(order[turn])]
-        parts.append(made(out / "made" / f"{name}-{size}", lambda f, n=name, s=size, c=chosen: alter(n, c, f, s)))
-    train_crude(reals, out / "crude")
-    style, crude = {"weights": SHIPPED / "style-64"}, {"weights": out / "crude"}
-    for name, title, count, given in (
-        ("crude", "crude", MADE, crude),
-        ("style", "style-0.7", MADE, style | {"truncation": 0.7}),
-        ("style", "style-1.0", MADE, style | {"truncation": 1.0, "seed": 10_000}),
-        ("stylegan", "stylegan-0.7", DRAWN, {"truncation": 0.7}),
-        ("stylegan", "stylegan-1.0", DRAWN, {"truncation": 1.0, "seed": 10_000}),
-    ):
-        try:
-            rows = made(out / "made" / title, lambda f, n=name, c=count, g=given: draw(n, c, f, **g))
-        except MissingExtra as error:
-            print(f"left out: {error}")
-            continue
-        rows = add_crops(rows, progress=lambda i, n: report("locating", i, n))  # framed like the rest
-        parts.append(assign_splits(rows, seed=0, fractions=FRACTIONS))
+    given = parser.parse_args()
+    located = given.out / "located.csv"
+    if not located.is_file():
+        table = read_manifest(given.data / "faces" / "manifest.csv")
+        mine = table[table.use == "train"].reset_index(drop=True)
+        write_manifest(add_crops(mine, progress=lambda i, n: print_progress("locating", i, n)), located)
+    found = read_manifest(located)
+    found = found[measure_sides(found) >= LEAST].reset_index(drop=True)
+    photographs = assign_splits(found[found.label == 0].reset_index(drop=True), seed=0, fractions=FRACTIONS)
+    parts = [photographs, assign_splits(found[found.label == 1].reset_index(drop=True), seed=0, fractions=FRACTIONS)]
+    for name in NAMES:
+        if name != LEFT_OUT:
+            parts.append(reconstruct(name, photographs, given.data / "autoencoders", given.out / "made" / name))
+    for name, sides in ALTERED.items():
+        parts += [alter(name, photographs, given.out / "made" / f"{name}-{side}", side) for side in sides]
+    parts += [assign_splits(rows, seed=0, fractions=FRACTIONS) for rows in draw_all(given.out / "made")]
     table = validate(pd.concat(parts, ignore_index=True))
-    write_manifest(reencode(table, out / "pictures", size=SIDE, progress=report), out / "manifest.csv")
-    unseen = found[found.use == "evaluate"].assign(split="test")
-    write_manifest(reencode(unseen, out / "unseen", size=SIDE, progress=report), out / "unseen.csv")
-    for finding in audit(read_manifest(out / "manifest.csv").sample(4000, random_state=0), progress=report):
+    write_manifest(table, given.out / "manifest.csv")
+    print(table.groupby(["label", "generator", "dataset"]).size().to_string())
+    for finding in audit(table.sample(min(4000, len(table)), random_state=0), progress=print_progress):
         print(f"audit: {finding.severity.value}: {finding.name}: {finding.summary}")
 
 
-def made(folder: Path, make: Callable[[Path], None]) -> pd.DataFrame:
+def reconstruct(name: str, photographs: pd.DataFrame, weights: Path, folder: Path) -> pd.DataFrame:
+    """Return one reconstruction of every photograph, at a side of its own, as PNG; finished files are kept."""
+    net, rows = Autoencoder(weights, name), []
+    squares = zip(photographs.itertuples(), read_crops(photographs), strict=True)
+    for number, (photograph, crop) in enumerate(squares, 1):
+        path = folder / f"{photograph.sha256[:24]}.png"
+        rng = np.random.default_rng([int(photograph.sha256[:8], 16), NAMES.index(name)])
+        if not path.is_file():
+            square = cut(load(photograph.path), crop)
+            low, high = SIDES[0], max(min(len(square), SIDES[1]), SIDES[0] + STRIDE)
+            side = int(np.exp(rng.uniform(np.log(low), np.log(high)))) // STRIDE * STRIDE
+            copy = net.reconstruct(resize(square, side, side), float(rng.choice(NOISE)), rng)
+            write_bytes(path, encode(copy, "PNG"))
+        data = path.read_bytes()
+        rows.append({"path": str(path.resolve()), "sha256": sha256(data), "label": 1, "generator": name,
+                     "dataset": photograph.dataset, "group": photograph.group, "split": photograph.split,
+                     "licence": photograph.licence})  # fmt: skip
+        print_progress(name, number, len(photographs))
+    return pd.DataFrame(rows)
+
+
+def alter(name: str, photographs: pd.DataFrame, folder: Path, side: int) -> pd.DataFrame:
+    """Return copies or swaps by a generator of this package, of every source of photographs alike."""
+
+    def make() -> None:
+        large = photographs[measure_sides(photographs) >= side]
+        sources = [rows for _, rows in large.groupby("dataset")]
+        each = ALTERED_EACH // len(sources)
+        chosen = pd.concat([rows.sample(min(each, len(rows)), random_state=side) for rows in sources])
+        tasks.alter(name, chosen.reset_index(drop=True), folder, size=side, label=False, progress=print_progress)
+
+    return made(folder, make)
+
+
+def draw_all(folder: Path) -> list[pd.DataFrame]:
+    """Return what the generators that need no photograph draw, without labels: a mark in a file must not be learnt."""
+    jobs: list[tuple[str, str, int, dict[str, Any]]] = []
+    for seed, truncation in enumerate((0.8, 1.0), 7):
+        for weights in ("style-64", "style-128"):
+            options = {"weights": SHIPPED / weights, "truncation": truncation, "seed": 10_000 * seed}
+            jobs.append(("style", f"{weights}-{truncation}", DRAWN_EACH, options))
+        jobs.append(
+            ("stylegan", f"stylegan-{truncation}", STYLEGAN_EACH, {"truncation": truncation, "seed": seed, "size": 512})
+        )
+    tables = []
+    for name, title, count, options in jobs:
+
+        def make(name: str = name, title: str = title, count: int = count, options: dict[str, Any] = options) -> None:
+            tasks.generate(name, count, folder / title, label=False, progress=print_progress, **options)
+
+        try:
+            rows = made(folder / title, make)
+        except MissingExtra as error:
+            print(f"left out: {error}")
+            continue
+        tables.append(add_crops(rows, progress=lambda i, n: print_progress("locating", i, n)))
+    return tables
+
+
+def made(folder: Path, make: Callable[[], None]) -> pd.DataFrame:
     """Return the manifest of a folder, made first if it is not there."""
     if not (folder / "manifest.csv").is_file():
-        make(folder)
+        make()
     return read_manifest(folder / "manifest.csv")
-
-
-def alter(name: str, reals: pd.DataFrame, folder: Path, size: int) -> None:
-    """Write fakes made from real pictures, without labels: a mark in a file must not be learnt."""
-    tasks.alter(name, reals, folder, size=size, label=False, progress=report)
-
-
-def train_crude(reals: pd.DataFrame, folder: Path) -> None:
-    """Train the generator of 2014 in colour, unless it is there."""
-    if not (folder / "card.json").is_file():
-        arguments = {"size": 64, "colour": True}
-        tasks.train("generator", "crude", reals, folder, arguments=arguments, options=CRUDE, progress=report)
-
-
-def draw(name: str, n: int, folder: Path, **options: Any) -> None:
-    """Write fakes made from nothing, without labels."""
-    tasks.generate(name, n, folder, label=False, progress=report, **options)
 
 
 if __name__ == "__main__":

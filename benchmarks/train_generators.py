@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 from generator_quality import photographs
-from make_training_set import report
+from make_training_set import print_progress
 
 from detector.files import write_text
 from detector.generators import GENERATORS, diffusion, latent
@@ -80,7 +80,7 @@ def train(name: str, data: Path, folder: Path, *, start: Path | None, seconds: f
             seen = min(pictures + options.snapshot, options.pictures) if last else options.pictures
             thing: Any = GENERATORS.get(kind)(**stage.arguments)
             run = replace(options, pictures=seen, seconds=limit)
-            thing.fit(reals, seed=1, folder=where, options=run, progress=report, **given)
+            thing.fit(reals, seed=1, folder=where, options=run, progress=print_progress, **given)
             pictures, spent = done(where)
             facts = {"pictures": pictures, "seconds": spent, "device": device_name()}
             thing.save(where, **facts)

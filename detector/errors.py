@@ -17,6 +17,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+SHOWN = 40  # names that a message lists
+
 
 class DetectorError(Exception):
     """Whatever this package raises on purpose."""
@@ -68,5 +70,6 @@ class UnknownName(DetectorError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         known = sorted(known)
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or 'none'}"
+        listed = ", ".join(known[:SHOWN]) + (f" and {len(known) - SHOWN:,} others" if len(known) > SHOWN else "")
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {listed or 'none'}"
         super().__init__(f"no {kind} named {name!r}; {hint}")

@@ -1,12 +1,27 @@
-"""Files that are whole or absent, the hash that names a picture, and the folder of what an installation keeps."""
+"""Files that are whole or absent, files that are only appended to, their names as text, hashes, and what is kept."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
 import os
+import re
+import tempfile
+import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing is locked
+    fcntl = None  # type: ignore[assignment]
+
+TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp(\..+)?", re.DOTALL)  # as `replacing` names them; the number is a process's
+JOINERS = "\u200c\u200d"  # format characters that names of Persian files and emoji need
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # begin one in a spreadsheet
 
 
 @contextmanager
@@ -22,15 +37,154 @@ def replacing(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path | str, data: bytes) -> None:
-    """Write a file in one step."""
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files that killed processes left of `path`; only where no other process writes it now."""
+    name = re.compile(rf"\.{re.escape(path.stem)}\.\d+\.tmp{re.escape(path.suffix)}")  # as `replacing` names them
+    for other in path.parent.iterdir() if path.parent.is_dir() else ():
+        if name.fullmatch(other.name):
+            other.unlink(missing_ok=True)
+
+
+def sweep(*folders: Path) -> None:
+    """Remove the temporary files that processes left in these folders (not below them) when they were killed."""
+    for folder in folders:
+        for other in folder.iterdir() if os.name == "posix" and folder.is_dir() else ():
+            if (found := TEMPORARY.fullmatch(other.name)) and not _is_running(int(found[1])):
+                other.unlink(missing_ok=True)
+
+
+def check_output(path: Path | str) -> None:
+    """Raise OSError now, before the work, if a file cannot be written at `path` after it; make its folder."""
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, and a file is to be written", str(path))
+    check_folder(path.parent)
+
+
+def check_folder(folder: Path | str) -> None:
+    """Make a folder if need be; raise OSError if there can be none, or nothing can be written into it."""
+    os.makedirs(folder, exist_ok=True)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from None
+
+
+def write_bytes(path: Path | str, data: bytes, *, durable: bool = False) -> None:
+    """Write a file in one step. durable: return when it is on the disk, where it outlives a power failure."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+        if durable:
+            _sync(temporary)
+    if durable:
+        _sync(Path(path).parent)
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write a UTF-8 file in one step."""
-    write_bytes(path, text.encode())
+    """Write a UTF-8 file in one step; what UTF-8 has no bytes for is escaped."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
+
+
+@contextmanager
+def locking(path: Path, *, wait: bool = True) -> Iterator[FileIO]:
+    """Yield a file for reading and appending, made if need be; other processes that lock it wait until the block ends.
+
+    The lock goes with the process: nothing is left to remove after a kill. wait: False raises BlockingIOError where
+    another process holds the lock; the file may then be removed in the block, by whom it belongs to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with open(path, "ab+", buffering=0) as file:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                if not _is_at(file, path):  # removed by whoever had the lock before
+                    continue
+            yield file
+            return
+
+
+def append(file: FileIO, data: bytes) -> None:
+    """Append to a locked file, and return when the data is on the disk; what a failure wrote of it is cut off again."""
+    end = file.seek(0, os.SEEK_END)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) or 0 :]
+        os.fsync(file.fileno())
+    except BaseException:
+        with suppress(OSError):
+            file.truncate(end)
+        raise
+
+
+def append_lines(path: Path, lines: bytes) -> None:
+    """Append whole lines to a file under its lock; a last line that a killed process tore is ended first."""
+    with locking(path) as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(end - 1, 0))
+        torn = file.read(1) not in (b"", b"\n")
+        append(file, b"\n" * torn + lines)
+
+
+def is_torn(line: str) -> bool:
+    """Return whether a line is the beginning of a JSON object, as a process leaves it that is killed at writing."""
+    try:
+        json.JSONDecoder().raw_decode(line)
+    except (ValueError, RecursionError):
+        return line.startswith("{")
+    return False
+
+
+def as_text(name: Path | str) -> str:
+    r"""Return a file's name as text that any encoding and program takes: its bytes that are no text, and NUL, escaped.
+
+    >>> as_text(os.fsdecode(b"caf\xe9.jpg"))
+    'caf\\xe9.jpg'
+    """
+    name = str(name)
+    if name.isprintable():
+        return name
+    return "".join(_escape(c) if unicodedata.category(c) == "Cs" or c == "\0" else c for c in name)
+
+
+def from_text(name: str) -> str:
+    """Return the name of the file that `as_text` wrote as this text; the text itself where no such file exists.
+
+    Tables hold the text: columns of pandas take no bytes that are no text.
+    """
+    if "\\x" not in name or os.path.lexists(name):
+        return name
+    raw = re.sub(rb"\\x([89a-f][0-9a-f])", lambda found: bytes.fromhex(found[1].decode()), os.fsencode(name))
+    return os.fsdecode(raw) if os.path.lexists(raw) else name
+
+
+def as_cell(name: str) -> str:
+    """Return a path as text for a table: one that a spreadsheet would run as a formula begins with ./ instead.
+
+    >>> as_cell("=1+1.jpg")
+    './=1+1.jpg'
+    """
+    return as_text(f"./{name}" if name.startswith(FORMULA) else name)
+
+
+def printable(text: str, *, keep: str = JOINERS) -> str:
+    r"""Return text that is safe to show: characters that steer a terminal or turn the direction of text are escaped.
+
+    keep: such characters that stay.
+
+    >>> printable("photo\u202egpj.exe")
+    'photo\\u202egpj.exe'
+    """
+    if text.isprintable():
+        return text
+    hidden = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+    return "".join(_escape(c) if unicodedata.category(c) in hidden and c not in keep else c for c in text)
+
+
+def printable_in_html(value: object) -> object:
+    """Return what a template prints, text as `printable` with its lines kept; markup (a subclass of str) stays."""
+    return printable(value, keep=JOINERS + "\n") if type(value) is str else value
 
 
 def sha256(data: bytes) -> str:
@@ -41,3 +195,41 @@ def sha256(data: bytes) -> str:
 def home() -> Path:
     """Return the folder of the registry and of the local certificate: $DETECTOR_HOME, else ~/.detector."""
     return Path(os.environ.get("DETECTOR_HOME") or Path.home() / ".detector")
+
+
+def _escape(character: str) -> str:
+    """Return a character as Python writes it, one that stands for a byte (PEP 383) as that byte."""
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode()
+
+
+def _is_running(process: int) -> bool:
+    """Return whether another process of that number is there; one of our own number ran before this one."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _is_at(file: FileIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk; where a system cannot, return at once."""
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -48,6 +48,13 @@ def png_header(width: int, height: int) -> bytes:
     )
 
 
+def png_with(*chunks: bytes) -> bytes:
+    """A small PNG with these chunks, name and body, behind its header."""
+    plain = encode(draw_picture(1))
+    body = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks]
+    return plain[:33] + b"".join(body) + plain[33:]
+
+
 def make_manifest(folder: Path, *, n: int = 60, size: int = 48, seed: int = 0) -> pd.DataFrame:
     """n reals and n fakes of two generators as PNG, one group each, split and written to `folder/manifest.csv`."""
     rows = []
@@ -83,6 +90,18 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the development pictures are not on this machine")
     return folder
+
+
+def write_key(path: Path) -> Path:
+    """Write a new Ed25519 key, its public half beside it with the ending .pub, and return the path."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+    key = Ed25519PrivateKey.generate()
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    path.with_suffix(".pub").write_bytes(public)
+    return path
 
 
 def run_command(

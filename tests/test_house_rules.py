@@ -17,7 +17,7 @@ OWNERS = {  # heavy library -> the modules and packages that may import it
     "timm": {"learning.backbones"},
     "torchvision": {"learning.backbones"},
     "albumentations": {"learning.augment"},
-    "cv2": {"learning.augment", "pictures.faces", "pictures.features", "pictures.perturbations"},
+    "cv2": {"learning.augment", "learning.pairs", "pictures.faces", "pictures.features", "pictures.perturbations"},
     "matplotlib": {"evaluation.plots"},
     "openvino": {"generators", "scoring.runtime"},
     "typer": {"cli"},

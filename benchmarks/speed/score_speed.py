@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 
 from detector.dataset.embedded import unpack_faces
-from detector.dataset.manifest import find_pictures
+from detector.dataset.listing import find_pictures
 from detector.detectors.cnn import Cnn
 from detector.files import sha256, write_bytes
 from detector.pictures.faces import centre_square, face_square, locate_faces, prepare

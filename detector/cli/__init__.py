@@ -5,7 +5,10 @@ Nothing heavy is imported before a command needs it: `detector --help` answers a
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +17,11 @@ import typer
 from detector import __version__
 from detector.cli.making import generate, index
 from detector.cli.measuring import audit, evaluate, score
-from detector.cli.options import BAD_INPUT, Out, Seed
-from detector.cli.rendering import command_line, print_results, print_rows, print_table, show_progress
+from detector.cli.options import BAD_INPUT, BROKEN_PIPE, INTERNAL, INTERRUPTED, Out, Seed
+from detector.cli.rendering import command_line, print_results, print_rows, print_table, say, show_progress
 from detector.cli.training import train_app
 from detector.cli.verifying import feedback, verify
+from detector.files import printable
 
 app = typer.Typer(name="detector", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
                   help="Tells synthetic and manipulated faces from photographs.",
@@ -25,21 +29,49 @@ app = typer.Typer(name="detector", no_args_is_help=True, pretty_exceptions_enabl
 app.add_typer(train_app, name="train")
 
 
-def main() -> None:
-    """Run the command line; what we raise on purpose becomes one line and status 2."""
+def main(words: list[str] | None = None) -> None:
+    """Run the command line, and exit with its status; whatever goes wrong for a reason becomes one line.
+
+    words: of the command; None takes those the process was started with.
+    """
     from detector.errors import DetectorError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names that an encoding has no letters for
     try:
-        app()
+        status = app(words, standalone_mode=False)
+        sys.stdout.flush()
     except DetectorError as error:
-        print(f"detector: {error}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        print("detector: interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        status = _complain(error, BAD_INPUT)
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
+        status = BROKEN_PIPE
+    except OSError as error:
+        name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        status = _complain(f"{name}{error.strerror or error}", BAD_INPUT)
+    except SystemExit as error:  # Typer's own, of a pipe that nobody reads
+        status = BROKEN_PIPE if error.code == 1 else error.code
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            traceback.print_exc()
+            status = INTERNAL
+        elif "NoArgsIsHelp" in type(error).__name__:
+            status = error.show() or BAD_INPUT  # type: ignore[attr-defined]
+        else:
+            status = _complain(f"{error.format_message()} (-h shows what there is)", BAD_INPUT)
+    if status == INTERRUPTED:
+        _complain("interrupted; the same command goes on from here", INTERRUPTED)
+    if status == BROKEN_PIPE:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads what is left to be written
+    sys.exit(status)
+
+
+def _complain(error: object, status: int) -> int:
+    """Print one line and return the status."""
+    print(f"detector: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+    return status
 
 
 def _show_version(wanted: bool) -> None:
@@ -75,7 +107,7 @@ def quickstart(
     print_results(made.results)
     print_rows(made.scored)
     for what, path in made.paths.items():
-        print(f"{what:>22}: {path}")
+        say(f"{what:>22}: {path}")
 
 
 @app.command("list")

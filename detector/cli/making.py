@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from detector.cli.options import Out, Seed
-from detector.cli.rendering import parse_seeds, print_table, show_progress
+from detector.cli.options import SOME_UNREADABLE, Column, MaybeSeed, Out, Seed, refuse
+from detector.cli.rendering import parse_seeds, print_table, say, show_progress
 
 Weights = Annotated[
     Path | None, typer.Option("--weights", help="Folder of a trained generator, instead of the shipped one.")
@@ -17,7 +17,7 @@ Weights = Annotated[
 
 
 def index(
-    folder: Annotated[Path, typer.Argument(help="Folder of pictures, or what --layout reads.", exists=True)],
+    folder: Annotated[Path, typer.Argument(help="Folder of pictures, or what --layout reads.")],
     output: Out = Path("manifest.csv"),
     label: Annotated[
         Literal["real", "fake"] | None, typer.Option(help="Of all of them; else the layout real/, fake/<generator>/.")
@@ -25,8 +25,8 @@ def index(
     generator: Annotated[str, typer.Option(help="What made the fakes.")] = "",
     dataset: Annotated[str, typer.Option(help="Where the pictures come from; else the folder's name.")] = "",
     group: Annotated[
-        str, typer.Option(help='Leakage unit: "file", "folder", or a regular expression on the path.')
-    ] = "file",
+        str | None, typer.Option(help='Leakage unit: "file" (default), "folder", or a regular expression on the path.')
+    ] = None,
     licence: Annotated[str, typer.Option(help="Of the pictures.")] = "unknown",
     layout: Annotated[
         Literal["folders", "jsonl", "deepfakebench", "webdataset"] | None,
@@ -34,14 +34,21 @@ def index(
     ] = None,
     seed: Seed = 0,
 ) -> None:
-    """Build a manifest from folders: hash every picture, split by group."""
+    """Build a manifest from folders: hash every picture, split by group. Status 3 if a picture was left out."""
     from detector import tasks
+    from detector.dataset.listing import LeftOut
+    from detector.errors import DetectorError
     from detector.types import Label
 
+    if not folder.exists():
+        raise DetectorError(f"there is no folder {folder}")
+    if layout is not None:
+        refuse("the layout says it of every picture", label=label, generator=generator, group=group)
+    left_out = LeftOut()
     with show_progress() as progress:
         table = tasks.index(folder, output, label=Label[label.upper()] if label else None, generator=generator,
-                            dataset=dataset, group_by=group, licence=licence, layout=layout, seed=seed,
-                            progress=progress)  # fmt: skip
+                            dataset=dataset, group_by=group or "file", licence=licence, layout=layout, seed=seed,
+                            left_out=left_out, progress=progress)  # fmt: skip
     counts = table.groupby(["split", "label"]).size().unstack(fill_value=0)
     rows = [
         [split, *(str(counts.loc[split].get(k, 0)) for k in (0, 1))]
@@ -49,13 +56,19 @@ def index(
         if split in counts.index
     ]
     print_table(["split", "real", "fake"], rows)
-    print(f"{len(table)} pictures in {output}")
+    say(f"{len(table)} pictures in {output}")
+    for path, why in left_out.pictures.items():
+        say(f"left out: {path}: {why}", err=True)
+    if left_out:
+        say(left_out.describe(), err=True)
+    if left_out.pictures:
+        raise typer.Exit(SOME_UNREADABLE)
 
 
 def generate(
     name: Annotated[str, typer.Argument(help="A generator; `detector list` names them.")],
-    n: Annotated[int, typer.Option("-n", min=1, help="How many faces.")] = 16,
-    seed: Seed = 0,
+    n: Annotated[int | None, typer.Option("-n", min=1, max=10_000_000, help="How many faces; 16 by default.")] = None,
+    seed: MaybeSeed = None,
     output: Out = Path("generated"),
     weights: Weights = None,
     truncation: Annotated[
@@ -65,11 +78,14 @@ def generate(
         tuple[str, str] | None,
         typer.Option(metavar="SOURCES DESTINATIONS", help="Seeds such as 1,2,5-8: draw the style-mixing grid."),
     ] = None,
-    size: Annotated[int | None, typer.Option(min=16, help="Side in pixels, of a generator that can choose.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=16, max=1024, help="Side in pixels, of a generator that can choose.")
+    ] = None,
     originals: Annotated[
         Path | None, typer.Option("--from", help="Manifest whose real pictures are altered (reconstruct, swap).")
     ] = None,
-    format: Annotated[Literal["png", "jpg", "webp"], typer.Option(help="Of the files.")] = "png",
+    column: Column = None,
+    format: Annotated[Literal["png", "jpg", "webp"] | None, typer.Option(help="Of the files; png by default.")] = None,
     no_label: Annotated[
         bool, typer.Option("--no-label", help="Plain files, the same bytes every time: to train on.")
     ] = False,
@@ -82,7 +98,17 @@ def generate(
     Every file carries XMP, Content Credentials where c2pa-python is installed, and is remembered in ~/.detector.
     """
     from detector import tasks
+    from detector.dataset.foreign import read_columns
 
+    if mix is not None:
+        refuse("a grid is drawn of the seeds it names, as PNG", n=n, seed=seed, __from=originals, format=format)
+    if originals is not None:
+        refuse("altered pictures have the size and form of the generator", size=size, format=format,
+               truncation=truncation)  # fmt: skip
+    else:
+        refuse("it is of a manifest, which --from names", column=column)
+    if no_label:
+        refuse("nothing is signed with --no-label", sign_with=signer)
     options: dict[str, Any] = {"label": not no_label, "signer": signer}
     drawn: dict[str, Any] = {
         key: value for key, value in (("truncation", truncation), ("size", size)) if value is not None
@@ -93,13 +119,13 @@ def generate(
         if output.suffix.lower() != ".png":
             output = output / "grid.png"
         tasks.draw_mixing(name, sources, destinations, output, weights=weights, **options, **drawn)
-        print(output)
+        say(str(output))
         return
     with show_progress() as progress:
         if originals is not None:
-            table = tasks.alter(name, originals, output, n=n, seed=seed, weights=weights, progress=progress, **options)
+            table = tasks.alter(name, originals, output, n=16 if n is None else n, seed=seed or 0, weights=weights,
+                                columns=read_columns(column or ()), progress=progress, **options)  # fmt: skip
         else:
-            table = tasks.generate(
-                name, n, output, seed=seed, weights=weights, format=format, progress=progress, **options, **drawn
-            )
-    print(f"{len(table)} faces in {output}, listed in {output / 'manifest.csv'}")
+            table = tasks.generate(name, 16 if n is None else n, output, seed=seed or 0, weights=weights,
+                                   format=format or "png", progress=progress, **options, **drawn)  # fmt: skip
+    say(f"{len(table)} faces in {output}, listed in {output / 'manifest.csv'}")

@@ -3,47 +3,79 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from detector.cli.options import SERIOUS, SOME_UNREADABLE, Out, Seed
-from detector.cli.rendering import command_line, print_results, print_rows, print_table, show_progress
+from detector.cli.options import SERIOUS, SOME_UNREADABLE, Column, MaybeSeed, Out, Seed, refuse
+from detector.cli.rendering import (
+    command_line,
+    print_results,
+    print_rows,
+    print_sources,
+    print_table,
+    say,
+    show_progress,
+    summarise,
+)
 
-Runtime = Annotated[
-    str, typer.Option("--runtime", help="Of the network: onnx, or openvino (an extra): faster, in bf16 if the CPU can.")
-]
+RUNTIME = typer.Option(
+    "--runtime", help="Of the network: onnx, or openvino (an extra): faster, in bf16 if the CPU can."
+)
+Runtime = Annotated[str, RUNTIME]
 
 
 def score(
     inputs: Annotated[
-        list[str], typer.Argument(help="Pictures, folders, manifests, or - for a list on standard input.")
-    ],
+        list[str] | None, typer.Argument(help="Pictures, folders, tables of paths, or - for a list on standard input.")
+    ] = None,
     detector: Annotated[
         Path | None, typer.Option("--detector", help="Folder of a trained detector, instead of the shipped one.")
     ] = None,
     runtime: Runtime = "onnx",
+    stdin: Annotated[bool, typer.Option("--stdin", help="Score one picture that comes on standard input.")] = False,
+    column: Column = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="A .csv, .jsonl or .parquet file; else a table.")
     ] = None,
     faces: Annotated[Path | None, typer.Option(help="A second such file, with a row for every face.")] = None,
 ) -> None:
-    """Score pictures by their most suspicious face: log-odds, larger is more fake. Status 3 if some cannot be read."""
-    from detector import tasks
+    """Score pictures by their most suspicious face: log-odds, larger is more fake.
 
-    lines = sys.stdin if "-" in inputs else ()
+    Status 3 if some cannot be read or were left out of a folder; the others have their rows.
+    """
+    from detector import tasks
+    from detector.dataset.foreign import TABLES, read_columns, read_list
+    from detector.dataset.listing import LeftOut
+    from detector.errors import DetectorError
+    from detector.pictures.images import MAX_BYTES
+
+    names = inputs or []
+    if not names and not stdin:
+        raise DetectorError("name pictures, folders or tables to score, - for a list, or --stdin for one picture")
+    if stdin and "-" in names:
+        raise DetectorError("standard input holds either a list (-) or one picture (--stdin)")
+    if not any(Path(name).suffix.lower() in TABLES for name in names):
+        refuse("no table is scored", column=column)
+    given = sys.stdin.buffer.read(MAX_BYTES + 1) if stdin or "-" in names else b""
+    if len(given) > MAX_BYTES:
+        raise DetectorError(f"standard input holds more than {MAX_BYTES:,} bytes")
+    left_out = LeftOut()
     with show_progress() as progress:
         answer = tasks.score(
-            inputs, detector=detector, runtime=runtime, out=output, faces=faces, lines=lines, progress=progress
+            names, detector=detector, runtime=runtime, out=output, faces=faces,
+            lines=read_list(given) if "-" in names else (), picture=given if stdin else None,
+            columns=read_columns(column or ()), left_out=left_out, progress=progress,
         )  # fmt: skip
-    if isinstance(answer, int):
-        errors = answer
-    else:
+    if isinstance(answer, list):
         print_rows(answer)
-        errors = sum(row.verdict == "error" for row in answer)
-    if errors:
-        raise typer.Exit(SOME_UNREADABLE)
+        answer = Counter(row.verdict for row in answer)
+    status = SOME_UNREADABLE if answer["error"] or left_out else 0
+    say(summarise(answer, left_out.describe(), status), err=True)
+    if status:
+        raise typer.Exit(status)
 
 
 def evaluate(
@@ -51,12 +83,13 @@ def evaluate(
     detector: Annotated[
         list[Path] | None, typer.Option("--detector", help="Folder of a trained detector; may be repeated.")
     ] = None,
-    runtime: Runtime = "onnx",
+    runtime: Annotated[str | None, RUNTIME] = None,
     scores: Annotated[
         list[Path] | None, typer.Option("--scores", help="Scores of any tool: path or sha256, and score.")
     ] = None,
+    column: Column = None,
     output: Out = Path("evaluation"),
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    split: Annotated[str | None, typer.Option(help="train, val or test (default).")] = None,
     no_audit: Annotated[bool, typer.Option("--no-audit", help="Do not look for shortcuts in the pictures.")] = False,
     by: Annotated[
         list[str] | None, typer.Option("--by", help="Column by whose values errors are compared; may be repeated.")
@@ -66,16 +99,24 @@ def evaluate(
     update_baseline: Annotated[
         bool, typer.Option("--update-baseline", help="Write the baseline instead of comparing with it.")
     ] = False,
-    seed: Seed = 0,
+    seed: MaybeSeed = None,
 ) -> None:
     """Measure detectors on a manifest: every metric per generator with its 95 % interval, in a report."""
     from detector import tasks
+    from detector.dataset.foreign import read_columns
     from detector.errors import DetectorError
 
     if (manifest is None) == (suite is None):
         raise DetectorError("name either a manifest or a --suite")
-    if suite is not None and runtime != "onnx":
-        raise DetectorError("a suite is measured by the runtime of its baseline; leave out --runtime")
+    if suite is not None:
+        refuse("a suite says it itself", split=split, scores=scores, by=by, seed=seed, column=column)
+        refuse("a suite is measured by the runtime of its baseline", runtime=runtime)
+    else:
+        refuse("a baseline is of a --suite", baseline=baseline, update_baseline=update_baseline)
+    if baseline is None:
+        refuse("name the file to write with --baseline", update_baseline=update_baseline)
+    if scores and not detector:
+        refuse("scores are compared, and no detector is run", runtime=runtime)
     report = None
     with show_progress() as progress:
         if suite is not None:
@@ -85,13 +126,16 @@ def evaluate(
             )  # fmt: skip
         else:
             results = tasks.evaluate(
-                manifest or "", detectors=detector or [], runtime=runtime, scores=scores or [], out=output, split=split,
-                seed=seed, audited=not no_audit, by=by or [], command=command_line(), progress=progress,
+                manifest or "", detectors=detector or [], runtime=runtime or "onnx", scores=scores or [], out=output,
+                split=split or "test", seed=seed or 0, audited=not no_audit, by=by or [],
+                columns=read_columns(column or ()), command=command_line(), progress=progress,
             )  # fmt: skip
     print_results(results)
-    print(f"report: {output / 'report.html'}")
+    print_sources(*tasks.read_headline(output))
+    say(f"report: {output / 'report.html'}")
     if report is not None:
-        print("\n".join([*report.reasons, *report.notes]))
+        for line in (*report.reasons, *report.notes):
+            say(line)
         print("gate: passed" if report.passed else "gate: failed")
         if not report.passed:
             raise typer.Exit(SERIOUS)
@@ -102,18 +146,25 @@ def audit(
     fix: Annotated[
         Path | None, typer.Option(help="Folder for a balanced copy, every picture re-encoded alike, with its manifest.")
     ] = None,
-    size: Annotated[int, typer.Option(help="Side of the re-encoded pictures, in pixels.")] = 128,
+    size: Annotated[
+        int | None, typer.Option(min=16, max=4096, help="Side of the re-encoded pictures, in pixels; 128 by default.")
+    ] = None,
+    column: Column = None,
     seed: Seed = 0,
 ) -> None:
     """Find what gives the label away besides the face. Status 1 if a finding is serious."""
     from detector import tasks
+    from detector.dataset.foreign import read_columns
 
+    if fix is None:
+        refuse("pictures are re-encoded with --fix alone", size=size)
     with show_progress() as progress:
-        findings = tasks.check_data(manifest, fixed=fix, size=size, seed=seed, progress=progress)
+        findings = tasks.check_data(manifest, fixed=fix, size=size or 128, seed=seed,
+                                    columns=read_columns(column or ()), progress=progress)  # fmt: skip
     print_table(
         ["finding", "severity", "what", "fix"], [[f.name, f.severity.value, f.summary, f.fix] for f in findings]
     )
     if fix is not None:
-        print(f"fixed copy: {fix / 'manifest.csv'}")
+        say(f"fixed copy: {fix / 'manifest.csv'}")
     if any(f.severity.value == "serious" for f in findings):
         raise typer.Exit(SERIOUS)

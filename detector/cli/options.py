@@ -1,4 +1,4 @@
-"""Options that several commands share, and the exit statuses."""
+"""Options that several commands share, the exit statuses, and the refusal of options that would do nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,30 @@ from typing import Annotated
 
 import typer
 
-SERIOUS, BAD_INPUT, SOME_UNREADABLE = 1, 2, 3  # exit statuses
+SERIOUS, BAD_INPUT, SOME_UNREADABLE = 1, 2, 3  # exit statuses; 1 means a serious finding and nothing else
+INTERNAL, INTERRUPTED, BROKEN_PIPE = 70, 130, 141  # a mistake of ours; Ctrl-C; nobody reads the output
+MAX_SEED = 2**32 - 1  # that numpy, torch and scikit-learn all take
+
 Out = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
-Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same result.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="The same seed gives the same result.")]
+MaybeSeed = Annotated[
+    int | None, typer.Option("--seed", min=0, max=MAX_SEED, help="The same seed gives the same result; 0 by default.")
+]
+Column = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column", metavar="OURS=THEIRS", help="What a table calls a column, such as path=Datei; may be repeated."
+    ),
+]
+
+
+def refuse(why: str, **options: object) -> None:
+    """Raise DetectorError for the first option that was given although it would have no effect.
+
+    options: name as the user writes it, with _ for -, and its value; None, False and nothing count as not given.
+    """
+    from detector.errors import DetectorError
+
+    for name, value in options.items():
+        if value is not None and value is not False and value != [] and value != "":
+            raise DetectorError(f"leave out --{name.strip('_').replace('_', '-')}: {why}")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from detector.cli.options import MAX_SEED
+from detector.files import printable
+
 if TYPE_CHECKING:
     from detector.scoring.engine import Row
+
+MOST_SEEDS = 64  # on a side of the style-mixing grid
 
 
 def print_rows(rows: Iterable[Row]) -> None:
@@ -22,13 +27,37 @@ def _number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print a line in which names may be: characters that steer a terminal are escaped. err: on standard error."""
+    print(printable(text), file=sys.stderr if err else sys.stdout)
+
+
+def summarise(verdicts: Mapping[str, int], left_out: str, status: int) -> str:
+    """Return the last line of `score`: how many pictures got each verdict, what was left out, the exit status."""
+    counts = ", ".join(f"{n:,} {verdict}" for verdict, n in sorted(verdicts.items(), key=lambda pair: -pair[1]))
+    return "; ".join(filter(None, (f"{sum(verdicts.values()):,} scored: {counts}", left_out, f"status {status}")))
+
+
 def print_results(results: Any) -> None:
-    """Print one line a detector and generator: the AUC with its interval."""
+    """Print one line a detector, generator and source of photographs: the AUC with its interval."""
     auc = results[(results.metric == "auc") & (results.perturbation == "none")]
-    print_table(["detector", "generator", "AUC", "95 % interval", "real", "fake"],
-                 [[r.detector, r.generator, f"{r.value:.3f}", f"{r.low:.3f} to {r.high:.3f}", str(r.n_real),
-                   str(r.n_fake)]
-                  for r in auc.itertuples()])  # fmt: skip
+    if auc.real.nunique() == 2:  # a single source, which repeats the figures of all photographs
+        auc = auc[auc.real != "all"]
+    print_table(["detector", "generator", "photographs", "AUC", "95 % interval", "real", "fake"],
+                [[r.detector, r.generator, r.real, f"{r.value:.3f}", _interval(r.low, r.high), str(r.n_real),
+                  str(r.n_fake)] for r in auc.itertuples()])  # fmt: skip
+
+
+def print_sources(headlines: list[str], findings: list[dict[str, Any]]) -> None:
+    """Print the headlines of a report, and what it found about the sources of the pictures."""
+    for line in headlines:
+        say(line)
+    print_table(["finding", "severity", "what", "fix"],
+                [[f["name"], f["severity"], f["summary"], f["fix"]] for f in findings])  # fmt: skip
+
+
+def _interval(low: float, high: float) -> str:
+    return "none: one group" if low != low else f"{low:.3f} to {high:.3f}"  # NaN is not equal to itself
 
 
 def print_table(head: list[str], rows: list[list[str]]) -> None:
@@ -44,7 +73,7 @@ def print_table(head: list[str], rows: list[list[str]]) -> None:
     for name in head:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # Text: a file name is not markup
+        table.add_row(*(Text(printable(cell)) for cell in row))  # Text: a file name is not markup
     console.print(table)
 
 
@@ -92,9 +121,13 @@ def parse_seeds(text: str) -> list[int]:
     try:
         for part in text.split(","):
             first, _, last = part.partition("-")
-            seeds += range(int(first), int(last or first) + 1)
+            seeds += range(int(first), min(int(last or first), int(first) + MOST_SEEDS) + 1)
     except ValueError:
-        raise DetectorError(f"seeds are numbers such as 1,2,5-8, not {text!r}") from None
+        seeds = []
+    if not seeds or min(seeds) < 0 or max(seeds) > MAX_SEED:
+        raise DetectorError(f"seeds are numbers such as 1,2,5-8, from 0 to {MAX_SEED:,}, not {text!r}")
+    if len(seeds) > MOST_SEEDS:
+        raise DetectorError(f"a grid has at most {MOST_SEEDS} seeds a side; {text!r} has more")
     return seeds
 
 

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from detector.cli.options import Out, Seed
-from detector.cli.rendering import show_progress
+from detector.cli.options import Column, Out, Seed
+from detector.cli.rendering import say, show_progress
 
 train_app = typer.Typer(no_args_is_help=True, help="Train a generator or a detector on a manifest.")
 
@@ -20,21 +20,26 @@ def train_generator(
     output: Out,
     seed: Seed = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; else what there is.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side in pixels: 32, 64, 128 or 256.")] = None,
-    pictures: Annotated[int | None, typer.Option(min=1, help="Length of the run, in real pictures shown.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0, help="Stop after this much time.")] = None,
+    column: Column = None,
+    size: Annotated[int | None, typer.Option(min=16, max=1024, help="Side in pixels: 32, 64, 128 or 256.")] = None,
+    pictures: Annotated[
+        int | None, typer.Option(min=1, max=10**10, help="Length of the run, in real pictures shown.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, max=10**6, help="Stop after this much time.")] = None,
     loss: Annotated[Literal["logistic", "relativistic"] | None, typer.Option(help="The game they play.")] = None,
     start: Annotated[Path | None, typer.Option(help="Folder of a trained generator to begin from.")] = None,
 ) -> None:
     """Train a generator; run it again to go on after an interrupt. Under torchrun it uses every process."""
     from detector import generators, tasks
+    from detector.dataset.foreign import read_columns
 
     given = {"pictures": pictures, "seconds": None if minutes is None else 60 * minutes, "loss": loss}
     with show_progress() as progress:
         tasks.train("generator", name, manifest, output, seed=seed, device=device,
-                    arguments={} if size is None else {"size": size}, progress=progress,
+                    arguments={} if size is None else {"size": size}, columns=read_columns(column or ()),
+                    progress=progress,
                     **generators.generator_options(name, given, start))  # fmt: skip
-    print(f"trained: {output}")
+    say(f"trained: {output}")
 
 
 @train_app.command("detector")
@@ -44,15 +49,18 @@ def train_detector(
     output: Out,
     seed: Seed = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; else what there is.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the face in pixels.")] = None,
+    column: Column = None,
+    size: Annotated[int | None, typer.Option(min=16, max=1024, help="Side of the face in pixels.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Any name timm knows (cnn).")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="At most this many (cnn).")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, max=100_000, help="At most this many (cnn).")] = None,
 ) -> None:
     """Train a detector; run it again to go on after an interrupt. It ends by exporting ONNX."""
     from detector import tasks
+    from detector.dataset.foreign import read_columns
 
     given = {"size": size, "backbone": backbone, "epochs": epochs}
     with show_progress() as progress:
         tasks.train("detector", name, manifest, output, seed=seed, device=device,
-                    arguments={k: v for k, v in given.items() if v is not None}, progress=progress)  # fmt: skip
-    print(f"trained: {output}")
+                    arguments={k: v for k, v in given.items() if v is not None}, columns=read_columns(column or ()),
+                    progress=progress)  # fmt: skip
+    say(f"trained: {output}")

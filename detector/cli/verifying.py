@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from detector.cli.options import SERIOUS, SOME_UNREADABLE, Out, Seed
-from detector.cli.rendering import print_table, show_progress
+from detector.cli.options import SERIOUS, SOME_UNREADABLE, MaybeSeed, Out, refuse
+from detector.cli.rendering import print_table, say, show_progress
 
 
 def verify(
@@ -26,37 +26,76 @@ def verify(
         Literal["likely-fake", "inconclusive"] | None, typer.Option(help="Status 1 if an exhibit is that, or worse.")
     ] = None,
     check: Annotated[
-        Path | None, typer.Option(help="A report.json: is it, its log and its exhibit as they were? 1 if changed.")
+        Path | None,
+        typer.Option(
+            help="A report.json or a case's folder: is it as its log says? Status 1 if not, 3 if parts are away."
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="With --check: public key (PEM) that has to have signed the log.")
+    ] = None,
+    head: Annotated[
+        str, typer.Option(help="With --check: the head printed earlier, without which a cut-off end does not show.")
+    ] = "",
+    exhibit: Annotated[
+        Path | None, typer.Option(help="With --check: where the exhibit lies now, or the folder of all of them.")
     ] = None,
 ) -> None:
     """Examine questioned pictures: an evidence report each (JSON, HTML, PDF, Markdown), a custody log, an index."""
     from detector import tasks
+    from detector.dataset.listing import LeftOut
     from detector.errors import DetectorError
 
     if check is not None:
-        from detector.evidence.custody import check_case
-
-        problems = check_case(check)
-        print("\n".join(problems) if problems else "untouched: report, renderings, log and exhibit are as they were")
-        if problems:
-            raise typer.Exit(SERIOUS)
-        return
+        if inputs or any([case, examiner, detector, known, trust, sign, fail_on]):
+            raise DetectorError("--check examines nothing; give it --key, --head and --exhibit alone")
+        return _check(check, key, head, exhibit)
+    if key is not None or head or exhibit is not None:
+        raise DetectorError("--key, --head and --exhibit belong to --check; a log is signed by --sign")
     if not inputs:
         raise DetectorError("name pictures to examine, or a report with --check")
+    left_out = LeftOut()
     with show_progress() as progress:
         rows = tasks.verify(
             inputs, output, detector=detector, known=known, trust=trust, case=case, examiner=examiner, key=sign,
-            progress=progress,
+            left_out=left_out, progress=progress,
         )  # fmt: skip
-    print_table(["exhibit", "opinion", "log10 LR", "others", "statement"],
-                 [[row["name"], row["opinion"], "" if row["log10_lr"] is None else f"{row['log10_lr']:+.2f}",
-                   ", ".join(row["others"]), row["statement"]] for row in rows])  # fmt: skip
-    print(f"reports: {output / 'index.html'}")
+    _show_reports(rows, output)
+    if left_out:
+        say(left_out.describe(), err=True)
     opinions = {row["opinion"] for row in rows}
+    if any(row["changed"] for row in rows):
+        raise typer.Exit(SERIOUS)
     if "error" in opinions:
         raise typer.Exit(SOME_UNREADABLE)
     if fail_on is not None and opinions & {"likely-fake", fail_on}:
         raise typer.Exit(SERIOUS)
+    if left_out:
+        raise typer.Exit(SOME_UNREADABLE)
+
+
+def _show_reports(rows: list[dict[str, Any]], output: Path) -> None:
+    from detector.evidence.integrity import describe_log
+
+    print_table(["exhibit", "opinion", "log10 LR", "others", "statement"],
+           [[row["name"], row["opinion"], "" if row["log10_lr"] is None else f"{row['log10_lr']:+.2f}",
+             ", ".join(row["others"]), row["statement"]] for row in rows])  # fmt: skip
+    if any(row["note"] for row in rows):
+        print_table(["exhibit", "note"], [[row["name"], row["note"]] for row in rows if row["note"]])
+    say(f"reports: {output / 'index.html'}")
+    say(f"log: {describe_log(output)}")
+
+
+def _check(report: Path, key: Path | None, head: str, exhibit: Path | None) -> None:
+    from detector.evidence.integrity import check_case
+
+    found = check_case(report, key=key, head=head, exhibits=exhibit)
+    for line in found.describe().splitlines():
+        say(line)
+    if found.problems:
+        raise typer.Exit(SERIOUS)
+    if found.missing:
+        raise typer.Exit(SOME_UNREADABLE)
 
 
 def feedback(
@@ -71,17 +110,19 @@ def feedback(
     split: Annotated[
         Literal["train", "val", "test"] | None, typer.Option(help="Of all that is exported; else drawn by the seed.")
     ] = None,
-    seed: Seed = 0,
+    seed: MaybeSeed = None,
 ) -> None:
     """Keep what a verified picture turned out to be, or export all of that: mistakes become the next test set."""
     from detector.errors import DetectorError
     from detector.evidence.feedback import export_feedback, give_feedback
 
     if export is not None and report is None and label is None:
-        table = export_feedback(export, split=split, seed=seed)
-        print(f"{int((table.label == 0).sum())} real and {int((table.label == 1).sum())} fake pictures in {export}")
+        refuse("it is kept with an answer, not exported", note=note)
+        table = export_feedback(export, split=split, seed=seed or 0)
+        say(f"{int((table.label == 0).sum())} real and {int((table.label == 1).sum())} fake pictures in {export}")
     elif report is not None and label is not None and export is None:
+        refuse("it is of what is exported, with --export", split=split, seed=seed)
         answer = give_feedback(report, label, note=note)
-        print(f"{answer.label}: {answer.path}")
+        say(f"{answer.label}: {answer.path}")
     else:
         raise DetectorError("name either a report with its --label, or a file to --export to")

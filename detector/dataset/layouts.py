@@ -14,9 +14,11 @@ from typing import Any
 
 import pandas as pd
 
-from detector.dataset.manifest import COLUMNS, assign_splits, find_pictures, validate
-from detector.errors import ManifestError
-from detector.files import sha256, write_bytes
+from detector.dataset.foreign import read_text
+from detector.dataset.listing import LeftOut, find_pictures
+from detector.dataset.manifest import COLUMNS, assign_splits, validate
+from detector.errors import ImageError, ManifestError
+from detector.files import as_text, sha256, write_bytes
 from detector.pictures.images import SUFFIXES, read
 from detector.registry import Registry
 from detector.types import Label
@@ -116,23 +118,32 @@ def read_layout(
     dataset: str = "",
     licence: str = "unknown",
     seed: int = 0,
+    left_out: LeftOut | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> pd.DataFrame:
     """Return the manifest of a data set in another tool's layout; splits it names are kept, else drawn by group.
 
+    left_out: collects the pictures that cannot be read.
+
     Raises UnknownName for a layout there is not, ManifestError for one that does not fit.
     """
-    source = Path(source)
+    source, left_out = Path(source), LeftOut() if left_out is None else left_out
     dataset = dataset or source.stem
     found = list(LAYOUTS.get(layout)(source, copies))
     if not found:
         raise ManifestError(f"there are no pictures in {source} under the layout {layout!r}")
     rows = []
     for done, (path, label, generator, group, split) in enumerate(found, 1):
-        digest = sha256(read(path))
-        rows.append((str(path.resolve()), digest, int(label), generator, dataset, f"{dataset}/{group or digest[:16]}",
-                     SPLIT_NAMES.get(split.lower(), ""), licence))  # fmt: skip
         progress(done, len(found))
+        try:
+            digest = sha256(read(path))
+        except ImageError as error:
+            left_out.pictures[str(path)] = str(error)
+            continue
+        rows.append((as_text(path.resolve()), digest, int(label), generator, dataset,
+                     f"{dataset}/{group or digest[:16]}", SPLIT_NAMES.get(split.lower(), ""), licence))  # fmt: skip
+    if not rows:
+        raise ManifestError(f"not one of the {len(found)} pictures in {source} can be read: {left_out.describe()}")
     table = pd.DataFrame(rows, columns=list(COLUMNS)).drop_duplicates(["sha256", "label"], ignore_index=True)
     return validate(table if (table.split != "").all() else assign_splits(table, seed=seed))
 
@@ -156,6 +167,6 @@ def _inside(folder: Path, name: str) -> Path:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'not text'}") from None
+        return read_text(path)
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read: {error.strerror}") from None

@@ -11,6 +11,7 @@
 | split | train, val or test |
 | licence | of the picture |
 | crop | optional: "left top right bottom" of the face, pixels; cut before anything else |
+| kind | optional: pictures of one kind are comparable (size, codec, framing); evaluations match pairs by it |
 | side | optional: of the face before it was resized, pixels; `reencode` keeps it, and training pairs by it |
 
 Further columns pass through. Label, generator and group are columns: nothing is guessed from a path afterwards.
@@ -21,16 +22,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from detector.errors import ManifestError
-from detector.files import replacing, sha256
-from detector.pictures.images import SUFFIXES, read
+from detector.dataset.foreign import find_paths, read_labels, read_table
+from detector.dataset.listing import LeftOut, find_pictures
+from detector.errors import ImageError, ManifestError
+from detector.files import FORMULA, as_cell, as_text, replacing, sha256
+from detector.pictures.images import read
 from detector.types import Label
 
 COLUMNS = ("path", "sha256", "label", "generator", "dataset", "group", "split", "licence")
@@ -46,9 +49,10 @@ def validate(manifest: pd.DataFrame) -> pd.DataFrame:
         raise ManifestError(f"the manifest lacks the columns {', '.join(missing)}; `detector index` writes them all")
     extra = [c for c in manifest.columns if c not in COLUMNS]
     table = manifest[[*COLUMNS, *extra]].reset_index(drop=True)
-    for column in (*COLUMNS, "crop"):
+    for column in (*COLUMNS, "crop", "kind"):
         if column in table and column != "label":
             table[column] = table[column].fillna("").astype(str)
+    table["dataset"] = table.dataset.replace("", "unknown")
     try:
         table["label"] = table["label"].astype(int)
     except (TypeError, ValueError):
@@ -69,24 +73,29 @@ def validate(manifest: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def read_manifest(path: Path | str, *, check: bool = True) -> pd.DataFrame:
+def read_manifest(path: Path | str, *, check: bool = True, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Return a validated manifest, its paths absolute; unchecked, contradictions are left for `audit` to report.
 
-    Only `path` and `label` must be there: other tools' tables lack the rest. A missing hash is computed; a missing
-    generator is "unknown" for fakes, a missing group is the file itself, and a missing split is "test".
+    Only `path` and `label` must be there: other tools' tables lack the rest. A missing hash is computed (of the path,
+    where there is no picture to read); a missing generator is "unknown" for fakes, a missing group is the file itself,
+    and a missing split is "test". columns: as `foreign.read_table`.
     """
-    path = Path(path)
-    table = read_table(path)
+    return complete(read_table(path, columns), Path(path), check=check)
+
+
+def complete(table: pd.DataFrame, path: Path, *, check: bool = True) -> pd.DataFrame:
+    """Return the manifest of a table that was read from `path`; as `read_manifest`."""
     absent = [c for c in ("path", "label") if c not in table]
     if absent:
-        raise ManifestError(f"{path.name} lacks the column {absent[0]!r}; `detector index` writes a manifest")
-    root = path.resolve().parent
-    table["path"] = [str(root / p) for p in table.path.astype(str)]
+        raise ManifestError(
+            f"{path.name} lacks the column {absent[0]!r}; name it with --column {absent[0]}=..., or let `detector "
+            "index` write a manifest"
+        )
+    table = table.assign(path=find_paths(table, path.resolve().parent), label=read_labels(table.label))
     if "sha256" not in table:
-        table["sha256"] = [sha256(read(p)) for p in table.path]
-    labels = pd.to_numeric(table.label, errors="coerce")
+        table["sha256"] = [_identify(p) for p in table.path]
     fills: dict[str, Any] = {
-        "generator": np.where(labels == Label.FAKE, "unknown", ""),
+        "generator": np.where(table.label == Label.FAKE, "unknown", ""),
         "dataset": "unknown",
         "group": table.sha256,
         "split": "test",
@@ -98,6 +107,13 @@ def read_manifest(path: Path | str, *, check: bool = True) -> pd.DataFrame:
     return validate(table) if check else table
 
 
+def _identify(path: str) -> str:
+    try:
+        return sha256(read(path))
+    except ImageError:
+        return sha256(os.fsencode(path))
+
+
 def write_manifest(manifest: pd.DataFrame, path: Path | str) -> None:
     """Validate and write a manifest, as CSV or Parquet by the name's ending, its paths relative to it."""
     path = Path(path)
@@ -107,24 +123,12 @@ def write_manifest(manifest: pd.DataFrame, path: Path | str) -> None:
     write_table(table, path)
 
 
-def read_table(path: Path | str) -> pd.DataFrame:
-    """Return a CSV, JSONL or Parquet table; ManifestError if it is missing or none of these."""
-    path = Path(path)
-    if not path.is_file():
-        raise ManifestError(f"there is no file {path}")
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        if path.suffix == ".jsonl":
-            return pd.read_json(path, lines=True, precise_float=True)
-        return pd.read_csv(path, keep_default_na=False, na_values={"score": ["", "nan"], "probability": [""]})
-    except (ValueError, OSError, KeyError) as error:
-        raise ManifestError(f"{path.name} is not a table: {' '.join(str(error).split())[:120]}") from None
-
-
 def write_table(table: pd.DataFrame, path: Path | str) -> None:
-    """Write a table in one step, as CSV, JSONL or Parquet by the name's ending."""
+    """Write a table in one step, as CSV, JSONL or Parquet by the name's ending; names that are no text are escaped."""
     path = Path(path)
+    for column in table.columns[[pd.api.types.is_string_dtype(kind) for kind in table.dtypes]]:
+        write = as_cell if column == "path" else as_text
+        table = table.assign(**{column: [write(v) if isinstance(v, str) else v for v in table[column]]})
     with replacing(path) as temporary:
         if path.suffix == ".parquet":
             table.to_parquet(temporary, index=False)
@@ -132,13 +136,6 @@ def write_table(table: pd.DataFrame, path: Path | str) -> None:
             table.to_json(temporary, orient="records", lines=True)
         else:
             table.to_csv(temporary, index=False)
-
-
-def find_pictures(folder: Path | str) -> list[Path]:
-    """Return every file below a folder whose name ends like a picture's, sorted; hidden files are passed over."""
-    folder = Path(folder)
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
 def index_folder(
@@ -150,31 +147,37 @@ def index_folder(
     group_by: str = "file",
     licence: str = "unknown",
     seed: int = 0,
+    left_out: LeftOut | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> pd.DataFrame:
     """Return the manifest of the pictures below a folder, hashed and split by group.
 
     label: of all of them; None reads the layout, `real/...` beside `fake/<generator>/...`, or `0_real` and `1_fake`.
     group_by: "file" (every picture for itself), "folder" (the folder it lies in), or a regular expression on the
-    relative path, whose first bracket (else whole match) is the group.
+    relative path, whose first bracket (else whole match) is the group. left_out: collects pictures that cannot be read
+    and files of other kinds.
 
     Raises ManifestError if there are no pictures, the layout is neither, or the table contradicts itself.
     """
-    folder = Path(folder).resolve()
-    paths = find_pictures(folder)
-    if not paths:
-        raise ManifestError(f"there are no pictures below {folder}")
-    dataset = dataset or folder.name
+    folder, left_out = Path(folder).resolve(), LeftOut() if left_out is None else left_out
+    paths = find_pictures(folder, left_out)
+    dataset = dataset or _plain(folder.name)
     rows = []
     for done, path in enumerate(paths, 1):
         inside = path.relative_to(folder)
         row_label, row_generator = (label, generator) if label is not None else _layout(inside)
         if row_label == Label.FAKE:
             row_generator = row_generator or generator or "unknown"
-        digest = sha256(read(path))
-        group = f"{dataset}/{_group(inside, group_by, digest)}"
-        rows.append((str(path), digest, int(row_label), row_generator, dataset, group, "train", licence))
         progress(done, len(paths))
+        try:
+            digest = sha256(read(path))
+        except ImageError as error:
+            left_out.pictures[str(path)] = str(error)
+            continue
+        group = f"{dataset}/{_group(inside, group_by, digest)}"
+        rows.append((as_text(path), digest, int(row_label), row_generator, dataset, group, "train", licence))
+    if not rows:
+        raise ManifestError(f"there are no pictures below {folder}{(left_out and f': {left_out.describe()}') or ''}")
     table = pd.DataFrame(rows, columns=list(COLUMNS)).drop_duplicates(["sha256", "label"], ignore_index=True)
     return validate(assign_splits(table, seed=seed))
 
@@ -228,7 +231,7 @@ def _layout(inside: Path) -> tuple[Label, str]:
             return Label.REAL, ""
         if part in ("fake", "1_fake"):
             below, above = inside.parts[i + 1 : -1], inside.parts[:i]
-            return Label.FAKE, below[0] if below else above[-1] if above else ""
+            return Label.FAKE, _plain(below[0] if below else above[-1] if above else "")
     raise ManifestError(
         f"cannot tell the label of {inside.as_posix()}: say --label real or --label fake, or lay the folder out as "
         "real/... and fake/<generator>/... (0_real and 1_fake also do)"
@@ -239,15 +242,19 @@ def _group(inside: Path, group_by: str, digest: str) -> str:
     if group_by == "file":
         return digest[:16]
     if group_by == "folder":
-        return inside.parent.as_posix()
+        return as_text(inside.parent.as_posix())
     found = re.search(group_by, inside.as_posix())
     if found is None:
         raise ManifestError(f"the group pattern {group_by!r} does not match {inside.as_posix()}")
-    return found.group(1) if found.groups() else found.group(0)
+    return as_text(found.group(1) if found.groups() else found.group(0))
+
+
+def _plain(name: str) -> str:
+    """Return a folder's name as a cell that no spreadsheet runs."""
+    return as_text(name.lstrip("".join(FORMULA)))
 
 
 def _relative(path: Path, root: Path) -> str:
-
     return Path(os.path.relpath(path.resolve(), root)).as_posix()
 
 

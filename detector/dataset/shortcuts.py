@@ -80,7 +80,7 @@ def find_shortcut(family: Family, table: pd.DataFrame, traits: pd.DataFrame, lev
     whole = _auc(fake, told, rows.group, level)
     every = min(one.value for one in apart.values()) > STRONG and whole.low > CLEAR
     sides["all fakes"], apart["all fakes"] = np.ones(len(rows), bool), whole
-    worst = max(apart, key=lambda generator: apart[generator].low)
+    worst = max(apart, key=lambda generator: np.nan_to_num(apart[generator].low, nan=-1.0))  # NaN: of a single group
     one, side = apart[worst], sides[worst]
     loud = Severity.SERIOUS if every or not family.inherent else Severity.NOTE
     severity = loud if one.low > CLEAR else Severity.OK

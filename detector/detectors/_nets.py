@@ -110,7 +110,7 @@ def make(backbone: str, *, stem_stride: int, pretrained: bool, residual: bool, s
 
 
 def _begin(name: str, stem_stride: int, pretrained: bool) -> nn.Module:
-    backbone = backbones.import_timm().create_model(name, num_classes=1)
+    backbone: Any = backbones.make_backbone(name)
     if pretrained:
         backbones.start_from_imagenet(backbone, name)
     nn.init.zeros_(backbone.get_classifier().weight)  # start undecided: timm's own start is far too sure

@@ -1,9 +1,7 @@
 """A convolutional classifier: any timm backbone with one logit, trained with torch, scored without it.
 
-Half of each batch is real and half fake, the fakes drawn evenly over their generators, and both halves go through the
-same augmentation; a fake made from a real picture meets that very picture, with the same draw of it, and any other a
-real picture that is made as coarse as it is, or it as coarse as that one. Training ends by exporting ONNX, checked
-against torch.
+Half of each batch is real, half fake; `learning/pairs.py` says how the two are matched. Training ends by exporting
+ONNX, which is checked against torch.
 Source: Wang et al. 2020, arXiv:1912.11035 (a plain classifier, well augmented, generalises); Chen et al. 2025,
 arXiv:2505.14359 (pairs); those of the networks stand in `_nets.py`.
 """
@@ -30,15 +28,19 @@ from detector.pictures.faces import prepare, widen
 from detector.pictures.images import load
 from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.scoring.runtime import Session
-from detector.statistics.calibration import SURELY, WORST, Calibration, fit_calibration
+from detector.statistics.calibration import Calibration, fit_calibration
 from detector.statistics.metrics import METRICS
+from detector.statistics.sources import fit_over_sources
 from detector.types import Images, Label, Opinion, Progress, Scores, silent
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from detector.learning.squares import Squares
 
-COARSER = 0.3  # share of the pairs that are made coarser than either was, down to a third of the network's side
+
+BLOCK = 256  # pictures that are held in memory while a detector is calibrated
+SQUARES = 2  # side of the squares that training draws from, in sides of the network's face, at most
 
 
 @DETECTORS.register(
@@ -47,13 +49,13 @@ COARSER = 0.3  # share of the pairs that are made coarser than either was, down 
 class Cnn:
     """A timm backbone with one logit.
 
-    backbone: any name timm knows. size: side of the face in pixels. stem_stride: 1 keeps fine detail at four times the
-    cost. pretrained: start from ImageNet weights if the extra `imagenet` is installed.
+    backbone: any name timm knows. size: side of the face in pixels. window: side of the part of it that training shows,
+    0 for all of it; from parts, poses and backgrounds are not learnt. stem_stride: 1 keeps fine detail
+    at four times the cost. pretrained: start from ImageNet weights if the extra `imagenet` is installed.
     epochs: at most; patience: epochs without a better validation AUC before stopping, 0 for never, which keeps the last
     epoch: a validation split of learnt generators does not tell when others are told best. batch: pictures a step.
     rate: AdamW's peak step. smoothing: label smoothing. augmentation: strength, 0 for none. half_life: steps after
-    which the weight average has forgotten half. paired: whether fakes meet their originals in a batch.
-    together: whether all fakes that are made from photographs of the manifest are drawn as often as one generator's.
+    which the exponential moving average of the weights has forgotten half.
     residual: whether a second, small branch looks at what high-pass filters leave, 11 pixels at a time.
     second: side in pixels at which a second, like net looks at the face, coarser; their logits are averaged. 0: none.
     locates: whether scoring cuts out the largest face first. mirrored: score the mean of a face and its mirror image.
@@ -68,6 +70,7 @@ class Cnn:
         backbone: str = "tf_efficientnet_lite0",
         *,
         size: int = 64,
+        window: int = 0,
         stem_stride: int = 2,
         pretrained: bool = True,
         epochs: int = 12,
@@ -77,18 +80,17 @@ class Cnn:
         smoothing: float = 0.05,
         augmentation: float = 1.0,
         half_life: float = 20.0,
-        paired: bool = True,
-        together: bool = False,
         residual: bool = False,
         second: int = 0,
         locates: bool = False,
         mirrored: bool = False,
         widened: bool = False,
     ) -> None:
-        self.backbone, self.size, self.stem_stride, self.pretrained = backbone, size, stem_stride, pretrained
+        self.backbone, self.size, self.window = backbone, size, window
+        self.stem_stride, self.pretrained = stem_stride, pretrained
         self.epochs, self.patience, self.batch, self.rate = epochs, patience, batch, rate
         self.smoothing, self.augmentation, self.half_life = smoothing, augmentation, half_life
-        self.paired, self.together, self.residual, self.second = paired, together, residual, second
+        self.residual, self.second = residual, second
         self.locates, self.mirrored, self.widened = locates, mirrored, widened
         self.calibration: Calibration | None = None
         self._session: Session | None = None
@@ -132,7 +134,6 @@ class Cnn:
     ) -> Self:
         """Learn from the training split, stop by the validation split, and return self; resumes what `folder` holds.
 
-        manifest: where it has a column `side`, of the face in its own picture in pixels, resolution is paired too.
         start: folder of a trained detector of the same backbone, whose weights are the first ones.
 
         Raises ManifestError if either split lacks a class, CheckpointError if `start` does not fit.
@@ -143,6 +144,7 @@ class Cnn:
         from detector.learning import devices, state
         from detector.learning.pixels import load_pictures
         from detector.learning.seeds import seeded
+        from detector.learning.squares import load_squares
         from detector.learning.steps import Replay, descend, follow
 
         rows = manifest[manifest.split.isin(["train", "val"])].reset_index(drop=True)
@@ -152,9 +154,11 @@ class Cnn:
                     raise ManifestError(f"the {split} split has no {label.name.lower()} picture; a detector needs both")
         where = devices.pick_device(device)
         rank, _ = devices.join_world(where)
-        pixels = load_pictures(rows, self.size, folder / "pictures.npy", progress=progress)
+        squares = load_squares(rows, SQUARES * self.size, folder / "squares.bin", progress=progress)
         labels = rows.label.to_numpy()
         train, val = (np.flatnonzero(rows.split == s) for s in ("train", "val"))
+        checked = rows.iloc[val].reset_index(drop=True)
+        pixels = load_pictures(checked, self.size, folder / "pictures.npy", progress=progress)
         with seeded(seed):
             net: nn.Module = self._build().to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if start is not None:
@@ -169,8 +173,9 @@ class Cnn:
         if resume.is_file():
             done = state.load_state(resume, parts)
         optimiser.param_groups[0]["lr"] = rate  # also where the run goes on
-        faces = torch.zeros((self.batch, self.size, self.size, 3), dtype=torch.uint8, device=where)
-        target = torch.zeros(self.batch, device=where)
+        side, batch = self.window or self.size, self.batch // 2 * 2
+        faces = torch.zeros((batch, side, side, 3), dtype=torch.uint8, device=where)
+        target = torch.zeros(batch, device=where)
 
         def take() -> None:
             with devices.autocast(where, depthwise=True):
@@ -186,7 +191,7 @@ class Cnn:
             epoch = done["epoch"]
             net.train()
             total.zero_()
-            for step, (x, y) in enumerate(self._batches(pixels, rows, train, steps, (seed, epoch, rank))):
+            for step, (x, y) in enumerate(self._batches(squares, rows, train, steps, (seed, epoch, rank))):
                 count = epoch * steps + step
                 rate.fill_(self.rate * _ramp(count, 2 * steps, self.epochs * steps))
                 decay.fill_(0.5 ** (1 / min(self.half_life, 1 + count / 4)))
@@ -194,7 +199,7 @@ class Cnn:
                 target.copy_(torch.from_numpy(y * (1 - self.smoothing) + self.smoothing / 2))
                 replay()
                 progress("training", count + 1, self.epochs * steps)
-            auc = METRICS.get("auc")(labels[val], _logits(average, pixels, val))
+            auc = METRICS.get("auc")(labels[val], _logits(average, pixels))
             done["history"].append(
                 {"epoch": epoch + 1, "loss": round(total.item() / steps, 5), "val_auc": round(auc, 5)}
             )
@@ -210,9 +215,9 @@ class Cnn:
         if self.patience:
             state.load_state(best, {"average": average})
         self._net = average.cpu().float()
-        raw = _logits(self._net, pixels, val)
+        raw = _logits(self._net, pixels)
         if self.mirrored:
-            raw = (raw + _logits(self._net, pixels[:, :, ::-1], val)) / 2
+            raw = (raw + _logits(self._net, pixels[:, :, ::-1])) / 2
         self.calibration = fit_calibration(raw, labels[val], rows.group.to_numpy()[val])
         return self
 
@@ -229,24 +234,18 @@ class Cnn:
         write_checkpoint(folder, state.numbers(self._net, half=self.second > 0), card)
         self._session = Session(folder)
 
-    def calibrate(self, manifest: pd.DataFrame, unseen: pd.DataFrame) -> Self:
-        """Set line and bounds anew on a manifest, `likely-fake` on real pictures of another one, and return self.
+    def calibrate(self, manifest: pd.DataFrame) -> Self:
+        """Set line, bounds and thresholds anew, so that they hold on every dataset of photographs, and return self.
 
-        `likely-real` is set for the generator of the manifest that is missed most.
+        manifest: pictures that training did not see, with photographs of at least two datasets.
         """
-        if self._session is None:
+        session = self._session
+        if session is None:
             raise CheckpointError("this detector has no weights yet; fit and save it, or load a checkpoint")
-        raw = [self._raw(self._session, self._faces(table)) for table in (manifest, unseen)]
-        self.calibration = fit_calibration(
-            raw[0],
-            manifest.label.to_numpy(),
-            manifest.group.to_numpy(),
-            unseen=raw[1],
-            unseen_groups=unseen.group.to_numpy(),
-            generators=manifest.generator.to_numpy(),
-            surely=SURELY,
-            miss=WORST,
-        )
+        blocks = (manifest.iloc[i : i + BLOCK] for i in range(0, len(manifest), BLOCK))
+        raw = np.concatenate([self._raw(session, self._faces(block)) for block in blocks])
+        sources = np.where(manifest.label == Label.FAKE, manifest.generator, manifest.dataset)
+        self.calibration = fit_over_sources(raw, manifest.label, sources, manifest.group)
         return self
 
     def _raw(self, session: Session, faces: Images) -> Scores:
@@ -292,73 +291,44 @@ class Cnn:
         )  # fmt: skip
 
     def _batches(
-        self, pixels: Images, rows: pd.DataFrame, train: np.ndarray[Any, Any], steps: int, key: tuple[int, ...]
+        self, squares: Squares, rows: pd.DataFrame, train: np.ndarray[Any, Any], steps: int, key: tuple[int, ...]
     ) -> Iterator[tuple[Images, np.ndarray[Any, Any]]]:
-        """Yield (faces, labels) of one epoch, augmented a batch ahead in threads; fixed by the key alone."""
-        from detector.learning.augment import coarsen, make_augmentation
+        """Yield (faces, labels) of one epoch, prepared a few batches ahead in threads; fixed by the key alone."""
+        from detector.learning.pairs import PairSampler
 
-        rng = np.random.default_rng(key)
-        groups, labels = rows.group.to_numpy(), rows.label.to_numpy()
-        real = train[labels[train] == Label.REAL]
-        fakes = self._pools(rows.iloc[train[labels[train] == Label.FAKE]], groups[real])
-        originals = {groups[i]: i for i in real} if self.paired else {}
-        known = self.paired and "side" in rows
-        sides = np.full(len(rows), self.size)
-        if known:
-            told = pd.to_numeric(rows.side, errors="coerce").fillna(self.size)
-            sides = told.clip(1, self.size).to_numpy(int)
-        plans = []
-        for _ in range(steps):
-            n = self.batch // 2
-            chosen = [rng.choice(fakes[c]) for c in rng.integers(len(fakes), size=self.batch - n)]
-            beside, seeds = rng.choice(real, n), rng.integers(2**31, size=self.batch)
-            for i, fake in enumerate(chosen[:n]):
-                if groups[fake] in originals:
-                    beside[i], seeds[i] = originals[groups[fake]], seeds[n + i]
-            both = np.array([*beside, *chosen], int)
-            least = np.minimum(sides[both[:n]], sides[both[n : 2 * n]])
-            if known:
-                lower = rng.integers(self.size // 3, self.size, n)
-                least = np.where(rng.random(n) < COARSER, np.minimum(least, lower), least)
-            plans.append((both, seeds, np.concatenate([least, least, sides[both[2 * n :]]])))
         workers = min(os.cpu_count() or 1, 4)
-        kits = [make_augmentation(self.augmentation) for _ in range(workers)]
+        samplers = [
+            PairSampler(
+                squares, rows, train, size=self.size, window=self.window or None, augmentation=self.augmentation
+            )
+            for _ in range(workers)
+        ]
 
-        def prepare(worker: int, plan: tuple[np.ndarray[Any, Any], ...]) -> Images:
-            faces = []
-            for row, seed, side in zip(*plan, strict=True):
-                face = coarsen(pixels[row], int(side), int(seed)) if side < sides[row] else pixels[row]
-                faces.append(kits[worker](face, int(seed)))
-            return np.stack(faces)
+        def prepare(step: int) -> tuple[Images, np.ndarray[Any, Any]]:
+            return samplers[step % workers].batch(self.batch // 2, np.random.default_rng((*key, step)))
 
         with ThreadPoolExecutor(workers) as pool:
-            ahead = [pool.submit(prepare, i, plan) for i, plan in enumerate(plans[:workers])]
-            for i, plan in enumerate(plans):
-                faces = ahead[i % workers].result()
-                if i + workers < steps:
-                    ahead[i % workers] = pool.submit(prepare, i % workers, plans[i + workers])
-                yield faces, labels[plan[0]].astype(np.float32)
-
-    def _pools(self, fakes: pd.DataFrame, photographed: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
-        """Return the rows of each generator's fakes, of those that alter photographs together if that is wanted."""
-        altered = fakes.group.isin(photographed).groupby(fakes.generator).transform("mean") > 0.5
-        names = fakes.generator.mask(altered, "altered") if self.together else fakes.generator
-        return [part.index.to_numpy() for _, part in fakes.groupby(names)]
+            ahead = [pool.submit(prepare, step) for step in range(min(workers, steps))]
+            for step in range(steps):
+                batch = ahead[step % workers].result()
+                if step + workers < steps:
+                    ahead[step % workers] = pool.submit(prepare, step + workers)
+                yield batch
 
 
 def _mirror(faces: Images) -> Images:
     return np.ascontiguousarray(faces[:, :, ::-1])
 
 
-def _logits(net: nn.Module, pixels: Images, rows: np.ndarray[Any, Any]) -> Scores:
-    """Return the net's logits (N,) of some rows, unaugmented, in float32."""
+def _logits(net: nn.Module, pixels: Images) -> Scores:
+    """Return the net's logits (N,) of faces, unaugmented, in float32."""
     import torch
 
     where = next(net.parameters()).device
     out = []
     with torch.no_grad():
-        for i in range(0, len(rows), 64):
-            out.append(net(torch.from_numpy(np.ascontiguousarray(pixels[rows[i : i + 64]])).to(where)).cpu().numpy())
+        for i in range(0, len(pixels), 64):
+            out.append(net(torch.from_numpy(np.array(pixels[i : i + 64])).to(where)).cpu().numpy())
     return np.concatenate(out).astype(np.float64)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from detector.dataset.manifest import read_crops
 from detector.detectors import DETECTORS
-from detector.errors import CheckpointError, ManifestError
+from detector.errors import CheckpointError, DetectorError, ManifestError
 from detector.pictures.faces import prepare
 from detector.pictures.features import radial_spectrum
 from detector.pictures.images import load
@@ -54,8 +54,10 @@ class Spectrum:
     ) -> Self:
         """Learn from the training split, calibrate on the validation split, and return self.
 
-        Raises ManifestError if either split lacks a class.
+        Raises ManifestError if either split lacks a class, DetectorError for a device other than the CPU.
         """
+        if device not in (None, "cpu"):
+            raise DetectorError("spectrum learns on the CPU alone; leave out --device")
         from sklearn.linear_model import LogisticRegression
 
         parts = {}

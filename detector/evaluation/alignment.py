@@ -9,7 +9,7 @@ plain AUC does not carry over to pictures that differ in the face alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ import numpy as np
 import pandas as pd
 
 from detector.dataset.findings import AuditFinding, Severity
-from detector.dataset.manifest import read_crops
-from detector.dataset.reencoding import add_crops, reencode
+from detector.dataset.manifest import MAX_SIDE, read_crops, write_table
+from detector.dataset.reencoding import add_crops, measure_sides, reencode
 from detector.errors import ImageError, ManifestError
+from detector.evaluation.naming import file_names
 from detector.pictures.headers import describe
 from detector.pictures.images import read
 from detector.scoring.checkpoint import digest_checkpoint
+from detector.scoring.tables import COLUMNS as SCORES
 from detector.scoring.tables import score_manifest
 from detector.statistics.intervals import compare_auc
 from detector.statistics.metrics import METRICS
@@ -40,21 +42,58 @@ COLUMNS = ["detector", "generator", "plain", "aligned", "difference", "low", "hi
 
 
 def align(table: pd.DataFrame, detector: Detector, folder: Path, *, progress: Progress = silent) -> pd.DataFrame:
-    """Return the manifest of copies re-encoded alike, as the detector sees them.
+    """Return the manifest of copies re-encoded alike, as the detector sees them; columns as `save_alike`.
 
-    Further columns: `original`, the hash a picture had, and `saved`, how all were saved, in words. Where the detector
-    locates faces, so does this; pictures without one, or that cannot be read, are left out.
+    Where the detector locates faces, so does this; pictures without one, or that cannot be read, are left out.
 
     Raises ManifestError if none is left.
     """
-    if getattr(detector, "locates", False):
-        given = table.crop.ne("") if "crop" in table else pd.Series(False, index=table.index)
-        located = add_crops(table[~given], progress=lambda done, total: progress("locating faces", done, total))
-        table = pd.concat([table[given], located], ignore_index=True)
+    table = cut_faces(table, detector, progress=progress)
     side, quality = find_coarsest(table)
-    side = min(side, detector.size)
+    return save_alike(table, folder, side=min(side, detector.size), quality=quality, progress=progress)
+
+
+def cut_faces(table: pd.DataFrame, detector: Detector, *, progress: Progress = silent) -> pd.DataFrame:
+    """Return the manifest with the crop that the detector would look at; where it needs a face, those that have one."""
+    if not getattr(detector, "locates", False):
+        return table
+    given = table.crop.ne("") if "crop" in table else pd.Series(False, index=table.index)
+    located = add_crops(table[~given], progress=lambda done, total: progress("locating faces", done, total))
+    return pd.concat([table[given], located], ignore_index=True)
+
+
+def save_alike(
+    table: pd.DataFrame, folder: Path, *, side: int, quality: int, progress: Progress = silent
+) -> pd.DataFrame:
+    """Return the manifest of copies, cut, resized to `side` pixels and saved as JPEG of one quality.
+
+    Further columns: `original`, the hash a picture had, and `saved`, how all were saved, in words. Raises ManifestError
+    if no picture can be read.
+    """
     copies = reencode(table.assign(original=table.sha256), folder, size=side, quality=quality, progress=progress)
     return copies.assign(crop=f"0 0 {side} {side}", saved=f"{side} px, JPEG {quality}")
+
+
+def align_pair(
+    sets: Sequence[tuple[str, pd.DataFrame]],
+    folder: Path,
+    *,
+    quality: int,
+    largest: int | None = None,
+    progress: Progress = silent,
+) -> pd.DataFrame:
+    """Return the manifest of copies of sets of pictures, all at one side and JPEG quality; columns as `save_alike`.
+
+    sets: names and rows of a manifest. The side is the one that all but COARSE of each set reach, so that hardly any
+    picture is enlarged; it is at most `largest` pixels. Raises ManifestError if a set has no readable picture.
+    """
+    side = largest or MAX_SIDE
+    for name, rows in sets:
+        sides = measure_sides(rows)
+        if not (sides > 0).any():
+            raise ManifestError(f"no picture of {name!r} shows a face that can be re-encoded; leave it out by `keep`")
+        side = min(side, int(np.quantile(sides[sides > 0], COARSE, method="lower")))
+    return save_alike(pd.concat([rows for _, rows in sets]), folder, side=side, quality=quality, progress=progress)
 
 
 def find_coarsest(table: pd.DataFrame) -> tuple[int, int]:
@@ -106,7 +145,8 @@ def find_losses(comparison: pd.DataFrame) -> list[AuditFinding]:
         worst = (part if lost.empty else lost).sort_values("difference").iloc[0]
         summary = (
             f"{name}: AUC {worst.plain:.3f} becomes {worst.aligned:.3f} on {worst.generator} when every picture is "
-            f"re-encoded alike ({worst.saved}), {worst.difference:+.3f} [{worst.low:+.3f}, {worst.high:+.3f}]"
+            f"re-encoded alike ({worst.saved}), {worst.difference:+.3f} "
+            + ("[no interval]" if np.isnan(worst.low) else f"[{worst.low:+.3f}, {worst.high:+.3f}]")
         )
         if lost.empty:
             findings.append(AuditFinding("aligned AUC", Severity.OK, summary, "", float(worst.aligned)))
@@ -127,15 +167,19 @@ def look_behind(
     some = pictures.sample(min(len(pictures), AUDITED), random_state=seed)
     findings: list[AuditFinding] = []
     again = {}
-    for name, (folder, thing) in detectors.items():
+    paths = dict(zip(some.sha256, some.path, strict=True))
+    for file, (name, (folder, thing)) in zip(file_names(list(detectors)), detectors.items(), strict=True):
         try:
             copies = align(some, thing, out / "aligned", progress=progress)
         except ManifestError as error:
             findings.append(AuditFinding("aligned AUC", Severity.NOTE, f"{name}: {error}"))
             continue
-        kept = score_manifest(copies, thing, name, out / "scores" / f"{name}-aligned.csv",
-                              fingerprint=digest_checkpoint(folder), progress=progress)  # fmt: skip
-        again[name] = kept.merge(copies[["sha256", "original", "saved"]], on="sha256")
+        where = out / "scores" / f"{file}-aligned.csv"
+        kept = score_manifest(copies, thing, name, where, fingerprint=digest_checkpoint(folder), progress=progress)
+        kept = kept.merge(copies[["sha256", "original", "saved"]], on="sha256")
+        kept["path"] = kept.original.map(paths)  # the copies lie below `out`, wherever that is
+        write_table(kept[[*SCORES]], where)
+        again[name] = kept
     aligned = compare_aligned(joined, again)
     findings += [*find_losses(aligned), *audit(some, progress=progress)]
     findings.sort(key=lambda finding: -list(Severity).index(finding.severity))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from detector.dataset.findings import AuditFinding
 from detector.dataset.manifest import read_crop
 from detector.errors import ImageError
-from detector.evaluation.measuring import pair_generators, summarise, worst_first
-from detector.evaluation.report import METRIC_TITLES, Figure, Report, Thumbnail, write_report
+from detector.evaluation.formats import METRIC_TITLES
+from detector.evaluation.measuring import ALL, list_compared, pair_generators, summarise, worst_first
+from detector.evaluation.oddities import warn_of_scores
+from detector.evaluation.report import Figure, Report, Thumbnail, write_report
+from detector.evaluation.source_effects import count_false_alarms, find_source_effects
 from detector.pictures.faces import prepare
 from detector.pictures.images import encode, load, tile
 from detector.statistics.fairness import Fairness
@@ -28,6 +33,7 @@ def publish(
     results: pd.DataFrame,
     folder: Path,
     *,
+    pairs: pd.DataFrame,
     metadata: Mapping[str, Any],
     faces: Mapping[str, Sequence[str]] | None = None,
     audit: Sequence[Mapping[str, Any]] = (),
@@ -38,23 +44,30 @@ def publish(
 ) -> None:
     """Write report.json, report.html, report.md and the plots below a folder.
 
-    metadata: what to say of the evaluation, plain JSON; the headline, what was left out and notes are added to it.
-    faces: caption -> paths of pictures to show as a grid. audit: findings, with name, severity, summary and fix.
-    aligned: as `alignment.compare_aligned`. flips: as `running.count_flips`.
+    pairs: as `pairs.measure_pairs`. metadata: what to say of the evaluation, plain JSON; the headline, findings on the
+    sources, what was left out and notes are added to it. faces: caption -> paths of pictures to show as a grid. audit:
+    findings, with name, severity, summary and fix. aligned: as `alignment.compare_aligned`. flips: as
+    `running.count_flips`.
     """
-    headline = summarise(results)
-    record = {**metadata, "level": level, "headline": headline, "excluded": _excluded(joined), "notes": _notes(joined),
+    false_alarms = count_false_alarms(joined, level=level)
+    effects = find_source_effects(pairs, joined)
+    headline = _records(pd.DataFrame(summarise(results, pairs, false_alarms)))
+    notes = [*_notes(joined), *warn_of_scores(joined, results)]
+    record = {**metadata, "level": level, "headline": headline,
+              "sources": _records_of_effects(effects), "excluded": _excluded(joined), "notes": notes,
               "audit": [dict(finding) for finding in audit], "aligned": _records(aligned),
               "verdict_flips": _records(flips)}  # fmt: skip
     if fairness is not None:
         record["fairness"] = {"rows": _records(fairness.rows), "gaps": _records(fairness.gaps)}
     read = joined[joined.score.notna()]
-    figures = [*_draw(read[read.perturbation == "none"], results), *_draw_robustness(results), *_draw_flips(flips)]
+    plain = read[read.perturbation == "none"]
+    figures = [*_draw_examples(effects, plain), *_draw_false_alarms(false_alarms), *_draw(plain, results),
+               *_draw_robustness(list_compared(results, pairs)), *_draw_flips(flips)]  # fmt: skip
     for name, paths in (faces or {}).items():
-        grid = _draw_faces(paths)
+        grid = _draw_faces((path, "") for path in paths)
         figures += [Figure(f"faces_{name}", "Faces", name, grid)] if grid else []
-    rows = [row | {"high": row["high"] if np.isfinite(row["high"]) else None} for row in results.to_dict("records")]
-    write_report(folder, Report.model_validate({"metadata": record, "results": rows}),
+    tables = {"results": _records(results), "pairs": _records(pairs), "false_alarms": _records(false_alarms)}
+    write_report(folder, Report.model_validate({"metadata": record, **tables}),
                  figures=figures, mistakes=_mistakes(read))  # fmt: skip
 
 
@@ -68,7 +81,7 @@ def _excluded(joined: pd.DataFrame) -> dict[str, Any]:
 
 
 def _notes(joined: pd.DataFrame) -> list[str]:
-    """Return what a reader of these figures should be warned of."""
+    """Return what could not be read."""
     notes = []
     for detector, counts in _excluded(joined).items():
         total = joined.sha256[joined.detector == detector].nunique()
@@ -77,12 +90,6 @@ def _notes(joined: pd.DataFrame) -> list[str]:
             f"{detector} could not read {sum(counts.values()):,} of its {total:,} pictures, "
             f"which its figures leave out: {lost}"
         )
-    for name, part in joined.groupby("detector", sort=False):
-        if part.score.dropna().between(0, 1).all():
-            notes.append(
-                f"the scores of {name} all lie between 0 and 1, as probabilities do; balanced accuracy and "
-                "whatever rests on probabilities take log-odds, with 0 for undecided"
-            )
     return notes
 
 
@@ -90,7 +97,8 @@ def _draw(plain: pd.DataFrame, results: pd.DataFrame) -> Iterator[Figure]:
     """Yield the figures of unperturbed pictures: one panel a detector, the worst generator first."""
     from detector.evaluation import plots
 
-    first = results[(results.metric == results.metric.iloc[0]) & (results.perturbation == "none")]
+    pooled = results[(results.perturbation == "none") & (results.real == ALL)]
+    first = pooled[pooled.metric == results.metric.iloc[0]]
     order = list(dict.fromkeys(worst_first(first).generator)) if len(first) else []
     parts = {str(name): dict(sorted(pair_generators(part), key=lambda pair: order.index(pair[0])))
              for name, part in plain.groupby("detector", sort=False)}  # fmt: skip
@@ -131,24 +139,48 @@ def _draw(plain: pd.DataFrame, results: pd.DataFrame) -> Iterator[Figure]:
     yield Figure("reliability", "Calibration", words, plots.to_png(axes[0].figure))
 
 
-def _draw_robustness(results: pd.DataFrame) -> Iterator[Figure]:
-    """Yield the curves of the worst generator under each perturbation, if there are perturbations."""
+def _draw_robustness(compared: pd.DataFrame) -> Iterator[Figure]:
+    """Yield the curves of the worst of what is compared (`measuring.list_compared`) under each perturbation."""
     from detector.evaluation import plots
 
-    metric = str(results.metric.iloc[0])
-    first = results[results.metric == metric]
-    names = [name for name in first.perturbation.unique() if name != "none"]
+    names = [name for name in compared.perturbation.unique() if name != "none"]
     if not names:
         return
+    title = METRIC_TITLES.get(str(compared.metric.iloc[0]), str(compared.metric.iloc[0]))
     axes = plots.new_axes(len(names), height=3.2)
     for ax, name in zip(axes, names, strict=True):
         curves = {}
-        for detector, part in first[first.perturbation.isin(["none", name])].groupby("detector", sort=False):
+        for detector, part in compared[compared.perturbation.isin(["none", name])].groupby("detector", sort=False):
             worst = pd.DataFrame([worst_first(rows).iloc[0] for _, rows in part.groupby("severity")])
             curves[str(detector)] = (worst.severity, worst.value, worst.low, worst.high)
-        plots.draw_robustness(curves, ax, metric=f"{METRIC_TITLES.get(metric, metric)}, worst generator", title=name)
-    yield Figure("robustness", "Robustness", "the worst generator at each severity; bands are the intervals",
+        plots.draw_robustness(curves, ax, metric=f"{title}, the worst", title=name)
+    yield Figure("robustness", "Robustness", "the worst figure at each severity; bands are the intervals",
                  plots.to_png(axes[0].figure))  # fmt: skip
+
+
+def _draw_false_alarms(false_alarms: pd.DataFrame) -> Iterator[Figure]:
+    """Yield the rates of unperturbed photographs, one figure a detector, the worst source on top."""
+    from detector.evaluation import plots
+
+    for detector, part in false_alarms[false_alarms.perturbation == "none"].groupby("detector", sort=False):
+        rows = part.sort_values(["rate", "high"], ascending=False)
+        (ax,) = plots.new_axes(height=0.9 + 0.35 * len(rows))
+        rates = {str(r["real"]): (r["rate"], r["low"], r["high"]) for r in rows.to_dict("records")}
+        plots.draw_rates(rates, ax, label="photographs called likely-fake", title=str(detector))
+        yield Figure(f"false_alarms_{detector}", "False alarms", f"{detector}: bars are the intervals",
+                     plots.to_png(ax.figure))  # fmt: skip
+
+
+def _draw_examples(effects: Sequence[tuple[str, AuditFinding]], plain: pd.DataFrame) -> Iterator[Figure]:
+    """Yield the example pictures of serious findings, one figure a source."""
+    for detector, finding in effects:
+        examples = plain[(plain.detector == detector) & plain.path.isin(finding.rows)]
+        for dataset, rows in examples.groupby("dataset"):
+            crops = rows["crop"] if "crop" in rows else [""] * len(rows)
+            grid = _draw_faces(zip(rows.path, crops, strict=True))
+            caption = f"{dataset}: {detector} scores these {rows.score.min():+.2f} to {rows.score.max():+.2f}"
+            if grid:
+                yield Figure(f"{finding.name}_{detector}_{dataset}", "Sources", caption, grid)
 
 
 def _draw_flips(flips: pd.DataFrame | None) -> Iterator[Figure]:
@@ -178,9 +210,17 @@ def _records(table: pd.DataFrame | None) -> list[dict[str, Any]]:
     ]
 
 
-def _draw_faces(paths: Sequence[str]) -> bytes:
-    """Return a grid of those pictures that can be read; nothing if none can."""
-    faces = [face for path in paths if (face := _face(path)) is not None]
+def _records_of_effects(effects: Sequence[tuple[str, AuditFinding]]) -> list[dict[str, Any]]:
+    """Return findings as plain JSON, their examples by file name."""
+    return [
+        {"detector": detector} | asdict(finding) | {"rows": [Path(path).name for path in finding.rows]}
+        for detector, finding in effects
+    ]
+
+
+def _draw_faces(pictures: Iterable[tuple[str, object]]) -> bytes:
+    """Return a grid of those pictures (path, crop) that can be read; nothing if none can."""
+    faces = [face for path, crop in pictures if (face := _face(path, crop)) is not None]
     return encode(tile(np.stack(faces), min(8, len(faces)))) if faces else b""
 
 

@@ -21,7 +21,8 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from detector.errors import DetectorError
-from detector.files import write_bytes, write_text
+from detector.evaluation.measuring import ALL, drop_repeats
+from detector.files import printable, write_bytes, write_text
 from detector.statistics.intervals import compare as compare_scores
 from detector.statistics.proportions import holm
 from detector.types import Label
@@ -74,6 +75,7 @@ class GateRow:
 
     detector: str
     generator: str
+    real: str
     perturbation: str
     severity: int
     metric: str
@@ -87,7 +89,8 @@ class GateRow:
     def name(self) -> str:
         """Return what was compared, in words."""
         condition = "" if self.perturbation == "none" else f" under {self.perturbation} {self.severity}"
-        return f"{self.metric} of {self.detector} on {self.generator}{condition}"
+        against = "" if self.real == ALL else f" against {self.real}"
+        return f"{self.metric} of {self.detector} on {self.generator}{against}{condition}"
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def make_baseline(suite: str, joined: pd.DataFrame, results: pd.DataFrame) -> Ba
         values = [None if math.isnan(s) else float(s) for s in scores]
         columns.append(Column(detector=keys[0], perturbation=keys[1], severity=int(keys[2]), scores=values))
     rows = [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-            for row in results.to_dict("records")]  # fmt: skip
+            for row in drop_repeats(results).to_dict("records")]  # fmt: skip
     kept = [Picture.model_validate(row) for row in pictures[list(Picture.model_fields)].to_dict("records")]
     return Baseline(suite=suite, results=[{str(k): v for k, v in row.items()} for row in rows], pictures=kept,
                     columns=columns)  # fmt: skip
@@ -133,9 +136,12 @@ def write_baseline(baseline: Baseline, path: Path | str) -> None:
 
 
 def read_baseline(path: Path | str) -> Baseline:
-    """Return a baseline; BaselineError if there is none or it is not one."""
+    """Return a baseline; BaselineError if there is none or it is not one.
+
+    A row without `real`, of an earlier version, is against all photographs.
+    """
     try:
-        return Baseline.model_validate_json(Path(path).read_bytes())
+        baseline = Baseline.model_validate_json(Path(path).read_bytes())
     except OSError:
         raise BaselineError(f"there is no baseline {path}; make it with --update-baseline") from None
     except ValidationError as error:
@@ -144,6 +150,9 @@ def read_baseline(path: Path | str) -> Baseline:
         raise BaselineError(
             f"{path} is not a baseline: {where} {first['msg']}; make it with --update-baseline"
         ) from None
+    for row in baseline.results:
+        row.setdefault("real", ALL)
+    return baseline
 
 
 def compare(
@@ -171,7 +180,8 @@ def compare(
     before = _unfold(baseline)
     new = joined[[*KEYS, "sha256", "score"]].rename(columns={"score": "after"})
     both = before.merge(new, on=[*KEYS, "sha256"], how="left", indicator="found")
-    now = {_key(row): float(row["value"]) for row in results.to_dict("records")}
+    both = both.merge(joined[["sha256", "dataset"]].drop_duplicates("sha256"), on="sha256")
+    now = {_key(row): float(row["value"]) for row in drop_repeats(results).to_dict("records")}
     gating = [row for row in baseline.results if row["metric"] in tolerances]
     # The least p of a bootstrap is 1 / resamples; corrected for all rows it must still be able to reach alpha.
     resamples = max(resamples, math.ceil(2 * len(gating) / alpha))
@@ -182,7 +192,7 @@ def compare(
         if part is None or _key(row) not in now:
             compared.append(None)
             continue
-        pair = part[part.score.notna() & part.after.notna() & part.generator.isin(["", row["generator"]])]
+        pair = part[part.score.notna() & part.after.notna() & _belongs(part, row)]
         metric = row["metric"]
         found = compare_scores(pair.label.to_numpy(), pair.score.to_numpy(), pair.after.to_numpy(),
                                pair.group.to_numpy(), [metric], seed=seed, resamples=resamples,
@@ -193,9 +203,9 @@ def compare(
     for row, raw in zip(gating, compared, strict=True):
         p = None if raw is None else next(corrected)
         verdict = "missing" if p is None else "worse" if p <= alpha else "pass"
-        rows.append(GateRow(**{k: row[k] for k in ("detector", "generator", "perturbation", "severity", "metric")},
-                            before=float(row["value"]), after=now.get(_key(row)), tolerance=tolerances[row["metric"]],
-                            p=p, verdict=verdict))  # fmt: skip
+        names = {key: row[key] for key in (*KEYS, "generator", "real", "metric")}
+        rows.append(GateRow(**names, before=float(row["value"]), after=now.get(_key(row)),
+                            tolerance=tolerances[row["metric"]], p=p, verdict=verdict))  # fmt: skip
     reasons += [_explain(row) for row in rows if row.verdict != "pass"]
     lost = both[(both.found == "both") & both.score.notna() & both.after.isna()]
     for detector in lost.detector.unique():
@@ -227,12 +237,12 @@ def make_markdown(report: GateReport) -> str:
     lines = [f"## {_cell(report.suite)}: the gate {state}", ""]
     lines += [f"- {_cell(text)}" for text in (*report.reasons, *report.notes)]
     if report.rows:
-        lines += ["", "| | detector | generator | condition | metric | baseline | now | tolerance | p (Holm) |",
-                  "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+        lines += ["", "| | detector | generator | photographs | condition | metric | baseline | now | tolerance "
+                  "| p (Holm) |", "|---|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for row in sorted(report.rows, key=lambda row: row.verdict == "pass"):
         condition = "untouched" if row.perturbation == "none" else f"{row.perturbation} {row.severity}"
         numbers = [f"{row.before:.3f}", *("" if v is None else f"{v:.3f}" for v in (row.after, row.tolerance, row.p))]
-        words = [row.verdict, row.detector, row.generator, condition, row.metric]
+        words = [row.verdict, row.detector, row.generator, row.real, condition, row.metric]
         lines.append("| " + " | ".join([*map(_cell, words), *numbers]) + " |")
     return "\n".join(lines) + "\n"
 
@@ -280,7 +290,16 @@ def _unfold(baseline: Baseline) -> pd.DataFrame:
 
 
 def _key(row: Mapping[Any, Any]) -> tuple[Any, ...]:
-    return (row["detector"], row["generator"], row["perturbation"], int(row["severity"]), row["metric"])
+    return (row["detector"], row["generator"], row["real"], row["perturbation"], int(row["severity"]), row["metric"])
+
+
+def _belongs(part: pd.DataFrame, row: Mapping[str, Any]) -> pd.Series:
+    """Return which pictures a row of the results is measured on."""
+    photograph: pd.Series = part.label == Label.REAL
+    if row["real"] != ALL:
+        photograph = photograph & (part.dataset == row["real"])
+    belongs: pd.Series = photograph | (part.generator == row["generator"])
+    return belongs
 
 
 def _explain(row: GateRow) -> str:
@@ -293,9 +312,9 @@ def _explain(row: GateRow) -> str:
 
 
 def _cell(text: object) -> str:
-    return re.sub(r"([|\\`*_<>\[\]#~&])", r"\\\1", " ".join(str(text).split()))
+    return re.sub(r"([|\\`*_<>\[\]#~&])", r"\\\1", printable(" ".join(str(text).split())))
 
 
 def _clean(text: str) -> str:
-    """Return text without the control characters that XML forbids."""
-    return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", text)
+    """Return text whose control characters, which XML forbids and terminals obey, are escaped."""
+    return re.sub(r"[^\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", printable(text))

@@ -11,6 +11,7 @@ import pandas as pd
 
 from detector.dataset.manifest import SPLITS
 from detector.errors import ScoresError, UnknownName
+from detector.files import as_text
 from detector.types import Label
 
 KEYS = ["detector", "perturbation", "severity"]  # what else, beside the generator, a row is measured for
@@ -91,7 +92,7 @@ def _check_scores(scores: pd.DataFrame) -> pd.DataFrame:
 
 def _find_hashes(theirs: pd.DataFrame, manifest: pd.DataFrame) -> pd.Series:
     """Return for each row the hash of its picture: the one it has, else that of the manifest's row its path means."""
-    hashes = dict(zip(manifest.path.astype(str), manifest.sha256, strict=True))
+    hashes = dict(zip(map(as_text, manifest.path.astype(str)), manifest.sha256, strict=True))  # as tables write them
     given = theirs.sha256.astype(str).str.lower()
     paths = theirs.path.astype(str)[given == ""].unique()
     meant = {path: guess for path in paths for guess in (path, os.path.abspath(path)) if guess in hashes}

@@ -179,6 +179,19 @@ def draw_robustness(curves: Mapping[str, Band], ax: Axes, *, metric: str, title:
     return ax
 
 
+def draw_rates(rates: Mapping[str, tuple[float, float, float]], ax: Axes, *, label: str, title: str = "") -> Axes:
+    """Return the axes with one share a name, (value, low, high), as a point with its interval; the first is on top."""
+    for place, (value, low, high) in enumerate(rates.values()):
+        ax.hlines(place, low, high, color=REAL, lw=1.6, alpha=0.7)
+        ax.scatter([value], [place], s=28, color=REAL, zorder=3)
+    reach = max((high for _, _, high in rates.values()), default=1.0)
+    ax.set(xlim=(-0.03 * reach, 1.08 * reach), ylim=(len(rates) - 0.5, -0.5), yticks=range(len(rates)))
+    _label(ax, title, label, "")
+    ax.set_yticklabels([_shorten(name) for name in rates], parse_math=False)
+    ax.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+    return ax
+
+
 def draw_mixing(sources: Images, destinations: Images, grids: Mapping[str, NDArray[np.uint8]], ax: Axes) -> Axes:
     """Return the axes with the style-mixing grid: each face is the one above it, wearing styles of the one at its left.
 

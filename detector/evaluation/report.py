@@ -8,26 +8,31 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import jinja2
+import numpy as np
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from detector.files import write_bytes, write_text
+from detector.evaluation import formats
+from detector.evaluation.markdown import make_markdown
+from detector.evaluation.measuring import ALL, list_compared, worst_first
+from detector.evaluation.naming import file_names
+from detector.evaluation.pairs import COLUMNS as PAIR_COLUMNS
+from detector.evaluation.pairs import Role
+from detector.evaluation.source_effects import MAX_AUC, is_beyond
+from detector.files import printable_in_html, write_bytes, write_text
 from detector.statistics.metrics import METRICS
 
 TEMPLATES, SCHEMA = Path(__file__).parent, Path(__file__).with_name("report.schema.json")
-METRIC_TITLES = {"auc": "AUC", "ap": "AP", "eer": "EER", "tpr_at_fpr_1": "TPR at 1 % FPR",
-                 "tpr_at_fpr_5": "TPR at 5 % FPR", "balanced_accuracy": "balanced accuracy", "brier": "Brier",
-                 "ece": "ECE", "cllr": "Cllr", "cllr_min": "Cllr min", "fpr": "FPR", "fnr": "FNR",
-                 "auc_of_fakes": "AUC of its fakes"}  # fmt: skip
 ELSEWHERE = (
     "command",
     "headline",
+    "sources",
     "notes",
     "audit",
     "excluded",
@@ -36,23 +41,66 @@ ELSEWHERE = (
     "fairness",
     "verdict_flips",
 )  # metadata that has its own place on the page
+NEUTRAL_AUC = 0.75  # AUC of a cell without colour; lower ones are orange, higher ones blue
+STRONGEST = 45  # per cent of colour in the best and the worst cell, so that its text stays legible
+Severity = Annotated[int, Field(ge=0, le=5)]
+Count = Annotated[int, Field(ge=1)]
 
 
-class Result(BaseModel):
-    """One measured figure: a detector, a generator's fakes against all real pictures, one perturbation and metric."""
+class Row(BaseModel):
+    """One measured figure."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
+
+class Result(Row):
+    """A metric of a detector on a generator's fakes and the photographs of one dataset, under one perturbation."""
+
     detector: str
     generator: str
+    real: Annotated[str, Field(description="dataset of the photographs; all: those of every dataset together")]
     perturbation: str
-    severity: Annotated[int, Field(ge=0, le=5)]
+    severity: Severity
     metric: str
     value: float
+    low: Annotated[float | None, Field(description="null: there is no interval, a class has a single group")]
+    high: Annotated[float | None, Field(description="null: the interval has no upper end, or there is none")]
+    n_real: Count
+    n_fake: Count
+
+
+class ComparedPair(Row):
+    """The AUC of a detector's score between two sets of pictures: the chance that the first set scores higher."""
+
+    detector: str
+    role: Annotated[Role, Field(description="matched: fakes and photographs of one kind; else a control of sources")]
+    first: Annotated[str, Field(description="dataset, or generator of a matched pair")]
+    second: Annotated[str, Field(description="dataset")]
+    generator: Annotated[str, Field(description="of both sets of fakes; empty if the pair is not of fakes")]
+    kind: Annotated[str, Field(description="the value of the manifest's column kind that both sets have")]
+    perturbation: str
+    severity: Severity
+    auc: float
+    low: Annotated[float | None, Field(description="null: there is no interval, a set has a single group")]
+    high: float | None
+    n_first: Count
+    n_second: Count
+    groups: Annotated[int, Field(ge=1, description="people or seeds of the set that has fewer")]
+    saved: Annotated[str, Field(description="how both sets were re-encoded; empty: pictures as they are")]
+
+
+class FalseAlarms(Row):
+    """The share of one dataset's photographs that a detector calls likely-fake."""
+
+    detector: str
+    real: Annotated[str, Field(description="dataset")]
+    perturbation: str
+    severity: Severity
+    rate: float
     low: float
-    high: Annotated[float | None, Field(description="null: the interval has no upper end")]
-    n_real: Annotated[int, Field(ge=1)]
-    n_fake: Annotated[int, Field(ge=1)]
+    high: float
+    called: Annotated[int, Field(ge=0)]
+    n: Count
 
 
 class Report(BaseModel):
@@ -62,6 +110,8 @@ class Report(BaseModel):
 
     metadata: dict[str, Any]
     results: list[Result]
+    pairs: list[ComparedPair] = []
+    false_alarms: list[FalseAlarms] = []
 
 
 @dataclass(frozen=True)
@@ -91,22 +141,60 @@ def write_report(
     """Write report.json, report.md, report.html and each figure below a folder, each file whole, report.json last.
 
     The page shows what metadata holds: headline (one entry a detector, as `measuring.summarise` gives them), notes,
-    audit (findings with name, severity, summary and fix), command, level, aligned, fairness and verdict_flips (rows of
-    the tables that `figures.publish` takes), and anything else as a list.
+    sources and audit (findings with name, severity, summary and fix), command, level, aligned, fairness and
+    verdict_flips (rows of the tables that `figures.publish` takes), and anything else as a list.
     """
-    names = _file_names(figures)
+    names = [f"{name}.png" for name in file_names([figure.name for figure in figures])]
     sections: dict[str, list[tuple[Figure, str]]] = {}
     for figure, name in zip(figures, names, strict=True):
         write_bytes(folder / name, figure.png)
         sections.setdefault(figure.section, []).append((figure, name))
-    plain = [r for r in report.results if r.perturbation == "none"]
+    context = {**_arrange(report), "sections": sections, "mistakes": mistakes}
+    page = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
+                              lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+                              finalize=printable_in_html)  # fmt: skip
+    filters: dict[str, Callable[..., object]] = {
+        "base64": lambda data: base64.b64encode(data).decode(), "number": formats.format_number,
+        "interval": formats.format_interval, "gap": formats.format_gap, "chance": formats.format_chance,
+        "share": formats.format_share, "compared": formats.count_compared, "heat": _colour_auc,
+        "control": _colour_control, "pixels": lambda png: int.from_bytes(png[16:20], "big"),
+    }  # fmt: skip
+    page.filters |= filters
+    write_text(folder / "report.html", page.get_template("report.html.jinja").render(context))
+    write_text(folder / "report.md", make_markdown(context))
+    write_text(folder / "report.json", json.dumps(report.model_dump(mode="json"), indent=1, allow_nan=False) + "\n")
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """Return the metadata of the report.json in a folder."""
+    metadata: dict[str, Any] = json.loads((folder / "report.json").read_text())["metadata"]
+    return metadata
+
+
+def make_schema() -> str:
+    """Return the JSON schema of report.json, as published in `report.schema.json`."""
+    return json.dumps(Report.model_json_schema(), indent=1) + "\n"
+
+
+def _arrange(report: Report) -> dict[str, Any]:
+    """Return the tables of the page and of the Markdown."""
     metrics = list(dict.fromkeys(r.metric for r in report.results))
-    perturbed = _under_perturbations(report.results, metrics[0])
-    context = {
-        "metadata": {"headline": [], "notes": [], "audit": [], "aligned": [], "command": "", "level": 0.95}
-        | report.metadata,
+    plain = [r for r in report.results if r.perturbation == "none"]
+    pairs = [p for p in report.pairs if p.perturbation == "none"]
+    detectors = list(dict.fromkeys(r.detector for r in report.results))
+    alarms = [f for f in report.false_alarms if f.perturbation == "none"]
+    perturbed = _under_perturbations(report)
+    optional = {"headline": [], "sources": [], "notes": [], "audit": [], "aligned": [], "command": "", "level": 0.95}
+    return {
+        "metadata": optional | report.metadata,
         "elsewhere": ELSEWHERE,
-        "rows": _worst_first(plain, metrics),
+        "rows": _worst_first([r for r in plain if r.real == ALL], metrics),
+        "matrices": _make_matrices([r for r in plain if r.metric == metrics[0]], report.metadata.get("headline", [])),
+        "matched": _list_matched([p for p in pairs if p.role is Role.MATCHED]),
+        "detectors": detectors,
+        "controls": _make_controls([p for p in pairs if p.role is not Role.MATCHED]),
+        "false_alarms": sorted(alarms, key=lambda f: (detectors.index(f.detector), -f.rate, -f.high)),
+        "bounds": (1 - MAX_AUC, MAX_AUC),
         "measured": metrics[0],
         "perturbed": perturbed,
         "severities": sorted({severity for row in perturbed.values() for severity in row}),
@@ -114,26 +202,9 @@ def write_report(
             (f["perturbation"], f["detector"], f["severity"]): f for f in report.metadata.get("verdict_flips", [])
         },
         "fairness": _by_group(report.metadata.get("fairness", {})),
-        "titles": METRIC_TITLES,
-        "metrics": {m: (METRIC_TITLES.get(m, m), METRICS.facts(m)) for m in metrics},
-        "sections": sections,
-        "mistakes": mistakes,
+        "titles": formats.METRIC_TITLES,
+        "metrics": {m: (formats.METRIC_TITLES.get(m, m), METRICS.facts(m)) for m in metrics},
     }
-    page = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
-                              lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # fmt: skip
-    filters: dict[str, Callable[..., object]] = {
-        "base64": lambda data: base64.b64encode(data).decode(), "number": _number, "interval": _interval, "gap": _gap,
-        "chance": _chance, "share": _share, "pixels": lambda png: int.from_bytes(png[16:20], "big"),
-    }  # fmt: skip
-    page.filters |= filters
-    write_text(folder / "report.html", page.get_template("report.html.jinja").render(context))
-    write_text(folder / "report.md", _markdown(context))
-    write_text(folder / "report.json", json.dumps(report.model_dump(), indent=1, allow_nan=False) + "\n")
-
-
-def make_schema() -> str:
-    """Return the JSON schema of report.json, as published in `report.schema.json`."""
-    return json.dumps(Report.model_json_schema(), indent=1) + "\n"
 
 
 def _worst_first(results: Sequence[Result], metrics: Sequence[str]) -> list[dict[str, Result]]:
@@ -149,18 +220,55 @@ def _worst_first(results: Sequence[Result], metrics: Sequence[str]) -> list[dict
     return [rows[key] for key in sorted(rows, key=place)]
 
 
-def _under_perturbations(results: Sequence[Result], metric: str) -> dict[tuple[str, str], dict[int, Result]]:
-    """Return perturbation, detector -> severity (0 is untouched) -> the worst generator's result."""
-    worst: dict[tuple[str, str], dict[int, Result]] = {}
-    names = sorted({r.perturbation for r in results} - {"none"})
-    for name in names:
-        for r in results:
-            if r.metric == metric and r.perturbation in ("none", name):
-                row = worst.setdefault((name, r.detector), {})
-                severity = 0 if r.perturbation == "none" else r.severity
-                if severity not in row or _badness(r) > _badness(row[severity]):
-                    row[severity] = r
-    return worst
+def _make_matrices(results: Sequence[Result], headline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return generators against datasets of photographs, one matrix a detector; none if there is a single dataset."""
+    datasets = [*sorted({r.real for r in results} - {ALL}), ALL]
+    if len(datasets) < 3:
+        return []
+    worst = {h["detector"]: (h["worst_generator"], h["worst_real"]) for h in headline if not h["matched"]}
+    matrices: dict[str, dict[str, Any]] = {}
+    for r in sorted(results, key=_badness, reverse=True):
+        empty: dict[str, Any] = {"detector": r.detector, "datasets": datasets, "rows": {}}
+        matrix = matrices.setdefault(r.detector, empty | {"worst": worst.get(r.detector)})
+        matrix["rows"].setdefault(r.generator, {})[r.real] = r
+    return [matrices[detector] for detector in dict.fromkeys(r.detector for r in results)]
+
+
+def _list_matched(pairs: Sequence[ComparedPair]) -> list[dict[str, ComparedPair]]:
+    """Return one row, detector -> figure, a matched pair; the one with the lowest mean AUC first."""
+    rows: dict[tuple[str, str, str], dict[str, ComparedPair]] = {}
+    for p in pairs:
+        rows.setdefault((p.first, p.second, p.kind), {})[p.detector] = p
+    return sorted(rows.values(), key=lambda row: sum(p.auc for p in row.values()) / len(row))
+
+
+def _make_controls(pairs: Sequence[ComparedPair]) -> list[dict[str, Any]]:
+    """Return sources against sources, one square matrix a detector and control; below the diagonal, mirrored."""
+    tables: dict[tuple[str, ...], dict[str, Any]] = {}
+    for p in pairs:
+        empty: dict[str, Any] = {"detector": p.detector, "role": p.role, "generator": p.generator, "cells": {}}
+        cells = tables.setdefault((p.detector, p.role, p.generator), empty)["cells"]
+        low, high = (np.nan if end is None else end for end in (p.low, p.high))
+        more = {"beyond": is_beyond(low, high, p.groups), "saved": p.saved}
+        cells[p.first, p.second] = {"auc": p.auc, "low": low, "high": high} | more
+        cells[p.second, p.first] = {"auc": 1 - p.auc, "low": 1 - high, "high": 1 - low} | more
+    return [table | {"names": sorted({name for name, _ in table["cells"]})} for table in tables.values()]
+
+
+def _under_perturbations(report: Report) -> dict[tuple[str, str], dict[int, dict[str, Any]]]:
+    """Return perturbation, detector -> severity (0 is untouched) -> the worst compared result, and the mean of all."""
+    compared = list_compared(
+        pd.DataFrame([r.model_dump() for r in report.results]),
+        pd.DataFrame([p.model_dump() for p in report.pairs], columns=PAIR_COLUMNS),
+    )
+    rows: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
+    keys: Any
+    for name in sorted(set(compared.perturbation) - {"none"}):
+        part = compared[compared.perturbation.isin(["none", name])]
+        for keys, cells in part.groupby(["detector", "severity"], sort=False):
+            worst = {str(key): value for key, value in worst_first(cells).iloc[0].items()}
+            rows.setdefault((name, keys[0]), {})[keys[1]] = worst | {"mean": cells.value.mean()}
+    return rows
 
 
 def _by_group(fairness: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -181,122 +289,16 @@ def _badness(result: Result) -> float:
     return -result.value if METRICS.facts(result.metric)["higher"] else result.value
 
 
-def _markdown(context: Mapping[str, Any]) -> str:
-    def cell(text: object) -> str:
-        return re.sub(r"([|\\`*_<>\[\]#~&])", r"\\\1", " ".join(str(text).split()))
-
-    def shown(result: Result | None) -> str:
-        return f"{_number(result.value)} {_interval(result)}" if result else ""
-
-    def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-        return ["", *("| " + " | ".join(map(str, row)) + " |" for row in (heads, ["---"] * len(heads), *rows)), ""]
-
-    metadata, titles = context["metadata"], [title for title, _ in context["metrics"].values()]
-    lines = ["# Evaluation", ""]
-    for h in metadata["headline"]:
-        lines.append(
-            f"- **{cell(h['detector'])}**: worst generator {cell(h['worst_generator'])}, {METRIC_TITLES[h['metric']]} "
-            f"{_number(h['value'])} {_interval(h)}; mean over {h['generators']} generators {_number(h['mean'])}"
-        )
-    lines += [f"- {cell(note)}" for note in metadata["notes"]]
-    rows = []
-    for row in context["rows"]:
-        one = next(iter(row.values()))
-        values = [shown(row.get(metric)) for metric in context["metrics"]]
-        rows.append([cell(one.detector), cell(one.generator), one.n_real, one.n_fake, *values])
-    lines += table(["detector", "generator", "real", "fake", *titles], rows)
-    lines.append(f"Brackets are {metadata['level']:.0%} intervals.".replace("%", " %"))
-    if context["perturbed"]:
-        heads = ["untouched" if severity == 0 else f"severity {severity}" for severity in context["severities"]]
-        rows = []
-        for (name, detector), row in context["perturbed"].items():
-            flips = {
-                s: f"; flips {_share(f)}" for (n, d, s), f in context["flips"].items() if (n, d) == (name, detector)
-            }
-            cells = (shown(row.get(s)) + flips.get(s, "") for s in context["severities"])
-            rows.append([cell(name), cell(detector), *cells])
-        lines += ["", f"## Under perturbations: {titles[0]} of the worst generator"]
-        lines += table(["perturbation", "detector", *heads], rows)
-    if metadata["audit"]:
-        lines += ["", "## Audit of the pictures"]
-        found = [[cell(a[key]) for key in ("severity", "name", "summary", "fix")] for a in metadata["audit"]]
-        lines += table(["severity", "question", "answer", "fix"], found)
-    if metadata["aligned"]:
-        lines += ["", "## AUC once every picture is re-encoded alike"]
-        heads = [
-            "detector",
-            "generator",
-            "real",
-            "fake",
-            "as they are",
-            "re-encoded",
-            "difference",
-            "p of a loss",
-            "saved as",
-        ]
-        rows = [[cell(a["detector"]), cell(a["generator"]), a["n_real"], a["n_fake"], _number(a["plain"]),
-                 _number(a["aligned"]), f"{a['difference']:+.3f} {_interval(a)}", _chance(a["p"]), a["saved"]]
-                for a in metadata["aligned"]]  # fmt: skip
-        lines += table(heads, rows)
-    for t in context["fairness"]:
-        lines += ["", f"## Errors of {cell(t['detector'])} by {cell(t['column'])}"]
-        rows = [
-            [cell(group), *(_figure(figures.get(m)) for m in t["metrics"])] for group, figures in t["groups"].items()
-        ]
-        lines += table([cell(t["column"]), *(METRIC_TITLES[m] for m in t["metrics"])], rows)
-        lines += [f"- {cell(_gap(gap))}" for gap in t["gaps"]]
-    for section, figures in context["sections"].items():
-        lines += ["", f"## {section}", "", *(f"![{cell(figure.caption)}]({name})" for figure, name in figures)]
-    facts = {k: v for k, v in metadata.items() if k not in ELSEWHERE}
-    lines += ["", "## How to repeat it"]
-    lines += table(["", ""], [["command", cell(metadata["command"])], *([cell(k), cell(v)] for k, v in facts.items())])
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
+def _colour_auc(auc: float) -> str:
+    """Return the style of a cell: blue if its AUC is good, orange if it is bad."""
+    return _colour((NEUTRAL_AUC - auc) / (1 - NEUTRAL_AUC))
 
 
-def _number(value: float | None) -> str:
-    return "∞" if value is None else f"{value:.3f}"
+def _colour_control(auc: float) -> str:
+    """Return the style of a cell: blue if two sources score alike, orange beyond the bound in either direction."""
+    return _colour(abs(auc - 0.5) / (MAX_AUC - 0.5) - 1)
 
 
-def _share(row: Mapping[str, Any]) -> str:
-    return f"{row['flips']:.1%} [{row['low']:.1%}, {row['high']:.1%}]".replace("%", " %")
-
-
-def _figure(row: Mapping[str, Any] | None) -> str:
-    """Return a group's figure with its interval and what it rests on, or that it rests on too little."""
-    if row is None:
-        return ""
-    value = "too few" if row["value"] is None else f"{_number(row['value'])} {_interval(row)}"
-    return f"{value} n = {row['n']:,}"
-
-
-def _gap(gap: Mapping[str, Any]) -> str:
-    """Return a gap in words."""
-    sure = "beyond chance" if gap["p_corrected"] <= 0.05 else "within chance"
-    return (
-        f"{METRIC_TITLES[gap['metric']]}: worst {gap['worst']}, best {gap['best']}, {gap['gap']:.3f} apart, {sure} "
-        f"(p {_chance(gap['p'])}, corrected {_chance(gap['p_corrected'])})"
-    )
-
-
-def _chance(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _interval(result: Any) -> str:
-    low, high = (result["low"], result["high"]) if isinstance(result, Mapping) else (result.low, result.high)
-    return f"[{_number(low)}, {_number(high)}]"
-
-
-def _file_names(figures: Sequence[Figure]) -> list[str]:
-    """Return a name a figure that any file system takes, no two alike in upper or lower case."""
-    names: list[str] = []
-    taken: set[str] = set()
-    for figure in figures:
-        stem = name = re.sub(r"[^A-Za-z0-9-]+", "_", figure.name).strip("_")[:80] or "figure"
-        number = 1
-        while name.lower() in taken:
-            number += 1
-            name = f"{stem}-{number}"
-        taken.add(name.lower())
-        names.append(f"{name}.png")
-    return names
+def _colour(badness: float) -> str:
+    """Return a style; badness: -1 (blue) to 1 (orange), 0 is without colour."""
+    return f"--colour:var(--{'bad' if badness > 0 else 'accent'});--share:{STRONGEST * min(abs(badness), 1):.0f}%"

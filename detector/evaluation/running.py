@@ -14,11 +14,14 @@ from pathlib import Path
 import pandas as pd
 
 from detector.dataset.embedded import unpack_faces
-from detector.dataset.manifest import merge, read_crops, read_manifest, read_table, validate
+from detector.dataset.foreign import read_table
+from detector.dataset.manifest import merge, read_crops, read_manifest, validate
 from detector.detectors import load_detector
 from detector.errors import DetectorError, ManifestError, UnknownName
-from detector.evaluation.joining import join_scores
+from detector.evaluation.alignment import align_pair, cut_faces
+from detector.evaluation.joining import KEYS, join_scores
 from detector.evaluation.measuring import measure_scores
+from detector.evaluation.pairs import Pair, find_pairs, measure_pairs
 from detector.evaluation.suites import Suite, SuiteError
 from detector.files import sha256, write_bytes
 from detector.pictures.faces import prepare
@@ -29,7 +32,7 @@ from detector.scoring.tables import COLUMNS, score_manifest
 from detector.scoring.targets import Target
 from detector.statistics.fairness import Fairness, measure_fairness
 from detector.statistics.proportions import clopper_pearson, effective_count
-from detector.types import Detector, Progress, silent
+from detector.types import Detector, Label, Progress, silent
 
 EMBEDDED = "embedded"  # in the place of a manifest's path: the photographs that come with the installation
 
@@ -40,8 +43,8 @@ class Run:
 
     pictures: as `gather_pictures`. detectors: name -> folder of weights, of those that did not fail. scores: one row a
     detector, perturbation, severity and picture. joined: the same beside the manifest, as `joining.join_scores`.
-    results: as `measuring.measure_scores`. flips: as `count_flips`. failed: detector -> why it has no scores.
-    fairness: None if the suite compares by no column.
+    results: as `measuring.measure_scores`. pairs: as `pairs.measure_pairs`. flips: as `count_flips`. failed: detector
+    -> why it has no scores. fairness: None if the suite compares by no column.
     """
 
     pictures: pd.DataFrame
@@ -49,6 +52,7 @@ class Run:
     scores: pd.DataFrame
     joined: pd.DataFrame
     results: pd.DataFrame
+    pairs: pd.DataFrame
     flips: pd.DataFrame
     failed: dict[str, str]
     fairness: Fairness | None = None
@@ -71,7 +75,8 @@ def gather_pictures(suite: Suite, folder: Path) -> pd.DataFrame:
             raise UnknownName("column", column, map(str, table.columns))
     table = table[table.split == suite.split].reset_index(drop=True)
     if suite.sample is not None:
-        rank = table.sort_values("sha256").groupby("generator").cumcount()
+        sets = table.generator.where(table.label == Label.FAKE, table.dataset)
+        rank = table.sort_values("sha256").groupby([table.label, sets]).cumcount()
         table = table[rank.reindex(table.index) < suite.sample].reset_index(drop=True)
     if suite.side is not None:
         return write_alike(table, folder / "pictures", suite.side)
@@ -112,27 +117,27 @@ def run_suite(
     if not chosen:
         raise SuiteError(f"the suite {suite.name!r} names no detector; give one")
     pictures = gather_pictures(suite, folder)
+    pairs = find_pairs(pictures, suite.pairs)
+    if suite.alike and not pairs:
+        raise SuiteError(f"the suite {suite.name!r} saves pairs alike but has none; name `pairs`, or leave out `alike`")
     parts, failed = [], {}
     for name, weights in chosen.items():
         try:
-            kept = folder / "scores" / re.sub(r"[^A-Za-z0-9-]+", "_", name)
-            scores = _score(
-                suite, name, load_detector(weights)[1], pictures, kept, digest_checkpoint(weights), progress
-            )
-            parts.append((scores, join_scores(scores, pictures, split=suite.split)))
+            parts.append(_run_detector(suite, name, weights, pictures, pairs, folder, progress))
         except ManifestError:  # the pictures' fault
             raise
         except Exception as error:  # a stranger's detector may raise anything, and the others' results must stand
             failed[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     if not parts:
         raise DetectorError(f"every detector failed, the first: {next(iter(failed.values()))}")
-    scores, joined = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
+    scores, joined, measured = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
     progress("measuring", 0, 1)
     results = measure_scores(joined, metrics=suite.measured, seed=suite.seed, resamples=suite.resamples)
     fairness = measure_fairness(joined, suite.by, seed=suite.seed) if suite.by else None
     progress("measuring", 1, 1)
     good = {name: weights for name, weights in chosen.items() if name not in failed}
-    return Run(pictures, good, scores, joined, results, count_flips(scores, pictures), failed, fairness)
+    flips = count_flips(scores, pictures)
+    return Run(pictures, good, scores, joined, results, measured, flips, failed, fairness)
 
 
 def count_flips(scores: pd.DataFrame, pictures: pd.DataFrame) -> pd.DataFrame:
@@ -150,6 +155,28 @@ def count_flips(scores: pd.DataFrame, pictures: pd.DataFrame) -> pd.DataFrame:
         share = float(changed.mean())
         rows.append((*keys, share, *clopper_pearson(share * n, n), len(part)))
     return pd.DataFrame(rows, columns=["detector", "perturbation", "severity", "flips", "low", "high", "n"])
+
+
+def _run_detector(
+    suite: Suite, name: str, weights: Path, pictures: pd.DataFrame, pairs: list[Pair], folder: Path, progress: Progress
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return one detector's scores, the same beside the manifest, and its measured pairs."""
+    detector, digest = load_detector(weights)[1], digest_checkpoint(weights)
+    kept = folder / "scores" / re.sub(r"[^A-Za-z0-9-]+", "_", name)
+    scores = _score(suite, name, detector, pictures, kept, digest, progress)
+    joined = join_scores(scores, pictures, split=suite.split)
+    if suite.alike is None:
+        return scores, joined, measure_pairs(pairs, joined)
+    cut = cut_faces(pictures, detector, progress=progress)
+    copies = {
+        pair: align_pair(list(zip((pair.first, pair.second), pair.split(cut), strict=True)), folder / "alike",
+                         quality=suite.alike.quality, largest=suite.alike.side, progress=progress) for pair in pairs
+    }  # fmt: skip
+    every = pd.concat(copies.values()).drop_duplicates("sha256", ignore_index=True)
+    again = _score(suite, name, detector, every, kept, digest, progress)[[*KEYS, "sha256", "score"]]
+    parts = [measure_pairs([pair], table.merge(again, on="sha256"), saved=table.saved.iloc[0])
+             for pair, table in copies.items()]  # fmt: skip
+    return scores, joined, pd.concat(parts)
 
 
 def _score(

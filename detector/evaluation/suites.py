@@ -23,12 +23,24 @@ class SuiteError(DetectorError):
     """A suite's file cannot be read, or asks for something that does not exist."""
 
 
+class Alike(BaseModel):
+    """How pairs are re-encoded alike: the JPEG quality, and the largest side in pixels, if there is to be one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    quality: Annotated[int, Field(ge=10, le=100)] = 90
+    side: Annotated[int, Field(ge=16, le=2048)] | None = None
+
+
 class Suite(BaseModel):
     """What a suite's file says; every path in it is relative to the file.
 
     manifests: paths, or "embedded". side: if given, every picture is cut, resized to that many pixels a side and saved
-    alike first. keep: column -> values; other pictures are left out. sample: of real pictures, and of each generator's
-    fakes, at most so many, those of the least hashes. detectors: name -> folder of weights.
+    alike first. keep: column -> values; other pictures are left out. sample: of each dataset's photographs, and of each
+    generator's fakes, at most so many, those of the least hashes. detectors: name -> folder of weights.
+    pairs: matched pairs, [generator or dataset of fakes, dataset of photographs], in place of the manifest's column
+    `kind`. alike: the pictures of every pair (`pairs.find_pairs`) are cut, saved at the pair's common side and one JPEG
+    quality, and scored again; everything else is measured on the pictures as they are.
     operating_points: false-positive rates at which the true-positive rate is measured, beside `metrics`.
     tolerances: metric -> how much worse it may be before the gate closes, in its unit; other metrics do not gate.
     by: columns of the manifest by whose values the detectors are compared, as `fairness.measure_fairness`.
@@ -43,6 +55,8 @@ class Suite(BaseModel):
     side: Annotated[int, Field(ge=16, le=2048)] | None = None
     keep: dict[str, list[str]] = {}
     sample: Annotated[int, Field(ge=1)] | None = None
+    pairs: list[tuple[str, str]] = []
+    alike: Alike | None = None
     detectors: dict[str, str] = {}
     perturbations: list[str] = []
     severities: list[Annotated[int, Field(ge=1, le=5)]] = [3]
@@ -104,9 +118,10 @@ def read_suite(name: str | Path) -> Suite:
 def _explain(error: ValidationError) -> str:
     """Return the first fault in one line; of an unknown key, with the nearest valid one."""
     first: Any = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
+    *above, last = (str(part) for part in first["loc"])
+    key = ".".join([*above, last])
     if first["type"] != "extra_forbidden":
         return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}"
-    known: Sequence[str] = list(Suite.model_fields)
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0)
+    known: Sequence[str] = list((Alike if above == ["alike"] else Suite).model_fields)
+    near = difflib.get_close_matches(last, known, n=1, cutoff=0)
     return f"there is no key {key!r}; did you mean {near[0]!r}?"

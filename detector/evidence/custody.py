@@ -1,27 +1,37 @@
-"""A folder of evidence that cannot be changed unnoticed: sealed records, and a log in which each entry names the last.
+"""The custody log of a case: what was received and reported, one JSON line each, chained by hashes, only appended to.
 
-`custody.jsonl` is only ever appended to. Each entry carries the hash of the one before and its own, so a changed or
-missing line shows; who could rewrite the whole log is stopped by a signature alone, which an entry may carry.
+A case is one folder: `custody.jsonl`, `index.html`, and a folder for each report. Every entry names the hash of the
+entry before it, so a changed, missing or inserted line shows. Who can write to the folder could still write the whole
+log anew: a signature shows that (`--sign`), and a *head*, the hash of the last entry, kept elsewhere, shows a cut tail.
+
+Events: `received` (an exhibit, before anything is done with it), `reopened` (it will be examined again with other
+settings), `reported` (all files of a report), `unreadable` (a file that is no exhibit), `indexed` (the hash of
+`index.html`), `recovered` (a line that an interrupted run tore was removed).
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detector.errors import DetectorError, MissingExtra
-from detector.files import sha256
+from detector.files import append, is_torn, locking, sha256
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-LOG, RECORD = "custody.jsonl", "report.json"
-FIRST = "0" * 64  # what the first entry names as the one before
+LOG, RECORD, INDEX = "custody.jsonl", "report.json", "index.html"
+FIRST = "0" * 64  # what the first entry names as the hash of the one before
+OPENING = ("received", "reopened")  # events before an examination
+
+Entry = dict[str, Any]
 
 
 def now() -> str:
@@ -40,122 +50,150 @@ def seal(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**record, "sha256": sha256(canonical(record))}
 
 
-def name_folder(path: Path, digest: str) -> str:
-    """Return the name of an exhibit's folder: what is harmless of its file's name, and the start of its hash."""
-    return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', path.stem).strip('._')[:40] or 'exhibit'}-{digest[:8]}"
+def is_sealed(record: Mapping[str, Any]) -> bool:
+    """Return whether the hash in a record is that of all the rest."""
+    try:
+        return bool(record.get("sha256") == sha256(canonical(record)))
+    except (ValueError, RecursionError):  # NaN, lone surrogates: nothing that `seal` takes
+        return False
 
 
 class CustodyLog:
-    """A log that is open for appending; it is checked whole when it is opened, and whenever somebody else wrote to it.
+    """A log that is open for appending. Processes that write to one log wait for each other.
 
-    path: of the log. key: signs every entry.
+    entries: what the log holds; about: its entries by the hash of their exhibit, or by path where there is no hash;
+    folders: names of the folders that hold a report, in lower case. All are brought up to date by `locked`.
     """
 
     def __init__(self, path: Path, *, key: Ed25519PrivateKey | None = None) -> None:
-        self.path, self.key = path, key
-        self._left: tuple[int, int] | None = None  # size and time of change, as this left it
-        self._number, self._last = 0, FIRST
+        """Read and check the log at `path`, if there is one. key: signs every entry that is appended.
 
-    def append(self, event: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Append an entry and return it.
-
-        Raises DetectorError if the log was changed before: nothing is added to a broken chain.
+        Raises DetectorError if the log was changed, or is signed with another key than `key`.
         """
-        self._catch_up()
-        entry = seal({"number": self._number, "at": now(), "event": event, **facts, "previous": self._last})
-        if self.key is not None:
-            signature = self.key.sign(bytes.fromhex(entry["sha256"]))
-            public = self.key.public_key().public_bytes_raw()
-            entry["signature"] = base64.b64encode(signature).decode()
-            entry["public_key"] = base64.b64encode(public).decode()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.write(json.dumps(entry, sort_keys=True, ensure_ascii=False).encode() + b"\n")
-        self._left = self._state()
-        self._number, self._last = self._number + 1, entry["sha256"]
+        self.path, self.entries = path, list[Entry]()
+        self.about, self.folders = dict[str, list[Entry]](), set[str]()
+        self._key, self.signer = (
+            key,
+            "" if key is None else base64.b64encode(key.public_key().public_bytes_raw()).decode(),
+        )
+        self._file: FileIO | None = None
+        self._state: tuple[int, int] | None = None  # size and time of change when the log was read last
+        self._end, self._hash = 0, hashlib.sha256()  # of the bytes that `entries` were read from
+        if path.is_file():
+            self._catch_up(path.read_bytes())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the log: no other process appends during the block, and `entries` are up to date. May be nested.
+
+        Raises DetectorError if the log was changed, or cannot be read or written.
+        """
+        if self._file is not None:
+            yield
+            return
+        try:
+            with locking(self.path) as self._file:
+                if self._state != self._stat():
+                    self._file.seek(0)
+                    self._catch_up(self._file.readall())
+                yield
+        except OSError as error:
+            raise DetectorError(f"{error.filename or self.path} cannot be written: {error.strerror or error}") from None
+        finally:
+            self._file = None
+
+    def append(self, event: str, facts: Mapping[str, Any]) -> Entry:
+        """Append an entry, wait until it is on the disk, and return it. A failed write leaves the log as it was.
+
+        Raises DetectorError if the log was changed before, or cannot be written.
+        """
+        with self.locked():
+            assert self._file is not None  # for mypy: locked() opened it
+            size = self._file.seek(0, 2)
+            if size > self._end:  # a torn line, which no entry may follow
+                self._file.seek(self._end)
+                torn = self._file.readall()
+                self._file.truncate(self._end)
+                self._write("recovered", {"torn": {"bytes": len(torn), "sha256": sha256(torn)}})
+            return self._write(event, facts)
+
+    def _write(self, event: str, facts: Mapping[str, Any]) -> Entry:
+        assert self._file is not None
+        previous = self.entries[-1]["sha256"] if self.entries else FIRST
+        entry = seal({"number": len(self.entries), "at": now(), "event": event, **facts, "previous": previous})
+        if self._key is not None:
+            entry["signature"] = base64.b64encode(self._key.sign(bytes.fromhex(entry["sha256"]))).decode()
+            entry["public_key"] = self.signer
+        line = _format(entry) + b"\n"
+        append(self._file, line)
+        self._remember([entry], line)
         return entry
 
-    def _catch_up(self) -> None:
-        if self._left is not None and self._left == self._state():
-            return
-        entries = read_log(self.path)
-        problems = check_chain(entries)
+    def _catch_up(self, data: bytes) -> None:
+        """Take in what was appended since the log was read last; DetectorError if anything else happened to it."""
+        problems = [] if hashlib.sha256(data[: self._end]).digest() == self._hash.digest() else ["earlier lines differ"]
+        rest = data[self._end :]
+        fresh = [] if problems else _parse(rest)
+        problems = problems or check_chain(fresh, self.entries)
         if problems:
             raise DetectorError(f"{self.path} was changed ({problems[0]}); keep it, and write to another folder")
-        self._number, self._last = len(entries), entries[-1]["sha256"] if entries else FIRST
+        self._remember(fresh, rest[: rest.rfind(b"\n") + 1])
+        signer = find_signer(self.entries)
+        if signer and signer != self.signer:
+            how = "with another key" if self.signer else "and this run is not"
+            raise DetectorError(f"{self.path} is signed, {how}; name its key with --sign, or write to another folder")
 
-    def _state(self) -> tuple[int, int] | None:
-        if not self.path.is_file():
-            return None
+    def _remember(self, entries: Sequence[Entry], data: bytes) -> None:
+        for entry in entries:
+            self.about.setdefault(str(entry.get("exhibit") or entry.get("path")), []).append(entry)
+            if entry["event"] == "reported":
+                self.folders.add(str(entry.get("folder")).lower())
+        self.entries += entries
+        self._hash.update(data)
+        self._end, self._state = self._end + len(data), self._stat()
+
+    def _stat(self) -> tuple[int, int]:
         found = self.path.stat()
         return found.st_size, found.st_mtime_ns
 
 
-def read_log(log: Path) -> list[dict[str, Any]]:
-    """Return the entries of a log, {} for a line that is none; nothing if there is no log."""
-    if not log.is_file():
-        return []
-    *lines, rest = log.read_bytes().split(b"\n")
-    entries = []
-    for line in [*lines, rest] if rest else lines:  # a whole log ends with a line's end
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            entry = {}
-        written = isinstance(entry, dict) and json.dumps(entry, sort_keys=True, ensure_ascii=False).encode() == line
-        entries.append(entry if written and line is not rest else {})
-    return entries
+def read_log(log: Path) -> list[Entry]:
+    """Return the entries of a log, {} for a line that is none; without a last line that was torn, see `read_torn`."""
+    return _parse(log.read_bytes() if log.is_file() else b"")
 
 
-def check_chain(entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what is wrong with a log: one line each, nothing if it is whole."""
-    previous, problems = FIRST, []
-    for number, entry in enumerate(entries):
+def read_torn(log: Path) -> bytes:
+    """Return what stands behind the last whole line: an entry that was not written to its end, else nothing."""
+    data = log.read_bytes() if log.is_file() else b""
+    return data[data.rfind(b"\n") + 1 :]
+
+
+def check_chain(entries: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]] = ()) -> list[str]:
+    """Return what is wrong with the entries of a log that follow `before`: one line each, nothing if they are whole.
+
+    Once an entry is signed, all that follow have to be, with the same key.
+    """
+    previous, problems = before[-1]["sha256"] if before else FIRST, []
+    signer = find_signer(before)
+    for number, entry in enumerate(entries, len(before)):
         if not entry or entry.get("sha256") != sha256(canonical(entry)):
             problems.append(f"entry {number} of the log is not as it was written")
         elif entry.get("previous") != previous or entry.get("number") != number:
             problems.append(f"entry {number} of the log does not follow the one before it")
+        elif "signature" not in entry and signer:
+            problems.append(f"entry {number} of the log is not signed, and earlier ones are")
+        elif "signature" in entry and signer not in ("", entry.get("public_key")):
+            problems.append(f"entry {number} of the log is signed with another key than earlier ones")
         elif "signature" in entry and not _signed(entry):
             problems.append(f"the signature of entry {number} of the log does not fit")
         previous = str(entry.get("sha256", ""))
+        signer = signer or find_signer([entry])
     return problems
 
 
-def check_case(record: Path) -> list[str]:
-    """Return what was changed since a report was written, in report, renderings, log or exhibit; nothing if naught.
-
-    record: the path of a report.json, or its folder. The log is looked for beside it and one folder up.
-
-    Raises DetectorError if there is no such report, or no log.
-    """
-    record = record / RECORD if record.is_dir() else record
-    if not record.is_file():
-        raise DetectorError(f"{record} is not there; name a {RECORD} that `detector verify` wrote")
-    log = next((path for path in (record.parent / LOG, record.parent.parent / LOG) if path.is_file()), None)
-    if log is None:
-        raise DetectorError(f"there is no {LOG} beside {record} or above it; without it nothing can be checked")
-    data, entries = record.read_bytes(), read_log(log)
-    problems = check_chain(entries)
-    try:
-        found = json.loads(data)
-        if found["sha256"] != sha256(canonical(found)):
-            problems.append("the report's own hash does not fit it")
-        source = Path(found["exhibit"]["path"])
-        exhibit, expected = source if source.is_absolute() else record.parent / source, found["exhibit"]["sha256"]
-    except (ValueError, KeyError, TypeError):
-        return [*problems, "the report is not one"]
-    if not exhibit.is_file():
-        problems.append(f"the exhibit {exhibit.name} is gone from where it was")
-    elif sha256(exhibit.read_bytes()) != expected:
-        problems.append(f"the exhibit {exhibit.name} is not the one that was looked at")
-    about = [e for e in entries if e.get("event") == "reported" and e.get("folder") == record.parent.name]
-    if not about:
-        return [*problems, "the log does not know this report"]
-    for name, digest in about[-1]["files"].items():
-        path = record.parent / name
-        if not path.is_file() or sha256(path.read_bytes()) != digest:
-            problems.append(f"{name} is not as it was written" if path.is_file() else f"{name} is gone")
-    return problems
+def find_signer(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Return the public key, Base64, of the first entry that is signed; "" if none is."""
+    return next((str(entry.get("public_key", "?")) for entry in entries if "signature" in entry), "")
 
 
 def read_key(path: Path) -> Ed25519PrivateKey:
@@ -177,6 +215,49 @@ def read_key(path: Path) -> Ed25519PrivateKey:
     return key
 
 
+def read_public_key(path: Path) -> str:
+    """Return an Ed25519 public key from a PEM file, as Base64 of its 32 bytes, which is how entries name it.
+
+    Raises DetectorError if it holds none, MissingExtra without the extra `evidence`.
+    """
+    try:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+        from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    except ImportError:
+        raise MissingExtra("checking a signature needs: pip install 'face-forgery-detector[evidence]'") from None
+    try:
+        key = load_pem_public_key(path.read_bytes())
+    except (OSError, ValueError):
+        key = None
+    if not isinstance(key, Ed25519PublicKey):
+        raise DetectorError(f"{path} holds no Ed25519 public key; write it with `openssl pkey -in KEY.pem -pubout`")
+    return base64.b64encode(key.public_bytes_raw()).decode()
+
+
+def _format(entry: Mapping[str, Any]) -> bytes:
+    return json.dumps(entry, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
+
+
+def _parse(data: bytes) -> list[Entry]:
+    """Return the entries of whole lines, {} for each line that is not exactly as an entry is written.
+
+    What stands behind the last whole line is left out if it is the beginning of an entry, and else counts as a line.
+    """
+    *lines, rest = data.split(b"\n")
+    entries = [_parse_line(line) for line in lines]
+    whole = rest == b"" or is_torn(rest.decode(errors="replace")) or _parse_line(rest) != {}
+    return entries if whole else [*entries, {}]
+
+
+def _parse_line(line: bytes) -> Entry:
+    try:
+        entry = json.loads(line)
+        written = isinstance(entry, dict) and isinstance(entry.get("event"), str) and _format(entry) == line
+    except (ValueError, RecursionError):
+        return {}
+    return entry if written else {}
+
+
 def _signed(entry: Mapping[str, Any]) -> bool:
     try:
         from cryptography.exceptions import InvalidSignature
@@ -186,6 +267,6 @@ def _signed(entry: Mapping[str, Any]) -> bool:
     try:
         key = Ed25519PublicKey.from_public_bytes(base64.b64decode(entry["public_key"]))
         key.verify(base64.b64decode(entry["signature"]), bytes.fromhex(entry["sha256"]))
-    except (InvalidSignature, ValueError, KeyError):
+    except (InvalidSignature, ValueError, KeyError, TypeError):
         return False
     return True

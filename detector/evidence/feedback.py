@@ -16,8 +16,8 @@ import pandas as pd
 
 from detector.dataset.manifest import COLUMNS, assign_splits, read_crop, write_manifest
 from detector.errors import DetectorError, ImageError, ManifestError
-from detector.evidence.custody import RECORD, now
-from detector.files import home, sha256, write_bytes
+from detector.evidence.custody import RECORD, is_sealed, now
+from detector.files import append_lines, home, is_torn, sha256, write_bytes
 from detector.pictures.images import SUFFIXES, decode, read
 from detector.types import Label
 
@@ -46,8 +46,8 @@ def give_feedback(report: Path | str, label: str, *, note: str = "", store: Path
     report: a report.json that `detector verify` wrote, or its folder. label: one of ANSWERS. store: a folder; None is
     `files.home()`.
 
-    Raises DetectorError if the file is no report, the exhibit is gone, changed or no picture, or the store cannot be
-    written.
+    Raises DetectorError if the file is no report or was changed, the exhibit is gone, changed or no picture, or the
+    store cannot be written.
     """
     if label not in ANSWERS:
         raise DetectorError(f"a label is one of {', '.join(ANSWERS)}, not {label!r}")
@@ -68,6 +68,8 @@ def give_feedback(report: Path | str, label: str, *, note: str = "", store: Path
         decode(picture)
     except (ImageError, ValueError) as error:  # ValueError: a name that no file can have
         raise DetectorError(f"the exhibit {path.name!r} teaches nothing: {error}") from None
+    if not is_sealed(found):
+        raise DetectorError(f"{report} was changed since it was written; see `detector verify --check`")
     ending = path.suffix.lower()
     answer = Feedback(
         time=now(), sha256=expected, path=str(path.resolve()),
@@ -77,8 +79,7 @@ def give_feedback(report: Path | str, label: str, *, note: str = "", store: Path
     try:
         if not (store / answer.kept).is_file():
             write_bytes(store / answer.kept, picture)
-        with (store / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(answer), sort_keys=True) + "\n")
+        append_lines(store / LOG, json.dumps(asdict(answer), sort_keys=True).encode() + b"\n")
     except OSError as error:
         why = error.strerror or error
         raise DetectorError(f"{store} cannot be written ({why}); set DETECTOR_HOME to a folder of yours") from None
@@ -86,7 +87,7 @@ def give_feedback(report: Path | str, label: str, *, note: str = "", store: Path
 
 
 def read_feedback(store: Path | None = None) -> list[Feedback]:
-    """Return every answer in a store, oldest first; nothing if there is none.
+    """Return every answer in a store, oldest first; nothing if there is none. Lines that a kill tore are left out.
 
     Raises ManifestError that names the first line that is not an answer.
     """
@@ -100,6 +101,8 @@ def read_feedback(store: Path | None = None) -> list[Feedback]:
             if answers[-1].label not in ANSWERS:
                 raise ValueError
         except (ValueError, TypeError):
+            if is_torn(line.decode(errors="replace")):
+                continue
             raise ManifestError(f"{path}, line {number}: not an answer; remove the line") from None
     return answers
 

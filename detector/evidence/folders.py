@@ -1,62 +1,174 @@
-"""One folder an exhibit: its record, the renderings of it, what the log says of it, and its row in the index."""
+"""A case as a folder: a folder of its own for each report, what the custody log says of it, and the index of all."""
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from detector.errors import DetectorError, ImageError
 from detector.evidence import rendering
-from detector.evidence.custody import RECORD, CustodyLog
+from detector.evidence.custody import INDEX, LOG, OPENING, RECORD, CustodyLog, Entry, read_key
+from detector.evidence.integrity import SUMMARY, check_report
 from detector.evidence.pdf import make_pdf
-from detector.files import sha256, write_bytes, write_text
+from detector.files import as_text, remove_leftovers, sha256, write_bytes
 from detector.pictures.faces import prepare
 from detector.pictures.images import encode
 from detector.types import Image
 
 URGENT = {"likely-fake": 0, "inconclusive": 2, "not-applicable": 3, "error": 4, "likely-real": 5}
 OTHERS = 1  # of an exhibit to which checks beside the detector point
-THUMBNAIL = 96  # side of a face in the index, pixels
+SIDE = 96  # of a face in the index, pixels
+DIGITS = 16  # of an exhibit's hash in the name of its folder
 
 
-def find_record(folder: Path, **same: Any) -> dict[str, Any] | None:
-    """Return the record of an earlier run whose entries are the same, if it was filed to the end."""
-    try:
-        record: dict[str, Any] = json.loads((folder / RECORD).read_bytes())
-        fits = all(record[name] == value for name, value in same.items())
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return record if fits and (folder / "report.pdf").is_file() else None
+def open_case(out: Path, key: Path | None = None) -> CustodyLog:
+    """Return the custody log of a case, which may be a new one. key: Ed25519 (PEM), signs every entry.
+
+    Raises DetectorError if the log was changed or is signed with another key, or if there are reports and no log.
+    """
+    log = CustodyLog(out / LOG, key=None if key is None else read_key(key))
+    if not log.entries and any(path.with_name(RECORD).is_file() for path in out.glob("*/report.pdf")):
+        raise DetectorError(f"{out} holds reports and no {LOG} that knows them; restore it, or name another folder")
+    if any(SUMMARY not in entry["files"] for entry in log.entries if entry["event"] == "reported"):
+        raise DetectorError(f"{out} was written by an earlier version; keep it, and name another folder")
+    return log
 
 
-def file_record(folder: Path, record: Mapping[str, Any], image: Image | None, log: CustodyLog) -> None:
-    """Write a sealed record and its renderings below a folder, and what was written into the log."""
+def describe_settings(case: str, examiner: str, log: CustodyLog, **lists: Path | None) -> dict[str, str]:
+    """Return what makes two examinations of one exhibit different ones, beside the detector and the versions.
+
+    lists: files that the checks compare with, or folders of PEM files, by the name of their option.
+
+    Raises DetectorError if one of them cannot be read.
+    """
+    settings = {"case": case, "examiner": examiner, "sign": log.signer}
+    for name, path in lists.items():
+        try:
+            files = [] if path is None else sorted(path.glob("*.pem")) if path.is_dir() else [path]
+            settings[name] = " ".join(sha256(file.read_bytes()) for file in files)
+        except OSError as error:
+            raise DetectorError(f"{path} cannot be read: {error.strerror or error}; see --{name}") from None
+    return settings
+
+
+class Earlier(NamedTuple):
+    """What an earlier run left on an exhibit.
+
+    entry: of the report that still holds, in the log. why: what else speaks against it, in words, "" if there is no
+    report. changed: whether a report was changed since it was written.
+    """
+
+    entry: Entry | None
+    why: str = ""
+    changed: bool = False
+
+
+def find_report(log: CustodyLog, source: Mapping[str, str], settings: Mapping[str, str]) -> Earlier:
+    """Return the report that holds: made with the same settings, and neither it nor its log entry was changed.
+
+    source: hash (`exhibit`) and `path` of an exhibit.
+    """
+    reports = [entry for entry in _about(log, source) if entry["event"] == "reported"]
+    changed: list[str] = []
+    for entry in reversed(reports):
+        if entry["settings"] == settings:
+            problems = check_report(log.path.parent, entry)
+            if not problems:
+                return Earlier(entry)
+            changed += problems
+    if changed:
+        why = f"examined again, because the earlier report was changed ({changed[0]}); it was kept as it is"
+        return Earlier(None, why, changed=True)
+    if not reports:
+        return Earlier(None)
+    last = reports[-1]["settings"]
+    differing = sorted(name for name in {*last, *settings} if last.get(name) != settings.get(name))
+    folder = reports[-1]["folder"]
+    why = f"examined again, with another {', '.join(differing)}; the earlier report was kept in {folder}"
+    return Earlier(None, why)
+
+
+def receive(log: CustodyLog, source: Mapping[str, str], why: str = "") -> None:
+    """Log that an exhibit will be examined, unless an interrupted run logged it already. why: it is examined again."""
+    with log.locked():
+        about = _about(log, source)
+        if not about:
+            log.append("received", source)
+        elif about[-1]["event"] not in OPENING:
+            log.append("reopened", {**source, "why": why})
+
+
+def file_report(
+    log: CustodyLog, record: Mapping[str, Any], image: Image | None, settings: Mapping[str, str], why: str = ""
+) -> Entry:
+    """Write a sealed record and its renderings into a new folder of the case, and return their entry in the log.
+
+    If another process filed the same examination meanwhile, its entry is returned and nothing is written.
+    """
     source = {"exhibit": record["exhibit"]["sha256"], "path": record["exhibit"]["path"]}
-    log.append("received", source)
     pictures = rendering.draw_pictures(record, image)
     files = {
         "report.html": rendering.make_page(record, pictures).encode(),
         "report.md": rendering.make_markdown(record).encode(),
         "report.pdf": make_pdf(record, pictures),
-        RECORD: (json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode(),
+        RECORD: _format(record),
+        SUMMARY: _format(summarise(record, image)),
     }
-    for name, data in files.items():
-        write_bytes(folder / name, data)
-    hashes = {name: sha256(data) for name, data in files.items()}
-    log.append("reported", source | {"folder": folder.name, "files": hashes})
+    with log.locked():
+        meanwhile = find_report(log, source, settings).entry
+        if meanwhile is not None:
+            return meanwhile
+        receive(log, source, why)
+        base = name_folder(Path(source["path"]), source["exhibit"])
+        names = (base if number == 1 else f"{base}-{number}" for number in range(1, len(log.folders) + 2))
+        folder = log.path.parent / next(name for name in names if name.lower() not in log.folders)
+        for name, data in files.items():
+            remove_leftovers(folder / name)
+            write_bytes(folder / name, data, durable=True)
+        hashes = {name: sha256(data) for name, data in files.items()}
+        return log.append("reported", {**source, "folder": folder.name, "files": hashes, "settings": settings})
 
 
-def summarise(record: Mapping[str, Any], folder: Path, image: Image | None) -> dict[str, Any]:
-    """Return a record's row of the index."""
+def note_unreadable(log: CustodyLog, path: Path, error: ImageError) -> Entry:
+    """Log a file that cannot be read, unless that is its last entry already, and return the entry."""
+    facts = {"path": as_text(path), "statement": as_text(f"{error.reason}: {error}")}
+    with log.locked():
+        earlier = log.about.get(facts["path"], [])
+        if earlier and earlier[-1]["statement"] == facts["statement"]:
+            return earlier[-1]
+        return log.append("unreadable", facts)
+
+
+def name_folder(path: Path, digest: str) -> str:
+    """Return the name of a report's folder: what is harmless of its exhibit's name, and the start of its hash."""
+    return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', path.stem).strip('._')[:40] or 'exhibit'}-{digest[:DIGITS]}"
+
+
+def summarise(record: Mapping[str, Any], image: Image | None) -> dict[str, Any]:
+    """Return a record's row of the index: opinion, ratio, statement, and the face as a small JPEG in Base64."""
     conclusion = record["conclusion"]
     others = [f["check"] for f in record["findings"] if f["outcome"] == "supports-fake" and f["check"] != "detector"]
     faces = next(f["details"]["faces"] for f in record["findings"] if f["check"] == "detector")
     crop, turns = (tuple(faces[0]["crop"]), faces[0].get("turns", 0)) if faces else (None, 0)
-    jpeg = b"" if image is None else encode(prepare(image, THUMBNAIL, crop, turns), "JPEG", quality=80)
-    return {"name": Path(record["exhibit"]["path"]).name, "folder": folder.name, "opinion": conclusion["opinion"],
-            "log10_lr": conclusion["log10_lr"], "others": others, "statement": conclusion["statement"],
-            "jpeg": jpeg}  # fmt: skip
+    jpeg = b"" if image is None else encode(prepare(image, SIDE, crop, turns), "JPEG", quality=80)
+    return {"opinion": conclusion["opinion"], "log10_lr": conclusion["log10_lr"], "others": others,
+            "statement": conclusion["statement"], "jpeg": base64.b64encode(jpeg).decode()}  # fmt: skip
+
+
+def read_row(log: CustodyLog, entry: Entry) -> dict[str, Any]:
+    """Return the row of a report, or of a file that could not be read, by its entry in the log."""
+    row = {"name": Path(entry["path"]).name, "path": entry["path"], "folder": entry.get("folder", "")}
+    error: dict[str, Any] = {"opinion": "error", "log10_lr": None, "others": [], "jpeg": ""}
+    if entry["event"] == "unreadable":
+        return row | error | {"statement": entry["statement"]}
+    summary = _read(log.path.parent / row["folder"] / SUMMARY)
+    if sha256(summary) != entry["files"][SUMMARY]:
+        return row | error | {"statement": f"{SUMMARY} was changed since it was written; see `detector verify --check`"}
+    return {**row, **json.loads(summary)}
 
 
 def rank(row: Mapping[str, Any]) -> tuple[int, float]:
@@ -64,6 +176,51 @@ def rank(row: Mapping[str, Any]) -> tuple[int, float]:
     return min(URGENT[row["opinion"]], OTHERS if row["others"] else 9), -(row["log10_lr"] or 0)
 
 
-def file_index(out: Path, rows: Sequence[Mapping[str, Any]], case: str) -> None:
-    """Write index.html, the rows in their order."""
-    write_text(out / "index.html", rendering.make_index(rows, f"Evidence{f', case {case}' if case else ''}"))
+def file_index(log: CustodyLog) -> None:
+    """Write index.html, which lists the whole case as the log has it, and its hash into the log.
+
+    The hash of an index that was changed since is logged too, as `instead_of`.
+    """
+    if not log.entries:
+        return
+    with log.locked():
+        out = log.path.parent
+        remove_leftovers(out / INDEX)
+        cases = sorted({entry["settings"]["case"] for entry in log.entries if entry["event"] == "reported"} - {""})
+        title = ", ".join(["Evidence", *(f"case {case}" for case in cases)])
+        page = rendering.make_index(_list_rows(log), title).encode()
+        hashes = {INDEX: sha256(page)}
+        last = next(e for e in reversed(log.entries) if e["event"] in ("indexed", "reported", "unreadable"))
+        known, there = last.get("files", {}) if last["event"] == "indexed" else {}, _read(out / INDEX)
+        if there != page:
+            write_bytes(out / INDEX, page, durable=True)
+        if known and there and sha256(there) != known[INDEX]:
+            log.append("indexed", {"files": hashes, "instead_of": sha256(there)})
+        elif known != hashes:
+            log.append("indexed", {"files": hashes})
+
+
+def _about(log: CustodyLog, source: Mapping[str, str]) -> list[Entry]:
+    """Return the entries on an exhibit: the whole hash counts, and its path."""
+    return [entry for entry in log.about.get(source["exhibit"], []) if entry["path"] == source["path"]]
+
+
+def _list_rows(log: CustodyLog) -> list[dict[str, Any]]:
+    """Return the rows of the index, the most urgent first; a file that became readable later has no error row."""
+    entries = log.entries
+    received = {entry["path"] for entry in entries if entry["event"] in OPENING}
+    last = {entry["path"]: entry for entry in entries if entry["event"] == "unreadable"}
+    failed = [entry for path, entry in last.items() if path not in received]
+    reported = [entry for entry in entries if entry["event"] == "reported"]
+    return sorted((read_row(log, entry) for entry in [*failed, *reported]), key=rank)
+
+
+def _format(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

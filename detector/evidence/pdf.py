@@ -10,6 +10,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from detector.evidence.rendering import Picture, format_interval
+from detector.files import printable
 from detector.types import Outcome
 
 ONE, TWO, SOFT, LINE = "#b8421c", "#1f5fa8", "#59636d", "#c9ced2"
@@ -36,7 +37,7 @@ def make_pdf(record: Mapping[str, Any], pictures: Sequence[Picture]) -> bytes:
     }
 
     def p(text: Any, kind: str = "text") -> Any:
-        return Paragraph(escape("".join(c if c.isprintable() else " " for c in str(text))), styles[kind])
+        return Paragraph(escape(printable(str(text))), styles[kind])
 
     def rows(pairs: Sequence[tuple[Any, Any]], first: float = 120) -> Any:
         grid = Table([[p(a, "soft"), p(b)] for a, b in pairs], [first, BREADTH - first])

@@ -28,6 +28,7 @@ PROPOSITIONS = {
     "H2": "The face is part of a photograph that was processed as photographs ordinarily are.",
 }
 PRIORS = (0.001, 0.01, 0.1, 0.5)  # shares of generated faces among pictures like this one, before looking
+MIN_SOURCES = 2  # sources of photographs with faces of an exhibit's size on which the detector must have been measured
 WORST_QUALITY = 30  # of a JPEG, below which nothing was measured
 STABLE = 3  # of five mild recompressions that must leave a verdict as it is
 ALTERNATIVES = (
@@ -152,8 +153,16 @@ def examine(
     return records
 
 
-def conclude(findings: Sequence[FindingRecord], calibration: Calibration | None) -> Conclusion:
-    """Return the conclusion on the most suspicious face; the other findings only say whether it lies in the domain."""
+def conclude(
+    findings: Sequence[FindingRecord],
+    calibration: Calibration | None,
+    domain: Mapping[str, Sequence[int]] | None = None,
+) -> Conclusion:
+    """Return the conclusion on the most suspicious face; the other findings only say whether it lies in the domain.
+
+    domain: source of photographs -> the smallest and the largest side of the face squares, in pixels, on which the
+    detector was measured. A face that fewer than MIN_SOURCES of them resemble gets no opinion. None on old cards.
+    """
     seen = {finding.check: finding for finding in findings}
     faces = seen["detector"].details["faces"]
     reasons = []
@@ -161,6 +170,8 @@ def conclude(findings: Sequence[FindingRecord], calibration: Calibration | None)
         reasons.append(seen["detector"].summary)
     elif faces[0]["reason"]:
         reasons.append(faces[0]["reason"] + ".")
+    if faces and domain is not None and (reason := _unlike(faces[0]["crop"], domain)):
+        reasons.append(reason)
     header = (seen["compression"].details or {}).get("jpeg")
     if header and header["quality"] is not None and header["quality"] < WORST_QUALITY:
         reasons.append(f"JPEG of about quality {header['quality']}, below {WORST_QUALITY}.")
@@ -190,6 +201,18 @@ def conclude(findings: Sequence[FindingRecord], calibration: Calibration | None)
         statement=statement, opinion=opinion, log10_lr=ratio, interval=face["interval"],
         bounds=[calibration.low, calibration.high], posteriors=posteriors, **common,
     )  # fmt: skip
+
+
+def _unlike(crop: Sequence[int], domain: Mapping[str, Sequence[int]]) -> str:
+    """Return why a face square lies outside of what was measured; empty if enough sources have faces of its size."""
+    side = crop[2] - crop[0]
+    alike = [source for source, (low, high) in domain.items() if low <= side <= high]
+    if len(alike) >= MIN_SOURCES:
+        return ""
+    return (
+        f"The face square is {side} pixels wide; {len(alike)} of the {len(domain)} measured sources of photographs "
+        "have faces of this size."
+    )
 
 
 def make_record(

@@ -7,6 +7,7 @@ page needs no network and no other file.
 from __future__ import annotations
 
 import base64
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.files import printable, printable_in_html
 from detector.pictures.faces import prepare
 from detector.pictures.images import decode, encode, resize
 from detector.types import Image, Outcome
@@ -87,7 +89,7 @@ def make_markdown(record: Mapping[str, Any]) -> str:
     r, c = record, record["conclusion"]
 
     def code(text: Any) -> str:
-        return "`" + " ".join(str(text).replace("`", "'").split()) + "`"
+        return "`" + printable(" ".join(str(text).replace("`", "'").split())) + "`"
 
     lines = ["# Evidence report", "", f"**{c['statement']}**", ""]
     lines += [f"- {name}: {text}" for name, text in r["propositions"].items()]
@@ -139,9 +141,11 @@ def format_interval(interval: Sequence[float] | None) -> str:
     return "" if interval is None else f" [{interval[0]:.2f}, {interval[1]:.2f}]"
 
 
+@functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
-                                     lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # fmt: skip
+                                     lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+                                     finalize=printable_in_html)  # fmt: skip
     environment.filters |= {"base64": lambda data: base64.b64encode(data).decode(), "interval": format_interval}
     return environment
 

@@ -20,7 +20,7 @@ POINTS = 60  # of each curve that is kept
 
 def read_backing(folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a detector's numbers rest on: its card's figures, and its validation where that was kept."""
-    kept = ("calibration", "false_alarms", "data", "limits", "recipe", "version")
+    kept = ("calibration", "false_alarms", "false_alarms_by_source", "domain", "data", "limits", "recipe", "version")
     backing = {"detector": card["detector"]} | {key: card[key] for key in kept if key in card}
     path = folder / VALIDATION
     if not path.is_file():

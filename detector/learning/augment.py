@@ -15,7 +15,6 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from detector.pictures.images import resize
 from detector.types import Image
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would look for a newer version on the network
@@ -25,16 +24,6 @@ with warnings.catch_warnings():
 
 SEVERITIES = (0.0, 0.5, 1.0, 1.5, 2.0)  # a fifth of the pictures each; where all had 1, clean ones were hardly seen
 KERNELS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA, cv2.INTER_LANCZOS4)
-
-
-def coarsen(image: Image, side: int, seed: int) -> Image:
-    """Return a picture (H, W, 3) shrunk to `side` pixels by a kernel drawn from the seed, and enlarged again.
-
-    So a photograph gets the resolution of a fake, which shall not be what tells them apart.
-    """
-    kernel = KERNELS[1:][seed % (len(KERNELS) - 1)]
-    small = np.asarray(cv2.resize(image, (side, side), interpolation=kernel), np.uint8)
-    return resize(small, image.shape[1], image.shape[0])
 
 
 def save(image: Image, rng: np.random.Generator) -> Image:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from detector.errors import UnknownName
+
 
 def import_timm() -> types.ModuleType:
     """Return timm, also beside a CPU build of torch.
@@ -35,6 +37,14 @@ def import_timm() -> types.ModuleType:
     import timm
 
     return timm  # type: ignore[no-any-return,unused-ignore]
+
+
+def make_backbone(name: str) -> nn.Module:
+    """Return a network of timm with one output; UnknownName if timm has none of that name."""
+    timm = import_timm()
+    if not timm.is_model(name):
+        raise UnknownName("backbone", name, timm.list_models())
+    return timm.create_model(name, num_classes=1)  # type: ignore[no-any-return]
 
 
 _kept_alive: list[torch.library.Library] = []  # a library's operators vanish with the object

@@ -11,11 +11,21 @@ from typing import Any
 import torch
 from torch import nn
 
+from detector.errors import DetectorError
+
 
 def pick_device(name: str | None = None) -> torch.device:
-    """Return the named device, else CUDA if there is one (this process's own under torchrun), else the CPU."""
+    """Return the named device, else CUDA if there is one (this process's own under torchrun), else the CPU.
+
+    Raises DetectorError if there is no device of that name here.
+    """
     if name is not None:
-        return torch.device(name)
+        try:
+            return torch.empty(0, device=name).device
+        except (RuntimeError, AssertionError, NotImplementedError):  # torch raises all three
+            raise DetectorError(
+                f"there is no device {name!r} here; name cpu, or leave out --device to take what there is"
+            ) from None
     if torch.cuda.is_available():
         torch.backends.cudnn.benchmark = True  # shapes stay the same from step to step
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))

@@ -1,4 +1,4 @@
-"""What lies around the pixels of a picture file, read from its bytes: segments, chunks, end, EXIF, XMP, ICC, text.
+"""What lies around the pixels of a picture file, read from its bytes: segments, chunks, end, EXIF, ICC, text.
 
 Nothing here decodes pixels or raises on damage: what cannot be followed ends the walk, and every walk is bounded, so
 a file of 100 MB of one-byte blocks costs no more than an honest one.
@@ -6,6 +6,7 @@ a file of 100 MB of one-byte blocks costs no more than an honest one.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import struct
 import zlib
@@ -28,7 +29,7 @@ _MAGIC = {
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
 }
-_XMP_END = b"</x:xmpmeta>"
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")  # in no text
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # not stuffing, fill or restart
 
 
@@ -94,23 +95,8 @@ def exif(data: bytes) -> bytes:
             return part.payload[6:]
         if part.name in ("eXIf", "EXIF") and len(part.payload) <= MAX_TEXT:
             return part.payload.removeprefix(b"Exif\0\0")
-    return b""
-
-
-def xmp(data: bytes) -> str:
-    """Return the XMP packet from <x:xmpmeta to </x:xmpmeta>; empty if there is none within MAX_TEXT bytes."""
-    blocks = [text.encode() for key, text in texts(data) if key == XMP_PNG.decode()]
-    blocks += [p.payload[len(XMP_JPEG) :] for p in parts(data) if p.payload.startswith(XMP_JPEG)]
-    blocks += [p.payload for p in parts(data) if p.name == "XMP "]
-    if sniff(data) in ("TIFF", "GIF") or not blocks:  # the standard asks that a packet be found by scanning
-        start = data.find(b"<x:xmpmeta")
-        blocks.append(data[start : start + MAX_TEXT] if start >= 0 else b"")
-    for block in blocks:
-        start = block.find(b"<x:xmpmeta", 0, MAX_TEXT)
-        end = block.find(_XMP_END, max(start, 0), MAX_TEXT)
-        if 0 <= start < end:
-            return block[start : end + len(_XMP_END)].decode("utf-8", "replace")
-    return ""
+    profiles = [raw.removeprefix(b"Exif\0\0") for raw in raw_profiles(data, "exif", "app1")]
+    return next((raw for raw in profiles if raw.startswith((b"II", b"MM"))), b"")
 
 
 def icc(data: bytes) -> bytes:
@@ -125,25 +111,74 @@ def icc(data: bytes) -> bytes:
 
 
 def texts(data: bytes) -> list[tuple[str, str]]:
-    """Return the first MAX_PAIRS (keyword, text) pairs of a PNG's tEXt, zTXt and iTXt chunks, MAX_TEXT bytes in all."""
+    """Return the first MAX_PAIRS (keyword, text) pairs of a file, MAX_TEXT bytes in all.
+
+    PNG: the chunks tEXt, zTXt, iTXt and ComfyUI's comf. JPEG and GIF: comments, under the keyword Comment.
+    """
     pairs: list[tuple[str, str]] = []
     left = MAX_TEXT
-    for part in parts(data) if sniff(data) == "PNG" else ():
+    for key, raw in _raw_texts(data):
+        pairs.append((key[:79].decode("latin-1"), decode_text(raw[:left])))
+        left -= len(raw)
         if len(pairs) == MAX_PAIRS or left <= 0:
             break
-        if part.name not in ("tEXt", "zTXt", "iTXt"):
-            continue
-        key, _, rest = part.payload.partition(b"\0")
-        encoding = "latin-1"
-        if part.name == "zTXt":
-            rest = _inflate(rest[1:])
-        elif part.name == "iTXt":
-            packed, encoding = rest[:1] == b"\1", "utf-8"
-            rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2]
-            rest = _inflate(rest) if packed else rest
-        pairs.append((key[:79].decode("latin-1"), rest[:left].decode(encoding, "replace")))
-        left -= len(rest)
     return pairs
+
+
+def raw_profiles(data: bytes, *names: str) -> list[bytes]:
+    """Return the blocks of these names that ImageMagick and others write as hexadecimal text into a PNG."""
+    found = []
+    for key, text in texts(data):
+        if key.lower() in [f"raw profile type {name}" for name in names]:
+            with contextlib.suppress(ValueError, IndexError):  # its name, its length, its bytes; or no such text
+                found.append(bytes.fromhex(text.split(maxsplit=2)[2]))
+    return found
+
+
+def decode_text(raw: bytes, other: str = "latin-1") -> str:
+    """Return text whose encoding no field states reliably: UTF-8 if it can be that, else UTF-16, else `other`.
+
+    other: the encoding of what is not UTF-8 and has no NUL; for UTF-16, the byte order if the text does not show it.
+    """
+    if raw[:2] in (b"\xfe\xff", b"\xff\xfe"):
+        return raw.decode("utf-16", "replace")
+    body = raw.removeprefix(b"\xef\xbb\xbf").rstrip(b"\0")
+    wide = other.startswith("utf-16")
+    if body.count(0) <= (0 if wide else len(body) // 4):  # a few part the strings of one field
+        with contextlib.suppress(UnicodeDecodeError):
+            text = body.decode()
+            if not (wide and _CONTROL.search(text)):
+                return text
+        if not wide:
+            return body.decode(other, "replace")
+    orders = ("utf-16-le", "utf-16-be") if other == "utf-16-le" else ("utf-16-be", "utf-16-le")
+    return max((raw[: len(raw) // 2 * 2].decode(order, "replace") for order in orders), key=_count_likely).rstrip("\0")
+
+
+def _count_likely(text: str) -> int:
+    """Return how likely the first letters are, ASCII most: in the wrong byte order few are."""
+
+    def value(c: str) -> int:
+        likely = c < "\u0600" or "\u3000" <= c < "\u3100" or "\u4e00" <= c < "\ua000" or "\uac00" <= c < "\ud7b0"
+        return 2 if c < "\x80" else 1 if likely else -1
+
+    return sum(map(value, text[:1000]))
+
+
+def _raw_texts(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    if sniff(data) == "GIF":
+        yield from ((b"Comment", block.payload) for block in _gif_blocks(data) if block.name == "FE")
+    for part in parts(data):
+        if part.name == "COM":
+            yield b"Comment", part.payload
+        elif part.name in ("tEXt", "comf", "zTXt", "iTXt"):
+            key, _, rest = part.payload.partition(b"\0")
+            packed = part.name == "zTXt" or (part.name == "iTXt" and rest[:1] == b"\1")
+            if part.name == "zTXt":
+                rest = rest[1:]
+            elif part.name == "iTXt":  # two bytes, the language, the translated keyword
+                rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2]
+            yield key, _inflate(rest) if packed else rest
 
 
 def _segments(data: bytes) -> Iterator[Part]:
@@ -196,27 +231,43 @@ def _riff(data: bytes) -> Iterator[Part]:
 
 
 def _gif(data: bytes) -> Extent:
+    frames, end = 0, None
+    for block in _gif_blocks(data):
+        frames += block.name == ","
+        end = block.offset + 1 if block.name == ";" else None
+    return Extent(end, frames if frames or end else None)
+
+
+def _gif_blocks(data: bytes) -> Iterator[Part]:
+    """Yield images (","), extensions (their label, as FE for a comment) and the end (";"), payloads put together.
+
+    The walk ends at damage. A block without an end is not yielded, the picture's own data is passed over.
+    """
+
     def table(flags: int) -> int:
         return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
-    frames, left, at = 0, MAX_BLOCKS, 13 + (table(data[10]) if len(data) > 12 else 0)
+    left, at = MAX_BLOCKS, 13 + (table(data[10]) if len(data) > 12 else 0)
     for _ in range(MAX_PARTS):
-        kind = data[at : at + 1]
+        start, kind = at, data[at : at + 1]
         if kind == b";":
-            return Extent(at + 1, frames)
-        if kind == b"!":
-            at += 2
+            yield Part(";", at, b"")
+            return
+        if kind == b"!" and at + 1 < len(data):
+            name, at = f"{data[at + 1]:02X}", at + 2
         elif kind == b"," and at + 10 <= len(data):
-            frames, at = frames + 1, at + 11 + table(data[at + 9])
+            name, at = ",", at + 11 + table(data[at + 9])
         else:
-            break
-        size = 1
+            return
+        size, body = 1, bytearray()
         while size and left:
             size = data[at] if at < len(data) else 0
+            if name == "FE":
+                body += data[at + 1 : at + 1 + size]
             at, left = at + 1 + size, left - 1
         if size or at > len(data):
-            break
-    return Extent(None, frames or None)
+            return
+        yield Part(name, start, bytes(body))
 
 
 def _directories(data: bytes) -> int | None:

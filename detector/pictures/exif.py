@@ -8,21 +8,24 @@ from typing import Any
 from PIL import ExifTags
 from PIL import Image as Pillow
 
-from detector.pictures.containers import exif
+from detector.pictures.containers import MAX_TEXT, decode_text, exif
 
 MAX_VALUE = 500  # characters of one value
 _XP = range(0x9C9B, 0x9CA0)  # XPTitle ... XPSubject: UTF-16
+_UNREAD = ("MakerNote", "ExifOffset", "GPSInfo", "PrintImageMatching")
 
 
 def read_exif(data: bytes) -> dict[str, Any]:
     """Return tag name -> text, number or list of numbers of the main and the Exif directory; empty if unreadable."""
-    found: dict[str, Any] = {}
-    for directory in _directories(exif(data)):
-        for tag, value in directory.items():
-            name = ExifTags.TAGS.get(tag)
-            if name and name not in ("MakerNote", "ExifOffset", "GPSInfo", "PrintImageMatching"):
-                found[name] = _plain(tag, value)
-    return found
+    block = exif(data)
+    return {name: _plain(tag, value, block[:2]) for tag, name, value in _tags(block)}
+
+
+def read_exif_texts(data: bytes) -> list[tuple[str, str]]:
+    """Return (tag name, whole text) of the tags that hold text, where `read_exif` cuts it."""
+    block = exif(data)
+    texts = [(name, _decode(tag, value, block[:2])) for tag, name, value in _tags(block)]
+    return [(name, text) for name, text in texts if text]
 
 
 def has_maker_note(data: bytes) -> bool:
@@ -58,20 +61,40 @@ def _directories(block: bytes) -> list[dict[int, Any]]:
         return [main]
 
 
-def _plain(tag: int, value: Any) -> Any:
-    if isinstance(value, bytes):
-        if tag in _XP:
-            text = value.decode("utf-16-le", "replace")
-        elif tag == ExifTags.Base.UserComment:
-            code = "utf-16" if value[:7] == b"UNICODE" else "utf-8"
-            text = value[8:].decode(code, "replace")
-        else:
-            text = value[: 4 * MAX_VALUE].decode("latin-1") if value.isascii() else f"{len(value)} bytes"
-        value = text
-    if isinstance(value, str):
-        return "".join(c for c in value[: 4 * MAX_VALUE] if c.isprintable() or c == "\n").strip()[:MAX_VALUE]
+def _tags(block: bytes) -> list[tuple[int, str, Any]]:
+    tags = [(tag, ExifTags.TAGS.get(tag, ""), value) for d in _directories(block) for tag, value in d.items()]
+    return [(tag, name, value) for tag, name, value in tags if name and name not in _UNREAD]
+
+
+def _decode(tag: int, value: Any, order: bytes) -> str:
+    """Return the text of a tag; empty if it holds none.
+
+    A comment is preceded by eight bytes that name its encoding, and many programs write another one behind them:
+    UTF-8 behind UNICODE, UTF-16 of the wrong byte order. Source: Exif 3.0, section 4.6.6.5 (UserComment).
+    """
+    raw = value.encode("latin-1", "replace") if isinstance(value, str) else value
+    if not isinstance(raw, bytes):
+        return ""
+    raw, utf16 = raw[:MAX_TEXT], "utf-16-le" if order == b"II" else "utf-16-be"
+    if tag in _XP:
+        return raw.decode("utf-16-le", "replace").rstrip("\0")
+    if tag == ExifTags.Base.UserComment:
+        mark, body = raw[:8].rstrip(b"\0 ").upper(), raw[8:]
+        if mark == b"JIS" and b"\x1b" in body:
+            return body.decode("iso2022_jp", "replace")
+        other = {b"UNICODE": utf16, b"JIS": "cp932"}.get(mark, "latin-1")
+        return decode_text(body if mark in (b"UNICODE", b"JIS", b"ASCII", b"") else raw, other)  # some write no mark
+    return decode_text(raw) if isinstance(value, str) else raw.decode() if raw.isascii() else ""
+
+
+def _plain(tag: int, value: Any, order: bytes) -> Any:
+    if isinstance(value, bytes | str):
+        text = _decode(tag, value, order)
+        if not text and isinstance(value, bytes) and not value.isascii():
+            return f"{len(value)} bytes"
+        return "".join(c for c in text[: 4 * MAX_VALUE] if c.isprintable() or c == "\n").strip()[:MAX_VALUE]
     if isinstance(value, tuple | list):
-        return [_plain(tag, v) for v in value[:8]]
+        return [_plain(tag, v, order) for v in value[:8]]
     if isinstance(value, int):
         return value
     try:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from detector.errors import ManifestError
-from detector.files import home
+from detector.files import append_lines, home, is_torn
 from detector.types import Image
 
 SIDE = 16  # the hash has SIDE x SIDE bits
@@ -63,15 +63,12 @@ def distances(phash: str, others: Iterable[str]) -> NDArray[np.float64]:
 
 def append(prints: Iterable[Fingerprint], path: Path | None = None) -> None:
     """Add lines to a registry; earlier lines are never touched."""
-    path = path or registry_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(asdict(p), sort_keys=True) + "\n" for p in prints)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(lines)
+    append_lines(path or registry_path(), lines.encode())
 
 
 def read_fingerprints(path: Path | None = None) -> list[Fingerprint]:
-    """Return what a registry holds; nothing if there is no such file.
+    """Return what a registry holds; nothing if there is no such file. Lines that a killed process tore are left out.
 
     Raises ManifestError that names the first line that is not a fingerprint.
     """
@@ -84,6 +81,8 @@ def read_fingerprints(path: Path | None = None) -> list[Fingerprint]:
             found.append(Fingerprint(**json.loads(line)))
             bytes.fromhex(found[-1].phash)
         except (ValueError, TypeError):
+            if is_torn(line):
+                continue
             raise ManifestError(f"{path.name}, line {number}: not a fingerprint; remove the line") from None
     return found
 

@@ -8,6 +8,8 @@ Ghostscript.
 from __future__ import annotations
 
 import io
+import os
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
 from detector.errors import DamagedImage, ImageError, ImageTooLarge, UnsupportedFormat
+from detector.files import from_text
 from detector.types import Image, Images
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # not MPO, EPS, PSD ...: the first frame of GIF and TIFF
@@ -35,18 +38,27 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on odd files; what
 
 
 def read(path: Path | str, *, max_bytes: int = MAX_BYTES) -> bytes:
-    """Return a file's bytes.
+    """Return a file's bytes; nothing is opened but a regular file, which neither blocks nor goes on for ever.
 
-    Raises ImageTooLarge above `max_bytes`, DamagedImage if the file is empty, missing or unreadable.
+    path: as it is, or as `files.as_text` writes it.
+
+    Raises ImageTooLarge above `max_bytes`, DamagedImage if the file is empty, missing, unreadable or not a regular one,
+    or no file can have that name.
     """
-    path = Path(path)
     try:
-        size = path.stat().st_size
-        if size > max_bytes:
-            raise ImageTooLarge(f"{size:,} bytes; the cap is {max_bytes:,}")
-        data = path.read_bytes()
+        name = from_text(os.fspath(path))
+        status = os.stat(name)
+        if stat.S_ISDIR(status.st_mode):
+            raise DamagedImage("cannot be read: it is a folder, in which no picture was found")
+        if not stat.S_ISREG(status.st_mode):
+            raise DamagedImage("cannot be read: it is not a regular file")
+        if status.st_size > max_bytes:
+            raise ImageTooLarge(f"{status.st_size:,} bytes; the cap is {max_bytes:,}")
+        data = Path(name).read_bytes()
     except OSError as error:
         raise DamagedImage(f"cannot be read: {error.strerror or error}") from None
+    except ValueError as error:  # a NUL in the name
+        raise DamagedImage(f"cannot be read: {error}") from None
     if not data:
         raise DamagedImage("the file is empty")
     return data

@@ -13,6 +13,7 @@ import os
 import re
 import struct
 import zlib
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,6 @@ from detector.pictures.fingerprints import Fingerprint, append, perceptual_hash
 from detector.pictures.images import decode
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-GENERATED = ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "compositeSynthetic")
 LABELLED = ("JPEG", "PNG", "WEBP")  # what can be labelled without touching the pixels
 VALID_DAYS = 3650
 _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----\s*", re.S)
@@ -49,6 +49,7 @@ class Signer:
 
 
 def label_file(
+    path: Path,
     data: bytes,
     *,
     generator: str,
@@ -56,29 +57,43 @@ def label_file(
     checkpoint: str,
     signer: Signer | None = None,
     registry: Path | None = None,
+    known: Container[Fingerprint] = (),
 ) -> bytes:
-    """Return the file with its labels, its pixels untouched, and append it to the fingerprint registry.
+    """Write a picture with its labels, its pixels untouched, and then its line into the fingerprint registry.
 
     signer: the user's own; None is the local one if c2pa-python is installed, else no manifest is added. A manifest
-    carries an identifier and a time of its own, so with one the same picture never gives the same file twice.
+    carries an identifier and a time of its own, so with one the same picture never gives the same file twice. known:
+    the lines there are; a file that has one, and still shows the picture, stays, so that repeating a run that was
+    killed leaves one line a file.
 
-    Raises UnsupportedFormat for other files than JPEG, PNG and WebP; what `decode` raises for damaged ones;
-    DetectorError if the registry or the certificate cannot be written.
+    Returns what the file holds. Raises UnsupportedFormat for other files than JPEG, PNG and WebP; what `decode` raises
+    for damaged ones; DetectorError if the registry or the certificate cannot be written, OSError if the file cannot.
     """
+    phash = perceptual_hash(decode(data))
+    there = path.read_bytes() if known and path.is_file() else b""
+    if Fingerprint(sha256(there), phash, generator, seed, checkpoint) in known:
+        return there
     labelled = insert_xmp(data, xmp_packet(generator, seed, checkpoint))
-    try:
+    with _writing_home(registry):
         if signer is None and has_c2pa():
             signer = local_signer()
-        if signer is not None:
-            labelled = sign(labelled, signer, generator=generator, seed=seed, checkpoint=checkpoint)
-        phash = perceptual_hash(decode(data))
+    if signer is not None:
+        labelled = sign(labelled, signer, generator=generator, seed=seed, checkpoint=checkpoint)
+    write_bytes(path, labelled)
+    with _writing_home(registry):
         append([Fingerprint(sha256(labelled), phash, generator, seed, checkpoint)], registry)
+    return labelled
+
+
+@contextlib.contextmanager
+def _writing_home(registry: Path | None) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise DetectorError(
             f"{registry or home()} cannot be written ({error.strerror or error}): set DETECTOR_HOME to a folder of "
             "yours, or leave the labels out"
         ) from None
-    return labelled
 
 
 def xmp_packet(generator: str, seed: int, checkpoint: str) -> bytes:

@@ -25,6 +25,19 @@ SHIPPED = Path(__file__).parents[1] / "weights"
 QUICKSTART = Path("quickstart")  # where `detector quickstart` leaves what it trained, below the working folder
 
 KINDS = ("detector", "generator")
+DECISIVE = (*KINDS, "arguments", "calibration")  # entries of a card that decide what is answered
+
+# Where tensors lie in an ONNX file: message -> {number of a field: message in it}. "outside" is a tensor's list of
+# places in other files. Source: onnx.proto3 of ONNX 1.17.
+ONNX = {
+    "model": {7: "graph", 25: "function"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {13: "outside"},
+}
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -79,6 +92,68 @@ def find_checkpoint(kind: str, name: str) -> Path:
 
 
 def digest_checkpoint(folder: Path | str) -> str:
-    """Return a hash of everything in a checkpoint that decides its answers."""
-    parts = (Path(folder) / name for name in (CARD, WEIGHTS, MODEL))
-    return sha256("".join(sha256(p.read_bytes()) for p in parts if p.is_file()).encode())
+    """Return a hash of everything in a checkpoint that decides its answers: not of what its card tells people.
+
+    Raises CheckpointError if the card cannot be read, or the network keeps numbers in further files.
+    """
+    folder = Path(folder)
+    card = read_card(folder)
+    parts = {key: card[key] for key in DECISIVE if key in card}
+    if (folder / MODEL).is_file():
+        read_model(folder)
+    files = {name: sha256((folder / name).read_bytes()) for name in (WEIGHTS, MODEL) if (folder / name).is_file()}
+    return sha256(json.dumps(parts | files, sort_keys=True).encode())
+
+
+def read_model(folder: Path) -> bytes:
+    """Return the bytes of an exported network.
+
+    Raises CheckpointError if there is none, if it is damaged, or if it keeps numbers in further files ("external
+    data"): those are not covered by the digest, so that they could be exchanged unnoticed.
+    """
+    path = folder / MODEL
+    try:
+        data = path.read_bytes()
+    except OSError:
+        raise CheckpointError(f"{folder} holds no {MODEL}; train it again, which ends by exporting one") from None
+    try:
+        outside = _refers_outside(memoryview(data), "model")
+    except (IndexError, ValueError, RecursionError):
+        raise CheckpointError(f"{path} is no ONNX file, or a damaged one; train it again") from None
+    if outside:
+        raise CheckpointError(f"{path} keeps numbers in further files, which its digest does not cover; save it as one")
+    return data
+
+
+def _refers_outside(data: memoryview, kind: str) -> bool:
+    """Return whether an ONNX message holds a tensor whose numbers lie in another file.
+
+    Raises IndexError, ValueError or RecursionError if it is not one.
+    """
+    at = 0
+    while at < len(data):
+        tag, at = _varint(data, at)
+        field, wire = tag >> 3, tag & 7
+        if wire == 2:
+            length, at = _varint(data, at)
+            inner = ONNX[kind].get(field)
+            if inner == "outside" or (inner and _refers_outside(data[at : at + length], inner)):
+                return True
+            at += length
+        elif wire == 0:
+            _, at = _varint(data, at)
+        elif wire in (1, 5):
+            at += 8 if wire == 1 else 4
+        else:
+            raise ValueError(f"wire type {wire}")
+    return False
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    """Return a number of Protocol Buffers and the place after it."""
+    value = shift = 0
+    while True:
+        value |= (data[at] & 127) << shift
+        at, shift = at + 1, shift + 7
+        if data[at - 1] < 128:
+            return value, at

@@ -112,7 +112,7 @@ def open_target(target: Target, size: int, locates: bool) -> Opened:
     """Return a picture with its faces cut out: the target's crop, else all that are located, else its middle."""
     digest = target.sha256
     try:
-        data = read(target.path)
+        data = read(target.path) if target.data is None else target.data
         digest = sha256(data)
         target.check(digest)
         image = decode(data)

@@ -12,7 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from detector.errors import CheckpointError, MissingExtra, UnknownName
-from detector.scoring.checkpoint import MODEL
+from detector.scoring.checkpoint import MODEL, read_model
 from detector.types import Images
 
 AT_ONCE = 8  # faces a run: what the network makes of more does not stay in the cache, and takes memory
@@ -32,8 +32,7 @@ class Session:
         if runtime not in RUNTIMES:
             raise UnknownName("runtime", runtime, RUNTIMES)
         path = folder / MODEL
-        if not path.is_file():
-            raise CheckpointError(f"{folder} holds no {MODEL}; train it again, which ends by exporting one")
+        read_model(folder)
         try:
             self._outputs, self._run = RUNTIMES[runtime](path, threads or 0)
         except ImportError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
 from functools import partial
@@ -18,14 +19,15 @@ from typing import Any
 
 import pandas as pd
 
-from detector.dataset.manifest import read_table
+from detector.dataset.foreign import read_table
 from detector.errors import DetectorError
-from detector.files import replacing, sha256
+from detector.files import as_cell, check_output, from_text, locking, remove_leftovers, replacing, sha256
 from detector.pictures.perturbations import Condition
 from detector.scoring.engine import BATCH, FaceRow, Row, score_pictures
-from detector.scoring.targets import TABLES, Target, list_targets
+from detector.scoring.targets import Target, list_targets
 from detector.types import Detector, Progress, silent
 
+WRITTEN = frozenset({".csv", ".jsonl", ".parquet"})  # endings of tables that are written
 COLUMNS = tuple(field.name for field in fields(Row))
 FACE_COLUMNS = tuple(field.name for field in fields(FaceRow))
 CONDITION = ("perturbation", "severity")  # columns that tell the rows of a picture apart where there are several
@@ -42,44 +44,61 @@ def score_to_file(
     conditions: Sequence[Condition] = (),
     fingerprint: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> int:
-    """Score into a CSV, JSONL or Parquet file and return how many rows are of pictures that could not be read.
+) -> Counter[str]:
+    """Score into a CSV, JSONL or Parquet file and return how many rows have each verdict, "error" among them.
 
     faces: a second file, one row a face. conditions: what is done to the faces first; the tables then have a row for
     each, and the columns perturbation and severity.
 
     What was scored is kept beside `out` while it comes; a run that was killed goes on from there if the pictures, the
     conditions, the detector (`fingerprint`) and its runtime are the same. The files appear whole, at the end.
+
+    Raises DetectorError if an ending is none of these or another run is writing `out`, OSError if it cannot be written.
     """
     for path in (out, faces):
-        if path is not None and path.suffix.lower() not in TABLES:
+        if path is not None and path.suffix.lower() not in WRITTEN:
             raise DetectorError(
                 f"{path.name}: scores are written as .csv, .jsonl or .parquet; choose one of these endings"
             )
+        if path is not None:
+            check_output(path)
     if faces is not None and faces.resolve() == out.resolve():
         raise DetectorError(f"{out.name} is named for the pictures and for their faces; name two files")
-    out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial")
     head = {
         "detector": fingerprint or detector.name, "runtime": getattr(detector, "runtime", ""),
-        "targets": sha256(json.dumps([asdict(t) for t in targets]).encode()),
+        "targets": sha256(json.dumps([_describe(t) for t in targets]).encode()),
         "columns": [*COLUMNS, *FACE_COLUMNS], "conditions": [asdict(c) for c in conditions],
     }  # fmt: skip
-    _score_rest(targets, detector, partial, head, conditions, progress)
-    more = CONDITION if conditions else ()
-    if faces is not None:
-        _write_rows(faces, (*FACE_COLUMNS, *more), (row for _, several in _read_rows(partial) for row in several))
-    errors = 0
+    try:
+        with locking(partial, wait=False):
+            _score_rest(targets, detector, partial, head, conditions, progress)
+            verdicts = _write_tables(partial, len(targets), out, faces, CONDITION if conditions else ())
+            partial.unlink()
+    except BlockingIOError:
+        raise DetectorError(f"another run is writing {out}; wait for it, or name another file with -o") from None
+    return verdicts
 
-    def pictures() -> Iterator[dict[str, Any]]:
-        nonlocal errors
+
+def _write_tables(partial: Path, pictures: int, out: Path, faces: Path | None, more: Sequence[str]) -> Counter[str]:
+    """Write the tables of what was scored and count the verdicts; DetectorError if a picture is not among it."""
+    with open(partial, encoding="utf-8") as file:
+        kept = sum(1 for _ in file) - 1
+    if kept != pictures:
+        raise DetectorError(f"{partial} holds {kept:,} of {pictures:,} pictures; delete it, and run this again")
+    remove_leftovers(out)
+    if faces is not None:
+        remove_leftovers(faces)
+        _write_rows(faces, (*FACE_COLUMNS, *more), (row for _, several in _read_rows(partial) for row in several))
+    verdicts: Counter[str] = Counter()
+
+    def count() -> Iterator[dict[str, Any]]:
         for row, _ in _read_rows(partial):
-            errors += row["verdict"] == "error"
+            verdicts[row["verdict"]] += 1
             yield row
 
-    _write_rows(out, (*COLUMNS, *more), pictures())
-    partial.unlink()
-    return errors
+    _write_rows(out, (*COLUMNS, *more), count())
+    return verdicts
 
 
 def _score_rest(
@@ -89,7 +108,7 @@ def _score_rest(
     """Append a line for each target that an interrupted run did not get to."""
     done = _kept_lines(partial, head, targets)
     conditions = conditions or [Condition()]
-    with open(partial, "a" if done else "w") as file:
+    with open(partial, "a" if done else "w", encoding="utf-8") as file:
         if not done:
             file.write(json.dumps(head) + "\n")
         for i, judged in enumerate(score_pictures(targets[done:], detector, transforms=conditions), done + 1):
@@ -104,10 +123,14 @@ def _score_rest(
             progress(i, len(targets))
 
 
+def _describe(target: Target) -> list[Any]:
+    return [target.path, target.crop, target.sha256, target.data and sha256(target.data)]
+
+
 def _stamp(path: str) -> list[int]:
     try:
-        status = os.stat(path)
-    except OSError:
+        status = os.stat(from_text(path))
+    except (OSError, ValueError):  # ValueError: a NUL in the name
         return []
     return [status.st_size, status.st_mtime_ns]
 
@@ -137,7 +160,7 @@ def _kept_lines(partial: Path, head: dict[str, Any], targets: Sequence[Target]) 
 
 def _read_rows(partial: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """Yield the row of each picture, and the rows of its faces, once for every condition."""
-    with open(partial) as file:
+    with open(partial, encoding="utf-8") as file:
         next(file)
         for line in file:
             for row, faces, condition in json.loads(line)["answers"]:
@@ -146,7 +169,7 @@ def _read_rows(partial: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, A
 
 def _write_rows(out: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
     """Write some columns of the rows as the table that the name asks for, a block at a time."""
-    chosen = ({name: row[name] for name in columns} for row in rows)
+    chosen = ({name: row[name] for name in columns} | {"path": as_cell(row["path"])} for row in rows)
     with replacing(out) as temporary:
         if out.suffix.lower() == ".parquet":
             import pyarrow
@@ -157,7 +180,7 @@ def _write_rows(out: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]
                 while block := list(islice(chosen, 10_000)):
                     writer.write_table(pyarrow.Table.from_pylist(block, schema))
         else:
-            with open(temporary, "w", newline="") as file:
+            with open(temporary, "w", newline="", encoding="utf-8") as file:
                 if out.suffix.lower() == ".jsonl":
                     file.writelines(json.dumps(row) + "\n" for row in chosen)
                 else:

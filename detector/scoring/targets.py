@@ -1,30 +1,33 @@
-"""What is to be scored: files, folders, manifests and lists become one list of pictures."""
+"""What is to be scored: files, folders, tables and lists become one list of pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from detector.dataset.manifest import find_pictures, read_crops, read_manifest
-from detector.errors import ManifestError
+from detector.dataset.foreign import TABLES, find_paths, read_table
+from detector.dataset.listing import LeftOut, find_pictures
+from detector.dataset.manifest import read_crops
+from detector.errors import DetectorError, ManifestError
 from detector.pictures.faces import Box
-
-TABLES = frozenset({".csv", ".parquet", ".jsonl"})
 
 
 @dataclass(frozen=True)
 class Target:
     """One picture to score: its path as the user named it, and the face's square if a manifest gave one.
 
-    sha256: of the only file that may be scored under this path; empty if any may.
+    sha256: of the only file that may be scored under this path; empty if any may. data: the bytes of a picture that is
+    no file; `path` is then what to call it.
     """
 
     path: str
     crop: Box | None = None
     sha256: str = ""
+    data: bytes | None = field(default=None, repr=False)
 
     def check(self, digest: str) -> None:
         """Raise ManifestError if the file, which has that SHA-256, is not the one that is to be scored."""
@@ -34,20 +37,47 @@ class Target:
             )
 
 
-def expand(inputs: Iterable[str], *, lines: Iterable[str] = ()) -> list[Target]:
-    """Return what to score, in order: files as they are, folders and manifests opened, `-` replaced by `lines`."""
+def expand(
+    inputs: Iterable[str],
+    *,
+    lines: Iterable[str] = (),
+    columns: Mapping[str, str] | None = None,
+    left_out: LeftOut | None = None,
+) -> list[Target]:
+    """Return what to score, in order: files as they are, folders and tables opened, `-` replaced by `lines`.
+
+    A name that leads nowhere, and a folder without a picture, stay as targets, whose rows say why they have no score.
+    columns: as `foreign.read_table`, of the tables. left_out: collects what else lies in the folders.
+
+    Raises DetectorError if nothing is found at all, ManifestError if a table cannot be read or has no paths.
+    """
+    left_out = LeftOut() if left_out is None else left_out
     targets: list[Target] = []
+    empty = 0
     for name in inputs:
-        path = Path(name)
         if name == "-":
             targets += [Target(line) for raw in lines if (line := raw.rstrip("\r\n"))]
-        elif path.is_dir():
-            targets += [Target(str(p)) for p in find_pictures(path)]
-        elif path.suffix.lower() in TABLES:
-            targets += list_targets(read_manifest(path))
+        elif os.path.isdir(name):
+            found = find_pictures(name, left_out)
+            empty += not found
+            targets += [Target(str(path)) for path in found] or [Target(name)]
+        elif Path(name).suffix.lower() in TABLES:
+            targets += read_targets(Path(name), columns)
         else:
             targets.append(Target(name))
+    if len(targets) == empty:
+        what = left_out.describe()
+        raise DetectorError(f"there is no picture in what was named{f': {what}' if what else ''}")
     return targets
+
+
+def read_targets(path: Path, columns: Mapping[str, str] | None = None) -> list[Target]:
+    """Return what to score of anybody's table, in its order: it needs a column of paths, and may have a `crop`."""
+    table = read_table(path, columns)
+    if "path" not in table:
+        there = ", ".join(table.columns) or "none"
+        raise DetectorError(f"{path.name} has no column 'path' (it has {there}); name it with --column path=...")
+    return list_targets(table.assign(path=find_paths(table, path.resolve().parent)))
 
 
 def list_targets(manifest: pd.DataFrame, *, checked: bool = False) -> list[Target]:

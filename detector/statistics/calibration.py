@@ -141,7 +141,7 @@ def fit_calibration(
     """
     fake, (raw,) = check(labels, scores)
     groups = np.arange(len(raw)) if groups is None else np.asarray(groups)
-    slope, offset, variance = _fit_line(raw, fake, groups)
+    slope, offset, variance = fit_line(raw, fake, groups)
     odds = slope * raw + offset
     real_odds, real_groups = odds[~fake], groups[~fake]
     if unseen is not None:
@@ -210,10 +210,12 @@ def describe(log10_lr: float, first: str = "fake", second: str = "real") -> str:
     return "no support for either"
 
 
-def _fit_line(
-    raw: Scores, fake: NDArray[np.bool_], groups: NDArray[Any]
+def fit_line(
+    raw: Scores, fake: NDArray[np.bool_], groups: NDArray[Any], weight: NDArray[np.float64] | None = None
 ) -> tuple[float, float, tuple[float, float, float]]:
     """Return slope and offset of a logistic regression in which both classes weigh the same, and their variance.
+
+    weight: of each picture (N,), adding up to 1 in each class; None weighs the pictures of a class alike.
 
     The variance is the sandwich estimate, clustered by group, so that related pictures count for less.
 
@@ -227,7 +229,8 @@ def _fit_line(
     spread = raw.std() or 1.0
     x = np.stack([(raw - raw.mean()) / spread, np.ones_like(raw)])
     n = np.where(fake, fake.sum(), (~fake).sum())
-    target, weight = np.where(fake, (n + 1) / (n + 2), 1 / (n + 2)), 1 / n
+    target = np.where(fake, (n + 1) / (n + 2), 1 / (n + 2))
+    weight = 1 / n if weight is None else weight
 
     def loss(line: NDArray[np.float64]) -> float:
         z = line @ x

@@ -92,10 +92,15 @@ def measure_fairness(
     return Fairness(pd.DataFrame(rows, columns=ROWS), tested.assign(p_corrected=holm(tested.p.astype(float))))
 
 
+def called_fake(part: pd.DataFrame) -> Floats:
+    """Return 1 for each picture (N,) that is called likely-fake, else 0; without a verdict, a score above 0 counts."""
+    verdict = part.verdict.fillna("") if "verdict" in part else pd.Series("", index=part.index)
+    return np.where(verdict != "", verdict == Opinion.LIKELY_FAKE, part.score > 0).astype(float)
+
+
 def _contributions(part: pd.DataFrame) -> Iterator[tuple[str, Label, Floats]]:
     """Yield each metric, the class it is of, and what every picture of the class adds to it."""
-    verdict = part.verdict.fillna("") if "verdict" in part else pd.Series("", index=part.index)
-    called = np.where(verdict != "", verdict == Opinion.LIKELY_FAKE, part.score > 0).astype(float)
+    called = called_fake(part)
     fake = (part.label == Label.FAKE).to_numpy()
     scores = part.score.to_numpy(float)
     real_scores, fake_scores = np.sort(scores[~fake]), np.sort(scores[fake])

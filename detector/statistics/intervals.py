@@ -2,7 +2,8 @@
 
 The AUC has a formula (DeLong); every other metric is resampled, a whole group (identity, video, seed) at a time, real
 and fake groups apart. Where a sample shows no error at all, neither can say anything: there the interval is what a
-share of pictures too rare to have been seen could do to the metric.
+share of pictures too rare to have been seen could do to the metric. One group says nothing about others: where a class
+has no more, there is no interval, and both its ends are NaN.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ FARTHEST = np.log(10)  # of a resample from the sample, in log-odds of the metri
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric, its interval, and the pictures behind it."""
+    """A metric, its interval (NaN if a class has a single group), and the pictures behind it."""
 
     value: float
     low: float
@@ -38,7 +39,8 @@ class Estimate:
 class Difference:
     """A metric of detector B minus that of detector A on the same pictures.
 
-    p_worse: one-sided; small if B is worse than A by more than the margin asked for.
+    low, high: NaN if a class has a single group. p_worse: one-sided; small if B is worse than A by more than the margin
+    asked for.
     """
 
     value: float
@@ -78,7 +80,8 @@ def measure(
             low, high = _ends(drawn[name](whole)[0], draws[name], METRICS.facts(name), sample.freedom, level)
         if not low < high:
             low, high = _unseen(name, sample, level)
-        estimates[name] = Estimate(value, min(low, value), max(high, value), *counts)
+        ends = (min(low, value), max(high, value)) if sample.is_grouped else (np.nan, np.nan)
+        estimates[name] = Estimate(value, *ends, *counts)
     return estimates
 
 
@@ -99,7 +102,7 @@ def compare_auc(
     (auc_a, *parts_a), (auc_b, *parts_b) = (_placements(sample.fake, s) for s in sample.scores)
     value = auc_b - auc_a
     se = float(np.sqrt(sample.variance(parts_b[0] - parts_a[0], parts_b[1] - parts_a[1])))
-    reach = float(stdtrit(sample.freedom, (1 + level) / 2)) * se
+    reach = float(stdtrit(sample.freedom, (1 + level) / 2)) * se if sample.is_grouped else np.nan
     p = float(stdtr(sample.freedom, (value + margin) / se)) if se > 0 else float(value >= -margin)
     # No sample rules out chance more firmly than all its groups pointing one way (the sign test).
     return Difference(value, se, value - reach, value + reach, max(p, 0.5 ** (sample.freedom + 1)))
@@ -135,7 +138,7 @@ def compare(
         # Few groups: tails further out. Source: Hesterberg, 2015, arXiv:1411.5279, expanded percentile interval.
         df = sample.freedom
         tail = float(ndtr(np.sqrt((df + 1) / df) * stdtrit(df, (1 - level) / 2)))
-        low, high = np.quantile(draw, [tail, 1 - tail])
+        low, high = np.quantile(draw, [tail, 1 - tail]) if sample.is_grouped else (np.nan, np.nan)
         better = 1 if METRICS.facts(name)["higher"] else -1
         p = (1 + int((better * draw >= -margin).sum())) / (1 + resamples)
         differences[name] = Difference(value, float(draw.std(ddof=1)), float(low), float(high), p)
@@ -155,6 +158,11 @@ class _Sample:
         count = int(self.groups.max()) + 1
         self.has_real = np.bincount(self.groups[~self.fake], minlength=count) > 0
         self.has_fake = np.bincount(self.groups[self.fake], minlength=count) > 0
+
+    @property
+    def is_grouped(self) -> bool:
+        """Return whether both classes have groups enough, two, to say how much groups differ."""
+        return bool(min(self.has_real.sum(), self.has_fake.sum()) > 1)
 
     @property
     def freedom(self) -> int:

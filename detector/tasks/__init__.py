@@ -5,7 +5,7 @@ Only here and in evaluation/ are names turned into things; everything below take
 
 from detector.tasks.catalogue import describe_card, describe_environment, describe_licence, list_things
 from detector.tasks.making import alter, draw_mixing, generate, index
-from detector.tasks.measuring import check_data, evaluate, run_suite, score
+from detector.tasks.measuring import check_data, evaluate, read_headline, run_suite, score
 from detector.tasks.training import train
 from detector.tasks.verifying import verify
 
@@ -20,6 +20,7 @@ __all__ = [
     "generate",
     "index",
     "list_things",
+    "read_headline",
     "run_suite",
     "score",
     "train",

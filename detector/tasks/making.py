@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from detector.dataset.manifest import COLUMNS, index_folder, read_crops, read_manifest, write_manifest
-from detector.errors import DetectorError
-from detector.files import sha256, write_bytes
+from detector.dataset.listing import LeftOut
+from detector.dataset.manifest import (
+    COLUMNS,
+    assign_splits,
+    index_folder,
+    read_crops,
+    read_manifest,
+    write_manifest,
+)
+from detector.errors import DetectorError, ImageError
+from detector.files import as_text, check_folder, check_output, sha256, sweep, write_bytes
 from detector.generators import GENERATORS, load_generator
 from detector.pictures.faces import prepare
+from detector.pictures.fingerprints import read_fingerprints
 from detector.pictures.images import encode, load
 from detector.registry import check_options
 from detector.scoring.checkpoint import digest_checkpoint, find_checkpoint
 from detector.types import Label, Progress, silent
+
+MAX_SEED = 2**32 - 1  # that numpy, torch and scikit-learn all take
 
 
 def index(
@@ -32,21 +43,24 @@ def index(
     licence: str = "unknown",
     layout: str | None = None,
     seed: int = 0,
+    left_out: LeftOut | None = None,
     progress: Progress = silent,
 ) -> pd.DataFrame:
     """Write and return the manifest of the pictures below a folder; as `manifest.index_folder`.
 
     layout: of another tool's data set, a name in `layouts.LAYOUTS`; as `layouts.read_layout`.
     """
+    check_output(out)
     if layout is not None:
         from detector.dataset.layouts import read_layout
 
         copies = Path(out).parent / "pictures"
         table = read_layout(folder, layout, copies=copies, dataset=dataset, licence=licence, seed=seed,
-                            progress=partial(progress, "hashing"))  # fmt: skip
+                            left_out=left_out, progress=partial(progress, "hashing"))  # fmt: skip
     else:
         table = index_folder(folder, label=label, generator=generator, dataset=dataset, group_by=group_by,
-                             licence=licence, seed=seed, progress=partial(progress, "hashing"))  # fmt: skip
+                             licence=licence, seed=seed, left_out=left_out,
+                             progress=partial(progress, "hashing"))  # fmt: skip
     write_manifest(table, out)
     return table
 
@@ -64,7 +78,7 @@ def generate(
     progress: Progress = silent,
     **options: Any,
 ) -> pd.DataFrame:
-    """Write n fakes that say so and their manifest below a folder, and return the manifest.
+    """Write n fakes that say so and their manifest, split by seed, below a folder, and return the manifest.
 
     name: of a generator. weights: a folder with its checkpoint; None takes the shipped one or quickstart's.
     options: passed to the generator's `sample`, such as truncation=0.7. Picture i is that of seed + i.
@@ -73,11 +87,13 @@ def generate(
     `sha256` is that of the file. signer: a PEM file, as `labelling.read_signer`; None is the local certificate.
     """
     folder = Path(folder)
+    if not 0 <= seed <= MAX_SEED - n:
+        raise DetectorError(f"seed and number of faces are at least 0, and together at most {MAX_SEED:,}")
     source = load_generator(name, weights)
     if not hasattr(source, "sample"):
         raise DetectorError(f"{name} alters real pictures; name a manifest of them with --from")
     check_options(name, source.sample, options)
-    mark = _labeller(name, weights, label, signer)
+    write = _writer(name, weights, label, signer, folder)
     licence = getattr(source, "licence", "made by detector")
     rows, plain = [], []
     for start in range(0, n, 64):
@@ -85,14 +101,13 @@ def generate(
         for i, image in enumerate(source.sample(count, seed=seed + start, **options), seed + start):
             data = encode(image, format.upper().replace("JPG", "JPEG"))
             plain.append(sha256(data))
-            data = mark(data, i)
             path = folder / f"{i:08d}.{format}"
-            write_bytes(path, data)
-            rows.append((str(path.resolve()), sha256(data), int(Label.FAKE), name, f"generated-{name}",
+            data = write(path, data, i)
+            rows.append((as_text(path.resolve()), sha256(data), int(Label.FAKE), name, f"generated-{name}",
                          f"{name}/seed-{i}", "train", licence))  # fmt: skip
         progress("generating", start + count, n)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    table = table[~pd.Series(plain, dtype=str).duplicated()].reset_index(drop=True)
+    table = assign_splits(table[~pd.Series(plain, dtype=str).duplicated()].reset_index(drop=True), seed=seed)
     write_manifest(table, folder / "manifest.csv")
     return table
 
@@ -108,31 +123,36 @@ def alter(
     weights: Path | str | None = None,
     label: bool = True,
     signer: Path | str | None = None,
+    columns: Mapping[str, str] | None = None,
     progress: Progress = silent,
 ) -> pd.DataFrame:
     """Write fakes that a generator makes of real pictures, as PNG with their manifest, and return it.
 
     originals: a manifest; its first n real pictures are cut, resized to `size` pixels a side and altered. A fake keeps
     the group and split of its original, so that a pair never straddles two splits. label, signer: as `generate`.
+    columns: as `foreign.read_table`, of the manifest.
 
     Raises DetectorError if the generator makes faces from nothing, or there is no real picture.
     """
-    table = originals if isinstance(originals, pd.DataFrame) else read_manifest(originals)
+    table = originals if isinstance(originals, pd.DataFrame) else read_manifest(originals, columns=columns)
     reals = table[table.label == Label.REAL].iloc[:n]
     if reals.empty:
         raise DetectorError("the manifest has no real picture to alter")
     source: Any = load_generator(name, weights)
     if not hasattr(source, "alter"):
         raise DetectorError(f"{name} makes faces from nothing; leave out --from")
-    mark = _labeller(name, weights, label, signer)
     folder = Path(folder)
+    write = _writer(name, weights, label, signer, folder)
     made = reals.drop(columns="crop", errors="ignore").assign(label=int(Label.FAKE), generator=name)
     paths, hashes = [], []
     for i, (path, crop) in enumerate(zip(reals.path, read_crops(reals), strict=True)):
-        data = mark(encode(source.alter(prepare(load(path), size, crop)[None], seed=seed + i)[0]), seed + i)
+        try:
+            face = prepare(load(path), size, crop)
+        except ImageError as error:
+            raise DetectorError(f"{path}: {error}; remove the row or restore the file") from None
         out = folder / f"{i:08d}.png"
-        write_bytes(out, data)
-        paths.append(str(out.resolve()))
+        data = write(out, encode(source.alter(face[None], seed=seed + i)[0]), seed + i)
+        paths.append(as_text(out.resolve()))
         hashes.append(sha256(data))
         progress(f"altering with {name}", i + 1, len(reals))
     made["path"], made["sha256"] = paths, hashes
@@ -162,23 +182,35 @@ def draw_mixing(
         able = [n for n in GENERATORS if hasattr(GENERATORS.get(n), "mix")]
         raise DetectorError(f"{name} has no styles to mix; these have: {', '.join(able)}")
     check_options(name, source.mix, options)
+    check_output(out)
+    write = _writer(name, weights, label, signer, Path(out).parent)
     ends = [np.concatenate([source.sample(1, seed=s, **options) for s in seeds]) for seeds in (sources, destinations)]
     mixed = {
         layers: source.mix(sources, destinations, layers=layers, **options) for layers in ("coarse", "middle", "fine")
     }
     data = plots.to_png(plots.mixing_figure(ends[0], ends[1], mixed), dpi=140)
-    write_bytes(out, _labeller(name, weights, label, signer)(data, sources[0]))
+    write(Path(out), data, sources[0])
 
 
-def _labeller(
-    name: str, weights: Path | str | None, wanted: bool, signer: Path | str | None
-) -> Callable[[bytes, int], bytes]:
-    """Return what labels a file that a generator made with a seed; if no label is wanted, what leaves it alone."""
-    if not wanted:
-        return lambda data, seed: data
+def _writer(
+    name: str, weights: Path | str | None, labelled: bool, signer: Path | str | None, folder: Path
+) -> Callable[[Path, bytes, int], bytes]:
+    """Return what writes a file that a generator made with a seed, labelled if wanted, and returns what it holds."""
+    check_folder(folder)
+    sweep(folder)
+    if not labelled:
+
+        def write(path: Path, data: bytes, seed: int) -> bytes:
+            write_bytes(path, data)
+            return data
+
+        return write
     from detector.pictures.labelling import label_file, read_signer
 
     who = None if signer is None else read_signer(signer)
-    folder = (weights or find_checkpoint("generator", name)) if hasattr(GENERATORS.get(name), "load") else None
-    checkpoint = "none" if folder is None else digest_checkpoint(folder)
-    return lambda data, seed: label_file(data, generator=name, seed=seed, checkpoint=checkpoint, signer=who)
+    weighed = (weights or find_checkpoint("generator", name)) if hasattr(GENERATORS.get(name), "load") else None
+    checkpoint = "none" if weighed is None else digest_checkpoint(weighed)
+    known = frozenset(read_fingerprints())
+    return lambda path, data, seed: label_file(
+        path, data, generator=name, seed=seed, checkpoint=checkpoint, signer=who, known=known
+    )

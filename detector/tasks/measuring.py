@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,21 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from detector.dataset.manifest import describe_data, read_manifest, read_table, write_manifest
+from detector.dataset.foreign import read_tables
+from detector.dataset.listing import LeftOut
+from detector.dataset.manifest import complete, describe_data, read_manifest, write_manifest
 from detector.detectors import load_detector
 from detector.errors import DetectorError
 from detector.evaluation.alignment import look_behind
+from detector.evaluation.naming import Source, file_names, name_apart
+from detector.files import check_folder, sweep
 from detector.scoring.checkpoint import digest_checkpoint, find_checkpoint
 from detector.scoring.engine import Row, score_pictures
 from detector.scoring.tables import score_manifest, score_to_file
-from detector.scoring.targets import expand
+from detector.scoring.targets import Target, expand
 from detector.statistics.fairness import measure_fairness
 from detector.tasks.catalogue import describe_environment
-from detector.types import Label, Progress, silent
+from detector.types import Detector, Label, Progress, silent
 
 if TYPE_CHECKING:
     from detector.dataset.findings import AuditFinding
     from detector.evaluation.gate import GateReport
+
+NO_FILE = "standard input"  # what the row of a picture is called that is no file
 
 
 def score(
@@ -34,18 +41,26 @@ def score(
     out: Path | str | None = None,
     faces: Path | str | None = None,
     lines: Iterable[str] = (),
+    picture: bytes | None = None,
+    columns: Mapping[str, str] | None = None,
+    left_out: LeftOut | None = None,
     progress: Progress = silent,
-) -> list[Row] | int:
-    """Score files, folders and manifests, in order; return the rows, or with `out` write them and count the errors.
+) -> list[Row] | Counter[str]:
+    """Score files, folders and tables, in order; return the rows, or with `out` write them and count the verdicts.
 
     Every face is judged; a picture's row is that of its most suspicious face. faces: a file beside `out`, a row a face.
-    detector: a folder of weights; None takes the shipped ones or quickstart's. lines: what `-` stands for.
-    runtime: what runs an exported network, "onnx" or "openvino", as `load_detector`.
+    detector: a folder of weights; None takes the shipped ones or quickstart's. lines: what `-` stands for. picture: the
+    bytes of a picture that is no file, scored after the others. columns, left_out: as `targets.expand`. runtime: what
+    runs an exported network, "onnx" or "openvino", as `load_detector`.
     """
     if faces is not None and out is None:
         raise DetectorError("the faces are written beside the table of pictures; name that one too, with -o")
+    targets: list[Target] = []
+    if inputs or picture is None:
+        targets += expand([str(i) for i in inputs], lines=lines, columns=columns, left_out=left_out)
+    if picture is not None:
+        targets.append(Target(NO_FILE, data=picture))
     folder, thing = load_detector(detector, runtime=runtime)
-    targets = expand([str(i) for i in inputs], lines=lines)
     if out is None:
         rows = []
         for (judged,) in score_pictures(targets, thing):
@@ -71,6 +86,7 @@ def evaluate(
     faces: Mapping[str, Sequence[str]] | None = None,
     audited: bool = True,
     by: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
     progress: Progress = silent,
 ) -> pd.DataFrame:
     """Measure detectors (folders of weights) and scores (tables of any tool) on a manifest; return the tidy results.
@@ -79,18 +95,25 @@ def evaluate(
     faces: caption -> paths of pictures to show in the report. audited: whether the report says what gives the labels
     away besides the face, and what each detector's AUC is once all pictures are re-encoded alike; of a larger set,
     AUDITED pictures drawn at random are looked at. by: columns by whose values the detectors are compared.
-    runtime: as `load_detector`.
+    runtime: as `load_detector`. columns: as `foreign.read_tables`, of the manifest and the scores.
+
+    Detectors of one name are told apart by the folders that they or their scores lie in, as `naming.name_apart`.
     """
     from detector.evaluation import figures, joining, measuring
+    from detector.evaluation.pairs import find_pairs, measure_pairs
 
     out, manifest = Path(out), Path(manifest)
-    table = read_manifest(manifest)
+    check_folder(out)
+    sweep(out, out / "scores", out / "aligned")
+    first, *others = read_tables([manifest, *scores], columns or {})
+    table = complete(first, manifest)
     wanted = table[table.split == split]
-    parts = [joining.join_scores(_named(read_table(path), Path(path)), table, split=split) for path in scores]
     chosen: list[Path | str | None] = list(detectors) or ([] if scores else [None])
     loaded = [load_detector(given, runtime=runtime) for given in chosen]
-    for folder, thing in loaded:
-        kept = score_manifest(wanted, thing, thing.name, out / "scores" / f"{thing.name}.csv",
+    theirs, named = _name_all(scores, others, loaded)
+    parts = [joining.join_scores(part, table, split=split) for part in theirs]
+    for file, (name, (folder, thing)) in zip(file_names(list(named)), named.items(), strict=True):
+        kept = score_manifest(wanted, thing, name, out / "scores" / f"{file}.csv",
                               fingerprint=digest_checkpoint(folder), progress=progress)  # fmt: skip
         parts.append(joining.join_scores(kept, table, split=split))
     joined = pd.concat(parts, ignore_index=True)
@@ -112,10 +135,9 @@ def evaluate(
     findings: list[dict[str, Any]] = []
     aligned = None
     if audited:
-        named = {thing.name: (folder, thing) for folder, thing in loaded}
         findings, aligned = look_behind(wanted, joined, named, out, seed, progress)
-    figures.publish(joined, results, out, metadata=metadata, faces=faces, aligned=aligned, fairness=fairness,
-                      audit=findings)  # fmt: skip
+    figures.publish(joined, results, out, pairs=measure_pairs(find_pairs(wanted), joined), metadata=metadata,
+                    faces=faces, aligned=aligned, fairness=fairness, audit=findings)  # fmt: skip
     return results
 
 
@@ -142,7 +164,10 @@ def run_suite(
     from detector.evaluation import figures, gate, running, suites
 
     out, suite = Path(out), suites.read_suite(name)
-    chosen = {Path(folder).name: Path(folder) for folder in detectors}
+    check_folder(out)
+    sweep(out, out / "scores", out / "aligned")
+    apart = name_apart([Source(Path(folder), folder=True) for folder in detectors])
+    chosen = {names[""]: Path(folder) for names, folder in zip(apart, detectors, strict=True)}
     if not chosen and not suite.detectors:
         chosen = {"default": find_checkpoint("detector", "default")}
     run = running.run_suite(suite, out, detectors=chosen or None, progress=progress)
@@ -154,8 +179,8 @@ def run_suite(
     if audited:
         measured = {name: load_detector(folder) for name, folder in run.detectors.items()}
         findings, aligned = look_behind(run.pictures, run.joined, measured, out, suite.seed, progress)
-    figures.publish(run.joined, run.results, out, metadata=metadata, fairness=run.fairness, flips=run.flips,
-                      audit=findings, aligned=aligned)  # fmt: skip
+    figures.publish(run.joined, run.results, out, pairs=run.pairs, metadata=metadata, fairness=run.fairness,
+                    flips=run.flips, audit=findings, aligned=aligned)  # fmt: skip
     if baseline is None:
         return run.results, None
     if update_baseline:
@@ -170,22 +195,36 @@ def run_suite(
     return run.results, report
 
 
+def read_headline(folder: Path | str) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the headline of each detector in a report's folder, in words, and the findings on picture sources."""
+    from detector.evaluation.markdown import describe_headline
+    from detector.evaluation.report import read_metadata
+
+    metadata = read_metadata(Path(folder))
+    return [f"{h['detector']}: {describe_headline(h)}" for h in metadata["headline"]], metadata["sources"]
+
+
 def check_data(
     manifest: Path | str,
     *,
     fixed: Path | str | None = None,
     size: int = 128,
     seed: int = 0,
+    columns: Mapping[str, str] | None = None,
     progress: Progress = silent,
 ) -> list[AuditFinding]:
     """Return what gives a manifest's labels away besides the face, serious findings first; as `audit.audit`.
 
-    fixed: a folder for a balanced copy of the pictures, all re-encoded alike, `size` pixels a side.
+    fixed: a folder for a balanced copy of the pictures, all re-encoded alike, `size` pixels a side. columns: as
+    `foreign.read_table`.
     """
     from detector.dataset import audit
     from detector.dataset.reencoding import reencode
 
-    table = read_manifest(manifest, check=False)
+    if fixed is not None:
+        check_folder(fixed)
+        sweep(Path(fixed), Path(fixed) / "pictures")
+    table = read_manifest(manifest, check=False, columns=columns)
     findings = audit.audit(table, seed=seed, progress=progress)
     if fixed is not None:
         copy = reencode(audit.mend(table, findings, seed=seed), Path(fixed) / "pictures", size=size, progress=progress)
@@ -193,6 +232,17 @@ def check_data(
     return findings
 
 
-def _named(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Return scores under the name of their file, unless they carry one."""
-    return table if "detector" in table else table.assign(detector=path.stem)
+def _name_all(
+    paths: Sequence[Path | str], tables: Sequence[pd.DataFrame], loaded: Sequence[tuple[Path, Detector]]
+) -> tuple[list[pd.DataFrame], dict[str, tuple[Path, Detector]]]:
+    """Return tables of scores with their column `detector`, and name -> detector, no two names alike."""
+    given = [tuple(map(str, table.detector.unique())) if "detector" in table else () for table in tables]
+    sources = [Source(Path(path), names) for path, names in zip(paths, given, strict=True)]
+    sources += [Source(folder, (thing.name,), folder=True) for folder, thing in loaded]
+    apart = name_apart(sources)
+    named = [
+        table.assign(detector=table.detector.astype(str).map(names) if "detector" in table else names[""])
+        for table, names in zip(tables, apart, strict=False)
+    ]
+    own = apart[len(tables) :]
+    return named, {names[thing.name]: (folder, thing) for names, (folder, thing) in zip(own, loaded, strict=True)}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,13 @@ import pandas as pd
 from detector import __version__
 from detector.dataset.manifest import describe_data, read_manifest
 from detector.detectors import DETECTORS
-from detector.errors import DetectorError
+from detector.errors import CheckpointError, DetectorError
+from detector.files import check_folder, sweep, write_text
 from detector.generators import GENERATORS
 from detector.types import Progress, silent
+
+RECIPE = "training.json"  # in the folder: what it was trained with
+LENGTH = ("pictures", "seconds", "snapshot")  # of a generator's training run, which may go on for longer
 
 
 def train(
@@ -26,24 +33,71 @@ def train(
     seed: int = 0,
     device: str | None = None,
     arguments: Mapping[str, Any] | None = None,
+    columns: Mapping[str, str] | None = None,
     progress: Progress = silent,
     **options: Any,
 ) -> Any:
     """Train a "generator" or a "detector" on a manifest into a folder, resuming what it holds, and return it.
 
-    arguments: of the constructor. options: of its `fit`.
+    arguments: of the constructor. columns: as `foreign.read_table`, of the manifest. options: of its `fit`.
+
+    Raises CheckpointError that names what differs if the folder was trained with something else.
     """
     registry = {"generator": GENERATORS, "detector": DETECTORS}[kind]
-    table = manifest if isinstance(manifest, pd.DataFrame) else read_manifest(manifest)
+    table = manifest if isinstance(manifest, pd.DataFrame) else read_manifest(manifest, columns=columns)
     if not hasattr(registry.get(name), "fit"):
         raise DetectorError(f"{name} has nothing to learn; use it as it is, without training")
     try:
         thing = registry.get(name)(**(arguments or {}))
     except TypeError as error:
         raise DetectorError(f"{name} takes no such argument: {str(error).split('()')[-1].strip()}") from None
+    if device is not None:
+        _check_device(device)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    check_folder(folder)
+    recipe = _describe(kind, name, seed, arguments or {}, options, describe_data(table)["manifest_sha256"], thing)
+    _compare(folder, recipe)
+    leads = int(os.environ.get("RANK", 0)) == 0  # under torchrun, one process writes
+    if leads:
+        sweep(folder, folder / "samples")
+        write_text(folder / RECIPE, json.dumps(recipe, indent=1) + "\n")
     thing.fit(table, seed=seed, folder=folder, device=device, progress=progress, **options)
-    if int(os.environ.get("RANK", 0)) == 0:  # under torchrun, one process writes
+    if leads:
         thing.save(folder, seed=seed, version=__version__, data=describe_data(table))
     return thing
+
+
+def _describe(
+    kind: str, name: str, seed: int, arguments: Mapping[str, Any], options: Mapping[str, Any], data: str, thing: Any
+) -> dict[str, Any]:
+    """Return what decides the weights, as plain JSON: all arguments of the constructor and all options of `fit`."""
+    given = inspect.signature(type(thing)).bind_partial(**arguments)
+    given.apply_defaults()
+    recipe: dict[str, Any] = {kind: name, "seed": seed, "pictures of the manifest": data, **given.arguments}
+    for key, value in options.items():
+        recipe |= asdict(value) if is_dataclass(value) and not isinstance(value, type) else {key: value}
+    plain = {key: value for key, value in recipe.items() if key not in LENGTH}
+    return dict(json.loads(json.dumps(plain, default=str)))
+
+
+def _compare(folder: Path, recipe: Mapping[str, Any]) -> None:
+    """Raise CheckpointError if the folder was trained with another recipe."""
+    try:
+        before = json.loads((folder / RECIPE).read_text())
+    except (OSError, ValueError):
+        return
+    differing = [key for key in {**before, **recipe} if before.get(key) != recipe.get(key)]
+    if differing:
+        shown = "; ".join(f"{key}: {_shown(before, key)} then, {_shown(recipe, key)} now" for key in differing[:4])
+        raise CheckpointError(f"{folder} was trained with something else ({shown}); name another folder, or delete it")
+
+
+def _shown(recipe: Mapping[str, Any], key: str) -> str:
+    return "none" if recipe.get(key) is None else str(recipe[key])[:40]
+
+
+def _check_device(name: str) -> None:
+    """Raise DetectorError, before any picture is read, if there is no such device here."""
+    from detector.learning.devices import pick_device
+
+    pick_device(name)

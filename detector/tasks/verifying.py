@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from detector.dataset.listing import LeftOut
 from detector.detectors import load_detector
 from detector.errors import ImageError
 from detector.evidence.checks import read_exhibit
+from detector.files import as_text
 from detector.scoring.checkpoint import digest_checkpoint, read_card
 from detector.scoring.targets import expand
 from detector.tasks.catalogue import describe_environment
-from detector.types import Calibrated, Progress, silent
+from detector.types import Calibrated, Detector, Exhibit, Progress, silent
 
 
 def verify(
@@ -28,54 +29,68 @@ def verify(
     case: str = "",
     examiner: str = "",
     key: Path | None = None,
+    left_out: LeftOut | None = None,
     progress: Progress = silent,
 ) -> list[dict[str, Any]]:
     """Write a folder of evidence for each picture, the custody log and index.html; return one row each, by priority.
 
-    Rows: name, folder ("" if the file could not be read), opinion, log10_lr, others (checks beside the detector that
-    point to H1), statement. An exhibit that has its report from the same weights keeps it.
+    Rows: name, path, folder ("" if the file could not be read), opinion, log10_lr, others (checks beside the detector
+    that point to H1), statement, note (why an exhibit was examined again, else ""), changed (whether an earlier report
+    was changed since). An exhibit keeps the report that it has with the same settings, if that is as it was written.
 
     known: a list of known pictures. trust: trust lists for Content Credentials. key: Ed25519, signs the log's entries.
+    left_out: as `targets.expand`.
     """
-    from detector.evidence import custody, folders, validation
-    from detector.evidence.record import conclude, examine, make_record
+    from detector.evidence import folders, validation
 
-    out = Path(out)
+    targets = expand([str(i) for i in inputs], left_out=left_out)
+    log = folders.open_case(Path(out), key)
     folder, thing = load_detector(detector)
     card, weights = read_card(folder, "detector"), digest_checkpoint(folder)
     backing = validation.read_backing(folder, card)
     components = describe_environment() | {"weights": weights}
-    log = custody.CustodyLog(out / custody.LOG, key=None if key is None else custody.read_key(key))
+    settings = components | folders.describe_settings(case, examiner, log, known=known, trust=trust)
     given = {"--detector": detector, "--known": known, "--trust": trust, "--case": case, "--examiner": examiner}
     options = [word for name, value in given.items() if value for word in (name, str(value))]
-    targets = expand([str(i) for i in inputs])
     rows: list[dict[str, Any]] = []
     for done, target in enumerate(targets, 1):
+        path = Path(target.path).resolve()
         try:
-            exhibit = read_exhibit(Path(target.path).resolve())
-            name = os.fsencode(exhibit.path).decode("utf-8", "backslashreplace")  # names that are no text
-            exhibit = replace(exhibit, path=Path(name), crop=target.crop)
+            exhibit = replace(read_exhibit(path), path=Path(as_text(path)), crop=target.crop)
         except ImageError as error:
-            rows.append({"name": target.path, "folder": "", "opinion": "error", "log10_lr": None, "others": [],
-                         "statement": f"{error.reason}: {error}", "jpeg": b""})  # fmt: skip
+            rows.append(folders.read_row(log, folders.note_unreadable(log, path, error)))
             progress("verifying", done, len(targets))
             continue
-        home = out / custody.name_folder(exhibit.path, exhibit.sha256)
-        made_of = components | ({} if target.crop is None else {"crop": " ".join(map(str, target.crop))})
-        record = folders.find_record(home, components=made_of, case=case, examiner=examiner)
-        if record is None:
-            findings = examine(
-                exhibit, thing, known=known, trust=trust, weights=weights, false_alarms=card.get("false_alarms")
-            )
-            conclusion = conclude(findings, thing.calibration if isinstance(thing, Calibrated) else None)
-            evidence = make_record(
-                exhibit, findings, conclusion, backing=backing, components=made_of, case=case, examiner=examiner,
-                made={"at": custody.now(), "command": shlex.join(["detector", "verify", str(exhibit.path), *options])},
+        crop = {} if target.crop is None else {"crop": " ".join(map(str, target.crop))}
+        chosen = settings | crop
+        source = {"exhibit": exhibit.sha256, "path": str(exhibit.path)}
+        entry, why, changed = folders.find_report(log, source, chosen)
+        if entry is None:
+            folders.receive(log, source, why)
+            record = _examine(
+                exhibit, thing, card, known=known, trust=trust, weights=weights,
+                backing=backing, components=components | crop, case=case, examiner=examiner,
+                command=shlex.join(["detector", "verify", str(exhibit.path), *options]),
             )  # fmt: skip
-            record = custody.seal(evidence.model_dump(mode="json"))
-            folders.file_record(home, record, exhibit.image, log)
-        rows.append(folders.summarise(record, home, exhibit.image))
+            entry = folders.file_report(log, record, exhibit.image, chosen, why)
+        rows.append(folders.read_row(log, entry) | {"note": why, "changed": changed})
         progress("verifying", done, len(targets))
+    folders.file_index(log)
     rows.sort(key=folders.rank)
-    folders.file_index(out, rows, case)
-    return [{k: v for k, v in row.items() if k != "jpeg"} for row in rows]
+    return [{"note": "", "changed": False, **{k: v for k, v in row.items() if k != "jpeg"}} for row in rows]
+
+
+def _examine(
+    exhibit: Exhibit, detector: Detector, card: Mapping[str, Any], *, known: Path | None, trust: Path | None,
+    weights: str, command: str, **recorded: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the sealed record of an exhibit; recorded: further arguments of `record.make_record`."""
+    from detector.evidence import custody
+    from detector.evidence.record import conclude, examine, make_record
+
+    findings = examine(exhibit, detector, known=known, trust=trust, weights=weights,
+                       false_alarms=card.get("false_alarms"))  # fmt: skip
+    calibration = detector.calibration if isinstance(detector, Calibrated) else None
+    conclusion = conclude(findings, calibration, card.get("domain"))
+    made = {"at": custody.now(), "command": command}
+    return custody.seal(make_record(exhibit, findings, conclusion, made=made, **recorded).model_dump(mode="json"))

@@ -17,6 +17,7 @@ from PIL import ImageFilter
 
 from detector.dataset.audit import audit, mend
 from detector.dataset.findings import AuditFinding, Severity
+from detector.dataset.leaks import find_imbalances
 from detector.dataset.manifest import COLUMNS, assign_splits, merge, validate
 from detector.dataset.reencoding import balance, reencode
 from detector.dataset.shortcuts import FAMILIES, _folds, find_shortcut
@@ -241,6 +242,16 @@ def test_notes_on_twins_of_the_other_label_repeats_balance_and_unreadable_files(
     assert found["unreadable"] is Severity.NOTE
     assert found["balance by split"] is Severity.OK
     assert severities(audit(pd.concat([table, again])))["repeats"] is Severity.NOTE
+
+
+@pytest.mark.parametrize(("fakes", "uneven"), [(20, True), (45, False), (50, False), (55, False), (80, True)])
+def test_a_split_with_too_few_fakes_is_as_uneven_as_one_with_too_many(fakes: int, uneven: bool) -> None:
+    """100 pictures of a split among 1,000 of which half are fakes; 45 and 55 of 100 may be chance."""
+    labels = [int(i < fakes) for i in range(100)] + [i % 2 for i in range(900)]
+    splits = ["test"] * 100 + ["train"] * 900
+    (found,) = find_imbalances(pd.DataFrame({"label": labels, "split": splits}))
+    assert found.severity is (Severity.NOTE if uneven else Severity.OK)
+    assert (f"test {fakes}% of 100" in found.summary) == uneven
 
 
 def test_a_set_of_which_only_a_part_is_cropped_is_audited(tmp_path: Path) -> None:

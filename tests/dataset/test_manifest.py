@@ -11,11 +11,11 @@ from conftest import draw_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detector.dataset.listing import find_pictures
 from detector.dataset.manifest import (
     COLUMNS,
     SPLITS,
     assign_splits,
-    find_pictures,
     index_folder,
     merge,
     read_crop,

@@ -74,14 +74,39 @@ def test_scores_with_equal_noise_pass() -> None:
     face = labels + rng.normal(0, 1, 400)
     names = [f"{i:064x}" for i in range(400)]
     table = pd.DataFrame({"sha256": names, "label": labels, "group": names,
-                          "generator": np.where(labels == 1, "g", ""), "detector": "d", "perturbation": "none",
-                          "severity": 0})  # fmt: skip
+                          "generator": np.where(labels == 1, "g", ""), "dataset": "s", "detector": "d",
+                          "perturbation": "none", "severity": 0})  # fmt: skip
     failures = 0
     for _ in range(20):
         old, new = (table.assign(score=face + rng.normal(0, 0.5, 400)) for _ in range(2))
         results = [measure_scores(t, metrics=["auc"], resamples=100) for t in (old, new)]
         failures += not compare("s", new, results[1], make_baseline("s", old, results[0]), {"auc": 0.01}).passed
     assert failures <= 3
+
+
+def test_a_loss_against_one_source_of_photographs_fails_and_names_it() -> None:
+    rng = np.random.default_rng(3)
+    kinds = ["", "", "g"]
+    table = pd.DataFrame({"sha256": [f"{i:064x}" for i in range(300)], "generator": np.repeat(kinds, 100),
+                          "dataset": np.repeat(["a", "b", "f"], 100), "detector": "d", "perturbation": "none",
+                          "severity": 0})  # fmt: skip
+    table = table.assign(label=(table.generator != "").astype(int), group=table.sha256)
+    old = table.assign(score=rng.normal(3.0 * table.label))
+    new = old.assign(score=old.score + 1.5 * (old.dataset == "b"))
+    results = [measure_scores(t, metrics=["auc"], resamples=100) for t in (old, new)]
+    baseline = make_baseline("s", old, results[0])
+    assert {row["real"] for row in baseline.results} == {"all", "a", "b"}
+    report = compare("s", new, results[1], baseline, {"auc": 0.01})
+    assert {row.real: row.verdict for row in report.rows} == {"all": "worse", "a": "pass", "b": "worse"}
+    assert any("auc of d on g against b is significantly worse" in reason for reason in report.reasons)
+
+
+def test_a_baseline_without_the_column_is_against_all_photographs(run: Run, tmp_path: Path) -> None:
+    made = make_baseline("smoke", run.joined, run.results)
+    assert {row["real"] for row in made.results} == {"all"}  # a single source would only be repeated
+    older = made.model_copy(update={"results": [{k: row[k] for k in row if k != "real"} for row in made.results]})
+    write_baseline(older, tmp_path / "b.json")
+    assert read_baseline(tmp_path / "b.json") == made
 
 
 def test_a_missing_row_fails(run: Run) -> None:
@@ -124,5 +149,5 @@ def test_names_are_escaped(run: Run, tmp_path: Path) -> None:
     report = gate(run.joined, run.results, resamples=400)
     odd = dataclasses.replace(report.rows[0], detector='<b>|"&\x00', verdict="missing", p=None, after=None)
     write_junit(dataclasses.replace(report, rows=[odd], reasons=[]), tmp_path / "odd.xml")
-    assert '<b>|"&?' in ElementTree.parse(tmp_path / "odd.xml").getroot()[0].attrib["name"]
+    assert '<b>|"&\\x00' in ElementTree.parse(tmp_path / "odd.xml").getroot()[0].attrib["name"]
     assert r"\<b\>\|" in make_markdown(dataclasses.replace(report, rows=[odd]))

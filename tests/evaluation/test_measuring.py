@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from detector.dataset.manifest import COLUMNS
 from detector.errors import ScoresError, UnknownName
-from detector.evaluation import figures, joining, measuring
+from detector.evaluation import figures, joining, measuring, oddities, pairs
 from detector.statistics.intervals import measure
 from detector.statistics.metrics import METRICS
 
@@ -41,11 +41,15 @@ def evaluate(scores: pd.DataFrame, manifest: pd.DataFrame, **options: object) ->
     return measuring.evaluate(scores, manifest, **({"metrics": ["auc"], "resamples": 50} | options))
 
 
-def test_each_generator_meets_all_real_pictures() -> None:
+def test_each_generator_is_measured_against_all_photographs_and_each_dataset() -> None:
     manifest, scores = draw()
     results = measuring.evaluate(scores, manifest, resamples=100, seed=3)
     assert list(results.columns) == measuring.COLUMNS
-    assert len(results) == 2 * len(measuring.METRIC_NAMES)
+    assert len(results) == 2 * 2 * len(measuring.METRIC_NAMES)
+    assert set(results.real) == {measuring.ALL, "drawn"}
+    pooled, single = (results[results.real == name].drop(columns="real") for name in (measuring.ALL, "drawn"))
+    pd.testing.assert_frame_equal(pooled.reset_index(drop=True), single.reset_index(drop=True))
+    results = results[results.real == measuring.ALL]
     assert set(results.detector) == {"scores"}
     assert set(zip(results.perturbation, results.severity, strict=True)) == {("none", 0)}
     assert (results.n_real == 40).all()
@@ -64,12 +68,12 @@ def test_the_headline_is_the_worst_generator_and_the_mean() -> None:
     manifest, scores = draw()
     results = evaluate(scores, manifest, metrics=["auc", "eer"])
     (line,) = measuring.summarise(results)
-    auc = results[results.metric == "auc"].set_index("generator").value
-    assert line["worst_generator"] == "style"
+    auc = results[(results.metric == "auc") & (results.real == "drawn")].set_index("generator").value
+    assert (line["worst_generator"], line["worst_real"]) == ("style", "drawn")
     assert line["value"] == auc["style"]
     assert line["mean"] == pytest.approx(auc.mean())
-    assert line["generators"] == 2
-    (line,) = measuring.summarise(results, metric="eer")  # here larger is worse
+    assert (line["pairs"], line["matched"], line["false_alarms"]) == (2, False, None)
+    (line,) = measuring.summarise(evaluate(scores, manifest, metrics=["eer"]))  # here larger is worse
     assert line["worst_generator"] == "style"
     assert line["value"] == results[results.metric == "eer"].value.max()
 
@@ -83,7 +87,11 @@ def test_detectors_and_perturbations_are_measured_apart() -> None:
         scores.assign(detector="twin", perturbation="none", severity=0),
     ])  # fmt: skip
     results = evaluate(both, manifest)
-    style = results[results.generator == "style"].set_index(["detector", "perturbation", "severity"]).value
+    style = (
+        results[(results.generator == "style") & (results.real == measuring.ALL)]
+        .set_index(["detector", "perturbation", "severity"])
+        .value
+    )
     assert style["cnn", "none", 0] == style["twin", "none", 0] > style["cnn", "jpeg", 5]
     assert [line["detector"] for line in measuring.summarise(results)] == ["cnn", "twin"]
     assert measuring.summarise(results)[0]["value"] == style["cnn", "none", 0]
@@ -179,7 +187,8 @@ def test_unreadable_pictures_are_left_out_and_counted() -> None:
     assert figures._notes(joined) == [
         "scores could not read 2 of its 18 pictures, which its figures leave out: 1 real, 1 style"
     ]
-    results = measuring.measure_scores(joined, metrics=["auc"], resamples=10).set_index("generator")
+    results = measuring.measure_scores(joined, metrics=["auc"], resamples=10)
+    results = results[results.real == measuring.ALL].set_index("generator")
     assert results.n_real.tolist() == [5, 5]
     assert results.n_fake.to_dict() == {"crude": 6, "style": 5}
 
@@ -246,5 +255,22 @@ def test_a_split_of_one_class_says_which_and_where_there_are_two() -> None:
 def test_scores_like_probabilities_are_remarked_upon() -> None:
     manifest, scores = draw(6)
     joined = joining.join_scores(scores.assign(score=1 / (1 + np.exp(-scores.score))), manifest)
-    assert "as probabilities do" in figures._notes(joined)[0]
-    assert figures._notes(joining.join_scores(scores, manifest)) == []
+    results = evaluate(scores, manifest, metrics=["auc"])
+    assert "as probabilities do" in oddities.warn_of_scores(joined, results)[0]
+    assert oddities.warn_of_scores(joining.join_scores(scores, manifest), results) == []
+
+
+def test_a_source_of_a_single_group_has_no_interval_and_is_remarked_upon(tmp_path: Path) -> None:
+    manifest, scores = draw(6)
+    real = manifest.label == 0
+    lone = manifest.assign(dataset=np.where(real & (manifest.index % 2 == 0), "lone", manifest.dataset))
+    lone.loc[lone.dataset == "lone", "group"] = "lone/one"
+    joined = joining.join_scores(scores, lone)
+    results = measuring.measure_scores(joined, metrics=["auc"])
+    assert results[results.real == "lone"].low.isna().all()
+    assert results[results.real == "all"].low.notna().all()
+    measured = pairs.measure_pairs(pairs.find_pairs(lone), joined)
+    assert measured.low.isna().any()
+    figures.publish(joined, results, tmp_path, pairs=measured, metadata={"command": ""})
+    assert "all photographs of lone belong to one group" in (tmp_path / "report.md").read_text()
+    assert "no interval" in (tmp_path / "report.html").read_text()

@@ -31,7 +31,7 @@ def named(ax: plots.Axes) -> dict[str, object]:
 def draw_everything(name: str) -> list[plots.Axes]:
     labels, scores = simulate()
     real, fake = scores[labels == 0], scores[labels == 1]
-    axes = plots.new_axes(7)
+    axes = plots.new_axes(8)
     steps = np.arange(6)
     faces = np.zeros((3, 8, 8, 3), np.uint8)
     plots.draw_roc({name: roc(labels, scores)[:2]}, axes[0], title=name)
@@ -40,6 +40,7 @@ def draw_everything(name: str) -> list[plots.Axes]:
     plots.draw_tippett(real, {name: fake}, axes[3], title=name)
     plots.draw_reliability(labels, scores, axes[4], title=name)
     plots.draw_robustness({name: (steps, 1 - steps / 9, 0.9 - steps / 9, 1 + 0 * steps)}, axes[5], metric=name)
+    plots.draw_rates({name: (0.1, 0.05, 0.2)}, axes[7], label="called", title=name)
     plots.draw_mixing(faces[:2], faces, {name: np.zeros((2, 3, 8, 8, 3), np.uint8)}, axes[6])
     return axes
 
@@ -168,6 +169,16 @@ def test_bands_carry_the_interval() -> None:
     band = ax.collections[0].get_paths()[0].vertices
     assert {0.5, 0.85} <= set(band[band[:, 0] == 2, 1])
     assert list(ax.get_xticks()) == [0, 1, 2]
+
+
+def test_rates_carry_their_interval_and_the_first_is_on_top() -> None:
+    (ax,) = plots.new_axes()
+    plots.draw_rates({"a$b_1": (0.1, 0.05, 0.2), "c": (0.0, 0.0, 0.01)}, ax, label="called")
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["a$b_1", "c"]
+    lines = [np.asarray(segment).tolist() for part in ax.collections[::2] for segment in part.get_segments()]
+    assert lines == [[[0.05, 0], [0.2, 0]], [[0, 1], [0.01, 1]]]
+    assert [part.get_offsets().tolist() for part in ax.collections[1::2]] == [[[0.1, 0]], [[0, 1]]]
 
 
 def test_more_curves_than_colours_are_grey_under_one_name() -> None:

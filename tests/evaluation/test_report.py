@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
+from itertools import groupby
 from pathlib import Path
 
 import jsonschema
@@ -16,6 +17,8 @@ from pydantic import ValidationError
 from detector.dataset.manifest import COLUMNS
 from detector.evaluation import joining, measuring, report
 from detector.evaluation.figures import MISTAKES, publish
+from detector.evaluation.naming import file_names
+from detector.evaluation.pairs import find_pairs, measure_pairs
 from detector.pictures.images import decode, encode
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>|`$x$` \"'"
@@ -39,8 +42,9 @@ class Page(HTMLParser):
 
 
 def row(generator: str = "style", metric: str = "auc", value: float = 0.9, **more: object) -> dict[str, object]:
-    plain = {"detector": "cnn", "generator": generator, "perturbation": "none", "severity": 0, "metric": metric,
-             "value": value, "low": value - 0.05, "high": value + 0.05, "n_real": 40, "n_fake": 30}  # fmt: skip
+    plain = {"detector": "cnn", "generator": generator, "real": "all", "perturbation": "none", "severity": 0,
+             "metric": metric, "value": value, "low": value - 0.05, "high": value + 0.05, "n_real": 40,
+             "n_fake": 30}  # fmt: skip
     return plain | more
 
 
@@ -50,20 +54,27 @@ def make(folder: Path, rows: list[dict[str, object]], **options: object) -> Page
     return Page((folder / "report.html").read_text())
 
 
+def split_tables(lines: list[str]) -> list[list[str]]:
+    """The tables of a Markdown text: runs of lines that begin with a bar."""
+    return [list(block) for is_table, block in groupby(lines, lambda line: line.startswith("|")) if is_table]
+
+
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
-    """A report with everything in it: two detectors, a hostile generator, a perturbation, an unreadable picture."""
+    """A report with everything in it: two detectors, hostile names, two sources that score unlike, a perturbation, an
+    unreadable picture."""
     folder = tmp_path_factory.mktemp("published")
     rng = np.random.default_rng(0)
     rows, scores = [], []
-    for generator, mean in (("", -1.0), ("style", 0.5), (HOSTILE, 2.0), (HOSTILE.upper(), 2.0)):
-        for i in range(20):
+    for generator, mean in (("", 0.0), ("style", 0.5), (HOSTILE, 2.0), (HOSTILE.upper(), 2.0)):
+        for i in range(28):
             path = folder / f"{len(rows)}.png"
             if i < 10:  # the other half is missing: no thumbnail, no crash
                 path.write_bytes(encode(rng.integers(0, 255, (40, 30, 3), dtype=np.uint8)))
             label = int(generator != "")
-            rows.append((str(path), f"{len(rows):064x}", label, generator, "d", f"g{len(rows)}", "test", "ours"))
-            scores.append(rng.normal(mean))
+            dataset = HOSTILE if i % 2 else "d"
+            rows.append((str(path), f"{len(rows):064x}", label, generator, dataset, f"g{len(rows)}", "test", "ours"))
+            scores.append(rng.normal(mean - 4 * (label == 0) * (i % 2)))
     manifest = pd.DataFrame(rows, columns=list(COLUMNS))
     parts = []
     for detector in ("cnn", "spectrum"):
@@ -75,11 +86,12 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFr
     table.loc[0, ["score", "verdict"]] = [np.nan, "error"]
     joined = joining.join_scores(table, manifest)
     results = measuring.measure_scores(joined, resamples=20)
+    pairs = measure_pairs(find_pairs(manifest), joined)
     audit = [{"name": "size", "severity": "serious", "summary": "<b>all</b> differ", "fix": "crop", "value": 0.9}]
     publish(
-        joined, results, folder / "out", audit=audit,
+        joined, results, folder / "out", pairs=pairs, audit=audit,
         metadata={"command": f"detector evaluate {HOSTILE}", "split": "test", "versions": {"numpy": "2"}},
-        faces={"style": [*manifest.path[20:24], str(folder / "absent.png")], "none": [str(folder / "absent.png")]},
+        faces={"style": [*manifest.path[28:32], str(folder / "absent.png")], "none": [str(folder / "absent.png")]},
     )  # fmt: skip
     return folder / "out", results
 
@@ -96,7 +108,12 @@ def test_the_record_is_valid_and_holds_every_result(published: tuple[Path, pd.Da
     jsonschema.validate(record, json.loads(report.SCHEMA.read_text()))
     assert list(record["results"][0]) == measuring.COLUMNS
     pd.testing.assert_frame_equal(pd.DataFrame(record["results"]), results)
-    assert record["metadata"]["headline"] == measuring.summarise(results)
+    headline = record["metadata"]["headline"]
+    assert [h | {"false_alarms": None} for h in headline] == measuring.summarise(results)
+    alarms = pd.DataFrame(record["false_alarms"]).query("detector == 'cnn' and perturbation == 'none'")
+    assert headline[0]["false_alarms"]["rate"] == alarms.rate.max() > 0
+    assert {p["role"] for p in record["pairs"]} == {"photographs", "fakes"}
+    assert len(record["pairs"]) == 2 * 3 * 4  # detectors, conditions, one pair of photographs and three of fakes
     assert record["metadata"]["excluded"] == {"cnn": {"real": 1}}
     assert record["metadata"]["level"] == 0.95
 
@@ -133,17 +150,21 @@ def test_names_are_text(published: tuple[Path, pd.DataFrame]) -> None:
     assert "<b>all</b> differ" in page.text
     markdown = (published[0] / "report.md").read_text()
     assert "<script" not in re.sub(r"\\.", "", markdown)
-    widths = {re.sub(r"\\.", "", line).count("|") for line in markdown.splitlines() if line.startswith("| cnn")}
-    assert widths == {4 + len(measuring.METRIC_NAMES) + 1}
+    lines = re.sub(r"\\.", "", markdown).splitlines()
+    tables = [[line.count("|") for line in block] for block in split_tables(lines)]
+    assert len(tables) > 10
+    assert all(len(set(widths)) == 1 for widths in tables)
 
 
 def test_the_page_shows_what_there_is(published: tuple[Path, pd.DataFrame]) -> None:
     folder, results = published
     page = Page((folder / "report.html").read_text())
     (first, _) = measuring.summarise(results)
-    assert first["worst_generator"] == "style"
-    for text in (f"{first['value']:.3f}", f"[{first['low']:.3f}, {first['high']:.3f}]", f"{first['mean']:.3f}",
-                 "cnn could not read 1 of its 80 pictures", "severity 5", "Most confident mistakes"):  # fmt: skip
+    assert (first["worst_generator"], first["worst_real"]) == ("style", "d")
+    for text in ("generators against sources of photographs", "the worst of 6 pairs of generator and photographs",
+                 "the score of cnn follows the source of the photographs", "False alarms",
+                 f"{first['value']:.3f}", f"[{first['low']:.3f}, {first['high']:.3f}]", f"{first['mean']:.3f}",
+                 "cnn could not read 1 of its 112 pictures", "severity 5", "Most confident mistakes"):  # fmt: skip
         assert text in page.text
     images = [a["src"] for tag, a in page.tags if tag == "img"]
     assert sum(src.startswith("data:image/png") for src in images) == len(list(folder.glob("*.png")))
@@ -190,9 +211,8 @@ def test_a_report_replaces_the_last_one_whole(tmp_path: Path) -> None:
 
 
 def test_file_names_are_safe_and_differ() -> None:
-    figures = [report.Figure(name, "", "", b"") for name in ("../../etc", "a b", "A_b", "", "..", "x" * 300, "人")]
-    names = report._file_names(figures)
-    assert names == ["etc.png", "a_b.png", "A_b-2.png", "figure.png", "figure-2.png", "x" * 80 + ".png", "figure-3.png"]
+    names = file_names(["../../etc", "a b", "A_b", "", "..", "x" * 300, "人"])
+    assert names == ["etc", "a_b", "A_b-2", "unnamed", "unnamed-2", "x" * 80, "unnamed-3"]
 
 
 def test_groups_aligned_figures_and_flips_are_shown(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT, make_manifest
 
+from detector.dataset.manifest import write_manifest
 from detector.detectors.spectrum import Spectrum
 from detector.errors import DetectorError, ManifestError, UnknownName
 from detector.evaluation import running, suites
@@ -39,6 +41,8 @@ def test_every_suite_of_the_repository_can_be_read_and_has_the_name_of_its_file(
 @pytest.mark.parametrize(
     ("line", "words"),
     [
+        ('pairs = [["one"]]', "pairs.0"),
+        ("alike = {qality = 90}", "no key 'alike.qality'; did you mean 'quality'"),
         ('perturbation = ["jpeg"]', "no key 'perturbation'; did you mean 'perturbations'"),
         ("sed = 1", "did you mean 'seed'"),
         ("severities = [6]", "severities.0"),
@@ -117,15 +121,16 @@ def test_a_crash_while_scoring_leaves_the_others_results(
         def score(self, faces: np.ndarray) -> np.ndarray:
             raise ZeroDivisionError("by design")
 
-    load = running.load_detector
+    load, bad = running.load_detector, tmp_path / "bad"
+    shutil.copytree(SPECTRUM, bad)
     monkeypatch.setattr(
-        running, "load_detector", lambda folder: (folder, Crashing()) if folder == tmp_path else load(folder)
+        running, "load_detector", lambda folder: (folder, Crashing()) if folder == bad else load(folder)
     )
-    run = run_suite(suite, tmp_path / "a", detectors={"bad": tmp_path, "good": SPECTRUM})
+    run = run_suite(suite, tmp_path / "a", detectors={"bad": bad, "good": SPECTRUM})
     assert run.failed == {"bad": "ZeroDivisionError: by design"}
     assert set(run.results.detector) == {"good"}
     with pytest.raises(DetectorError, match="every detector failed, the first: ZeroDivisionError"):
-        run_suite(suite, tmp_path / "a", detectors={"bad": tmp_path})
+        run_suite(suite, tmp_path / "a", detectors={"bad": bad})
 
 
 def test_a_changed_file_is_refused_when_copies_are_made(suite: suites.Suite, tmp_path: Path) -> None:
@@ -153,6 +158,50 @@ def test_a_sample_is_of_each_generator_and_the_same_whatever_the_order(suite: su
     table = pd.read_csv(tmp_path / "manifest.csv", keep_default_na=False)
     table[::-1].to_csv(tmp_path / "manifest.csv", index=False)
     assert set(gather_pictures(read_suite(path), tmp_path).sha256) == set(some.sha256)
+
+
+def test_a_sample_is_also_of_each_source_of_photographs(suite: suites.Suite, tmp_path: Path) -> None:
+    table = pd.read_csv(tmp_path / "manifest.csv", keep_default_na=False)
+    dataset = np.where(table.label == 1, "fakes", np.where(table.index % 2, "odd", "even"))
+    table.assign(dataset=dataset, split="test").to_csv(tmp_path / "manifest.csv", index=False)
+    (tmp_path / "t.toml").write_text(BODY + "sample = 3")
+    some = gather_pictures(read_suite(tmp_path / "t.toml"), tmp_path)
+    assert some.groupby(["generator", "dataset"]).size().tolist() == [3, 3, 3, 3]
+    assert set(some.dataset[some.label == 0]) == {"odd", "even"}
+
+
+@pytest.fixture
+def two_sources(tmp_path: Path) -> pd.DataFrame:
+    """24 photographs of two sources and as many fakes of two generators, all in the test split."""
+    table = make_manifest(tmp_path, n=24)
+    table = table.assign(split="test", dataset=np.where(table.label == 1, "f", np.where(table.index % 2, "a", "b")))
+    write_manifest(table, tmp_path / "manifest.csv")
+    return table
+
+
+def test_pairs_saved_alike_are_scored_again_under_every_condition(two_sources: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text(BODY + 'pairs = [["one", "a"], ["f", "b"]]')
+    plain = run_suite(read_suite(path), tmp_path / "a", detectors={"good": SPECTRUM})
+    path.write_text(BODY + 'pairs = [["one", "a"], ["f", "b"]]\nalike = {quality = 80, side = 40}')
+    alike = run_suite(read_suite(path), tmp_path / "a", detectors={"good": SPECTRUM})
+    pd.testing.assert_frame_equal(plain.results, alike.results)  # measured on the pictures as they are
+    names = ["role", "first", "second", "perturbation"]
+    assert sorted(map(tuple, plain.pairs[names].values)) == sorted(map(tuple, alike.pairs[names].values))
+    assert len(plain.pairs) == 2 * 3  # two matched pairs and the control, each under noise too
+    assert set(plain.pairs.saved) == {""}
+    assert set(alike.pairs.saved) == {"40 px, JPEG 80"}
+    both = plain.pairs.merge(alike.pairs, on=names)
+    assert (both.auc_x != both.auc_y).any()
+
+
+def test_saving_alike_without_a_pair_and_an_unknown_pair_are_refused(suite: suites.Suite, tmp_path: Path) -> None:
+    (tmp_path / "t.toml").write_text(BODY + "alike = {}")
+    with pytest.raises(SuiteError, match="saves pairs alike but has none"):
+        run_suite(read_suite(tmp_path / "t.toml"), tmp_path / "a", detectors={"good": SPECTRUM})
+    (tmp_path / "t.toml").write_text(BODY + 'pairs = [["one", "drown"]]')
+    with pytest.raises(UnknownName, match="did you mean 'drawn'"):
+        run_suite(read_suite(tmp_path / "t.toml"), tmp_path / "a", detectors={"good": SPECTRUM})
 
 
 def test_flips_counts_changed_verdicts() -> None:

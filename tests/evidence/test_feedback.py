@@ -9,6 +9,7 @@ from conftest import draw_picture, run_command
 
 from detector.dataset.manifest import read_manifest
 from detector.errors import DetectorError, ManifestError
+from detector.evidence.custody import seal
 from detector.evidence.feedback import ANSWERS, Feedback, export_feedback, give_feedback, read_feedback
 from detector.files import home, sha256
 from detector.pictures.images import encode, load
@@ -31,7 +32,7 @@ def make_report(tmp_path: Path) -> MakeReport:
         }
         face = {"score": 1.25, "crop": [4, 5, 44, 45]}
         record = {"exhibit": exhibit, "findings": [{"check": "detector", "details": {"faces": [face]}}], **changes}
-        (folder / "report.json").write_text(json.dumps(record))
+        (folder / "report.json").write_text(json.dumps(seal(record)))
         return folder / "report.json"
 
     return make
@@ -91,8 +92,7 @@ def test_splits_are_drawn_where_none_is_named(make_report: MakeReport, tmp_path:
         [], None, 3, [{}], [{"check": "detector", "details": {"faces": []}}],
         [{"check": "detector", "details": {"faces": [{"score": None, "crop": [0, 0, 1, 1]}]}}],
         [{"check": "detector", "details": {"faces": [{"score": 1, "crop": [5, 5, 1, 1]}]}}],
-        [{"check": "detector", "details": {"faces": [{"score": float("nan"), "crop": [0, 0, 1, 1]}]}}],
-        [{"check": "detector", "details": {"faces": [{"score": 1, "crop": [0, 0, float("inf"), 1]}]}}],
+        [{"check": "detector", "details": {"faces": [{"score": 1, "crop": [0, 0, "far", 1]}]}}],
     ],
 )  # fmt: skip
 def test_a_report_without_a_judged_face_has_neither_score_nor_crop(make_report: MakeReport, findings: object) -> None:
@@ -154,7 +154,7 @@ def test_nothing_to_export_and_a_lost_copy_are_one_sentence(make_report: MakeRep
 
 
 @pytest.mark.parametrize(
-    "line", ["{", "3", "{}", json.dumps(Feedback("t", "s", "p", "k", "perhaps", "", "r").__dict__)]
+    "line", ["torn", "3", "{}", json.dumps(Feedback("t", "s", "p", "k", "perhaps", "", "r").__dict__)]
 )
 def test_a_line_that_is_no_answer_is_named(make_report: MakeReport, line: str) -> None:
     give_feedback(make_report(1), "real")
@@ -162,6 +162,24 @@ def test_a_line_that_is_no_answer_is_named(make_report: MakeReport, line: str) -
         file.write(line + "\n")
     with pytest.raises(ManifestError, match="line 2"):
         read_feedback()
+
+
+def test_a_line_that_a_kill_tore_stops_nothing(make_report: MakeReport) -> None:
+    first = give_feedback(make_report(1), "real")
+    whole = (home() / "feedback.jsonl").read_bytes()
+    with (home() / "feedback.jsonl").open("ab") as file:
+        file.write(whole[: len(whole) // 2])
+    assert read_feedback() == [first]
+    second = give_feedback(make_report(2), "fake")
+    assert read_feedback() == [first, second]
+
+
+@pytest.mark.parametrize(("before", "after"), [("1.25", "9.75"), ("1.25", "NaN"), ('"sha256": "', '"sha256": "0')])
+def test_a_report_that_was_changed_is_refused(make_report: MakeReport, before: str, after: str) -> None:
+    report = make_report(1)
+    report.write_text(report.read_text().replace(before, after))
+    with pytest.raises(DetectorError, match="changed since"):
+        give_feedback(report, "real")
 
 
 def test_a_store_that_cannot_be_written_is_one_sentence(make_report: MakeReport, tmp_path: Path) -> None:

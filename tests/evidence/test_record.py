@@ -165,6 +165,26 @@ def test_a_face_that_mild_recompression_turns_round_gets_no_opinion(case: tuple[
     assert conclude(findings, None).log10_lr is None
 
 
+def test_a_face_of_a_size_that_few_sources_have_gets_no_opinion(case: tuple[Path, Any]) -> None:
+    from detector.evidence.record import FindingRecord
+
+    findings = [FindingRecord(**f) for f in read_record(case, "photograph.jpg")["findings"]]
+    face = findings[0].details["faces"][0]
+    face |= {"opinion": "likely-fake", "log10_lr": 1.2, "stability": {"kept": 5}, "crop": [10, 10, 310, 310]}
+    calibration = fit_calibration(np.r_[np.linspace(-3, 1, 50), np.linspace(-1, 3, 50)], np.repeat([0, 1], 50))
+    for domain, opinion in (
+        ({"one": [100, 400], "two": [300, 300]}, "likely-fake"),
+        ({"one": [100, 400], "two": [301, 500]}, "inconclusive"),
+        ({"one": [100, 400]}, "inconclusive"),
+        (None, "likely-fake"),
+    ):
+        conclusion = conclude(findings, calibration, domain)
+        assert conclusion.opinion == opinion
+        assert conclusion.in_domain == (opinion == "likely-fake")
+        if domain is not None and opinion == "inconclusive":
+            assert "300 pixels" in conclusion.statement
+
+
 class Brightness:
     """The brighter a face, the more it looks made."""
 
@@ -178,13 +198,14 @@ class Brightness:
         return faces.mean((1, 2, 3), dtype=np.float64) / 16 - 8
 
     def judge(self, scores: Scores) -> list[Opinion]:
-        words = (Opinion.LIKELY_REAL, Opinion.INCONCLUSIVE, Opinion.LIKELY_FAKE)
-        return [words[int(score > -4) + int(score > 4)] for score in scores]
+        return [
+            Opinion.LIKELY_FAKE if s > 4 else Opinion.LIKELY_REAL if s < -4 else Opinion.INCONCLUSIVE for s in scores
+        ]
 
 
 @pytest.fixture
 def group(monkeypatch: pytest.MonkeyPatch) -> Exhibit:
-    """Return a picture of three faces, found where they are: a large dark one, a bright one, a small bright one."""
+    """Return a picture of three faces: a dark and large one, a bright and smaller one, a bright one too small."""
     image, found = np.zeros((200, 600, 3), np.uint8), []
     for i, (brightness, width) in enumerate([(20, 100), (220, 60), (250, 39)]):
         image[:, 200 * i : 200 * (i + 1)] = brightness

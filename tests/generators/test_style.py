@@ -13,6 +13,7 @@ from detector.errors import UnknownName
 from detector.generators._style_nets import Discriminator, Net, Styled, widths
 from detector.generators.style import Style, layer_range
 from detector.learning import seeds, state
+from detector.learning.pixels import to_pixels
 
 SMALL = {"size": 64, "width": 16, "w_dim": 16, "z_dim": 16, "depth": 2}
 
@@ -22,6 +23,7 @@ def style() -> Style:
     thing = Style(**SMALL)
     with seeds.seeded(0):
         thing.net = Net(64, 3, 16, 16, 2, 16)
+        thing.net.w_mean.copy_(torch.randn(16))  # training moves it away from 0
     for layer in [*thing.net.synthesis.first, *thing.net.synthesis.second]:
         torch.nn.init.constant_(layer.noise_strength, 0.5)
     return thing
@@ -67,6 +69,27 @@ def test_mixing_takes_the_named_layers_only(style: Style) -> None:
         assert grid.shape == (2, 3, 64, 64, 3)
         assert not np.array_equal(grid[0], plain)
     assert not np.array_equal(grids["coarse"], grids["fine"])
+
+
+@torch.no_grad()
+def test_a_mixed_face_is_the_destination_with_some_rows_of_the_source(style: Style) -> None:
+    """Every cell of the grid by the definitions alone: truncated styles, rows of the source, noise of the destination.
+
+    Source: Karras et al., 2019, arXiv:1812.04948, section 3.1 (mixing) and appendix B (truncation).
+    """
+    psi, net, sources, destinations = 0.6, style.net, [1, 2], [5, 6, 7]
+
+    def styles(seed: int) -> torch.Tensor:
+        w = net.mapping(torch.randn(16, generator=seeds.source(seed))[None])
+        return (net.w_mean + psi * (w - net.w_mean))[:, None].repeat(1, net.synthesis.layers, 1)
+
+    for layers, rows in {"coarse": slice(0, 4), "middle": slice(4, 8), "fine": slice(8, 10)}.items():
+        grid = style.mix(sources, destinations, layers=layers, truncation=psi)
+        for i, j in np.ndindex(2, 3):
+            w = styles(destinations[j])
+            w[:, rows] = styles(sources[i])[:, rows]
+            expected = to_pixels(net.synthesis(w, seeds.source(destinations[j], 1)))[0]
+            assert np.abs(grid[i, j].astype(int) - expected).max() <= 1  # a batch of another size rounds otherwise
 
 
 def test_layers_are_shared_out_completely() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import draw_picture
 
-from detector.learning.augment import coarsen, make_augmentation, retouch, save, save_smaller, tighten
+from detector.learning.augment import make_augmentation, retouch, save, save_smaller, tighten
 
 
 @pytest.mark.parametrize("size", [32, 64, 97])
@@ -48,20 +48,6 @@ def test_strength_zero_leaves_pictures_alone() -> None:
     change = make_augmentation(0)
     image = draw_picture(0)
     assert all(np.array_equal(change(image, seed), image) for seed in range(10))
-
-
-def test_coarse_pictures_keep_shape_and_mean_and_lose_detail() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    for seed in range(8):
-        coarse = coarsen(image, 16, seed)
-        assert coarse.shape == image.shape
-        assert coarse.dtype == np.uint8
-        assert abs(float(coarse.mean()) - float(image.mean())) < 8
-        assert (
-            np.abs(np.diff(coarse.astype(float), axis=0)).mean()
-            < np.abs(np.diff(image.astype(float), axis=0)).mean() / 3
-        )
-    assert len({coarsen(image, 16, seed).tobytes() for seed in range(8)}) == 4
 
 
 def test_what_was_saved_smaller_keeps_shape_and_mean_and_shows_blocks_of_another_size() -> None:

@@ -6,12 +6,13 @@ import zlib
 
 import numpy as np
 import pytest
-from conftest import draw_picture
+from conftest import draw_picture, png_with
 from PIL import Image as Pillow
 from PIL import ImageCms, PngImagePlugin
 
 from detector.pictures import containers
 from detector.pictures.images import encode
+from detector.pictures.xmp import find_packets
 
 KINDS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
 
@@ -33,25 +34,12 @@ def test_frames_of_an_animation(kind: str) -> None:
     assert containers.extent(buffer.getvalue()).frames == 3
 
 
-def png_with(*chunks: bytes) -> bytes:
-    plain = encode(draw_picture(1))
-    body = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks]
-    return plain[:33] + b"".join(body) + plain[33:]
-
-
 @pytest.mark.parametrize("head", [b"zTXtk\0\0", b"iTXtk\0\1\0\0\0", b"iCCPk\0\0"])
 def test_text_that_unfolds_a_thousandfold_is_bounded_in_all(head: bytes) -> None:
     data = png_with(*[head + zlib.compress(b"a" * 2**20)] * 2000)
     assert len(data) < 2**22
     assert 0 < sum(len(text) for _, text in containers.texts(data)) + len(containers.icc(data)) <= containers.MAX_TEXT
     assert len(containers.texts(png_with(*[b"tEXtk\0v"] * 1000))) == containers.MAX_PAIRS
-
-
-def test_packets_that_never_close_are_none() -> None:
-    data = png_with(b"iTXtXML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"<x:xmpmeta " * 95_000))
-    assert containers.xmp(data) == ""
-    data = png_with(b"iTXtXML:com.adobe.xmp\0\0\0\0\0</x:xmpmeta><x:xmpmeta >a</x:xmpmeta></x:xmpmeta>")
-    assert containers.xmp(data) == "<x:xmpmeta >a</x:xmpmeta>"
 
 
 def test_a_gif_of_one_byte_blocks_is_not_followed_for_ever() -> None:
@@ -66,7 +54,7 @@ def test_blocks_are_those_that_pillow_wrote(kind: str) -> None:
     exif = Pillow.Exif()
     exif[0x010F] = "maker"
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">hello</x:xmpmeta>'
+    packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF>hello</rdf:RDF></x:xmpmeta>'
     options = {"pnginfo": PngImagePlugin.PngInfo()} if kind == "PNG" else {"xmp": packet}
     if kind == "PNG":
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", packet.decode(), zip=True)
@@ -77,7 +65,7 @@ def test_blocks_are_those_that_pillow_wrote(kind: str) -> None:
     data = buffer.getvalue()
     assert containers.exif(data) == exif.tobytes().removeprefix(b"Exif\0\0")
     assert containers.icc(data) == profile
-    assert containers.xmp(data) == packet.decode()
+    assert find_packets(data) == [packet.decode()]
     if kind == "PNG":
         assert [t for t in containers.texts(data) if "xmp" not in t[0]] == [("plain", "text"), ("packed", "text" * 99)]
 
@@ -99,3 +87,23 @@ def test_an_embedded_thumbnail_does_not_end_a_jpeg() -> None:
     data = outer[:2] + b"\xff\xe1" + struct.pack(">H", len(inner) + 2) + inner + outer[2:]
     assert containers.extent(data).end == len(data)
     assert np.array_equal([p.name for p in containers.parts(data)][:2], ["SOI", "APP1"])
+
+
+def test_comments_of_jpeg_and_gif_are_texts() -> None:
+    buffer = io.BytesIO()
+    Pillow.fromarray(draw_picture(1)).save(buffer, "JPEG", comment="\u00fcber")
+    assert containers.texts(buffer.getvalue()) == [("Comment", "\u00fcber")]
+    buffer = io.BytesIO()
+    Pillow.fromarray(draw_picture(1)).save(buffer, "GIF", comment=b"long " * 100)
+    assert containers.texts(buffer.getvalue()) == [("Comment", "long " * 100)]
+    assert containers.extent(buffer.getvalue() + b"more").end == len(buffer.getvalue())
+
+
+def test_profiles_that_lie_in_a_png_as_hexadecimal_text() -> None:
+    exif = Pillow.Exif()
+    exif[0x010F] = "maker"
+    block = exif.tobytes()
+    text = f"\nexif\n{len(block):8}\n{block.hex()[:72]}\n{block.hex()[72:]}\n"
+    data = png_with(b"zTXtRaw profile type exif\0\0" + zlib.compress(text.encode()))
+    assert containers.exif(data) == block.removeprefix(b"Exif\0\0")
+    assert containers.exif(png_with(b"tEXtRaw profile type exif\0\nexif\n 3\nno hexadecimal")) == b""

@@ -167,7 +167,7 @@ def test_a_face_is_found_at_the_same_place_after_a_turn(portraits: list[Image], 
 def test_what_lies_on_its_side_is_searched_after_a_turn_and_given_upright(
     portraits: list[Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The locator finds about half of the faces that lie on their side too; here it finds them after one turn only."""
+    """The locator is made to find a face after one turn only; it would find half of those on their side as well."""
 
     def locate(image: Image, *, look: int = LOOK, turns: int = 0) -> list[Box]:
         return locate_faces(image, look=look, turns=turns) if turns == wanted else []

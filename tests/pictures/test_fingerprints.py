@@ -46,10 +46,21 @@ def test_registry_comes_back_and_grows(tmp_path: Path, monkeypatch: pytest.Monke
     assert [p.name for p in home().iterdir()] == ["fingerprints.jsonl"]
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"sha256": "a"}', "3"])
+@pytest.mark.parametrize("line", ["torn", "[]", '{"sha256": "a"}', "3"])
 def test_a_line_that_is_no_fingerprint_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "r.jsonl"
     append([Fingerprint("a" * 64, "00", "g", 0, "c")], path)
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(ManifestError, match="line 2"):
         read_fingerprints(path)
+
+
+def test_a_line_that_a_kill_tore_stops_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    first, second = (Fingerprint("a" * 64, "00", "g", seed, "c") for seed in (1, 2))
+    append([first], path)
+    with path.open("ab") as file:
+        file.write(path.read_bytes()[:30])
+    assert read_fingerprints(path) == [first]
+    append([second], path)
+    assert read_fingerprints(path) == [first, second]

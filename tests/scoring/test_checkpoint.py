@@ -6,21 +6,26 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from conftest import ROOT
+from onnx import external_data_helper, helper, numpy_helper
 
 from detector import detectors, generators
 from detector.errors import CheckpointError
 from detector.scoring import checkpoint
 from detector.scoring.checkpoint import (
     CARD,
+    MODEL,
     WEIGHTS,
     digest_checkpoint,
     find_checkpoint,
     read_card,
+    read_model,
     read_tensors,
     write_checkpoint,
 )
+from detector.scoring.runtime import Session
 
 TENSORS = {"a": np.arange(6.0).reshape(2, 3).T, "scalar": np.float32(3)}
 
@@ -47,11 +52,67 @@ def test_another_kind_is_refused(tmp_path: Path) -> None:
         read_card(tmp_path, "detector")
 
 
-def test_the_digest_follows_every_file(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path, TENSORS, {"detector": "x"})
+def test_the_digest_follows_what_decides_a_score_and_not_what_a_card_tells(tmp_path: Path) -> None:
+    card = {"detector": "x", "arguments": {"size": 64}, "calibration": {"slope": 1.5}}
+    write_checkpoint(tmp_path, TENSORS, card)
     first = digest_checkpoint(tmp_path)
-    write_checkpoint(tmp_path, TENSORS, {"detector": "x", "seed": 1})
-    assert digest_checkpoint(tmp_path) != first
+    write_checkpoint(tmp_path, TENSORS, {"limits": ["Reworded."], "seed": 1, **card})
+    assert digest_checkpoint(tmp_path) == first
+    seen = {first}
+    for change in ({"detector": "y"}, {"arguments": {"size": 65}}, {"calibration": {"slope": 1.6}}):
+        write_checkpoint(tmp_path, TENSORS, card | change)
+        seen.add(digest_checkpoint(tmp_path))
+    write_checkpoint(tmp_path, TENSORS | {"scalar": np.float32(4)}, card)
+    seen.add(digest_checkpoint(tmp_path))
+    for value in (1.0, 2.0):
+        (tmp_path / MODEL).write_bytes(make_model("graph", value).SerializeToString())
+        seen.add(digest_checkpoint(tmp_path))
+    assert len(seen) == 7
+
+
+@pytest.mark.parametrize("place", ["graph", "attribute", "branch", "function", "sparse"])
+def test_numbers_in_further_files_are_refused(tmp_path: Path, place: str) -> None:
+    """Otherwise other weights could be put there under the same digest."""
+    write_checkpoint(tmp_path, TENSORS, {"detector": "x"})
+    model = make_model(place)
+    (tmp_path / MODEL).write_bytes(model.SerializeToString())
+    assert read_model(tmp_path) == model.SerializeToString()
+    digest_checkpoint(tmp_path)
+    (tmp_path / MODEL).write_bytes(make_model(place, outside=True).SerializeToString())
+    for refuses in (read_model, digest_checkpoint, Session):
+        with pytest.raises(CheckpointError, match="further files"):
+            refuses(tmp_path)
+
+
+@pytest.mark.parametrize("data", [b"\x3a\xff", b"\x3b", b"\x3a\x02\x08\xff"], ids=["length", "group", "number"])
+def test_a_damaged_network_is_a_clear_error(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / MODEL).write_bytes(data)
+    with pytest.raises(CheckpointError, match="no ONNX file"):
+        read_model(tmp_path)
+
+
+def make_model(place: str, value: float = 1.0, *, outside: bool = False) -> onnx.ModelProto:
+    """Return a network of one constant that stands in some place of the file, or points to another file."""
+    tensor = numpy_helper.from_array(np.array([value], np.float32), "constant")
+    if outside:
+        external_data_helper.set_external_data(tensor, "weights.bin")
+        tensor.ClearField("raw_data")
+    graph = helper.make_graph([], "graph", [], [])
+    model = helper.make_model(graph)
+    constant = helper.make_node("Constant", [], ["constant"], value=tensor)
+    if place == "graph":
+        model.graph.initializer.append(tensor)
+    elif place == "attribute":
+        model.graph.node.append(constant)
+    elif place == "branch":
+        branch = helper.make_graph([constant], "branch", [], [])
+        model.graph.node.append(helper.make_node("If", ["which"], ["x"], then_branch=branch, else_branch=branch))
+    elif place == "function":
+        model.functions.append(helper.make_function("own", "f", [], ["constant"], [constant], []))
+    else:
+        indices = numpy_helper.from_array(np.array([0], np.int64), "indices")
+        model.graph.sparse_initializer.append(helper.make_sparse_tensor(tensor, indices, [1]))
+    return model
 
 
 def test_shipped_weights_come_first_and_the_largest_of_a_family(

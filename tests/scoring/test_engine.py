@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.dataset.embedded import unpack_faces
-from detector.dataset.manifest import read_table
+from detector.dataset.foreign import read_table
 from detector.errors import DetectorError, ManifestError
 from detector.files import sha256
 from detector.pictures.faces import Face, face_square, too_small
@@ -119,9 +119,9 @@ def test_nothing_in_nothing_out() -> None:
 @pytest.mark.parametrize("name", ["s.csv", "s.jsonl", "s.parquet"])
 def test_every_format_holds_the_same_table(tmp_path: Path, pictures: list[Target], name: str) -> None:
     seen: list[tuple[int, int]] = []
-    errors = score_to_file(pictures, Brightness(), tmp_path / name, progress=lambda i, n: seen.append((i, n)))
+    verdicts = score_to_file(pictures, Brightness(), tmp_path / name, progress=lambda i, n: seen.append((i, n)))
     table = read_table(tmp_path / name)
-    assert errors == 3
+    assert (verdicts["error"], verdicts.total()) == (3, 150)
     assert tuple(table.columns) == COLUMNS
     assert table.path.tolist() == [t.path for t in pictures]
     expected = [r.score for r in score(pictures, Brightness())]

@@ -87,6 +87,30 @@ def test_the_unit_of_raw_scores_plays_no_part(scale):
     )
 
 
+def test_the_zero_of_raw_scores_plays_no_part_in_the_interval():
+    """Scores around 7 make slope and offset vary together, which only the covariance undoes."""
+    s, y = simulate(300, 300, 1)
+    one, moved = fit_calibration(s, y), fit_calibration(s + 7, y)
+    points = np.array([-1.0, 0.5, 2.0])
+    assert moved.intervals(moved.log_odds(points + 7)) == pytest.approx(one.intervals(one.log_odds(points)), abs=1e-6)
+
+
+def test_the_interval_of_a_ratio_by_hand():
+    c = dataclasses.replace(
+        fit_calibration(*simulate(50, 50, 0)), slope=2.0, offset=1.0, low=-9.0, high=9.0, variance=(0.04, 0.09, 0.03)
+    )
+    # raw = (5 - 1) / 2 = 2, so the variance of 2 slope + offset is 4 * 0.04 + 0.09 + 2 * 2 * 0.03 = 0.37
+    half = 1.959964 * np.sqrt(0.37)
+    assert c.intervals([5.0])[0] * np.log(10) == pytest.approx([5 - half, 5 + half], abs=1e-4)
+
+
+def test_softened_targets_are_those_of_platt():
+    """Two scores, two classes apart: the line goes through the targets, (n + 1) / (n + 2) and 1 / (m + 2), exactly."""
+    y = np.repeat([0, 1], [20, 30])
+    c = fit_calibration(np.where(y, 1.0, -1.0), y)
+    assert c.log_odds([-1.0, 1.0]) == pytest.approx([-np.log(21), np.log(31)], abs=1e-6)  # log of p / (1 - p)
+
+
 def test_separated_classes_give_a_finite_line():
     y = np.repeat([0, 1], 30)
     c = fit_calibration(np.where(y, 100.0, -100.0) + np.linspace(0, 1, 60), y)
@@ -153,6 +177,17 @@ def test_the_generator_that_is_missed_most_sets_the_real_threshold():
     assert missed["rare"] == 1.0  # too few to set a threshold
     assert c.fake_above == pooled.fake_above
     assert c.miss_high > fit_calibration(s[kinds != "rare"], y[kinds != "rare"]).miss_high  # of fewer fakes
+
+
+@pytest.mark.parametrize(("n", "counts"), [(30, True), (29, False)])
+def test_thirty_fakes_of_a_generator_may_set_the_real_threshold(n, counts):
+    s, y = simulate(300, 300, 0)
+    kinds = np.where(y == 1, "easy", "")
+    kinds[-n:] = "hard"
+    s[-n:] -= 4
+    c = fit_calibration(s, y, generators=kinds)
+    missed = np.mean(c.log_odds(s[-n:]) < c.real_below)
+    assert (missed <= 0.05) == counts
 
 
 def test_unseen_photographs_set_the_fake_threshold():

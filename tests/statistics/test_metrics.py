@@ -94,6 +94,26 @@ def test_ece_by_hand():
     assert measure("ece", [0, 1, 1, 1], scores) == pytest.approx((0.97 + 0.2 + 0.01) / 4, abs=1e-12)
 
 
+def test_ece_has_fifteen_bins():
+    y, s = simulate(3000, 7)
+    p = expit(s)
+    gaps = [(p[inside] - y[inside]).sum() for k in range(15) if (inside := (p >= k / 15) & (p < (k + 1) / 15)).any()]
+    assert measure("ece", y, s) == pytest.approx(np.abs(gaps).sum() / 3000, abs=1e-12)
+
+
+@pytest.mark.parametrize(("n", "percent"), [(100, 1), (2900, 1), (20, 5), (140, 5)])
+def test_a_rate_that_real_pictures_attain_exactly_is_attained(n, percent):
+    """One of a hundred is 1 %: that one may be accused. In floating point, 0.01 * 2900 is less than 29."""
+    allowed = n * percent // 100
+    real = np.arange(n, dtype=float)
+    fakes = np.full(10, n - 1 - allowed + 0.5)  # above all real pictures but the `allowed` highest
+    labels, scores = np.repeat([0, 1], [n, 10]), np.r_[real, fakes]
+    name = f"tpr_at_fpr_{percent}"
+    assert measure(name, labels, scores) == 1
+    assert measure(name, labels, np.r_[real, fakes - 1]) == 0  # one real picture more would be accused
+    assert bpcer(real, threshold_at_fpr(real, percent / 100)) == allowed / n
+
+
 @pytest.mark.parametrize(
     ("name", "perfect", "inverted", "tied"),
     [("auc", 1, 0, 0.5), ("eer", 0, 1, 0.5), ("ap", 1, 0.5 * (1 / 3 + 2 / 4), 0.5), ("cllr_min", 0, 1, 1),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from detector.dataset.foreign import read_table
 from detector.errors import ManifestError
 from detector.evidence.checks import CHECKS
 from detector.pictures.fingerprints import distances, perceptual_hash, read_fingerprints
@@ -66,13 +66,9 @@ def check(exhibit: Exhibit, *, known: Path | None = None, registry: Path | None 
 
 def read_known(path: Path) -> list[_Entry]:
     """Return the rows of a list of known pictures; ManifestError names the first row that is not one."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        raise ManifestError(f"{path.name} cannot be read as a list of known pictures: {error}") from None
+    table = read_table(path).fillna("").astype(str)
     entries = []
-    for number, row in enumerate(rows, 2):
+    for number, row in enumerate(table.to_dict("records"), 2):
         digest, phash = ((row.get(k) or "").strip().lower() for k in ("sha256", "phash"))
         try:
             sizes = len(bytes.fromhex(digest)), 8 * len(bytes.fromhex(phash))

@@ -11,6 +11,8 @@ from detector.evidence.checks import CHECKS
 from detector.pictures import containers
 from detector.pictures.exif import read_thumbnail
 from detector.pictures.images import decode, resize
+from detector.pictures.trailers import read_trailers
+from detector.pictures.xmp import read_xmp
 from detector.types import Exhibit, Finding, Image, Outcome
 
 LIMITS = (
@@ -18,7 +20,7 @@ LIMITS = (
     "generator. A file without any of them may still be fake."
 )
 ENDINGS = {
-    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"}, "PNG": {".png"}, "WEBP": {".webp"}, "GIF": {".gif"},
+    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"}, "PNG": {".png"}, "WEBP": {".webp"}, "GIF": {".gif"},
     "BMP": {".bmp", ".dib"}, "TIFF": {".tif", ".tiff"},
 }  # fmt: skip
 ALIKE = 0.6  # correlation below which they differ; 44 thumbnails of camera photographs: 43 above .98, one at .69
@@ -31,6 +33,7 @@ def check(exhibit: Exhibit) -> Finding:
     kind, suffix = containers.sniff(data), exhibit.path.suffix.lower()
     end, frames = containers.extent(data)
     profile = containers.icc(data)
+    trailers = read_trailers(data, read_xmp(data)) if end is not None and end < len(data) else []
     details: dict[str, Any] = {
         "sniffed": kind or None,
         "extension": suffix[:16],
@@ -41,7 +44,7 @@ def check(exhibit: Exhibit) -> Finding:
         "decodes": exhibit.image is not None,
         "ends_properly": None if kind == "TIFF" else end is not None,
         "trailing_bytes": 0 if end is None else len(data) - end,
-        "trailing_kind": None if end is None else containers.sniff(data[end:]) or None,
+        "trailers": [trailer._asdict() for trailer in trailers],
         "frames": frames,
         "icc_bytes": len(profile),
         "icc_name": _profile_name(profile),
@@ -54,8 +57,10 @@ def check(exhibit: Exhibit) -> Finding:
         remarks.append(f"named {suffix[:16] or 'without an ending'}")
     if exhibit.image is None:
         remarks.append("that does not decode")
-    if details["trailing_bytes"]:
-        remarks.append(f"with {details['trailing_bytes']:,} bytes after the end of the picture")
+    if trailers:
+        remarks.append(
+            "followed by " + " and ".join(f"{t.kind} ({t.length:,} byte{'s' * (t.length != 1)})" for t in trailers)
+        )
     if details["thumbnail"] and details["thumbnail"]["agrees"] is False:
         remarks.append("whose embedded thumbnail shows something else")
     return Finding("file", Outcome.NEUTRAL, ", ".join(remarks) + ".", details)

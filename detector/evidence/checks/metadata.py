@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
-import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from typing import Any
 
 from detector.evidence.checks import CHECKS
 from detector.pictures import containers
-from detector.pictures.exif import has_maker_note, read_exif
-from detector.pictures.labelling import GENERATED
+from detector.pictures.exif import has_maker_note, read_exif, read_exif_texts
+from detector.pictures.marks import Declaration, Field, find_marks
+from detector.pictures.trailers import samsung_entries
+from detector.pictures.xmp import read_xmp
 from detector.types import Exhibit, Finding, Outcome
 
 LIMITS = (
     "Metadata is written by anybody with free tools and removed by most platforms: absence says nothing and camera "
     "fields prove nothing. What names a generator is believed because nobody gains by it, and may still be a joke."
-)
-GENERATORS = re.compile(
-    r"stable.?diffusion|midjourney|dall[\W_]?e\b|adobe firefly|comfyui|automatic1111|invokeai|novelai|fooocus|"
-    r"\bflux\.?1|\bsdxl\b|stylegan|openai|ideogram|leonardo\.ai|made with google ai|\bgrok\b|faceapp|reface\b|"
-    r"dreamstudio|stability ai|black forest labs|bing image creator|detector generator",
-    re.I,
 )
 EDITORS = re.compile(
     r"photoshop|lightroom|\bgimp\b|affinity|snapseed|picsart|facetune|meitu|beautyplus|capture one|darktable|"
@@ -35,36 +30,40 @@ SOFTWARE_FIELDS = ("Software", "ProcessingSoftware", "HostComputer", "CreatorToo
 IPTC_FIELDS = {5: "ObjectName", 40: "SpecialInstructions", 55: "DateCreated", 65: "OriginatingProgram", 80: "Byline",
                105: "Headline", 110: "Credit", 115: "Source", 116: "Copyright", 120: "Caption"}  # fmt: skip
 MAX_FIELDS, MAX_TEXT = 80, 300
+MAX_DATASETS = 1000  # of IPTC that are read
 
 
 @CHECKS.register("metadata", limits=LIMITS, reference="absence is neutral; so is every camera field")
 def check(exhibit: Exhibit) -> Finding:
-    """Return EXIF, XMP, IPTC and text chunks, what disagrees in them, and the software and generators they name."""
+    """Return EXIF, XMP, IPTC and texts, what disagrees in them, the software they name, and what they declare.
+
+    Points to fake if a field says that a generator took part; `declared_generated` says which, by whom and where.
+    """
     data = exhibit.bytes
-    if not containers.sniff(data):
+    kind = containers.sniff(data)
+    if not kind:
         return Finding("metadata", Outcome.NOT_APPLICABLE, "The bytes are none of the picture formats read here.")
-    exif, xmp, iptc = read_exif(data), read_xmp(data), read_iptc(data)
-    texts = {key: text[:MAX_TEXT] for key, text in containers.texts(data) if key != "XML:com.adobe.xmp"}
-    named = [f"{k}: {v}" for table in (exif, xmp, iptc, texts) for k, v in table.items() if k in SOFTWARE_FIELDS]
-    types = sorted({str(xmp[k]).rstrip("/").rpartition("/")[2] for k in xmp if k == "DigitalSourceType"})
-    marks = [line for line in named if GENERATORS.search(line)] + _parameters(data, exif)
-    marks += [f"DigitalSourceType: {t}" for t in types if t in GENERATED]
+    texts = f"{kind} text"
+    fields, exif = list(_fields(data, texts)), read_exif(data)
+    named = [f"{f.name}: {_shorten(f.text)}" for f in fields if f.name in SOFTWARE_FIELDS]
+    declared = find_marks(fields)
+    types = {f.text.rstrip("/").rpartition("/")[2] for f in fields if f.name == "DigitalSourceType"}
     details: dict[str, Any] = {
         "exif": dict(list(exif.items())[:MAX_FIELDS]),
-        "xmp": dict(list(xmp.items())[:MAX_FIELDS]),
-        "iptc": iptc,
-        "texts": dict(list(texts.items())[:MAX_FIELDS]),
-        "camera": _camera(data, exif),
+        "xmp": _table(fields, "XMP"),
+        "iptc": _table(fields, "IPTC"),
+        "texts": _table(fields, texts),
+        "camera": None if any(d.where in ("EXIF Make", "EXIF Model") for d in declared) else _camera(data, exif),
         "disagreements": _disagreements(exif, exhibit),
-        "editors": [line for line in named if EDITORS.search(line)],
-        "digital_source_types": types,
-        "generator_marks": marks,
+        "editors": [line for line in dict.fromkeys(named) if EDITORS.search(line)][:MAX_FIELDS],
+        "digital_source_types": sorted(_shorten(t) for t in types)[:MAX_FIELDS],
+        "declared_generated": [_plain(d) for d in declared if d.sure][:MAX_FIELDS],
+        "possibly_generated": [_plain(d) for d in declared if not d.sure][:MAX_FIELDS],
     }
-    if marks:
-        return Finding(
-            "metadata", Outcome.SUPPORTS_FAKE, f"The file names a generator: {'; '.join(marks)[:200]}.", details
-        )
-    said = []
+    if details["declared_generated"]:
+        marks = "; ".join(_say(d) for d in declared if d.sure)
+        return Finding("metadata", Outcome.SUPPORTS_FAKE, f"The file names a generator: {marks[:300]}.", details)
+    said = [f"a label, not the maker's word: {_say(d)}" for d in declared]
     if details["camera"]:
         said.append(f"camera {details['camera']['make']} {details['camera']['model']}")
     if details["editors"]:
@@ -73,81 +72,68 @@ def check(exhibit: Exhibit) -> Finding:
     return Finding("metadata", Outcome.NEUTRAL, f"{'; '.join(said) or 'Nothing that tells of its origin'}.", details)
 
 
-def read_xmp(data: bytes) -> dict[str, str]:
-    """Return local name -> text of the properties in XMP; empty if it is absent, broken or declares entities."""
-    text = containers.xmp(data)
-    if not text or "<!" in text:  # no DOCTYPE, so no entity bombs
-        return {}
-    try:
-        root = ElementTree.fromstring(text)
-    except (ElementTree.ParseError, ValueError, RecursionError):
-        return {}
+def _fields(data: bytes, texts: str) -> Iterator[Field]:
+    """Yield every text that the file holds beside its pixels, whole; `texts` is the name of those without a block."""
+    for block, pairs in (("EXIF", read_exif_texts(data)), ("XMP", read_xmp(data)), ("IPTC", read_iptc(data))):
+        yield from (Field(block, name, text) for name, text in pairs)
+    yield from (Field(texts, key, text) for key, text in containers.texts(data) if key != "XML:com.adobe.xmp")
+    for name, raw in samsung_entries(data):
+        yield Field("trailer", name, containers.decode_text(raw[: containers.MAX_TEXT]))
+
+
+def _table(fields: list[Field], block: str) -> dict[str, str]:
+    """Return name -> text, shortened, of the first MAX_FIELDS names in a block; of equal names the first."""
     found: dict[str, str] = {}
-    for node in root.iter():
-        pairs = [*node.attrib.items(), (node.tag, (node.text or "").strip())]
-        if node.tag.endswith("}DigitalSourceType"):  # sometimes a resource attribute instead of text
-            pairs.append((node.tag, next(iter(node.attrib.values()), "")))
-        for name, value in pairs:
-            local = name.rpartition("}")[2]
-            if value and local not in ("about", "xmptk", "lang", "li", "parseType"):
-                found.setdefault(local, "".join(c for c in value[:MAX_TEXT] if c.isprintable()))
+    for field in fields:
+        if field.block == block and len(found) < MAX_FIELDS:
+            found.setdefault(_shorten(field.name), _shorten(field.text))
     return found
 
 
-def read_iptc(data: bytes) -> dict[str, str]:
-    """Return name -> text of record 2 of the IPTC block in a JPEG's Photoshop segment.
+def _shorten(text: str) -> str:
+    return "".join(c for c in text[: 4 * MAX_TEXT] if c.isprintable() or c == "\n").strip()[:MAX_TEXT]
+
+
+def _plain(declared: Declaration) -> dict[str, str]:
+    return {"says": declared.says, "by": _shorten(declared.by), "where": _shorten(declared.where)}
+
+
+def _say(declared: Declaration) -> str:
+    by = f", by {_shorten(declared.by)}" if declared.by else ""
+    return f"{declared.says} in {_shorten(declared.where)}{by}"
+
+
+def read_iptc(data: bytes) -> list[tuple[str, str]]:
+    """Return (name, text) of record 2 of the IPTC block in a JPEG's Photoshop segment, or in a PNG's text.
 
     Source: IPTC-NAA Information Interchange Model 4.2, section 1.6; Adobe Photoshop File Formats, image resources.
     """
-    found: dict[str, str] = {}
-    for part in containers.parts(data):
-        if part.name != "APP13" or not part.payload.startswith(b"Photoshop 3.0\0"):
-            continue
-        block, at = part.payload, 14
-        while block[at : at + 4] == b"8BIM" and at + 12 <= len(block):
+    blocks = [p.payload for p in containers.parts(data) if p.name == "APP13"]
+    blocks = [b.removeprefix(b"Photoshop 3.0\0") for b in (*blocks, *containers.raw_profiles(data, "iptc", "8bim"))]
+    found: list[tuple[str, str]] = []
+    for block in blocks:
+        at = 0
+        while len(found) < MAX_DATASETS and block[at : at + 4] == b"8BIM" and at + 12 <= len(block):
             name = block[at + 6] + 1
             start = at + 6 + name + name % 2
             size = int.from_bytes(block[start : start + 4])
             if block[at + 4 : at + 6] == b"\x04\x04":
-                found |= _datasets(block[start + 4 : start + 4 + size])
+                found += _datasets(block[start + 4 : start + 4 + size])
             at = start + 4 + size + size % 2
     return found
 
 
-def _datasets(block: bytes) -> dict[str, str]:
-    found, at = {}, 0
-    while at + 5 <= len(block) and block[at] == 0x1C:
+def _datasets(block: bytes) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    at = 0
+    while at + 5 <= len(block) and block[at] == 0x1C and len(found) < MAX_DATASETS:
         record, number, size = block[at + 1], block[at + 2], int.from_bytes(block[at + 3 : at + 5])
         if size & 0x8000:
             break
         if record == 2 and number in IPTC_FIELDS:
-            found[IPTC_FIELDS[number]] = block[at + 5 : at + 5 + min(size, MAX_TEXT)].decode("utf-8", "replace")
+            found.append((IPTC_FIELDS[number], containers.decode_text(block[at + 5 : at + 5 + size])))
         at += 5 + size
     return found
-
-
-def _parameters(data: bytes, exif: dict[str, Any]) -> list[str]:
-    """Return what text-to-image programs leave: the settings of A1111 and its kin, the node graph of ComfyUI."""
-    marks = []
-    texts = [*containers.texts(data), ("UserComment", str(exif.get("UserComment", "")))]
-    for key, text in texts:
-        if "Steps:" in text and ("Sampler:" in text or "CFG scale:" in text):
-            marks.append(f"Stable Diffusion settings in {key}: {text[text.index('Steps:') :][:80]}")
-        elif key in ("prompt", "workflow") and _is_graph(text):
-            marks.append(f"ComfyUI node graph in {key}")
-        elif key.lower() in ("invokeai_metadata", "sd-metadata", "dream", "invokeai_graph"):
-            marks.append(f"InvokeAI settings in {key}")
-    return marks
-
-
-def _is_graph(text: str) -> bool:
-    try:
-        graph = json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    if not isinstance(graph, dict):
-        return False
-    return "nodes" in graph or any(isinstance(node, dict) and "class_type" in node for node in graph.values())
 
 
 def _camera(data: bytes, exif: dict[str, Any]) -> dict[str, Any] | None:

@@ -14,7 +14,8 @@ from typing import Any
 from detector.evidence.checks import CHECKS
 from detector.files import sha256
 from detector.pictures.containers import sniff
-from detector.pictures.labelling import C2PA_SETTINGS, GENERATED, has_c2pa
+from detector.pictures.labelling import C2PA_SETTINGS, has_c2pa
+from detector.pictures.marks import Field, find_marks
 from detector.types import Exhibit, Finding, Outcome
 
 LIMITS = (
@@ -25,6 +26,9 @@ LIMITS = (
 REFERENCE = "states: absent, valid-untrusted, trusted, invalid, remote-only, unreadable"
 CAPTURED = ("digitalCapture", "computationalCapture")
 UNTRUSTED = "signingCredential.untrusted"
+CONTAINED = ("parentOf", "componentOf")  # ingredients that the picture shows; others were only put into a program
+MAX_MANIFESTS = 256  # of one store that are read
+MAX_TEXTS = 4096  # of one manifest that are compared with what generators write
 MAX_READS = 500_000  # of one file by c2pa, which goes through a GIF byte by byte; honest pictures take hundreds
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -32,6 +36,9 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 @CHECKS.register("provenance", limits=LIMITS, reference=REFERENCE)
 def check(exhibit: Exhibit, *, trust: Path | None = None) -> Finding:
     """Return the state of the Content Credentials, the signer, the actions and the declared source type.
+
+    Points to fake if the manifest, or that of an ingredient at any depth, declares that a generator took part;
+    `declared_generated` says what it declares, who signed that, and where it lies.
 
     trust: a folder of trust lists (*.pem), or one such file; with None nobody is trusted.
     """
@@ -42,8 +49,11 @@ def check(exhibit: Exhibit, *, trust: Path | None = None) -> Finding:
     named = [{key: entry[key] for key in ("name", "date", "sha256")} for entry in lists]
     details: dict[str, Any] = {"state": "absent", "trust_lists": named}
     kind = sniff(exhibit.bytes)
-    if kind in ("", "BMP"):
-        return Finding("provenance", Outcome.NOT_APPLICABLE, "This format carries no Content Credentials.", details)
+    if kind == "BMP":
+        return Finding("provenance", Outcome.NOT_APPLICABLE, "A BMP file carries no Content Credentials.", details)
+    if not kind:
+        why = "Content Credentials of this kind of file are not read here."
+        return Finding("provenance", Outcome.NOT_APPLICABLE, why, details)
     anchors = "\n".join(entry["pem"] or "" for entry in lists)
     details |= _read_store(exhibit.bytes, f"image/{kind.lower()}", anchors)
     return Finding("provenance", _point(details), _say(details), details)
@@ -107,32 +117,80 @@ def _summarise(store: dict[str, Any]) -> dict[str, Any]:
         if str(assertion.get("label", "")).startswith("c2pa.actions")
         for action in assertion["data"].get("actions", [])
     ][:64]
-    signer = manifest.get("signature_info") or {}
-    types = [a["digitalSourceType"] for a in actions if "digitalSourceType" in a]
+    types = {text for name, text in _read_texts(manifest) if name.lower() == "digitalsourcetype"}
     codes = sorted({str(f["code"]) for f in failures})
-    about = (manifest.get("claim_generator_info") or [{}])[0]
     state = {"Trusted": "trusted", "Valid": "valid-untrusted"}.get(store.get("validation_state", ""), "invalid")
-    earlier = {s["code"] for i in manifest.get("ingredients", []) for s in i.get("validation_status") or []}
+    signer = manifest.get("signature_info") or {}
+    about = (manifest.get("claim_generator_info") or [{}])[0]
+    earlier = {code for ingredient in manifest.get("ingredients", []) for code in _read_codes(ingredient)}
     return {
         "state": state,
         "codes": [c for c in codes if c != UNTRUSTED] if state == "invalid" else codes,
-        "ingredient_codes": sorted(str(c) for c in earlier),
+        "ingredient_codes": sorted(earlier),
         "signer": {k: _cut(signer.get(k)) for k in ("issuer", "common_name", "alg", "cert_serial_number", "time")},
         "claim_generator": _cut(manifest.get("claim_generator") or about.get("name")),
         "title": _cut(manifest.get("title")),
         "actions": [_cut(a.get("action")) for a in actions],
-        "digital_source_types": sorted({str(t).rstrip("/").rpartition("/")[2][:80] for t in types}),
+        "digital_source_types": sorted({t.rstrip("/").rpartition("/")[2][:80] for t in types})[:64],
+        "declared_generated": [] if state == "invalid" else _find_declared(store, sound=set(codes) <= {UNTRUSTED})[:64],
         "manifests": len(store["manifests"]),
         "ingredients": len(manifest.get("ingredients", [])),
     }
 
 
+def _find_declared(store: dict[str, Any], *, sound: bool) -> list[dict[str, str | None]]:
+    """Return what the manifest and those of its ingredients declare: words, who signed them, and where they lie.
+
+    sound: whether the ingredients still are what their signers recorded. One that was not even then is not believed.
+    """
+    found: list[dict[str, str | None]] = []
+    waiting, seen = [(store["active_manifest"], "the manifest")], set[str]()
+    while waiting and len(seen) < MAX_MANIFESTS:
+        label, where = waiting.pop(0)
+        manifest = store["manifests"].get(label)
+        if manifest is None or label in seen:
+            continue
+        seen.add(label)
+        signer = (manifest.get("signature_info") or {}).get("issuer") or "an unnamed signer"
+        for declared in find_marks([Field(where, name, text) for name, text in _read_texts(manifest)]):
+            by = f"{declared.by}, signed by {signer}" if declared.by else f"signed by {signer}"
+            found += [{"says": declared.says, "by": _cut(by), "where": where}] if declared.sure else []
+        for ingredient in manifest.get("ingredients", []) if sound else []:
+            relation = ingredient.get("relationship")
+            if relation in CONTAINED and _read_codes(ingredient) <= {UNTRUSTED}:
+                within = "" if where == "the manifest" else f" of {where}"
+                name = f"ingredient {str(ingredient.get('title'))[:60]!r} ({relation}){within}"
+                waiting.append((str(ingredient.get("active_manifest")), name[:200]))
+    return found
+
+
+def _read_codes(ingredient: dict[str, Any]) -> set[str]:
+    """Return the failures that were recorded when an ingredient was taken in."""
+    results = (ingredient.get("validation_results") or {}).get("activeManifest") or {}
+    recorded = [*(ingredient.get("validation_status") or []), *results.get("failure", [])]
+    return {str(each["code"]) for each in recorded}
+
+
+def _read_texts(manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return (key without its namespace, text) of every text in the assertions; names of software by that key."""
+    found = [("softwareAgent", str(manifest.get("claim_generator") or ""))]
+    found += [("softwareAgent", str(about.get("name"))) for about in manifest.get("claim_generator_info") or []]
+    waiting: list[tuple[str, Any]] = [("", [a.get("data") for a in manifest.get("assertions", [])])]
+    while waiting and len(found) < MAX_TEXTS:
+        key, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [(key if key == "softwareAgent" else name.rpartition(":")[2], v) for name, v in value.items()]
+        elif isinstance(value, list):
+            waiting += [(key, v) for v in value]
+        elif isinstance(value, str):
+            found.append((key, value))
+    return found
+
+
 def _point(details: dict[str, Any]) -> Outcome:
     """Return the direction: a self-declared fake is believed from anybody, a capture only from who is trusted."""
     types = details.get("digital_source_types", [])
-    if details["state"] not in ("trusted", "valid-untrusted"):
-        return Outcome.NEUTRAL
-    if any(t in GENERATED for t in types):
+    if details.get("declared_generated"):
         return Outcome.SUPPORTS_FAKE
     captured = bool(types) and all(t in CAPTURED for t in types)
     return Outcome.SUPPORTS_REAL if captured and details["state"] == "trusted" else Outcome.NEUTRAL
@@ -151,7 +209,9 @@ def _say(details: dict[str, Any]) -> str:
     if state == "invalid":
         return f"Content Credentials of {who} do not fit this file: {', '.join(details['codes']) or 'no code given'}."
     trusted = "a trusted signer" if state == "trusted" else "a signer on no trust list"
-    return f"Valid Content Credentials of {who}, {trusted}; declared: {declared}."
+    said = [f"Valid Content Credentials of {who}, {trusted}; declared: {declared}"]
+    said += [f"{d['says']} in {d['where']}, {d['by']}" for d in details["declared_generated"]]
+    return f"{'; '.join(said)[:600]}."
 
 
 def _cut(value: Any) -> str | None:

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image as Pillow
 
 from detector.evidence.checks import compression, make_exhibit
-from detector.pictures.images import decode, encode, resize
+from detector.pictures.faces import locate_faces
+from detector.pictures.images import decode, encode, load, resize
 from detector.pictures.jpeg import read_jpeg
 from detector.types import Finding, Image, Outcome
 
@@ -96,13 +97,88 @@ def test_saved_once_shows_no_ghost(quality: int) -> None:
         assert found.details["ghost"]["local"] is None
 
 
-def test_a_pasted_region_with_another_history_is_found() -> None:
-    picture = paste(scene(3), saved(scene(4), 50))
-    found = check(encode(picture, "JPEG", quality=92))
+def face_at(monkeypatch: pytest.MonkeyPatch, *boxes: tuple[int, int, int, int]) -> None:
+    """No picture of a person lies here: the faces are where the test says."""
+    monkeypatch.setattr(compression, "locate_faces", lambda image: list(boxes))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_region_with_another_history_is_found_and_is_no_accusation(kind: str) -> None:
+    found = check(encode(paste(scene(3), saved(scene(4), 50)), kind, quality=92))
     local = found.details["ghost"]["local"]
-    assert found.outcome == Outcome.SUPPORTS_FAKE
-    assert local["quality"] == 50
+    assert (local["quality"], local["face"]) == (50, None)
     assert np.abs(np.array(local["box"]) - [96, 96, 224, 224]).max() <= 32
+    assert found.outcome == Outcome.NEUTRAL
+    assert "as in screenshots, collages" in found.summary
+    json.dumps(dict(found.details), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("box", "alone"),
+    [
+        ((96, 96, 224, 224), True),  # the region is the face
+        ((90, 100, 230, 220), True),
+        ((100, 80, 240, 240), True),
+        ((128, 128, 192, 192), False),  # it is the photograph around the face, as in a collage or a screenshot
+        ((140, 110, 200, 190), False),
+        ((16, 16, 80, 80), False),  # it is a sticker beside the face
+        ((32, 32, 288, 288), False),  # it is a sticker on the face
+        ((0, 0, 320, 320), False),  # nothing but the face is there
+    ],
+)
+def test_only_a_face_whose_surroundings_lack_its_history_points_to_fake(
+    box: tuple[int, int, int, int], alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encode(paste(scene(3), saved(scene(4), 50)), "JPEG", quality=92)
+    face_at(monkeypatch, (0, 0, 10, 10), box)
+    found = check(data)
+    assert (found.outcome == Outcome.SUPPORTS_FAKE) == alone
+    assert found.details["ghost"]["local"]["face"] == (list(box) if alone else None)
+    assert ("a face was saved" in found.summary) == alone
+
+
+def test_surroundings_that_could_show_no_history_prove_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = np.full((1024, 1024, 3), 245, np.uint8)
+    page[600:920, 0:1000] = np.tile(scene(5), (1, 4, 1))[:, :1000]  # text, or other pictures, far away
+    page[96:224, 96:224] = saved(scene(4), 50)[96:224, 96:224]
+    face_at(monkeypatch, (96, 96, 224, 224))
+    found = check(encode(page, "PNG"))
+    assert found.details["ghost"]["local"]["quality"] == 50
+    assert found.outcome == Outcome.NEUTRAL
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_the_face_is_looked_for_where_it_lies_in_the_file(turn: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The region lies off centre, so that a turn taken the wrong way misses it."""
+    stored = paste(scene(3), saved(scene(4), 50), at=64, side=112)[:288, :320]
+    exif, buffer = Pillow.Exif(), io.BytesIO()
+    exif[0x0112] = turn
+    Pillow.fromarray(stored).save(buffer, "PNG", exif=exif)
+    marked = np.zeros((288, 320, 3), np.uint8)
+    marked[64:176, 64:176] = 255
+    upright = io.BytesIO()
+    Pillow.fromarray(marked).save(upright, "PNG", exif=exif)
+    rows, columns = np.nonzero(decode(upright.getvalue())[:, :, 0])
+    face_at(monkeypatch, (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))
+    assert check(buffer.getvalue()).outcome == Outcome.SUPPORTS_FAKE
+
+
+def test_photographs_with_pasted_faces_and_on_pages(shared: Path) -> None:
+    """A face from a JPEG pasted over itself is found; the whole portrait on a page, or beside another, accuses none."""
+    paths = sorted((shared / "faces/real/civil-service-512").glob("*.jpg"))[::80][:3]
+    pictures = [resize(load(path), 384, 384) for path in paths]  # their own history is gone
+    found = []
+    for picture, other in zip(pictures, pictures[1:] + pictures[:1], strict=True):
+        left, top, right, bottom = locate_faces(picture)[0]
+        again, pasted = saved(picture, 60), picture.copy()
+        pasted[top:bottom, left:right] = again[top:bottom, left:right]
+        found.append(check(encode(pasted, "JPEG", quality=93)).outcome)
+        page = np.full((512, 900, 3), 245, np.uint8)
+        page[16:400:12, 20:440] = 30  # lines
+        page[64:448, 464:848] = again
+        assert check(encode(page, "PNG")).outcome == Outcome.NEUTRAL
+        assert check(encode(np.hstack([other, again]), "JPEG", quality=93)).outcome == Outcome.NEUTRAL
+    assert found.count(Outcome.SUPPORTS_FAKE) >= 2
 
 
 def test_a_region_pasted_from_an_uncompressed_picture_is_missed() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from detector.pictures.labelling import insert_xmp
 from detector.types import Image, Outcome
 
 
-def check(data: bytes, name: str = "x.jpg") -> dict[str, object]:
+def check(data: bytes, name: str = "x.jpg") -> dict[str, Any]:
     return dict(file.check(make_exhibit(data, Path(name))).details)
 
 
@@ -54,7 +55,7 @@ def test_what_follows_the_end_is_counted_and_named() -> None:
     assert check(data)["trailing_bytes"] == 0
     found = check(data + encode(draw_picture(2), "PNG"))
     assert found["trailing_bytes"] == len(encode(draw_picture(2), "PNG"))
-    assert found["trailing_kind"] == "PNG"
+    assert [t["kind"] for t in found["trailers"]] == ["unannounced PNG picture"]
 
 
 def test_a_cut_file_does_not_end_properly() -> None:

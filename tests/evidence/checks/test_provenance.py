@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import io
+import json
 import socket
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +44,22 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DETECTOR_HOME", str(tmp_path / "home"))
 
 
-def signed(data: bytes | None = None, source: str = SOURCE_TYPE, **changes: Any) -> bytes:
-    """A file signed by the local certificate, its one action declaring `source`."""
+def signed(
+    data: bytes | None = None, source: str = SOURCE_TYPE, *, ingredients: Sequence[tuple[str, bytes]] = (),
+    assertions: Sequence[dict[str, Any]] = (), **changes: Any,
+) -> bytes:  # fmt: skip
+    """A file signed by the local certificate, its one action declaring `source`; ingredients: relation and bytes."""
     data = data or encode(draw_picture(1, size=128), "JPEG")
     signer = labelling.local_signer()
-    action = {"action": "c2pa.created", "digitalSourceType": source}
+    action = {"action": "c2pa.created", "digitalSourceType": source} if source else {"action": "c2pa.opened"}
+    if not source:
+        action["parameters"] = {"ingredientIds": ["0"]}
     manifest = {
         "claim_generator_info": [{"name": "test", "version": "1"}],
-        "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [action]}}],
+        "assertions": [
+            {"label": "c2pa.actions.v2", "data": {"actions": [action | changes.get("action", {})]}},
+            *assertions,
+        ],
     }
     out = io.BytesIO()
     info = c2pa.C2paSignerInfo(signer.algorithm, signer.chain, signer.key, None)
@@ -57,6 +67,9 @@ def signed(data: bytes | None = None, source: str = SOURCE_TYPE, **changes: Any)
         if "remote" in changes:
             builder.set_no_embed()
             builder.set_remote_url(changes["remote"])
+        for number, (relation, inside) in enumerate(ingredients):
+            about = {"title": f"part {number}", "relationship": relation, "instance_id": str(number)}
+            builder.add_ingredient(json.dumps(about), "image/jpeg", io.BytesIO(inside))
         builder.sign(c2pa.Signer.from_info(info), "image/jpeg", io.BytesIO(data), out)
     return out.getvalue()
 
@@ -121,6 +134,9 @@ def test_signer_is_trusted_only_through_a_list(tmp_path: Path) -> None:
     [
         ("trainedAlgorithmicMedia", Outcome.SUPPORTS_FAKE, Outcome.SUPPORTS_FAKE),
         ("compositeWithTrainedAlgorithmicMedia", Outcome.SUPPORTS_FAKE, Outcome.SUPPORTS_FAKE),
+        ("compositeSynthetic", Outcome.SUPPORTS_FAKE, Outcome.SUPPORTS_FAKE),
+        ("algorithmicMedia", Outcome.SUPPORTS_FAKE, Outcome.SUPPORTS_FAKE),
+        ("algorithmicallyEnhanced", Outcome.NEUTRAL, Outcome.NEUTRAL),
         ("digitalCapture", Outcome.NEUTRAL, Outcome.SUPPORTS_REAL),
         ("humanEdits", Outcome.NEUTRAL, Outcome.NEUTRAL),
     ],
@@ -181,3 +197,86 @@ def test_without_the_extra_it_does_not_apply(monkeypatch: pytest.MonkeyPatch) ->
     found = check(signed())
     assert found.outcome == Outcome.NOT_APPLICABLE
     assert "[evidence]" in found.summary
+
+
+CAPTURE = SOURCE_TYPE.replace("trainedAlgorithmicMedia", "digitalCapture")
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("relation", ["parentOf", "componentOf"])
+def test_what_an_ingredient_declares_is_found_at_any_depth(depth: int, relation: str) -> None:
+    data = signed()
+    for _ in range(depth):
+        data = signed(source="" if relation == "parentOf" else CAPTURE, ingredients=[(relation, data)])
+    found = check(data)
+    assert found.outcome == Outcome.SUPPORTS_FAKE
+    (declared,) = found.details["declared_generated"]
+    assert declared["says"] == "IPTC source type trainedAlgorithmicMedia (made by generative AI)"
+    assert declared["where"] == " of ".join([f"ingredient 'part 0' ({relation})"] * depth)
+    assert declared["by"] == "signed by detector, this installation"
+    assert "ingredient 'part 0'" in found.summary
+
+
+def test_ingredients_that_are_not_shown_or_were_broken_declare_nothing() -> None:
+    fake = signed()
+    assert check(signed(source=CAPTURE, ingredients=[("inputTo", fake)])).details["declared_generated"] == []
+    broken = bytearray(fake)
+    broken[-100] ^= 1
+    found = check(signed(source="", ingredients=[("parentOf", bytes(broken))]))
+    assert found.details["ingredient_codes"] == ["assertion.dataHash.mismatch", "signingCredential.untrusted"]
+    assert (found.details["declared_generated"], found.outcome) == ([], Outcome.NEUTRAL)
+    photograph = signed(source=CAPTURE)
+    trusted = labelling.home() / "certificate" / "root.pem"
+    assert check(signed(source=CAPTURE, ingredients=[("parentOf", photograph)]), trust=trusted).outcome == (
+        Outcome.SUPPORTS_REAL
+    )
+    assert check(signed(source=CAPTURE, ingredients=[("parentOf", fake)]), trust=trusted).outcome == (
+        Outcome.SUPPORTS_FAKE
+    )
+
+
+def test_an_altered_file_keeps_no_declaration() -> None:
+    data = bytearray(signed(source="", ingredients=[("parentOf", signed())]))
+    data[-100] ^= 1
+    assert check(bytes(data)).details["declared_generated"] == []
+
+
+def test_other_places_of_a_declaration() -> None:
+    metadata = {
+        "label": "stds.iptc",
+        "data": {
+            "@context": {"Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"},
+            "Iptc4xmpExt:DigitalSourceType": SOURCE_TYPE,
+        },
+    }
+    assert check(signed(source=CAPTURE, assertions=[metadata])).outcome == Outcome.SUPPORTS_FAKE
+    named = check(signed(source=CAPTURE, action={"softwareAgent": {"name": "Bing Image Creator"}}))
+    assert named.details["declared_generated"][0]["by"].startswith("Bing Image Creator, signed by")
+    refused = {
+        "label": "cawg.training-mining",
+        "data": {"entries": {"cawg.ai_generative_training": {"use": "notAllowed"}}},
+    }
+    assert check(signed(source=CAPTURE, assertions=[refused])).outcome == Outcome.NEUTRAL
+
+
+def test_stores_that_point_in_circles_end() -> None:
+    ingredient = {"relationship": "parentOf", "active_manifest": "a", "title": "itself"}
+    action = {"action": "c2pa.created", "digitalSourceType": SOURCE_TYPE}
+    manifest = {
+        "ingredients": [ingredient] * 3,
+        "assertions": [{"label": "c2pa.actions", "data": {"actions": [action]}}],
+    }
+    store = {"active_manifest": "a", "manifests": {"a": manifest}, "validation_state": "Valid"}
+    assert len(provenance._summarise(store)["declared_generated"]) == 1
+    many = {str(i): {"ingredients": [ingredient | {"active_manifest": str(i + 1)}]} for i in range(5000)}
+    store = {"active_manifest": "0", "manifests": many, "validation_state": "Valid"}
+    assert provenance._summarise(store)["declared_generated"] == []
+
+
+def test_formats_that_are_not_read_are_not_said_to_carry_none() -> None:
+    avif = b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miafMA1B" + bytes(64)
+    for data in (avif, avif.replace(b"avif", b"heic"), b"%PDF-1.7 ..."):
+        found = check(data)
+        assert found.outcome == Outcome.NOT_APPLICABLE
+        assert "not read here" in found.summary
+        assert "carries no" not in found.summary

@@ -1,0 +1,87 @@
+"""Reconstructions of photographs through the tiny latent autoencoders of the development data.
+
+Every latent diffusion model paints its pixels with the decoder of an autoencoder. A photograph that went through such
+an autoencoder shows what the decoder leaves in a picture, and nothing else that would tell it from the photograph.
+Source: Bohan 2023, TAESD (MIT); Ricker et al. 2024, arXiv:2401.17879; Rajan et al. 2025, arXiv:2410.11835.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from detector.types import Image
+
+NAMES = ("taesd", "taesdxl", "taesd3", "taef1")  # Stable Diffusion 1 and 2, SDXL, Stable Diffusion 3, FLUX.1
+LATENT_CHANNELS = {"taesd": 4, "taesdxl": 4, "taesd3": 16, "taef1": 16}
+WIDTH = 64  # channels of every convolution between the first and the last
+STRIDE = 8  # pixels a side that one place of the latent code stands for
+
+
+class Block(nn.Module):
+    """Three convolutions beside a skip."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        conv = [nn.Conv2d(WIDTH, WIDTH, 3, 1, 1) for _ in range(3)]
+        self.body = nn.Sequential(conv[0], nn.ReLU(), conv[1], nn.ReLU(), conv[2])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.body(x) + x)
+
+
+class Clamp(nn.Module):
+    """Soft limits of the latent code at -3 and 3."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 3 * torch.tanh(x / 3)
+
+
+def encoder(channels: int) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Conv2d(3, WIDTH, 3, 1, 1), Block()]
+    for _ in range(3):
+        layers += [nn.Conv2d(WIDTH, WIDTH, 3, 2, 1, bias=False), Block(), Block(), Block()]
+    return nn.Sequential(*layers, nn.Conv2d(WIDTH, channels, 3, 1, 1))
+
+
+def decoder(channels: int) -> nn.Sequential:
+    layers: list[nn.Module] = [Clamp(), nn.Conv2d(channels, WIDTH, 3, 1, 1), nn.ReLU()]
+    for _ in range(3):
+        layers += [Block(), Block(), Block(), nn.Upsample(scale_factor=2), nn.Conv2d(WIDTH, WIDTH, 3, 1, 1, bias=False)]
+    return nn.Sequential(*layers, Block(), nn.Conv2d(WIDTH, 3, 3, 1, 1))
+
+
+class Autoencoder:
+    """One of NAMES, read from the folder that holds `NAME_encoder.safetensors` and `NAME_decoder.safetensors`."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        channels = LATENT_CHANNELS[name]
+        self.encode = _filled(encoder(channels), folder / f"{name}_encoder.safetensors")
+        self.decode = _filled(decoder(channels), folder / f"{name}_decoder.safetensors")
+
+    @torch.no_grad()
+    def reconstruct(self, picture: Image, noise: float, rng: np.random.Generator) -> Image:
+        """Return a picture (H, W, 3), its sides multiples of 8, through the code, to which noise is added.
+
+        noise: standard deviation of what is added, in standard deviations of the code.
+        """
+        x = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            code = self.encode(x).float()
+            code += noise * code.std() * torch.from_numpy(rng.standard_normal(code.shape, np.float32))
+            y = self.decode(code).float()
+        return (y[0].clamp(0, 1).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+
+
+def _filled(net: nn.Sequential, path: Path) -> nn.Sequential:
+    """Return the net with the weights of a file, whose tensors are numbered by position and may skip numbers."""
+    tensors = load_file(path)
+    names = sorted(tensors, key=lambda name: ([int(n) for n in re.findall(r"\d+", name)], name.endswith("bias")))
+    net.load_state_dict({mine: tensors[name].float() for mine, name in zip(net.state_dict(), names, strict=True)})
+    return net.eval().requires_grad_(False).to(memory_format=torch.channels_last)

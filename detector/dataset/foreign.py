@@ -1,0 +1,208 @@
+"""Tables and lists of other people, read as ours: any encoding and separator, their names of columns, labels in words.
+
+Everything that comes from outside as rows is read here: manifests, scores of other tools, lists of known pictures, and
+lists of paths on standard input.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import os
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from detector.errors import DetectorError, ManifestError
+from detector.pictures.containers import sniff
+
+TABLES = frozenset({".csv", ".tsv", ".parquet", ".jsonl"})  # endings of tables that are read
+BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+SEPARATORS = ",;\t|"
+SYNONYMS = {  # our column -> what others call it, in small letters
+    "path": ("filename", "file_name", "filepath", "file_path", "file", "image", "image_path", "img", "img_path",
+             "picture"),
+    "score": ("prediction", "pred", "probability", "prob", "logit", "fake_probability", "prob_fake"),
+    "label": ("class", "target", "ground_truth", "gt", "is_fake"),
+    "sha256": ("sha-256", "sha_256", "hash"),
+}  # fmt: skip
+TEXT = ("path", "sha256", "label", "generator", "dataset", "group", "split", "licence", "detector", "phash", "crop")
+WORDS = {
+    **dict.fromkeys(("real", "reals", "authentic", "original", "genuine", "photo", "photograph", "bonafide"), 0),
+    **dict.fromkeys(("fake", "fakes", "synthetic", "generated", "manipulated", "deepfake", "ai"), 1),
+}  # fmt: skip
+
+
+def read_table(path: Path | str, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Return a CSV, JSONL or Parquet table, its columns under our names.
+
+    columns: our name -> the name a column has in the table; others are recognised (SYNONYMS) where ours is not there.
+    Semicolons and tabs separate cells too; a byte order mark, UTF-16 and Windows-1252 are understood.
+
+    Raises ManifestError if it is missing, none of these, lacks one of `columns`, or two of its own could be meant.
+    """
+    return read_tables([path], columns or {})[0]
+
+
+def read_tables(paths: Sequence[Path | str], columns: Mapping[str, str]) -> list[pd.DataFrame]:
+    """Return tables as `read_table`; one of them has to have each of `columns`, the others need not."""
+    tables = [_load(Path(path)) for path in paths]
+    for theirs in columns.values():
+        if tables and not any(theirs in table for table in tables):
+            there = "; ".join(f"{Path(p).name} has {', '.join(t.columns)}" for p, t in zip(paths, tables, strict=True))
+            raise ManifestError(f"there is no column {theirs!r}, which --column names: {there}")
+    return [_rename(table, Path(path).name, columns) for path, table in zip(paths, tables, strict=True)]
+
+
+def read_columns(words: Iterable[str]) -> dict[str, str]:
+    """Return our name -> theirs of words such as path=Datei; DetectorError for anything else.
+
+    >>> read_columns(["path=file", "label=what it is"])
+    {'path': 'file', 'label': 'what it is'}
+    """
+    columns: dict[str, str] = {}
+    for word in words:
+        ours, equals, theirs = word.partition("=")
+        if not (ours and equals and theirs) or ours in columns:
+            raise DetectorError(f"a column is named once, such as path=file (ours=theirs), not {word!r}")
+        columns[ours] = theirs
+    return columns
+
+
+def find_paths(table: pd.DataFrame, root: Path) -> list[str]:
+    """Return the absolute path of each row of a table that lies in the folder `root`."""
+    return [os.path.join(root, str(path)) for path in table.path]
+
+
+def read_labels(labels: pd.Series) -> pd.Series:
+    """Return labels as 0 (real) and 1 (fake), from numbers or words; ManifestError names the first that is neither.
+
+    An empty one stays empty (NaN), another whole number stays what it is.
+    """
+    words = labels.astype(str).str.strip().str.lower().where(labels.notna(), "")
+    numbers = pd.to_numeric(words.map(lambda word: WORDS.get(word, word)), errors="coerce")
+    unknown = labels[(words != "") & (numbers.isna() | (numbers % 1 != 0))]
+    if len(unknown):
+        raise ManifestError(
+            f"row {unknown.index[0]}: the label {str(unknown.iloc[0])!r} is neither real (0) nor fake (1); write one "
+            "of these, or name the column of labels with --column label=..."
+        )
+    return numbers if numbers.isna().any() else numbers.astype(int)
+
+
+def read_list(data: bytes) -> list[str]:
+    r"""Return the names of a list: one a line, or separated by NUL; UTF-8, UTF-16, or whatever bytes names are.
+
+    Raises DetectorError if the bytes are a picture.
+
+    >>> read_list(b"a.jpg\0b\nc.jpg\0")
+    ['a.jpg', 'b\nc.jpg']
+    """
+    if kind := find_format(data[:64]):
+        raise DetectorError(
+            f"standard input holds a {kind} file, and - takes a list of names; say --stdin instead of -"
+        )
+    encoding = _find_encoding(data)
+    if encoding is not None and encoding != "utf-8-sig":
+        data = data.decode(encoding, "replace").encode("utf-8", "surrogateescape")
+    data = data.removeprefix(codecs.BOM_UTF8)
+    if b"\0" in data:
+        return [os.fsdecode(name) for name in data.split(b"\0") if name]
+    return [os.fsdecode(name) for line in data.split(b"\n") if (name := line.rstrip(b"\r"))]
+
+
+def find_format(head: bytes) -> str:
+    """Return the format of a picture by its first bytes; empty if it is none, or text that begins with BM."""
+    kind = sniff(head)
+    return "" if kind == "BMP" and head[6:10] != bytes(4) else kind
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file in UTF-8, UTF-16, or Windows-1252 where it is neither."""
+    data = path.read_bytes()
+    try:
+        return data.decode(_find_encoding(data) or "utf-8")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")
+
+
+def _find_encoding(data: bytes) -> str | None:
+    """Return the encoding that a byte order mark names or the places of NULs betray; None if there are neither."""
+    for mark, encoding in BOMS.items():
+        if data.startswith(mark):
+            return encoding
+    head = data[:4096]
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    if max(even, odd) > 0.6 * (len(head) // 2) and min(even, odd) == 0:
+        return "utf-16-le" if odd else "utf-16-be"
+    return None
+
+
+def _load(path: Path) -> pd.DataFrame:
+    """Return a table under its own names of columns."""
+    if not path.is_file():
+        raise ManifestError(f"there is no file {path}")
+    try:
+        if path.suffix.lower() == ".parquet":
+            return pd.read_parquet(path).rename(columns=str)
+        text = read_text(path)
+        return _parse_lines(text) if path.suffix.lower() == ".jsonl" else _parse_cells(text)
+    except (ValueError, OSError, KeyError, csv.Error, pd.errors.ParserWarning) as error:
+        raise ManifestError(f"{path.name} is not a table: {' '.join(str(error).split())[:120]}") from None
+
+
+def _parse_lines(text: str) -> pd.DataFrame:
+    rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("a line holds no JSON object")
+    return pd.DataFrame(rows).rename(columns=str)
+
+
+def _parse_cells(text: str) -> pd.DataFrame:
+    """Return a table of cells whose separator is the one that finds most of them in the first line."""
+    if "\0" in text:
+        raise ValueError("it holds NUL characters")
+    head = text.lstrip("\r\n").partition("\n")[0]
+    split = {mark: next(csv.reader([head], delimiter=mark), []) for mark in SEPARATORS}
+    separator = max(SEPARATORS, key=lambda mark: len(split[mark]))
+    names = split[separator]
+    if len(names) == 1:  # a list under a title, where a comma separates nothing
+        cells = [",".join(row) for row in csv.reader(io.StringIO(text.lstrip("\r\n"), newline="")) if row]
+        return pd.DataFrame({names[0].strip(): cells[1:]})
+    text_columns = {name: str for name in names if _ours(name) in TEXT}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # rows with more cells than the head
+        table = pd.read_csv(
+            io.StringIO(text), sep=separator, keep_default_na=False, index_col=False, low_memory=False,
+            na_values={name: ["", "nan"] for name in names if name.strip() in ("score", "probability")},
+            decimal="," if separator == ";" else ".", dtype=text_columns,
+        )  # fmt: skip
+    return table.rename(columns=str.strip)
+
+
+def _ours(name: str) -> str:
+    """Return the name that we have for a column of another table, or its own."""
+    small = re.sub(r"\s+", "_", name.strip().lower())
+    return next((ours for ours, others in SYNONYMS.items() if small in others), small)
+
+
+def _rename(table: pd.DataFrame, name: str, columns: Mapping[str, str]) -> pd.DataFrame:
+    """Return the table under our names of columns; name: of its file, for the message."""
+    for ours, theirs in columns.items():
+        if theirs in table and ours != theirs:
+            table = table.drop(columns=ours, errors="ignore").rename(columns={theirs: ours})
+    for ours in SYNONYMS:
+        meant = [column for column in table.columns if _ours(column) == ours]
+        if ours in table or not meant:
+            continue
+        if len(meant) > 1:
+            raise ManifestError(
+                f"{name} has no column {ours!r}, and {' or '.join(meant)} could be meant: say --column {ours}=..."
+            )
+        table = table.rename(columns={meant[0]: ours})
+    return table

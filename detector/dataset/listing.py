@@ -1,0 +1,117 @@
+"""What lies below a folder: the pictures, and what is left out of it, counted by type."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from detector.dataset.foreign import find_format
+from detector.files import printable
+from detector.pictures.images import SUFFIXES
+
+OWN = frozenset({"manifest.csv"})  # written beside pictures by this package, and no news to anybody
+HEAD = 64  # bytes that tell the format of a file without an ending
+LONGEST = 12  # ending that is shown, characters
+SHOWN = 6  # types of files that are named
+
+
+@dataclass
+class LeftOut:
+    """What was not taken of the folders that were named.
+
+    types: ending (or "without ending", "folder that cannot be opened") -> number of files. pictures: path -> why a
+    picture could not be read.
+    """
+
+    types: Counter[str] = field(default_factory=Counter)
+    pictures: dict[str, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.types or self.pictures)
+
+    def describe(self) -> str:
+        """Return what was left out in one line, such as `26 left out: 12 .heic, 8 .mp4`; empty if nothing was."""
+        types = self.types + Counter({"unreadable": len(self.pictures)})
+        if not types:
+            return ""
+        shown = types.most_common(SHOWN)
+        named = [f"{n:,} {kind}" for kind, n in shown]
+        if rest := types.total() - sum(n for _, n in shown):
+            named.append(f"{rest:,} others")
+        return f"{types.total():,} left out: {', '.join(named)} (passed over: not read as pictures)"
+
+
+def find_pictures(folder: Path | str, left_out: LeftOut | None = None) -> list[Path]:
+    """Return every picture below a folder, sorted: by its ending, or by its first bytes where a name has none.
+
+    Folders behind links are entered, each once on any way down and none that lies below `folder` anyway, so that loops
+    end. Hidden files and folders are passed over. left_out: collects what else is there.
+    """
+    folder, left_out = Path(folder), LeftOut() if left_out is None else left_out
+    found = []
+    for path in _walk(folder, left_out):
+        if path.suffix.lower() in SUFFIXES or (path.suffix == "" and _is_picture(path)):
+            found.append(path)
+        elif path.name not in OWN:
+            left_out.types[_type(path)] += 1
+    return sorted(found)
+
+
+def _walk(folder: Path, left_out: LeftOut) -> Iterator[Path]:
+    """Yield what is no folder, in no order; the folders behind links come after all others."""
+    inside = {_identity(str(parent)) for parent in folder.resolve().parents}
+    links: list[tuple[str, frozenset[tuple[int, int]], bool]] = []
+    waiting = [(str(folder), frozenset[tuple[int, int]](), False)]  # a folder, those it lies in, whether behind a link
+    while waiting:
+        here, above, linked = waiting.pop()
+        me = _identity(here)
+        try:
+            entries = list(os.scandir(here)) if not (linked and me in inside | above) else []
+        except OSError:
+            entries = []
+            left_out.types["folder that cannot be opened"] += 1
+        inside |= set() if linked else {me}
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if not _is_folder(entry):
+                yield Path(entry.path)
+            elif entry.is_symlink():
+                links.append((entry.path, above | {me}, True))
+            else:
+                waiting.append((entry.path, above | {me}, linked))
+        if not waiting:
+            waiting, links = links, []
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _identity(path: str) -> tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return -1, -1
+    return status.st_dev, status.st_ino
+
+
+def _is_picture(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        with open(path, "rb") as file:
+            return bool(find_format(file.read(HEAD)))
+    except OSError:
+        return False
+
+
+def _type(path: Path) -> str:
+    ending = printable(path.suffix.lower())
+    return "without ending" if not ending else ending if len(ending) <= LONGEST else "others"

@@ -1,0 +1,69 @@
+"""Numbers, intervals and headlines as the report writes them, in HTML and in Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+METRIC_TITLES = {"auc": "AUC", "ap": "AP", "eer": "EER", "tpr_at_fpr_1": "TPR at 1 % FPR",
+                 "tpr_at_fpr_5": "TPR at 5 % FPR", "balanced_accuracy": "balanced accuracy", "brier": "Brier",
+                 "ece": "ECE", "cllr": "Cllr", "cllr_min": "Cllr min", "fpr": "FPR", "fnr": "FNR",
+                 "auc_of_fakes": "AUC of its fakes"}  # fmt: skip
+
+
+def format_number(value: float | None) -> str:
+    """Return three decimals; None, or NaN in its place in a table, is infinity.
+
+    >>> format_number(0.98765)
+    '0.988'
+    """
+    return "∞" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def format_interval(row: Any) -> str:
+    """Return the interval of anything with low and high; without a lower end there is none."""
+    low, high = (row["low"], row["high"]) if isinstance(row, Mapping) else (row.low, row.high)
+    return "no interval" if low is None or math.isnan(low) else f"[{format_number(low)}, {format_number(high)}]"
+
+
+def format_share(value: float, row: Any) -> str:
+    """Return a share in per cent with its interval.
+
+    >>> format_share(0.1, {"low": 0.05, "high": 0.2})
+    '10.0 % [5.0 %, 20.0 %]'
+    """
+    low, high = (row["low"], row["high"]) if isinstance(row, Mapping) else (row.low, row.high)
+    return f"{value:.1%} [{low:.1%}, {high:.1%}]".replace("%", " %")
+
+
+def format_chance(p: float) -> str:
+    """Return a p-value; small ones are only said to be small."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def format_group(row: Mapping[str, Any] | None) -> str:
+    """Return a group's figure with its interval and what it rests on, or that it rests on too little."""
+    if row is None:
+        return ""
+    value = "too few" if row["value"] is None else f"{format_number(row['value'])} {format_interval(row)}"
+    return f"{value} n = {row['n']:,}"
+
+
+def format_gap(gap: Mapping[str, Any]) -> str:
+    """Return a gap between two groups in words."""
+    sure = "beyond chance" if gap["p_corrected"] <= 0.05 else "within chance"
+    return (
+        f"{METRIC_TITLES[gap['metric']]}: worst {gap['worst']}, best {gap['best']}, {gap['gap']:.3f} apart, {sure} "
+        f"(p {format_chance(gap['p'])}, corrected {format_chance(gap['p_corrected'])})"
+    )
+
+
+def count_compared(headline: Mapping[str, Any]) -> str:
+    """Return what the headline's worst figure is the worst of, in words."""
+    n = headline["pairs"]
+    if headline["matched"]:
+        return f"the worst of {n} matched pairs" if n > 1 else "the only matched pair"
+    if headline["worst_real"] == "all":
+        return f"the worst of {n} generators" if n > 1 else "the only generator"
+    return f"the worst of {n} pairs of generator and photographs" if n > 1 else "the only generator"

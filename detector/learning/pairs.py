@@ -1,0 +1,190 @@
+"""Training pairs of a photograph and a fake in which nothing but the face tells which is which.
+
+A detector learns whatever separates its two classes: the source of the photographs, their sharpness, their codec. So
+every training example is a pair whose members go through the same resizing, cropping and augmentation with the same
+random numbers. A fake that was made from a photograph is paired with that photograph. Any other fake is paired with a
+photograph whose source is drawn first, so that small sources count, and both are made as coarse as the coarser one.
+Three further steps remove what tells sources apart: fakes get a JPEG history like that of photographs, often the radial
+spectrum of the photograph that they are paired with (and its colours, where they do not show the same face), and
+sharpness is varied at random in both classes.
+Source: Chen et al. 2025, arXiv:2505.14359 (aligned pairs); Wang et al. 2020, arXiv:1912.11035 (augmentation).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from detector.learning.augment import KERNELS, make_augmentation
+from detector.learning.squares import Squares
+from detector.types import Image, Images, Label
+
+QUALITIES = (75, 75, 75, 80, 85, 90, 93, 95)  # JPEG qualities of photographs as they are met
+PHOTOGRAPH_WEBP = 0.2  # share of the other photographs that are saved as WebP first, as some fakes were
+FAKE_HISTORY = 0.85  # share of the fakes that are saved as JPEG first, as photographs were
+BLEND = 0.3  # share of the altered fakes that are mixed with their photograph, half or more of the fake remaining
+SPECTRUM = 0.4  # share of the altered fakes that get the radial power spectrum of their photograph
+LIKENESS = 0.5  # share of the other fakes that get colours and radial spectrum of the photograph beside them
+SHARPNESS = 0.3  # share of pictures, in each class by itself, that are blurred or sharpened a little
+COARSER = 0.75  # share of the pairs that are shrunk to one random side first
+TIGHTER = 0.5  # share of the pairs that are cut to 0.72-1 of the square
+SHRINK_KERNELS = KERNELS[1:]  # nearest-neighbour sampling is left out
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Rows of a photograph and of a fake, and whether the fake was made from that photograph."""
+
+    real: int
+    fake: int
+    altered: bool
+
+
+class PairSampler:
+    """Draws pairs from the training rows of a manifest.
+
+    squares: the pictures. rows: the manifest, with `label`, `generator`, `dataset` and `group`. train: row numbers that
+    may be drawn. size: side to which a face is resized, pixels. window: side of the part of it that is returned, the
+    same place in both members. augmentation: strength of what both members share.
+
+    Generators are drawn evenly. Sources of photographs (`dataset`) are drawn by the square root of their size.
+    """
+
+    def __init__(
+        self,
+        squares: Squares,
+        rows: pd.DataFrame,
+        train: np.ndarray[Any, Any],
+        *,
+        size: int,
+        augmentation: float,
+        window: int | None = None,
+    ) -> None:
+        self.squares, self.size, self.window = squares, size, window or size
+        self.augment = make_augmentation(augmentation)
+        self.plain = augmentation == 0
+        labels = rows.label.to_numpy()
+        photographs, fakes = (rows.iloc[train[labels[train] == label]] for label in (Label.REAL, Label.FAKE))
+        self._sources = [part.index.to_numpy() for _, part in photographs.groupby("dataset")]
+        shares = np.sqrt([len(source) for source in self._sources])
+        self._shares = shares / shares.sum()
+        originals = dict(zip(photographs.group, photographs.index, strict=True))
+        self._original = {row: originals[group] for row, group in fakes.group.items() if group in originals}
+        self._generators = [part.index.to_numpy() for _, part in fakes.groupby("generator")]
+
+    def batch(self, pairs: int, rng: np.random.Generator) -> tuple[Images, np.ndarray[Any, Any]]:
+        """Return faces (2 x pairs, window, window, 3), the photographs first and then their fakes, and their labels."""
+        both = [self.draw(self.choose(rng), rng) for _ in range(pairs)]
+        faces = np.stack([real for real, _ in both] + [fake for _, fake in both])
+        return faces, np.repeat(np.array([Label.REAL, Label.FAKE], np.float32), pairs)
+
+    def choose(self, rng: np.random.Generator) -> Pair:
+        """Return the next pair of rows."""
+        fake = int(rng.choice(self._generators[rng.integers(len(self._generators))]))
+        if fake in self._original:
+            return Pair(int(self._original[fake]), fake, True)
+        source = self._sources[rng.choice(len(self._sources), p=self._shares)]
+        return Pair(int(rng.choice(source)), fake, False)
+
+    def draw(self, pair: Pair, rng: np.random.Generator) -> tuple[Image, Image]:
+        """Return windows (window, window, 3) of a photograph and of a fake, changed alike."""
+        real, fake = self.squares[pair.real], self.squares[pair.fake]
+        if pair.altered:
+            real = _shrink(real, len(fake), cv2.INTER_LANCZOS4)
+        corner = rng.integers(0, self.size - self.window + 1, 2)
+        if self.plain:
+            faces = (_resize(picture, self.size, cv2.INTER_AREA) for picture in (real, fake))
+            real, fake = (self._window(face, corner) for face in faces)
+            return real, fake
+        if pair.altered and rng.random() < BLEND:
+            fake = blend(fake, real, rng.uniform(0.5, 1.0))
+        quality = int(rng.choice(QUALITIES))
+        if rng.random() < FAKE_HISTORY:
+            fake = _save(fake, quality)
+        if pair.altered and rng.random() < 0.5:
+            real = _save(real, quality)
+        elif not pair.altered and rng.random() < PHOTOGRAPH_WEBP:
+            real = _save(real, int(rng.integers(80, 96)), ".webp")
+        side = min(len(real), len(fake))
+        if rng.random() < COARSER:
+            top = max(side, self.size) + 1
+            side = min(side, int(np.exp(rng.uniform(np.log(self.size / 2), np.log(top)))))
+            kernel = int(rng.choice(SHRINK_KERNELS))
+            real, fake = (_shrink(picture, side, kernel) for picture in (real, fake))
+        share = rng.uniform(0.72, 1.0) if rng.random() < TIGHTER else 1.0
+        place, kernel = rng.uniform(0.1, 0.9, 2), int(rng.choice(SHRINK_KERNELS))
+        faces = (_resize(cut_window(picture, share, place), self.size, kernel) for picture in (real, fake))
+        real, fake = (self._window(face, corner) for face in faces)
+        if rng.random() < (SPECTRUM if pair.altered else LIKENESS):
+            fake = match_spectrum(fake if pair.altered else match_colours(fake, real), real)
+        real, fake = (vary_sharpness(picture, rng) if rng.random() < SHARPNESS else picture for picture in (real, fake))
+        seed = int(rng.integers(2**31))
+        return self.augment(real, seed), self.augment(fake, seed)
+
+    def _window(self, face: Image, corner: np.ndarray[Any, Any]) -> Image:
+        left, top = corner.tolist()
+        return np.ascontiguousarray(face[top : top + self.window, left : left + self.window])
+
+
+def blend(fake: Image, real: Image, share: float) -> Image:
+    """Return `share` of a fake (H, W, 3) laid over the photograph (H, W, 3) that it was made from."""
+    return np.asarray(np.rint(share * fake + (1 - share) * real.astype(np.float32)), np.uint8)
+
+
+def cut_window(picture: Image, share: float, place: np.ndarray[Any, Any]) -> Image:
+    """Return the part of a square picture with `share` of its sides; place: (left, top) of it in 0..1."""
+    side = len(picture)
+    part = round(side * share)
+    left, top = (round((side - part) * p) for p in place)
+    return picture[top : top + part, left : left + part]
+
+
+def match_colours(picture: Image, model: Image) -> Image:
+    """Return a picture (H, W, 3) with the mean and the spread of each colour of another one.
+
+    Source: Reinhard et al. 2001, doi:10.1109/38.946629, without the change of colour space.
+    """
+    (mine, spread), (wanted, aim) = ((x.mean((0, 1)), x.std((0, 1)) + 4) for x in (picture, model))
+    return np.asarray(np.clip((picture - mine) * (aim / spread) + wanted, 0, 255), np.uint8)
+
+
+def match_spectrum(picture: Image, model: Image) -> Image:
+    """Return a square picture (S, S, 3) with the radial power spectrum of another one, gains within 1/4 and 4.
+
+    So a copy that is merely softer than its photograph is no longer so; what is left is how its details are drawn.
+    """
+    side = len(picture)
+    radius = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
+    ring = np.minimum((radius * 64).astype(int), 40)
+    spectrum, wanted = (np.fft.rfft2(x.astype(np.float32), axes=(0, 1)) for x in (picture, model))
+    power, aim = (np.bincount(ring.ravel(), (np.abs(x) ** 2).sum(2).ravel(), 41) for x in (spectrum, wanted))
+    gain = np.sqrt((aim + 1e-6) / (power + 1e-6)).clip(0.25, 4)
+    gain[:2] = 1  # brightness and coarse shading stay
+    matched = np.fft.irfft2(spectrum * gain[ring][..., None], s=(side, side), axes=(0, 1))
+    return np.asarray(np.clip(matched, 0, 255), np.uint8)
+
+
+def vary_sharpness(picture: Image, rng: np.random.Generator) -> Image:
+    """Return a picture (H, W, 3) that is a little blurred or a little sharpened, one as often as the other."""
+    if rng.random() < 0.5:
+        return np.asarray(cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.25, 0.9)), np.uint8)
+    soft = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.5, 1.5)).astype(np.float32)
+    return np.asarray(np.clip(picture + rng.uniform(0.2, 1.2) * (picture - soft), 0, 255), np.uint8)
+
+
+def _save(picture: Image, quality: int, ending: str = ".jpg") -> Image:
+    setting = cv2.IMWRITE_WEBP_QUALITY if ending == ".webp" else cv2.IMWRITE_JPEG_QUALITY
+    data = cv2.imencode(ending, np.ascontiguousarray(picture[:, :, ::-1]), [setting, quality])[1]
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[:, :, ::-1]
+
+
+def _shrink(picture: Image, side: int, kernel: int) -> Image:
+    return _resize(picture, side, kernel) if len(picture) > side else picture
+
+
+def _resize(picture: Image, side: int, kernel: int) -> Image:
+    return np.ascontiguousarray(cv2.resize(picture, (side, side), interpolation=kernel))

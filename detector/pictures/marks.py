@@ -1,0 +1,170 @@
+"""What generators write into the files they make: one table, and how a file's fields are compared with it.
+
+A mark must be what a program writes and people do not: a name in a field that holds names of programs, settings in the
+form of that program, a declared source type. A caption that speaks of a generator is none. To know another program, add
+a row. Sources: IPTC Photo Metadata 2025.1 (source types, AI fields); GB 45438-2025 (label AIGC); for the programs, the
+files that they write.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+MAX_SEARCHED = 2**18  # characters of one field that are compared
+
+# Values of the IPTC property DigitalSourceType that say a generator took part, and what they say.
+GENERATED = {
+    "trainedAlgorithmicMedia": "made by generative AI",
+    "compositeWithTrainedAlgorithmicMedia": "edited by generative AI",
+    "compositeSynthetic": "a composite with synthetic parts",
+    "algorithmicMedia": "made by an algorithm alone",
+}
+# Names of programs that make or remake faces, as they stand in fields for the name of a program or of a source.
+PROGRAMS = (
+    r"stable.?diffusion", r"midjourney", r"niji.?journey", r"dall[\W_]?e\b", r"adobe firefly", r"comfyui", r"novelai",
+    r"automatic1111", r"invokeai", r"fooocus", r"\bflux\.?1", r"\bsdxl\b", r"stylegan", r"chatgpt", r"\bgpt-image",
+    r"(?:made|edited|created) with google ai", r"\bnano banana", r"mflux", r"dreamstudio", r"bing image creator",
+    r"draw ?things", r"diffusionbee", r"easy ?diffusion", r"swarmui", r"sd\.next", r"dreamina", r"seedream",
+    r"qwen-image", r"kling ?ai", r"nightcafe", r"image playground", r"imagined with ai", r"playground ?ai\b",
+    r"\brecraft\b", r"craiyon", r"ai horde", r"tensor\.?art", r"detector generator",
+)  # fmt: skip
+NAMES_OF_OTHERS_TOO = (  # names that people bear, or companies that are credited for photographs
+    r"openai", r"stability ai", r"black forest labs", r"leonardo\.ai", r"ideogram", r"civitai", r"artbreeder",
+    r"krea\.ai", r"faceapp", r"\Agrok\b", r"\breface\b", r"jimeng", r"doubao", r"tongyi", r"hunyuan",
+)  # fmt: skip
+PROGRAM_FIELDS = (
+    "Software|ProcessingSoftware|CreatorTool|softwareAgent|AISystemUsed|OriginatingProgram|ImageHistory|Make|Generator"
+)
+DESCRIPTIONS = "Description|ImageDescription|Caption|UserComment|Comment|XPComment|XPTitle"
+
+
+class Field(NamedTuple):
+    """One text of a file: the block that holds it ("EXIF", "XMP" ...), its name there, and the whole text."""
+
+    block: str
+    name: str
+    text: str
+
+
+class Mark(NamedTuple):
+    """A row of the table: a field bears the mark if its whole name matches `field` and all of `texts` are found in it.
+
+    beside: the name of a field that the file must have as well. by: the program; where it is "", the group `by` of a
+    text names it, else the field beside, else the program that wrote the file. sure: whether it says that a generator
+    took part, and not only that one may have.
+    """
+
+    says: str
+    by: str
+    field: str
+    texts: tuple[str, ...]
+    beside: str = ""
+    sure: bool = True
+
+
+class Declaration(NamedTuple):
+    """What a file says of how it was made: the words, by whom ("" if it does not say), and in which field."""
+
+    says: str
+    by: str
+    where: str
+    sure: bool
+
+
+def _keys(*names: str) -> tuple[str, ...]:
+    """Return patterns of the keys of a JSON object, also of one that is text in another object."""
+    return tuple(rf"""["']{name}\\?["']\s*:""" for name in names)
+
+
+_SETTINGS = r"Steps: ?\d+, ?(?:[^\n]{0,300}?[ ,])?(?:Sampler|CFG scale|Guidance scale|Schedule type|Seed): ?\S"
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_PRODUCER = r"""\A(?:(?=(?s:.){0,4000}?["']ContentProducer\\?["']\s*:\s*\\?["'](?P<by>[^"'\\]{1,80})))?"""
+_LABEL = r"""["']Label\\?["']\s*:\s*\\?["']?%s\b"""
+_AIGC = r"""["']AIGC\\?["']\s*:\s*\\?["']?\{[^{}]{0,2000}"""
+_LABELS = {"1": ("generated", True), "2": ("possibly generated", False), "3": ("suspected of being generated", False)}
+_CHOICES = "(?:num_inference_)?steps|sampler(?:_name)?|guidance(?:_scale)?|cfg_scale"
+
+MARKS = (
+    Mark("Stable Diffusion settings", "A1111 or its kin", ".*", (_SETTINGS,)),
+    Mark("ComfyUI node graph", "ComfyUI", ".*", _keys("class_type", "inputs")),
+    Mark("ComfyUI node graph", "ComfyUI", ".*", _keys("last_node_id", "nodes")),
+    Mark("ComfyUI node graph", "ComfyUI", "workflow", (r'\A\s*\{(?s:.)*"nodes"\s*:',)),
+    Mark("InvokeAI settings", "InvokeAI", "invokeai_(?:metadata|graph|workflow)|sd-metadata", (r"\S",)),
+    Mark("InvokeAI settings", "InvokeAI", "dream", (r"-S ?\d", r"-W ?\d")),
+    Mark("InvokeAI settings", "InvokeAI", ".*", _keys("generation_mode", "positive_prompt")),
+    Mark("SwarmUI settings", "SwarmUI", ".*", _keys("sui_image_params")),
+    Mark("Fooocus settings", "Fooocus", "fooocus_scheme", (r"\S",)),
+    Mark("Fooocus settings", "Fooocus", ".*", _keys("(?:full_|raw_)?prompt", "base[_ ]model", "sampler")),
+    Mark("mflux settings", "mflux", ".*", _keys("mflux_version")),
+    Mark("Draw Things settings", "Draw Things", ".*", _keys("c", "uc", "sampler", "seed")),
+    Mark("NovelAI settings", "NovelAI", ".*", _keys("uc", "sampler", "seed")),
+    Mark("NovelAI title", "NovelAI", "Title", (r"\A(?:AI|NovelAI) generated image\Z",)),
+    Mark("Easy Diffusion settings", "Easy Diffusion", "use_stable_diffusion_model|num_inference_steps", (r"\S",)),
+    Mark("Easy Diffusion settings", "Easy Diffusion", ".*", _keys("use_stable_diffusion_model")),
+    Mark("Stable Diffusion settings", "a Stable Diffusion program", "sd:(?:prompt|sampler|steps|model_hash)", (r"\S",)),
+    Mark("TensorArt settings", "TensorArt", "generation_data", _keys("(?:prompt|baseModel|models)")),
+    Mark("a negative prompt", "a text-to-image program", "negative[ _-]?prompt", (r"\S",)),
+    Mark("settings of a text-to-image program", "a text-to-image program", ".*",
+         _keys("(?:positive_?)?prompt", "seed", f"(?:{_CHOICES})")),
+    Mark("Midjourney job", "Midjourney", DESCRIPTIONS, (rf"\bJob ID: {_UUID}\s*\Z", r" --[a-z]")),
+    Mark("Midjourney job", "Midjourney", "Description", (rf"\S\s+Job ID: {_UUID}\s*\Z",), "Author|Creation Time"),
+    Mark("Grok signature", "xAI Grok", "ImageDescription", (r"\ASignature: ?[A-Za-z0-9+/=]{64,}\s*\Z",), "Artist"),
+    Mark("Dreamina export", "Dreamina", ".*", (r'"(?:product|source_info)"\s*:\s*"(?:dreamina|jimeng)',)),
+    Mark("ByteDance label: generated", "a ByteDance program", ".*", (r'"aigc_label_type"\s*:\s*"?1\b',)),
+    Mark("ByteDance label: possibly generated", "a ByteDance program", ".*", (r'"aigc_label_type"\s*:\s*"?[2-9]',),
+         sure=False),
+    Mark("Samsung generative edit", "Samsung Galaxy AI", "PhotoEditor_Re_Edit_Data",
+         (r'genAIType\\?"\s*:\s*"?-?[1-9]',)),
+    Mark("IPTC AI system", "", "AISystemUsed", (r"\A(?P<by>.*\w.*)",)),
+    Mark("IPTC AI prompt", "", "AIPromptInformation|AISystemVersionUsed", (r"\w",)),
+    Mark("a flag that it is generated", "", "(?:is)?_?ai[_-]?generated", (r"\A(?:true|yes|1)\Z",)),
+    *(
+        Mark(f"IPTC source type {name} ({says})", "", "DigitalSourceType", (rf"(?:\A|[/:#]){name}/?\Z",))
+        for name, says in GENERATED.items()
+    ),
+    *(
+        Mark(f"GB 45438-2025 label {label} ({says})", "", field, texts, beside, sure)
+        for label, (says, sure) in _LABELS.items()
+        for field, texts, beside in (
+            ("AIGC", (_PRODUCER, _LABEL % label), ""),
+            (".*", (_PRODUCER, _AIGC + _LABEL % label), ""),
+            ("Label", (rf"\A{label}\Z",), "ContentProducer"),
+        )
+    ),
+    Mark("the name of a generator", "", PROGRAM_FIELDS, (rf"(?P<by>{'|'.join((*PROGRAMS, *NAMES_OF_OTHERS_TOO))})",)),
+    Mark("the name of a generator", "", "Credit|Source", (rf"(?P<by>{'|'.join(PROGRAMS)})",)),
+)  # fmt: skip
+_TABLE = [
+    (mark, re.compile(mark.field, re.I), [re.compile(text, re.I) for text in mark.texts], re.compile(mark.beside, re.I))
+    for mark in MARKS
+]
+
+
+def find_marks(fields: Sequence[Field]) -> list[Declaration]:
+    """Return what the fields of a file declare: of each field the first row of the table, equal ones once a block."""
+    found: dict[tuple[str, str, str], Declaration] = {}
+    for field in fields:
+        if declared := _compare(field, fields):
+            found.setdefault((declared.says, declared.by, field.block), declared)
+    return list(found.values())
+
+
+def _compare(field: Field, fields: Sequence[Field]) -> Declaration | None:
+    text = field.text[:MAX_SEARCHED]
+    for mark, name, texts, beside in _TABLE:
+        if not name.fullmatch(field.name):
+            continue
+        near = next((f.text for f in fields if beside.fullmatch(f.name)), "") if mark.beside else ""
+        matches = [pattern.search(text) for pattern in texts]
+        if all(matches) and (near or not mark.beside):
+            named = next((m["by"] for m in matches if m and "by" in m.re.groupindex and m["by"]), "")
+            by = " ".join((mark.by or named or near or _program(fields)).split())[:80]
+            return Declaration(mark.says, by, f"{field.block} {field.name}", mark.sure)
+    return None
+
+
+def _program(fields: Sequence[Field]) -> str:
+    """Return what the file says it was written by."""
+    return next((f.text for f in fields if f.name in ("CreatorTool", "Software", "Credit") and f.text.strip()), "")

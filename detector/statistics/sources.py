@@ -1,0 +1,116 @@
+"""Calibration over several sources of photographs, so that no claim is better than in the worst of them.
+
+Photographs of one source say nothing about photographs of another one: a threshold that gives 1 % false alarms on
+official portraits gave up to 39 % on others. Here every source weighs the same in the line, the threshold holds on each
+source by itself, and the bounds of the likelihood ratio are those of the worst source that the line has not seen.
+Source: Morrison 2021, doi:10.1016/j.forsciint.2021.110919 (validate under the conditions of the case); Vergeer et al.
+2016, doi:10.1016/j.scijus.2016.06.003 (the bounds).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from detector.errors import ScoresError
+from detector.statistics.calibration import FEWEST, FPR, MISS, Calibration, find_bounds, fit_line
+from detector.statistics.metrics import METRICS, bpcer, check, threshold_at_apcer, threshold_at_fpr
+from detector.statistics.proportions import clopper_pearson, effective_count
+from detector.types import Scores
+
+
+def fit_over_sources(
+    scores: ArrayLike, labels: ArrayLike, sources: ArrayLike, groups: ArrayLike, *, fpr: float = FPR, miss: float = MISS
+) -> Calibration:
+    """Return a calibration that holds in each source of photographs.
+
+    scores: raw scores (N,) of pictures that training did not see. labels: (N,), 0 real, 1 fake. sources: (N,), the
+    dataset of each photograph and the generator of each fake. groups: (N,), what belongs together.
+    fpr: share of the photographs of each source that may be called likely-fake. miss: share of the fakes of each
+    generator with at least FEWEST pictures that may be called likely-real.
+
+    The record's `fpr` and `fpr_high` are those of the source with the highest upper bound. Raises ScoresError with
+    fewer than two sources of photographs.
+    """
+    fake, (raw,) = check(labels, scores)
+    names, groups = np.asarray(sources), np.asarray(groups)
+    photographs = np.unique(names[~fake])
+    if len(photographs) < 2:
+        raise ScoresError("a calibration over sources needs photographs of at least two datasets")
+    weight = even_weights(names, fake)
+    slope, offset, variance = fit_line(raw, fake, groups, weight)
+    odds = slope * raw + offset
+    low, high = _worst_bounds(raw, fake, names, groups)
+    fake_above = max(0.0, *(threshold_at_fpr(odds[names == name], fpr) for name in photographs))
+    alarms = false_alarms(odds[~fake], names[~fake], groups[~fake], fake_above)
+    worst = alarms.iloc[int(alarms.high.argmax())]
+    kinds = [side for name in np.unique(names[fake]) if (side := fake & (names == name)).sum() >= FEWEST] or [fake]
+    real_below = min(0.0, *(threshold_at_apcer(odds[side], miss) for side in kinds))
+    missed = max(kinds, key=lambda side: float(np.mean(odds[side] < real_below)))
+    share, count = float(np.mean(odds[missed] < real_below)), effective_count(odds[missed], groups[missed])
+    return Calibration(
+        slope, offset, low, high, fake_above, real_below,
+        float(worst.share), float(worst.high), share, clopper_pearson(share * count, count)[1],
+        int((~fake).sum()), int(fake.sum()), int(worst.n), variance,
+    )  # fmt: skip
+
+
+def even_weights(names: NDArray[Any], fake: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return weights (N,) that add up to 1 in each class, every source of a class counting the same."""
+    weight = np.zeros(len(names))
+    for side in (fake, ~fake):
+        kinds, index, counts = np.unique(names[side], return_inverse=True, return_counts=True)
+        weight[side] = 1 / (len(kinds) * counts[index])
+    return weight
+
+
+def false_alarms(
+    odds: Scores, sources: NDArray[Any], groups: NDArray[Any], threshold: float, *, level: float = 0.95
+) -> pd.DataFrame:
+    """Return one row a source of photographs: source, n, alarms, share, low, high (Clopper-Pearson)."""
+    rows = []
+    for name in np.unique(sources):
+        mine = odds[sources == name]
+        share, count = bpcer(mine, threshold), effective_count(mine, groups[sources == name])
+        rows.append(
+            (str(name), len(mine), int((mine > threshold).sum()), share, *clopper_pearson(share * count, count, level))
+        )
+    return pd.DataFrame(rows, columns=["source", "n", "alarms", "share", "low", "high"])
+
+
+def cllr_of_unseen_sources(scores: ArrayLike, labels: ArrayLike, sources: ArrayLike) -> pd.DataFrame:
+    """Return one row a pair of a source and a generator that the line did not see: source, generator, cllr, cllr_min.
+
+    scores, labels, sources: as `fit_over_sources`. Line and bounds are fitted anew for each pair, without its pictures.
+    cllr is that of the bounded ratios, as a report gives them; cllr_min that of the best recalibration of the scores.
+    """
+    fake, (raw,) = check(labels, scores)
+    names, rows = np.asarray(sources), []
+    for real in np.unique(names[~fake]):
+        for generator in np.unique(names[fake]):
+            held = (~fake & (names == real)) | (fake & (names == generator))
+            kept = ~((~fake & (names == real)) | (fake & (names == generator)))
+            alone = np.arange(kept.sum())
+            slope, offset, _ = fit_line(raw[kept], fake[kept], alone, even_weights(names[kept], fake[kept]))
+            bounds = np.log(10) * np.array(_worst_bounds(raw[kept], fake[kept], names[kept], alone))
+            odds, kind = slope * raw[held] + offset, fake[held].astype(int)
+            cllr, least = METRICS.get("cllr")(kind, odds.clip(*bounds)), METRICS.get("cllr_min")(kind, odds)
+            rows.append((str(real), str(generator), cllr, least))
+    return pd.DataFrame(rows, columns=["source", "generator", "cllr", "cllr_min"])
+
+
+def _worst_bounds(
+    raw: Scores, fake: NDArray[np.bool_], names: NDArray[Any], groups: NDArray[Any]
+) -> tuple[float, float]:
+    """Return the narrowest bounds of the log10 likelihood ratio over sources, each left out of its line in turn."""
+    bounds = []
+    for name in np.unique(names[~fake]):
+        out = ~fake & (names == name)
+        slope, offset, _ = fit_line(raw[~out], fake[~out], groups[~out], even_weights(names[~out], fake[~out]))
+        odds = slope * raw + offset
+        counts = (effective_count(odds[side], groups[side]) for side in (out, fake))
+        bounds.append(find_bounds(odds[out] / np.log(10), odds[fake] / np.log(10), *counts))
+    return max(low for low, _ in bounds), min(high for _, high in bounds)
