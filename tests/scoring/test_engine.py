@@ -304,7 +304,7 @@ def test_the_table_of_faces_has_a_row_for_every_face_and_survives_a_kill(
     with pytest.raises(KeyboardInterrupt):
         score_to_file(pictures, Locating(fail_at=5), out, faces=faces)
     assert not faces.exists()
-    assert score_to_file(pictures, Locating(), out, faces=faces) == 3
+    assert score_to_file(pictures, Locating(), out, faces=faces)["error"] == 3
     assert faces.read_bytes() == whole.read_bytes()
     table = read_table(faces)
     assert tuple(table.columns) == FACE_COLUMNS
@@ -318,7 +318,7 @@ def test_the_table_of_faces_has_a_row_for_every_face_and_survives_a_kill(
 
 def test_a_table_under_conditions_has_a_row_for_each(tmp_path: Path, pictures: list[Target]) -> None:
     conditions, out = [Condition(), Condition("noise", 3, seed=1)], tmp_path / "s.parquet"
-    assert score_to_file(pictures, Brightness(), out, conditions=conditions, faces=tmp_path / "f.csv") == 6
+    assert score_to_file(pictures, Brightness(), out, conditions=conditions, faces=tmp_path / "f.csv")["error"] == 6
     table = read_table(out)
     assert tuple(table.columns) == (*COLUMNS, "perturbation", "severity")
     assert list(zip(table.perturbation, table.severity, strict=True)) == [("none", 0), ("noise", 3)] * 150
