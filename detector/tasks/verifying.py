@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from detector.files import as_text
 from detector.scoring.checkpoint import digest_checkpoint, read_card
 from detector.scoring.targets import expand
 from detector.tasks.catalogue import describe_environment
-from detector.types import Calibrated, Progress, silent
+from detector.types import Calibrated, Detector, Exhibit, Progress, silent
 
 
 def verify(
@@ -41,8 +41,7 @@ def verify(
     known: a list of known pictures. trust: trust lists for Content Credentials. key: Ed25519, signs the log's entries.
     left_out: as `targets.expand`.
     """
-    from detector.evidence import custody, folders, validation
-    from detector.evidence.record import conclude, examine, make_record
+    from detector.evidence import folders, validation
 
     targets = expand([str(i) for i in inputs], left_out=left_out)
     log = folders.open_case(Path(out), key)
@@ -68,20 +67,30 @@ def verify(
         entry, why, changed = folders.find_report(log, source, chosen)
         if entry is None:
             folders.receive(log, source, why)
-            findings = examine(
-                exhibit, thing, known=known, trust=trust, weights=weights, false_alarms=card.get("false_alarms")
-            )
-            calibration = thing.calibration if isinstance(thing, Calibrated) else None
-            conclusion = conclude(findings, calibration, card.get("domain"))
-            evidence = make_record(
-                exhibit, findings, conclusion, backing=backing, components=components | crop, case=case,
-                examiner=examiner,
-                made={"at": custody.now(), "command": shlex.join(["detector", "verify", str(exhibit.path), *options])},
+            record = _examine(
+                exhibit, thing, card, known=known, trust=trust, weights=weights,
+                backing=backing, components=components | crop, case=case, examiner=examiner,
+                command=shlex.join(["detector", "verify", str(exhibit.path), *options]),
             )  # fmt: skip
-            record = custody.seal(evidence.model_dump(mode="json"))
             entry = folders.file_report(log, record, exhibit.image, chosen, why)
         rows.append(folders.read_row(log, entry) | {"note": why, "changed": changed})
         progress("verifying", done, len(targets))
     folders.file_index(log)
     rows.sort(key=folders.rank)
     return [{"note": "", "changed": False, **{k: v for k, v in row.items() if k != "jpeg"}} for row in rows]
+
+
+def _examine(
+    exhibit: Exhibit, detector: Detector, card: Mapping[str, Any], *, known: Path | None, trust: Path | None,
+    weights: str, command: str, **recorded: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the sealed record of an exhibit; recorded: further arguments of `record.make_record`."""
+    from detector.evidence import custody
+    from detector.evidence.record import conclude, examine, make_record
+
+    findings = examine(exhibit, detector, known=known, trust=trust, weights=weights,
+                       false_alarms=card.get("false_alarms"))  # fmt: skip
+    calibration = detector.calibration if isinstance(detector, Calibrated) else None
+    conclusion = conclude(findings, calibration, card.get("domain"))
+    made = {"at": custody.now(), "command": command}
+    return custody.seal(make_record(exhibit, findings, conclusion, made=made, **recorded).model_dump(mode="json"))
