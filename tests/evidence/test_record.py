@@ -173,8 +173,8 @@ def test_a_face_of_a_size_that_few_sources_have_gets_no_opinion(case: tuple[Path
     face |= {"opinion": "likely-fake", "log10_lr": 1.2, "stability": {"kept": 5}, "crop": [10, 10, 310, 310]}
     calibration = fit_calibration(np.r_[np.linspace(-3, 1, 50), np.linspace(-1, 3, 50)], np.repeat([0, 1], 50))
     for domain, opinion in (
-        ({"one": [100, 400], "two": [300, 300]}, "likely-fake"),
-        ({"one": [100, 400], "two": [301, 500]}, "inconclusive"),
+        ({"one": [100, 400], "two": [600, 600]}, "likely-fake"),
+        ({"one": [100, 400], "two": [601, 900]}, "inconclusive"),
         ({"one": [100, 400]}, "inconclusive"),
         (None, "likely-fake"),
     ):
