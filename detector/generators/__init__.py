@@ -43,8 +43,9 @@ def generator_options(name: str, given: Mapping[str, Any], start: Path | str | N
         from detector.generators._adversarial import Options
 
         base = GENERATORS.facts(name).get("options", Options())
-        unknown = set(chosen) - {f.name for f in fields(base)}
-        if unknown:
-            raise DetectorError(f"{name} has no option {', '.join(sorted(unknown))}")
+        takes = "options" in inspect.signature(getattr(kind, "fit", kind)).parameters
+        for option in sorted(set(chosen) - ({f.name for f in fields(base)} if takes else set())):
+            word = "minutes" if option == "seconds" else option
+            raise DetectorError(f"the training of {name} has no {word} to choose; leave out --{word}")
         options["options"] = replace(base, **chosen)
     return options

@@ -32,7 +32,7 @@ REFUSED = [  # words of the command, the option that would do nothing, what the 
     ("generate style --mix 1 2", "--format jpg", "the seeds it names"),
     ("generate style --no-label", "--sign-with key.pem", "--no-label"),
     ("generate style", "--column path=x", "--from"),
-    ("generate crude", "--weights w", "takes no weights"),
+    ("generate swap --from {manifest}", "--weights w", "takes no weights"),
     ("index folder --layout folders", "--label real", "the layout says it"),
     ("index folder --layout folders", "--generator x", "the layout says it"),
     ("index folder --layout folders", "--group folder", "the layout says it"),
@@ -52,8 +52,8 @@ REFUSED = [  # words of the command, the option that would do nothing, what the 
     ("train detector spectrum --manifest {manifest} -o w", "--device meta", "leave out --device"),
     ("train detector spectrum --manifest {manifest} -o w", "--backbone x", "no such argument"),
     ("train detector spectrum --manifest {manifest} -o w", "--epochs 1", "no such argument"),
-    ("train generator reconstruct --manifest {manifest} -o w", "--minutes 1", "reconstruct"),
-    ("train generator reconstruct --manifest {manifest} -o w", "--loss logistic", "reconstruct"),
+    ("train generator reconstruct --manifest {manifest} -o w", "--minutes 1", "leave out --minutes"),
+    ("train generator reconstruct --manifest {manifest} -o w", "--loss logistic", "leave out --loss"),
 ]
 ALWAYS = {  # options that have an effect whatever else is given
     "evaluate": {"detector", "output", "no_audit", "suite"},

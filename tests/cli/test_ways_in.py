@@ -121,7 +121,7 @@ def test_a_table_of_others_is_evaluated_by_the_names_of_its_columns(folder: Path
 @pytest.mark.parametrize(
     "words",
     ["score in/a.png -o taken.csv", "score in/a.png -o file/s.csv", "index in --label real -o taken.csv",
-     "index in --label real -o file/m.csv", "generate crude -n 1 -o file", "generate crude -n 1 -o file/sub",
+     "index in --label real -o file/m.csv", "generate style -n 1 -o file", "generate style -n 1 -o file/sub",
      "evaluate set/manifest.csv -o file", "audit set/manifest.csv --fix file"],
 )  # fmt: skip
 def test_an_output_that_cannot_be_written_is_one_line(

@@ -227,7 +227,7 @@ def test_a_file_of_the_same_name_with_other_pixels_is_written_anew(tmp_path: Pat
 
 
 def test_generated_manifests_have_all_splits(tmp_path: Path) -> None:
-    made = tasks.generate("crude", 20, tmp_path, label=False)
+    made = tasks.generate("style", 20, tmp_path, label=False)
     assert set(made.split) == {"train", "val", "test"}
 
 
