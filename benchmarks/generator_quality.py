@@ -23,8 +23,7 @@ from detector import generators
 from detector.dataset.manifest import assign_splits, read_crops, read_manifest
 from detector.errors import MissingExtra
 from detector.learning import backbones
-from detector.pictures.faces import prepare
-from detector.pictures.images import load
+from detector.pictures.faces import load_face
 from detector.scoring.checkpoint import read_card
 from detector.types import Images
 
@@ -76,7 +75,7 @@ def precision_recall(real: Floats, fake: Floats, *, k: int = 3) -> tuple[float, 
 def load_faces(table: pd.DataFrame, size: int) -> Images:
     """Return the faces (N, size, size, 3) of a manifest."""
     pairs = zip(table.path, read_crops(table), strict=True)
-    return np.stack([prepare(load(path), size, crop) for path, crop in pairs])
+    return np.stack([load_face(path, size, crop) for path, crop in pairs])
 
 
 def photographs(data: Path) -> pd.DataFrame:

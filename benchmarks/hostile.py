@@ -1,28 +1,28 @@
-"""What malformed and hostile files do to the evidence checks, or to the whole of `detector verify`.
+"""What malformed and hostile files do to `detector score`, to `detector verify`, or to the evidence checks alone.
 
-    python benchmarks/hostile.py SHARED/data/evidence/hostile -n 1000 -o build/hostile
+    python benchmarks/hostile.py SHARED/data/evidence/hostile -n 3000 -o build/hostile --command score
 
-Takes every file below SRC, adds bombs and pictures at the cap, and tops them up to n with mutated ones: flipped bytes,
-cut ends, splices of two files, lengths that lie. Each is judged in a process that is killed after 10 CPU seconds.
-Prints crashes, hangs, invalid reports, the slowest and the largest; status 1 if there is any of the first three, or
-more than 1 GB of memory.
+Takes every file below SRC, adds crafted ones (`crafted.py`) and tops them up to n with mutated ones: flipped bytes, cut
+ends, splices of two files, lengths that lie. Each is judged in a process that is killed when it exceeds the CPU seconds
+of its command. Prints crashes, hangs, invalid answers, files that wrote to standard error, the slowest and the largest;
+status 1 if there is any of the first four, or more memory than the command may take, its decoder included.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import multiprocessing
 import os
 import resource
 import signal
-import struct
 import sys
 import tempfile
+import threading
 import time
 import traceback
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -31,15 +31,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from crafted import craft
 from PIL import Image as Pillow
 
 from detector.files import write_bytes, write_text
-from detector.pictures.images import MAX_PIXELS
+from detector.pictures.fingerprints import Fingerprint, append
 
 HERE = Path(__file__).parent
 FORMATS = ("JPEG", "PNG", "WEBP")
-MEMORY = 2**30  # bytes
-PATIENCE = 10
+OTHERS: dict[str, dict[str, Any]] = {"TIFF": {"compression": "tiff_lzw"}, "AVIF": {}, "GIF": {}, "BMP": {}}
+LIMITS = {"score": (10, 2**30), "verify": (20, 3 * 2**29), "checks": (20, 3 * 2**29)}  # CPU seconds, bytes, for a file
+FIELDS = ("word", "what", "seconds", "memory", "noise")
+PATIENCE = 10  # times the CPU seconds, after which who sleeps is stopped
 
 
 class InvalidReport(Exception):
@@ -58,60 +61,15 @@ def sources(source: Path) -> list[bytes]:
             buffer = io.BytesIO()
             face.convert("RGB").resize((256, 256)).save(buffer, FORMATS[i % 3], exif=exif, quality=80)
         files.append(insert_xmp(buffer.getvalue(), xmp_packet("style", i, "none")))
+    with Pillow.open(io.BytesIO(files[0])) as face:
+        for kind, options in OTHERS.items():
+            buffer = io.BytesIO()
+            face.save(buffer, kind, **options)
+            files.append(buffer.getvalue())
     beside = [p for name in ("camera", "c2pa") for p in sorted((source.parent / name).glob("*.*"))]
     return files + [
         p.read_bytes() for p in beside if p.stat().st_size < 2**20 and p.suffix in (".jpg", ".png", ".webp")
     ]
-
-
-def craft() -> Iterator[tuple[str, bytes]]:
-    """Yield (name, bytes): small blocks without number, text that unfolds a thousandfold, pictures at the cap."""
-
-    def saved(size: tuple[int, int], kind: str, mode: str = "RGB") -> bytes:
-        buffer = io.BytesIO()
-        Pillow.new(mode, size).save(buffer, kind)
-        return buffer.getvalue()
-
-    def png(*chunks: bytes) -> bytes:
-        body = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks]
-        plain = saved((64, 64), "PNG")
-        return plain[:33] + b"".join(body) + plain[33:]
-
-    def jpeg(code: int, payload: bytes, times: int = 1) -> bytes:
-        plain = saved((64, 64), "JPEG")
-        return plain[:2] + (bytes([0xFF, code]) + struct.pack(">H", len(payload) + 2) + payload) * times + plain[2:]
-
-    def xmp(packet: bytes) -> bytes:
-        return png(b"iTXtXML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(packet))
-
-    mega, opening = zlib.compress(bytes(2**20), 9), b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>"
-    tags = b"".join(struct.pack("<HHII", i, 2, 2**18, 8) for i in range(65535))
-    yield "zTXt.png", png(*[b"zTXtk%d\0\0" % i + mega for i in range(5000)])
-    yield "iTXt.png", png(*[b"iTXtk%d\0\1\0\0\0" % i + mega for i in range(5000)])
-    yield "iCCP.png", png(*[b"iCCPp\0\0" + mega] * 5000)
-    yield "tEXt.png", png(*[b"tEXta\0b"] * 200_000)
-    yield "eXIf.png", png(b"eXIfII*\0\x08\0\0\0\xff\xff" + tags + bytes(4))
-    yield "xmp-unclosed.png", xmp(b"<x:xmpmeta " * 95_000)
-    yield "xmp-deep.png", xmp(opening + b"<a>" * 100_000 + b"</a>" * 100_000 + b"</x:xmpmeta>")
-    yield "xmp-unclosed.jpg", jpeg(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + b"<x:xmpmeta " * 5900, 200)
-    yield "json-deep.png", png(b"tEXtprompt\0" + b"[" * 500_000)
-    yield "json-number.png", png(b"tEXtprompt\0" + b"9" * 500_000)
-    yield "segments.jpg", jpeg(0xEE, b"", 1_000_000)
-    yield "DQT.jpg", jpeg(0xDB, (b"\0" + b"\1" * 64) * 1000, 60)
-    yield "8BIM.jpg", jpeg(0xED, b"Photoshop 3.0\0" + b"8BIM\0\4\0\0\0\0\0\0" * 5400, 200)
-    iptc = b"8BIM\4\4\0\0" + struct.pack(">I", 60_000) + b"\x1c\2\5\0\0" * 12_000
-    yield "iptc.jpg", jpeg(0xED, b"Photoshop 3.0\0" + iptc, 200)
-    yield "fill.jpg", b"\xff\xd8\xff" + b"\xff" * 5_000_000
-    yield "blocks.gif", b"GIF89a\1\0\1\0\0\0\0" + (b"!\xfe" + b"\1a" * 60_000 + b"\0") * 200
-    yield "directories.tif", b"II*\0\x08\0\0\0" + b"".join(struct.pack("<HI", 0, 14 + 6 * i) for i in range(200_000))
-    side = int(MAX_PIXELS**0.5)
-    for mode, kind in (("RGB", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG"), ("I;16", "PNG"), ("P", "GIF")):
-        yield f"cap-{mode}.{kind.lower()}", saved((side, side), kind, mode)
-    yield "cap.webp", saved((16_000, MAX_PIXELS // 20_000), "WEBP")
-    yield "wide.png", saved((MAX_PIXELS // 8, 8), "PNG")
-    yield "tall.png", saved((8, MAX_PIXELS // 8), "PNG")
-    yield "one.png", saved((1, 1), "PNG")
-    yield "a\udcff\u202e<b>.png", saved((64, 64), "PNG")  # a name that is no text
 
 
 def mutate(files: list[bytes], rng: np.random.Generator) -> bytes:
@@ -145,11 +103,20 @@ def collect(source: Path, n: int, out: Path) -> list[Path]:
         given.append(out / "crafted" / name)
         write_bytes(given[-1], data)
     given = given[:n]
+    append([Fingerprint("0" * 64, "0f" * 32, "style", 1, "none")])  # so that `duplicates` has something to compare
     honest, rng, made = sources(source), np.random.default_rng(0), []
     for i in range(n - len(given)):
         made.append(out / "mutated" / f"{i:04d}{('.jpg', '.png', '.webp', '')[rng.integers(4)]}")
         write_bytes(made[-1], mutate(honest, rng))
     return given + made
+
+
+def together(out: Path) -> Path:
+    """Return a folder of the largest pictures that are decoded, to be scored in one batch."""
+    folder = out / "together"
+    for number, name in enumerate(("cap.webp", "cap-progressive.jpg", "cap.avif", "cap-RGBA.png")):
+        write_bytes(folder / f"{number}{Path(name).suffix}", (out / "crafted" / name).read_bytes())
+    return folder
 
 
 def judge(path: Path) -> str:
@@ -164,9 +131,10 @@ def judge(path: Path) -> str:
 
 @cache
 def _judge() -> Callable[[Path], str]:
-    """Return what judges a file: `verify`, or each check."""
-    if os.environ.get("CHECKS_ONLY"):
-        return _check
+    """Return what judges a file: `score`, `verify`, or each check."""
+    command = os.environ["HOSTILE_COMMAND"]
+    if command != "verify":
+        return _check if command == "checks" else _score
     import jsonschema
 
     from detector.evidence.record import SCHEMA
@@ -189,6 +157,18 @@ def _judge() -> Callable[[Path], str]:
         return "looked at" if record["exhibit"]["width"] else "not decoded"
 
     return report
+
+
+def _score(path: Path) -> str:
+    """Score a file, or all of a folder in one batch."""
+    from detector.tasks import score
+
+    rows = score([path])
+    if not isinstance(rows, list) or len(rows) != (len(list(path.iterdir())) if path.is_dir() else 1):
+        raise InvalidReport(f"{rows} is not a row for each file")
+    if any(row.verdict not in ("error", "not-applicable") and row.score is None for row in rows):
+        raise InvalidReport("a row without a score")
+    return "refused" if all(row.verdict == "error" for row in rows) else "looked at"
 
 
 def _check(path: Path) -> str:
@@ -217,29 +197,62 @@ def _no_constant(text: str) -> None:
     raise ValueError(f"{text} is not JSON")
 
 
+def _decoders() -> list[int]:
+    """Return the processes that this one started and that still run."""
+    tasks = Path("/proc/self/task").glob("*/children")
+    return [int(pid) for task in tasks for pid in task.read_text().split()]
+
+
+def _seconds() -> float:
+    """Return the CPU seconds of this process and of all that it started."""
+    dead = resource.getrusage(resource.RUSAGE_CHILDREN)
+    alive = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in _decoders()]
+    ticks = sum(int(fields[11]) + int(fields[12]) for fields in alive)
+    return time.process_time() + dead.ru_utime + dead.ru_stime + ticks / os.sysconf("SC_CLK_TCK")
+
+
+class Watch(threading.Thread):
+    """Looks every few ms at the memory of this process and its decoders together; keeps the peak, in bytes."""
+
+    peak = 0
+
+    def run(self) -> None:
+        while True:
+            with contextlib.suppress(OSError, IndexError):  # a decoder that just ended
+                pids = (os.getpid(), *_decoders())
+                pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
+                self.peak = max(self.peak, pages * os.sysconf("SC_PAGE_SIZE"))
+            time.sleep(0.005)
+
+
 def work(pipe: Connection, limit: float) -> None:
     """Judge the files that come through the pipe until it closes; answer what became of each."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    heard = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as the process
+    os.dup2(heard.fileno(), 2)
     _judge()
+    watch = Watch(daemon=True)
+    watch.start()
     pipe.send(None)
     while True:
         try:
             path = pipe.recv()
         except EOFError:
             return
-        start, what = time.process_time(), ""
-        resource.setrlimit(resource.RLIMIT_CPU, (int(start + limit) + 1, resource.RLIM_INFINITY))
+        start, what, noise, watch.peak = _seconds(), "", heard.tell(), 0
+        resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time() + limit) + 1, resource.RLIM_INFINITY))
         try:
             word = judge(path)
         except InvalidReport as error:
             word, what = "invalid", str(error)
         except BaseException:
             word, what = "crash", traceback.format_exc()
-        pipe.send((word, what, time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+        noise = heard.seek(0, os.SEEK_END) - noise
+        pipe.send((word, what, _seconds() - start, watch.peak, noise))
 
 
 def run(paths: list[Path], jobs: int, limit: float) -> Iterator[dict[str, Any]]:
-    """Yield what became of each file: word, what, CPU seconds, and the worker's peak memory so far in bytes.
+    """Yield what became of each file: word, what, CPU seconds, peak memory in bytes, bytes on standard error.
 
     limit: CPU seconds, so that a busy machine makes no hangs; who sleeps is found after PATIENCE times as long.
     """
@@ -277,24 +290,23 @@ def run(paths: list[Path], jobs: int, limit: float) -> Iterator[dict[str, Any]]:
                     process = workers[pipe]
                     process.join(5)
                     if process.exitcode == -signal.SIGXCPU:
-                        yield {"path": task[0], "word": "hang", "what": "", "seconds": limit, "memory": 0}
+                        yield {"path": task[0]} | dict(zip(FIELDS, ("hang", "", limit, 0, 0), strict=True))
                     else:
                         what = f"the process died ({process.exitcode})"
-                        yield {"path": task[0], "word": "crash", "what": what, "seconds": 0.0, "memory": 0}
+                        yield {"path": task[0]} | dict(zip(FIELDS, ("crash", what, 0.0, 0, 0), strict=True))
                     stop(pipe)
                     if queue:
                         start()
                     continue
                 if task is not None:
-                    word, what, seconds, memory = answer
-                    yield {"path": task[0], "word": word, "what": what, "seconds": seconds, "memory": memory}
+                    yield {"path": task[0]} | dict(zip(FIELDS, answer, strict=True))
                 if queue:
                     doing[pipe] = (queue.pop(), time.monotonic())
                     pipe.send(doing[pipe][0])  # type: ignore[index]
                 else:
                     stop(pipe)
             elif task is not None and time.monotonic() - task[1] > PATIENCE * limit:
-                yield {"path": task[0], "word": "hang", "what": "", "seconds": limit, "memory": 0}
+                yield {"path": task[0]} | dict(zip(FIELDS, ("hang", "", limit, 0, 0), strict=True))
                 stop(pipe)
                 if queue:
                     start()
@@ -306,15 +318,16 @@ def main() -> int:
     parser.add_argument("-n", type=int, default=1000)
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--limit", type=float, default=10, help="CPU seconds a file")
-    parser.add_argument("--checks", action="store_true", help="the checks alone, even if there is `verify`")
+    parser.add_argument("--command", choices=list(LIMITS), default="verify")
     given = parser.parse_args()
-    if given.checks:
-        os.environ["CHECKS_ONLY"] = "1"
+    os.environ["HOSTILE_COMMAND"] = given.command
     os.environ["DETECTOR_HOME"] = str(given.out.resolve() / "home")
+    limit, memory = LIMITS[given.command]
     paths = collect(given.source, given.n, given.out)
+    if given.command == "score":
+        paths.insert(0, together(given.out))
     seen = []
-    for row in run(paths, given.jobs, given.limit):
+    for row in run(paths, given.jobs, limit):
         seen.append(row)
         if row["what"]:
             print(f"{row['word']}: {row['path'].name!a}\n{row['what']}", file=sys.stderr, flush=True)
@@ -322,18 +335,18 @@ def main() -> int:
             print(f"{len(seen)}/{len(paths)}", file=sys.stderr, flush=True)
 
     counts = Counter(row["word"] for row in seen)
-    slowest = sorted(seen, key=lambda row: -row["seconds"])[:5]
-    largest = max(seen, key=lambda row: row["memory"])
-    print(f"{len(seen)} files:", ", ".join(f"{n} {word}" for word, n in counts.most_common()))
-    print(f"crashes {counts['crash']}, hangs over {given.limit:g} s {counts['hang']}, invalid {counts['invalid']}")
-    print(f"median {np.median([row['seconds'] for row in seen]):.3f} s; slowest:")
-    for row in slowest:
-        print(f"  {row['seconds']:.2f} s  {row['path'].name!a}  ({row['word']})")
-    print(f"peak memory {largest['memory'] / 2**20:.0f} MiB, first reached by the time of {largest['path'].name!a}")
+    noisy = [row["path"].name for row in seen if row["noise"]]
+    print(f"{given.command}, {len(seen)} files:", ", ".join(f"{n} {word}" for word, n in counts.most_common()))
+    print(f"crashes {counts['crash']}, hangs over {limit} s {counts['hang']}, invalid {counts['invalid']}")
+    print(f"wrote to standard error: {noisy or 'none'}")
+    for name, unit in (("seconds", 1), ("memory", 2**20)):
+        print(f"{name}: median {np.median([row[name] for row in seen]) / unit:.2f}; the most:")
+        for row in sorted(seen, key=lambda row: -row[name])[:5]:
+            print(f"  {row[name] / unit:8.2f}  {row['path'].name!a}  ({row['word']})")
     rows = [row | {"path": row["path"].name} for row in seen]
-    write_text(given.out / "hostile.json", json.dumps(rows, indent=1) + "\n")
-    bad = counts["crash"] + counts["hang"] + counts["invalid"]
-    return int(bad > 0 or largest["memory"] > MEMORY)
+    write_text(given.out / f"hostile-{given.command}.json", json.dumps(rows, indent=1) + "\n")
+    bad = counts["crash"] + counts["hang"] + counts["invalid"] + len(noisy)
+    return int(bad > 0 or any(row["seconds"] > limit or row["memory"] > memory for row in seen))
 
 
 if __name__ == "__main__":

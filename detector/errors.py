@@ -5,6 +5,7 @@ DetectorError                  anything below; the command line prints it as one
 |   +-- UnsupportedFormat      not one of the formats we decode
 |   +-- ImageTooLarge          more bytes or pixels than the cap
 |   +-- DamagedImage           truncated, corrupt or empty
+|   +-- TooCostly              made so that decoding takes too much time or memory
 +-- ManifestError              a table of pictures contradicts itself or lacks a column
 +-- ScoresError                a table of scores cannot be evaluated (one class, NaN, unknown pictures)
 +-- UnknownName                no such generator, detector, perturbation, metric, suite ...
@@ -46,6 +47,12 @@ class DamagedImage(ImageError):
     """The bytes start like a picture and do not end like one."""
 
     reason = "damaged"
+
+
+class TooCostly(ImageError):
+    """Decoding takes more time or memory than a picture may."""
+
+    reason = "too costly to decode"
 
 
 class ManifestError(DetectorError):

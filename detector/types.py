@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd  # takes longer to import than a picture to decode
 
 Image = NDArray[np.uint8]  # RGB, (H, W, 3)
 Images = NDArray[np.uint8]  # RGB, (N, H, W, 3)
@@ -110,6 +112,40 @@ def silent(what: str, done: int, total: int) -> None:
 
 
 @dataclass(frozen=True)
+class Decoded:
+    """The pixels of one file and how they differ from what it holds.
+
+    image: upright. width, height: of the upright picture in the file, larger than `image` if a large JPEG was decoded
+    at half, a quarter or an eighth of its size. remark: what of the file was not looked at, empty for a single picture.
+    converted: whether its colours were converted from the file's profile to sRGB.
+    """
+
+    image: Image
+    width: int
+    height: int
+    remark: str = ""
+    converted: bool = False
+
+    @property
+    def reduced(self) -> bool:
+        """Whether the picture was decoded at less than its size."""
+        return self.image.shape[:2] != (self.height, self.width)
+
+    def shrink(self, box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+        """Return a box (left, top, right, bottom) in pixels of the file in pixels of `image`."""
+        return self._scale(box, self.image.shape[1] / self.width, self.image.shape[0] / self.height)
+
+    def enlarge(self, box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+        """Return a box (left, top, right, bottom) in pixels of `image` in pixels of the file."""
+        return self._scale(box, self.width / self.image.shape[1], self.height / self.image.shape[0])
+
+    @staticmethod
+    def _scale(box: tuple[int, int, int, int], x: float, y: float) -> tuple[int, int, int, int]:
+        left, top, right, bottom = box
+        return round(left * x), round(top * y), round(right * x), round(bottom * y)
+
+
+@dataclass(frozen=True)
 class Exhibit:
     """One questioned picture: its untouched bytes and, where they decode, its pixels.
 
@@ -119,8 +155,13 @@ class Exhibit:
     path: Path
     bytes: bytes
     sha256: str
-    image: Image | None
+    decoded: Decoded | None
     crop: tuple[int, int, int, int] | None = None
+
+    @property
+    def image(self) -> Image | None:
+        """The pixels, RGB (H, W, 3); None where the bytes do not decode."""
+        return None if self.decoded is None else self.decoded.image
 
 
 class Outcome(StrEnum):

@@ -10,7 +10,7 @@ import json
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 
@@ -19,7 +19,7 @@ from detector.dataset.listing import LeftOut, find_pictures
 from detector.dataset.manifest import COLUMNS, assign_splits, validate
 from detector.errors import ImageError, ManifestError
 from detector.files import as_text, sha256, write_bytes
-from detector.pictures.images import SUFFIXES, read
+from detector.pictures.images import MAX_BYTES, SUFFIXES, read
 from detector.registry import Registry
 from detector.types import Label
 
@@ -27,6 +27,8 @@ Rows = Iterator[tuple[Path, Label, str, str, str]]  # path, label, generator, gr
 LAYOUTS: Registry[Callable[[Path, Path], Rows]] = Registry("layout", "detector.dataset.layouts")
 
 REAL_NAMES = frozenset({"0", "0_real", "real", "reals", "original", "authentic", "nature", "live", "bonafide"})
+HEADERS = b"xgXLK"  # types of a tar's members that describe the next one: extended headers and long names
+MAX_HEADER = 2**20  # bytes of one of them
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
@@ -86,7 +88,7 @@ def read_webdataset(source: Path, copies: Path) -> Rows:
     labels: dict[str, tuple[Label, str]] = {}
     pictures: dict[str, Path] = {}
     try:
-        with tarfile.open(source) as archive:
+        with tarfile.open(source, tarinfo=_Member) as archive:
             for member in archive:
                 name = PurePosixPath(member.name)
                 file = archive.extractfile(member) if member.isfile() else None
@@ -94,6 +96,11 @@ def read_webdataset(source: Path, copies: Path) -> Rows:
                     continue
                 key, ending = str(name.with_suffix("")), name.suffix.lower()
                 if ending in SUFFIXES:
+                    if member.size > MAX_BYTES:
+                        raise ManifestError(
+                            f"{source.name}: {member.name} has {member.size:,} bytes, more than {MAX_BYTES:,}; "
+                            "leave it out of the tar"
+                        )
                     data = file.read()
                     pictures[key] = copies / f"{sha256(data)[:32]}{ending}"
                     write_bytes(pictures[key], data)
@@ -108,6 +115,18 @@ def read_webdataset(source: Path, copies: Path) -> Rows:
         if key not in labels:
             raise ManifestError(f"{source.name}: {key} has neither a .cls nor a .json that gives its label")
         yield path, *labels[key], "", ""
+
+
+class _Member(tarfile.TarInfo):
+    """A member of a tar whose extended headers are small: tarfile reads each of them whole."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Return the member that 512 bytes describe; raise ManifestError if it is a header of more than MAX_HEADER."""
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in HEADERS and member.size > MAX_HEADER:
+            raise ManifestError(f"a header in the tar has {member.size:,} bytes; write the tar anew")
+        return member
 
 
 def read_layout(

@@ -16,7 +16,7 @@ from detector.errors import ImageError, ManifestError
 from detector.files import sha256, write_bytes
 from detector.pictures.faces import Box, centre_square, face_square, locate_faces
 from detector.pictures.headers import describe
-from detector.pictures.images import cut, encode, load, read, resize
+from detector.pictures.images import cut, decode_picture, encode, read, resize
 from detector.types import Progress, silent
 
 ENDINGS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
@@ -118,8 +118,8 @@ def balance(manifest: pd.DataFrame, *, seed: int) -> pd.DataFrame:
 
 
 def _copied(path: str, box: Box | None, target: Path, size: int | None, format: str, quality: int) -> bytes:
-    image = load(path)
-    face = cut(image, box or centre_square(image))
+    decoded = decode_picture(read(path))
+    face = cut(decoded.image, decoded.shrink(box) if box else centre_square(decoded.image))
     data = encode(face if size is None else resize(face, size, size), format, quality=quality)
     write_bytes(target, data)
     return data
@@ -138,11 +138,12 @@ def add_crops(
     crops: list[str] = []
     for done, path in enumerate(manifest.path, 1):
         try:
-            image = load(path)
-            boxes = locate_faces(image)
+            decoded = decode_picture(read(path))
+            boxes = locate_faces(decoded.image)
         except ImageError:
             boxes = []
-        crops.append(" ".join(map(str, face_square(boxes[0], image.shape))) if boxes else "")
+        square = decoded.enlarge(face_square(boxes[0], decoded.image.shape)) if boxes else ()
+        crops.append(" ".join(map(str, square)))
         progress(done, len(manifest))
     table = manifest.assign(crop=crops)
     return table[table.crop != ""].reset_index(drop=True)

@@ -21,7 +21,7 @@ from detector.pictures.faces import Box, centre_square
 from detector.pictures.features import radial_spectrum
 from detector.pictures.fingerprints import perceptual_hash
 from detector.pictures.headers import describe
-from detector.pictures.images import cut, decode, read
+from detector.pictures.images import cut, decode_picture, read
 from detector.types import Image, Progress, silent
 
 Hashes = NDArray[np.uint8]  # (N, 32): 256 bits a picture; zeros where there is none
@@ -73,10 +73,10 @@ def _look(path: str, crop: Box | None) -> tuple[dict[str, Any], Hashes]:
     blank = np.zeros(32, np.uint8)
     try:
         data = read(path)
-        header, image = describe(data), decode(data)
+        header, decoded = describe(data), decode_picture(data)
     except ImageError:
         return {"format": ""}, blank
-    face = cut(image, crop or centre_square(image))
+    face = cut(decoded.image, decoded.shrink(crop) if crop else centre_square(decoded.image))
     traits = asdict(header) | {"aspect": header.width / header.height} | _pixels(face)
     flat = min(face.shape[:2]) < 16 or traits["spread"] < 2  # blank pictures all agree
     return traits, blank if flat else np.frombuffer(bytes.fromhex(perceptual_hash(face)), np.uint8)

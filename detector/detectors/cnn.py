@@ -24,8 +24,7 @@ from detector.dataset.manifest import read_crops
 from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, ManifestError
 from detector.files import write_text
-from detector.pictures.faces import prepare, widen
-from detector.pictures.images import load
+from detector.pictures.faces import load_face, widen
 from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.scoring.runtime import Session
 from detector.statistics.calibration import Calibration, fit_calibration
@@ -271,7 +270,7 @@ class Cnn:
 
     def _faces(self, manifest: pd.DataFrame) -> Images:
         pairs = zip(manifest.path, read_crops(manifest), strict=True)
-        return np.stack([prepare(load(path), self.size, crop) for path, crop in pairs])
+        return np.stack([load_face(path, self.size, crop) for path, crop in pairs])
 
     @classmethod
     def load(cls, folder: Path, *, runtime: str = "onnx") -> Self:

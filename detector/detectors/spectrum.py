@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from detector.dataset.manifest import read_crops
 from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, DetectorError, ManifestError
-from detector.pictures.faces import prepare
+from detector.pictures.faces import load_face
 from detector.pictures.features import radial_spectrum
-from detector.pictures.images import load
 from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.statistics.calibration import Calibration, fit_calibration
 from detector.types import Images, Label, Opinion, Progress, Scores, silent
@@ -67,7 +66,7 @@ class Spectrum:
                 raise ManifestError(f"the {split} split has pictures of one class only; a detector needs both")
             spectra = []
             for i, (path, crop) in enumerate(zip(rows.path, read_crops(rows), strict=True)):
-                spectra.append(radial_spectrum(prepare(load(path), self.size, crop)[None], self.bins)[0])
+                spectra.append(radial_spectrum(load_face(path, self.size, crop)[None], self.bins)[0])
                 progress(f"reading {split}", i + 1, len(rows))
             parts[split] = (np.stack(spectra), rows.label.to_numpy(), rows.group.to_numpy())
         x, y, _ = parts["train"]

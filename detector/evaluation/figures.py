@@ -18,8 +18,8 @@ from detector.evaluation.measuring import ALL, list_compared, pair_generators, s
 from detector.evaluation.oddities import warn_of_scores
 from detector.evaluation.report import Figure, Report, Thumbnail, write_report
 from detector.evaluation.source_effects import count_false_alarms, find_source_effects
-from detector.pictures.faces import prepare
-from detector.pictures.images import encode, load, tile
+from detector.pictures.faces import load_face
+from detector.pictures.images import encode, tile
 from detector.statistics.fairness import Fairness
 from detector.statistics.metrics import det, roc
 from detector.types import Image, Label
@@ -226,7 +226,7 @@ def _draw_faces(pictures: Iterable[tuple[str, object]]) -> bytes:
 
 def _face(path: str, crop: object = None) -> Image | None:
     try:
-        return prepare(load(path), FACE, read_crop(crop))
+        return load_face(path, FACE, read_crop(crop))
     except ImageError:
         return None
 

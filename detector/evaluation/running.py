@@ -24,8 +24,8 @@ from detector.evaluation.measuring import measure_scores
 from detector.evaluation.pairs import Pair, find_pairs, measure_pairs
 from detector.evaluation.suites import Suite, SuiteError
 from detector.files import sha256, write_bytes
-from detector.pictures.faces import prepare
-from detector.pictures.images import encode, load, read
+from detector.pictures.faces import load_face
+from detector.pictures.images import encode, read
 from detector.pictures.perturbations import Condition
 from detector.scoring.checkpoint import digest_checkpoint
 from detector.scoring.tables import COLUMNS, score_manifest
@@ -91,7 +91,7 @@ def write_alike(table: pd.DataFrame, folder: Path, side: int) -> pd.DataFrame:
     paths, hashes = [], []
     for path, digest, crop in zip(table.path, table.sha256, read_crops(table), strict=True):
         Target(path, crop, digest).check(sha256(read(path)))
-        data = encode(prepare(load(path), side, crop), "BMP")
+        data = encode(load_face(path, side, crop), "BMP")
         out = folder / f"{sha256(data)[:24]}.bmp"
         if not out.is_file():
             write_bytes(out, data)

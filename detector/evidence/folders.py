@@ -153,7 +153,8 @@ def summarise(record: Mapping[str, Any], image: Image | None) -> dict[str, Any]:
     conclusion = record["conclusion"]
     others = [f["check"] for f in record["findings"] if f["outcome"] == "supports-fake" and f["check"] != "detector"]
     faces = next(f["details"]["faces"] for f in record["findings"] if f["check"] == "detector")
-    crop, turns = (tuple(faces[0]["crop"]), faces[0].get("turns", 0)) if faces else (None, 0)
+    crop = rendering.locate_box(faces[0]["crop"], record, image) if faces and image is not None else None
+    turns = faces[0].get("turns", 0) if faces else 0
     jpeg = b"" if image is None else encode(prepare(image, SIDE, crop, turns), "JPEG", quality=80)
     return {"opinion": conclusion["opinion"], "log10_lr": conclusion["log10_lr"], "others": others,
             "statement": conclusion["statement"], "jpeg": base64.b64encode(jpeg).decode()}  # fmt: skip

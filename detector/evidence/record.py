@@ -28,6 +28,7 @@ PROPOSITIONS = {
     "H2": "The face is part of a photograph that was processed as photographs ordinarily are.",
 }
 PRIORS = (0.001, 0.01, 0.1, 0.5)  # shares of generated faces among pictures like this one, before looking
+SIMILAR = 2  # factor by which a face may be smaller or larger than those of a source and still resemble them in size
 MIN_SOURCES = 2  # sources of photographs with faces of an exhibit's size on which the detector must have been measured
 WORST_QUALITY = 30  # of a JPEG, below which nothing was measured
 STABLE = 3  # of five mild recompressions that must leave a verdict as it is
@@ -206,12 +207,12 @@ def conclude(
 def _unlike(crop: Sequence[int], domain: Mapping[str, Sequence[int]]) -> str:
     """Return why a face square lies outside of what was measured; empty if enough sources have faces of its size."""
     side = crop[2] - crop[0]
-    alike = [source for source, (low, high) in domain.items() if low <= side <= high]
+    alike = [source for source, (low, high) in domain.items() if low / SIMILAR <= side <= high * SIMILAR]
     if len(alike) >= MIN_SOURCES:
         return ""
     return (
         f"The face square is {side} pixels wide; {len(alike)} of the {len(domain)} measured sources of photographs "
-        "have faces of this size."
+        f"have faces of about this size (within a factor of {SIMILAR})."
     )
 
 
@@ -220,11 +221,11 @@ def make_record(
     components: dict[str, str], made: dict[str, str], case: str = "", examiner: str = "",
 ) -> Evidence:  # fmt: skip
     """Return the record, not yet sealed."""
-    shape = (None, None) if exhibit.image is None else exhibit.image.shape[1::-1]
+    size = (None, None) if exhibit.decoded is None else (exhibit.decoded.width, exhibit.decoded.height)
     return Evidence(
         version=VERSION, case=case, examiner=examiner,
         exhibit=ExhibitRecord(path=str(exhibit.path), sha256=exhibit.sha256, bytes=len(exhibit.bytes),
-                              width=shape[0], height=shape[1]),
+                              width=size[0], height=size[1]),
         propositions=PROPOSITIONS, conclusion=conclusion, findings=findings, backing=backing,
         verbal_scale=[{"from": ratio, "words": words} for ratio, words in VERBAL_SCALE], limits=list(LIMITS),
         components=components, made=made,

@@ -46,11 +46,12 @@ def draw_pictures(record: Mapping[str, Any], image: Image | None) -> list[Pictur
         return []
     details = {finding["check"]: finding["details"] for finding in record["findings"]}
     faces = details["detector"]["faces"]
+    boxes = [locate_box(face["box"], record, image) for face in faces]
     pictures = [
-        _picture("The exhibit; boxes mark the faces, the thick one the face that decides.", _boxed(image, faces))
+        _picture("The exhibit; boxes mark the faces, the thick one the face that decides.", _boxed(image, boxes))
     ]
     if faces:
-        face = prepare(image, SIDE, tuple(faces[0]["crop"]), faces[0].get("turns", 0))
+        face = prepare(image, SIDE, locate_box(faces[0]["crop"], record, image), faces[0].get("turns", 0))
         pictures.append(_picture("The face as the detector was given it, enlarged or reduced.", face))
         if faces[0]["map"] is not None:
             values = np.array(faces[0]["map"])
@@ -68,6 +69,12 @@ def draw_pictures(record: Mapping[str, Any], image: Image | None) -> list[Pictur
         _picture("Error levels after one more JPEG save, enlarged; for the eye, never scored.", _levels(image))
     )
     return pictures
+
+
+def locate_box(box: Sequence[int], record: Mapping[str, Any], image: Image) -> tuple[int, int, int, int]:
+    """Return a box in pixels of the exhibit in pixels of its decoded picture, smaller for a very large JPEG."""
+    left, top, right, bottom = (round(v * image.shape[1] / record["exhibit"]["width"]) for v in box)
+    return left, top, right, bottom
 
 
 def make_page(record: Mapping[str, Any], pictures: Sequence[Picture]) -> str:
@@ -161,11 +168,11 @@ def _fit(image: Image) -> Image:
     return resize(np.ascontiguousarray(image), max(round(width * scale), 1), max(round(height * scale), 1))
 
 
-def _boxed(image: Image, faces: Sequence[Mapping[str, Any]]) -> Image:
+def _boxed(image: Image, boxes: Sequence[tuple[int, int, int, int]]) -> Image:
     small = _fit(image).copy()
     scale = SIDE / max(image.shape[:2])
-    for number, face in enumerate(faces):
-        left, top, right, bottom = (max(round(v * scale), 0) for v in face["box"])
+    for number, box in enumerate(boxes):
+        left, top, right, bottom = (max(round(v * scale), 0) for v in box)
         wide = 1 if number else 3
         edge = np.zeros(small.shape[:2], bool)
         edge[top:bottom, left:right] = True

@@ -17,8 +17,7 @@ from detector.dataset.manifest import read_crops
 from detector.errors import ImageError, ManifestError
 from detector.files import replacing
 from detector.learning.devices import leader_first
-from detector.pictures.faces import prepare
-from detector.pictures.images import load
+from detector.pictures.faces import load_face
 from detector.types import Images, Label, Progress, silent
 
 
@@ -72,7 +71,7 @@ def _decode_once(manifest: pd.DataFrame, size: int, cache: Path, progress: Progr
 
     def picture(row: tuple[str, tuple[int, int, int, int] | None]) -> NDArray[np.uint8]:
         try:
-            return prepare(load(row[0]), size, row[1])
+            return load_face(row[0], size, row[1])
         except ImageError as error:
             raise ManifestError(f"{row[0]}: {error}; remove the row or restore the file") from None
 

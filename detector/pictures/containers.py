@@ -28,13 +28,21 @@ _MAGIC = {
     b"BM": "BMP",
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",  # with 64-bit offsets
+    b"MM\0+": "TIFF",
+    b"II\0*": "TIFF",  # in the wrong byte order, which Pillow reads all the same
+    b"MM*\0": "TIFF",
 }
+_BRANDS = {
+    b"avif": "AVIF", b"avis": "AVIF",
+    b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"hevx": "HEIC", b"heim": "HEIC", b"heis": "HEIC",
+}  # fmt: skip
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")  # in no text
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # not stuffing, fill or restart
 
 
 class Part(NamedTuple):
-    """One segment (JPEG) or chunk (PNG, WebP): its name, the offset of its first byte, and its payload."""
+    """One segment (JPEG), chunk (PNG, WebP) or box (AVIF, HEIC): its name, offset of its first byte, and payload."""
 
     name: str
     offset: int
@@ -49,16 +57,25 @@ class Extent(NamedTuple):
 
 
 def sniff(data: bytes) -> str:
-    """Return the format that the first bytes declare, as Pillow names it; "" if it is none of ours."""
+    """Return the format that the first bytes declare, as Pillow names it, or HEIC; "" if it is none of ours."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
+    if data[4:8] == b"ftyp":  # the main brand, else the first of the compatible ones that says what it is
+        brands = (data[at : at + 4] for at in (8, *range(16, min(int.from_bytes(data[:4]), 256), 4)))
+        return next((_BRANDS[brand] for brand in brands if brand in _BRANDS), "")
     return next((name for magic, name in _MAGIC.items() if data.startswith(magic)), "")
 
 
 def parts(data: bytes) -> list[Part]:
-    """Return the segments or chunks of a JPEG, PNG or WebP file up to its end or its first damage; else nothing."""
-    walk = {"JPEG": _segments, "PNG": _chunks, "WEBP": _riff}.get(sniff(data))
-    return list(walk(data)) if walk else []
+    """Return the segments, chunks or boxes of a file up to its end or its first damage; nothing of BMP, GIF or TIFF."""
+    return list(walk(data))
+
+
+def walk(data: bytes) -> Iterator[Part]:
+    """Yield what `parts` returns, one after the other: who looks for the first few need not go through the file."""
+    walks = {"JPEG": _segments, "PNG": _chunks, "WEBP": _riff, "AVIF": _boxes, "HEIC": _boxes}
+    kind = sniff(data)
+    return walks[kind](data) if kind in walks else iter(())
 
 
 def extent(data: bytes) -> Extent:
@@ -73,6 +90,9 @@ def extent(data: bytes) -> Extent:
         return Extent(size if 26 < size <= len(data) else None, 1)
     found = parts(data)
     last = found[-1] if found else None
+    if kind in ("AVIF", "HEIC"):
+        end = last.offset + 8 + len(last.payload) if last else None
+        return Extent(end, max((_samples(p.payload) for p in found if p.name == "moov"), default=1))
     if kind == "WEBP":
         size = int.from_bytes(data[4:8], "little") + 8
         return Extent(size if size <= len(data) else None, sum(p.name == "ANMF" for p in found) or 1)
@@ -228,6 +248,27 @@ def _riff(data: bytes) -> Iterator[Part]:
             return
         yield Part(name.decode("latin-1"), at, data[at + 8 : at + 8 + length])
         at += 8 + length + length % 2
+
+
+def _boxes(data: bytes) -> Iterator[Part]:
+    """Yield the outermost boxes (ISO/IEC 14496-12, section 4.2); what is none of them ends the walk."""
+    at = 0
+    for _ in range(MAX_PARTS):
+        size, name, head = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8], 8
+        if size == 0:  # up to the end of the file
+            size = len(data) - at
+        elif size == 1:  # a 64-bit size follows
+            size, head = int.from_bytes(data[at + 8 : at + 16]), 16
+        if not name.isalnum() or size < head or at + size > len(data):
+            return
+        yield Part(name.decode("latin-1"), at + head - 8, data[at + head : at + size])
+        at += size
+
+
+def _samples(movie: bytes) -> int:
+    """Return how many pictures the sequence in a `moov` box has: the largest count of an `stsz` box in it."""
+    places = (match.end() for match in re.finditer(b"stsz", movie[:MAX_TEXT]))
+    return max((int.from_bytes(movie[at + 8 : at + 12]) for at in places), default=1)
 
 
 def _gif(data: bytes) -> Extent:

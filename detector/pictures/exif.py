@@ -8,6 +8,7 @@ from typing import Any
 from PIL import ExifTags
 from PIL import Image as Pillow
 
+from detector.pictures.caps import is_heavy
 from detector.pictures.containers import MAX_TEXT, decode_text, exif
 
 MAX_VALUE = 500  # characters of one value
@@ -36,6 +37,8 @@ def has_maker_note(data: bytes) -> bool:
 def read_thumbnail(data: bytes) -> bytes:
     """Return the JPEG bytes of the embedded thumbnail; empty if there is none."""
     block = exif(data)
+    if is_heavy(block):
+        return b""
     try:
         parsed = Pillow.Exif()
         parsed.load(block)
@@ -47,7 +50,7 @@ def read_thumbnail(data: bytes) -> bytes:
 
 
 def _directories(block: bytes) -> list[dict[int, Any]]:
-    if not block:
+    if not block or is_heavy(block):  # in a TIFF these are the directories of its strips, too
         return []
     try:
         parsed = Pillow.Exif()

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import onnxruntime
 
-from detector.pictures.images import cut, resize
+from detector.pictures.images import cut, decode_picture, read, resize
 from detector.types import Image
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom, pixels
@@ -195,3 +195,12 @@ def prepare(image: Image, size: int, crop: Box | None = None, turns: int = 0) ->
     turns: quarter turns, counter-clockwise, that the crop is turned by.
     """
     return resize(np.ascontiguousarray(np.rot90(cut(image, crop or centre_square(image)), turns)), size, size)
+
+
+def load_face(path: Path | str, size: int, crop: Box | None = None) -> Image:
+    """Return the face in a file as `prepare` does; crop: in pixels of the file, however small it is decoded.
+
+    Raises as `images.load`.
+    """
+    decoded = decode_picture(read(path))
+    return prepare(decoded.image, size, crop and decoded.shrink(crop))

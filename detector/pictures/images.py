@@ -1,8 +1,8 @@
 """The only door for untrusted bytes: picture files in, RGB uint8 out, one resize filter, and back to bytes.
 
 The caps are read from the header before anything is decoded, so a 48 kB file that promises 400 megapixels costs
-nothing. Pillow is asked for an allow-list of formats only: with all its plug-ins, a file named .jpg could start
-Ghostscript.
+nothing. What may cost much within them is decoded in a process with limits (`sandbox`). Pillow is asked for an
+allow-list of formats only: with all its plug-ins, a file named .jpg could start Ghostscript.
 """
 
 from __future__ import annotations
@@ -11,26 +11,35 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import ExifTags, JpegImagePlugin, UnidentifiedImageError
 from PIL import Image as Pillow
-from PIL import ImageOps, UnidentifiedImageError
 
-from detector.errors import DamagedImage, ImageError, ImageTooLarge, UnsupportedFormat
+from detector.errors import DamagedImage, ImageError, ImageTooLarge, TooCostly, UnsupportedFormat
 from detector.files import from_text
-from detector.types import Image, Images
+from detector.pictures import sandbox
+from detector.pictures.caps import is_plain, refuse
+from detector.pictures.colour import find_transform, without_huge_profile
+from detector.pictures.containers import extent, sniff
+from detector.types import Decoded, Image, Images
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # not MPO, EPS, PSD ...: the first frame of GIF and TIFF
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")  # not MPO, EPS, PSD ...: the first frame alone
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
 MAX_BYTES = 100 * 2**20
 MAX_PIXELS = 50_000_000
+MAX_REDUCED = 220_000_000  # pixels of a JPEG, which can be decoded at half its size and less: telephones have 50 to 200
+ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # formats whose first frame may be blank
+MAX_FRAMES = 6  # that are looked at for one that is not blank
+FRAME_PIXELS = 25_000_000  # in all frames that are looked at
+BLANK = 2.0  # standard deviation below which a frame is blank, grey levels
+SAMPLE = 64  # points a side at which a frame is looked at
 STRIP = 2**16  # pixels converted at a time: copies of a whole picture cost memory, and more time than decoding does
 MAX_READS = 1_000_000  # of a decoder in one file: honest files take thousands, a file of one-byte blocks millions
-MAX_PROFILES = 4  # in a PNG, which may have one; each may unfold a thousandfold
 RESIZE_FILTER = "lanczos"  # Pillow's, antialiased; cv2's filters differ in high frequencies, which is what we look at
 REDUCING_GAP = 2.0  # Pillow's advice for fast and almost as fair as the kernel alone; at 3 it takes twice the time
 
@@ -75,11 +84,14 @@ def opened(
     Raises UnsupportedFormat, ImageTooLarge (from the header) or DamagedImage.
     """
     try:
-        if data.startswith(b"\x89PNG") and data.count(b"iCCP") > MAX_PROFILES:
-            raise DamagedImage("there is more than one colour profile")
-        with Pillow.open(_Reader(data), formats=formats) as picture:
+        refuse(data)
+        with _open(data, formats) as picture:
             width, height = picture.size
-            cap = max_pixels * 4 // 5 if picture.format == "WEBP" else max_pixels  # its decoder holds a picture thrice
+            cap = max_pixels
+            if picture.format in ("JPEG", "MPO"):
+                cap = max_pixels * MAX_REDUCED // MAX_PIXELS
+            elif picture.format == "WEBP":
+                cap = max_pixels * 4 // 5  # its decoder holds a picture four times
             if width * height > cap:
                 raise ImageTooLarge(f"{width} x {height} pixels; the cap is {cap / 1e6:g} megapixels")
             yield picture
@@ -90,25 +102,82 @@ def opened(
     except UnidentifiedImageError:
         raise UnsupportedFormat(f"not a picture in any of {', '.join(formats)}") from None
     except MemoryError:
-        raise ImageTooLarge("there is not enough memory to decode it") from None
+        raise TooCostly("it takes more memory than there is") from None
     except Exception as error:  # Pillow raises nine kinds and more on hostile files; none may escape
         raise DamagedImage(f"the {part} is damaged: {' '.join(str(error).split())[:120]}") from None
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS) -> Image:
-    """Return the picture, RGB (H, W, 3): upright, 16 bits scaled to 8, alpha laid over white, CMYK converted.
+    """Return the picture, RGB (H, W, 3), as `decode_picture` with nothing but its pixels."""
+    return decode_picture(data, max_pixels=max_pixels, formats=formats).image
 
-    Raises as `opened`.
+
+def decode_picture(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS, srgb: bool = True
+) -> Decoded:
+    """Return the picture: upright, in sRGB, 16 bits scaled to 8, alpha laid over white, CMYK converted.
+
+    A JPEG of more than `max_pixels` is decoded at the largest of 1/2, 1/4 and 1/8 of its size that has fewer. Of an
+    animation the first frame is decoded that is not blank. srgb: False leaves the colours under a wide profile as they
+    are stored.
+
+    Raises as `opened`, or TooCostly if decoding exceeds the limits of `sandbox`.
     """
-    with opened(data, max_pixels=max_pixels, formats=formats) as picture:
+    options: dict[str, Any] = {"max_pixels": max_pixels, "formats": formats, "srgb": srgb}
+    items = pieces(data, **options) if is_plain(data) else sandbox.stream(f"{__name__}:pieces", data, **options)
+    head = next(items)
+    (columns, rows), (width, height) = head["size"], head["whole"]
+    if head["turn"] >= 5:
+        width, height = height, width
+    try:
+        image = np.empty((columns, rows, 3) if head["turn"] >= 5 else (rows, columns, 3), np.uint8)
+    except MemoryError:
+        raise TooCostly("there is not enough memory for its pixels") from None
+    stored, top = as_stored(image, head["turn"]), 0
+    for item in items:
+        block = np.frombuffer(item, np.uint8).reshape(-1, columns, 3)
+        stored[top : top + len(block)] = block
+        top += len(block)
+    return Decoded(image, width, height, head["remark"], head["converted"])
+
+
+def pieces(data: bytes, *, max_pixels: int, formats: Sequence[str], srgb: bool) -> Iterator[Any]:
+    """Yield how a picture is to be put together, then its rows as they are stored, RGB bytes, some rows at a time.
+
+    First a dict: size (width, height) of what follows, whole (as the file has it), turn (EXIF's orientation, 1..8),
+    remark and converted as in `Decoded`.
+    """
+    with opened(data, max_pixels=max_pixels, formats=tuple(formats)) as picture:
+        whole = picture.size
+        _reduce(picture, max_pixels)
         picture.load()
-        ImageOps.exif_transpose(picture, in_place=True)
-        return _to_rgb(picture)
+        remark = _choose_frame(picture, data, max_pixels)
+        turn = picture.getexif().get(ExifTags.Base.Orientation, 1)
+        profile = picture.info.get("icc_profile") if srgb and picture.mode in ("RGB", "RGBA", "P") else None
+        transform = find_transform(profile) if profile else None
+        yield {"size": picture.size, "whole": whole, "turn": turn if turn in range(1, 9) else 1, "remark": remark,
+               "converted": transform is not None}  # fmt: skip
+        yield from _rows(picture, transform)
 
 
 def load(path: Path | str, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Image:
     """Return the picture in a file; as `read` and `decode`."""
     return decode(read(path, max_bytes=max_bytes), max_pixels=max_pixels)
+
+
+def as_stored(image: Image, turn: int) -> Image:
+    """Return a view of an upright picture whose rows lie as the file has them. turn: EXIF's orientation, 1..8."""
+    if turn in (5, 6, 7, 8):
+        image = image.transpose(1, 0, 2)
+    if turn in (2, 3, 7, 8):
+        image = image[:, ::-1]
+    return image[::-1] if turn in (3, 4, 6, 7) else image
+
+
+def is_blank(image: Image) -> bool:
+    """Return whether a picture shows one colour and nothing else; of a large one, some hundred rows are looked at."""
+    height, width = image.shape[:2]
+    return bool(image[:: max(1, height // 512), :: max(1, width // 512)].std((0, 1)).max() < BLANK)
 
 
 def resize(image: Image, width: int, height: int) -> Image:
@@ -168,26 +237,89 @@ class _Reader(io.BytesIO):
     reads = 0
 
     def read(self, size: int | None = -1) -> bytes:
-        """Return the next bytes; DamagedImage after MAX_READS calls."""
+        """Return the next bytes; TooCostly after MAX_READS calls."""
         self.reads += 1
         if self.reads > MAX_READS:
-            raise DamagedImage("it consists of too many blocks")
+            raise TooCostly("it consists of too many blocks")
         return super().read(size)
 
 
-def _to_rgb(picture: Pillow.Image) -> Image:
+def _open(data: bytes, formats: tuple[str, ...]) -> Pillow.Image:
+    if sniff(data) == "HEIC":
+        raise UnsupportedFormat("HEIC pictures are not decoded; save it as JPEG, PNG or AVIF")
+    if b"iCCP" in data and sniff(data) == "PNG":
+        data = without_huge_profile(data)  # for which Pillow would refuse the picture
+    try:
+        return Pillow.open(_Reader(data), formats=formats)
+    except Pillow.DecompressionBombError:
+        if sniff(data) != "JPEG" or "JPEG" not in formats:
+            raise
+        return JpegImagePlugin.jpeg_factory(_Reader(data))  # Pillow's own limit lies below what can be reduced
+
+
+def _reduce(picture: Pillow.Image, max_pixels: int) -> None:
+    """Have a JPEG of more than `max_pixels` decoded at half, a quarter or an eighth of its size."""
+    width, height = picture.size
+    divisor = 1
+    while -(-width // divisor) * -(-height // divisor) > max_pixels and divisor < 8:
+        divisor *= 2
+    if divisor > 1:
+        picture.draft(None, (width // divisor, height // divisor))
+
+
+def _choose_frame(picture: Pillow.Image, data: bytes, max_pixels: int) -> str:
+    """Go to the first of the first few frames that is not blank; return which one it is, of how many."""
+    kind = sniff(data)
+    frames = extent(data).frames if kind in ("GIF", "TIFF") else getattr(picture, "n_frames", 1)
+    if frames is None or frames < 2 or kind not in (*ANIMATED, "TIFF"):
+        return ""
+    found = 0
+    if kind in ANIMATED and _shows_nothing(picture):
+        reach = min(frames, MAX_FRAMES, FRAME_PIXELS // (picture.width * picture.height))
+        try:
+            with opened(data, max_pixels=max_pixels, formats=(kind,)) as again:
+                found = next((i for i in range(1, reach) if not _shows_nothing(_frame(again, i, max_pixels))), 0)
+        except ImageError:  # a later frame is damaged; the first one is not
+            found = 0
+        _frame(picture, found, max_pixels)
+    return f"only {'page' if kind == 'TIFF' else 'frame'} {found + 1} of {frames:,} was looked at"
+
+
+def _frame(picture: Pillow.Image, number: int, max_pixels: int) -> Pillow.Image:
+    picture.seek(number)
+    if picture.width * picture.height > max_pixels:  # a frame of a GIF may be larger than the GIF
+        raise ImageTooLarge(f"frame {number + 1} has more than {max_pixels / 1e6:g} megapixels")
+    picture.load()
+    return picture
+
+
+def _shows_nothing(picture: Pillow.Image) -> bool:
+    small = picture.resize((SAMPLE, SAMPLE), Pillow.Resampling.NEAREST)
+    return is_blank(np.frombuffer(b"".join(_rows(small, None)), np.uint8).reshape(SAMPLE, SAMPLE, 3))
+
+
+def _rows(picture: Pillow.Image, transform: Any) -> Iterator[bytes]:
+    """Yield the pixels as RGB bytes, some rows at a time. transform: of the colours, as `colour.find_transform`."""
     if picture.mode.startswith("I"):  # 16-bit grey, which .convert("RGB") would clip to white
-        deep = np.asarray(picture)
-        deep = deep >> 8 if deep.size and deep.max() > 255 else deep
-        return np.repeat(deep.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+        shift = 8 if max(int(np.asarray(strip).max()) for strip in _strips(picture)) > 255 else 0
+        for strip in _strips(picture):
+            grey = (np.asarray(strip) >> shift).clip(0, 255).astype(np.uint8)
+            yield np.repeat(grey[:, :, None], 3, axis=2).tobytes()
+        return
     if picture.mode == "F":
         raise UnsupportedFormat("floating-point pixels have no defined range; save the picture as 8-bit")
-    width, height = picture.size
-    image, rows = np.empty((height, width, 3), np.uint8), max(STRIP // width, 1)
-    for top in range(0, height, rows):
-        strip = picture.crop((0, top, width, min(top + rows, height)))
+    for strip in _strips(picture):
         if strip.has_transparency_data:
             strip = strip.convert("RGBA")
             strip = Pillow.alpha_composite(Pillow.new("RGBA", strip.size, (255, 255, 255, 255)), strip)
-        image[top : top + rows] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
-    return image
+        strip = strip if strip.mode == "RGB" else strip.convert("RGB")
+        if transform is not None:
+            transform.apply_in_place(strip)
+        yield strip.tobytes()
+
+
+def _strips(picture: Pillow.Image) -> Iterator[Pillow.Image]:
+    width, height = picture.size
+    rows = max(STRIP // width, 1)
+    for top in range(0, height, rows):
+        yield picture.crop((0, top, width, min(top + rows, height)))

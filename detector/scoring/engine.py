@@ -1,28 +1,33 @@
 """How many pictures get scored: streamed in order, a batch at a time, every face of each.
 
-Decoding runs in a few threads while the network works; whole pictures live only inside those threads, and what waits
-is cropped and resized already. An unreadable picture becomes a row that says why.
+Decoding runs in a few threads while the network works; whole pictures live only inside those threads, large ones one
+at a time, and what waits is cropped and resized already. An unreadable picture becomes a row that says why.
 """
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
+from threading import RLock
 
 import numpy as np
 
 from detector.errors import ImageError
-from detector.files import sha256
+from detector.files import from_text, sha256
+from detector.pictures.caps import PLAIN_BYTES, is_plain
 from detector.pictures.faces import MOST_FACES, Face, centre_square, find_faces, prepare
-from detector.pictures.images import decode, read
+from detector.pictures.images import decode_picture, read
 from detector.scoring.targets import Target
-from detector.types import Detector, Image, Locating, Opinion, Transform, rank_suspicion
+from detector.types import Decoded, Detector, Image, Locating, Opinion, Transform, rank_suspicion
 
 BATCH = 32
 THREADS = 2
+_TURN = RLock()  # held by the one large or unusual picture that is in memory
 
 
 @dataclass(frozen=True)
@@ -112,25 +117,43 @@ def open_target(target: Target, size: int, locates: bool) -> Opened:
     """Return a picture with its faces cut out: the target's crop, else all that are located, else its middle."""
     digest = target.sha256
     try:
-        data = read(target.path) if target.data is None else target.data
-        digest = sha256(data)
-        target.check(digest)
-        image = decode(data)
-        height, width = image.shape[:2]
-        row = Row(target.path, digest, width, height)
-        if target.crop is None and locates:
-            faces = tuple(find_faces(image))
-            row = replace(row, faces=len(faces))
-            if not faces:
-                row = replace(row, verdict=Opinion.NOT_APPLICABLE.value, reason="no face found")
-                return Opened(row, (), (prepare(image, size),))
-        else:
-            box = target.crop or centre_square(image)
-            faces = (Face(box, box),)
-        faces = faces[:MOST_FACES]
-        return Opened(row, faces, tuple(prepare(image, size, face.crop, face.turns) for face in faces))
+        with ExitStack() as turn:
+            if target.data is None and _is_large(target.path):
+                turn.enter_context(_TURN)
+            data = read(target.path) if target.data is None else target.data
+            if not is_plain(data):
+                turn.enter_context(_TURN)
+            digest = sha256(data)
+            target.check(digest)
+            return _cut_faces(replace(target, sha256=digest), decode_picture(data), size, locates)
     except ImageError as error:
         return Opened(Row(target.path, digest, verdict="error", reason=f"{error.reason}: {error}"))
+
+
+def _is_large(path: str) -> bool:
+    try:
+        return os.path.getsize(from_text(path)) > PLAIN_BYTES
+    except (OSError, ValueError):  # `read` says why
+        return False
+
+
+def _cut_faces(target: Target, decoded: Decoded, size: int, locates: bool) -> Opened:
+    """Return a decoded picture with its faces cut out; the boxes are in pixels of the file, however it was decoded."""
+    image = decoded.image
+    row = Row(target.path, target.sha256, decoded.width, decoded.height, reason=decoded.remark)
+    if target.crop is None and locates:
+        faces = find_faces(image)
+        row = replace(row, faces=len(faces))
+        if not faces:
+            reason = "; ".join(filter(None, ("no face found", row.reason)))
+            row = replace(row, verdict=Opinion.NOT_APPLICABLE.value, reason=reason)
+            return Opened(row, (), (prepare(image, size),))
+    else:
+        box = centre_square(image) if target.crop is None else decoded.shrink(target.crop)
+        faces = [Face(box, box)]
+    faces = faces[:MOST_FACES]
+    given = tuple(prepare(image, size, face.crop, face.turns) for face in faces)
+    return Opened(row, tuple(replace(face, box=decoded.enlarge(face.box)) for face in faces), given)
 
 
 def judge_faces(opened: Sequence[Opened], detector: Detector, transform: Transform, batch: int) -> list[Judged]:
@@ -159,7 +182,7 @@ def _decide(picture: Opened, answers: Sequence[tuple[float, Opinion]]) -> Judged
         box = " ".join(map(str, face.box))
         faces.append(FaceRow(row.path, row.sha256, number, box, score, _probability(score), verdict.value, face.reason))
     first = max(faces, key=lambda face: rank_suspicion(face.verdict, face.score, face.reason))
-    reason = "; ".join(filter(None, (_name_face(first, row.faces or 1), first.reason)))
+    reason = "; ".join(filter(None, (_name_face(first, row.faces or 1), first.reason, row.reason)))
     row = replace(row, score=first.score, probability=first.probability, verdict=first.verdict, reason=reason)
     return Judged(row, tuple(faces))
 

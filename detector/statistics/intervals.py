@@ -2,31 +2,33 @@
 
 The AUC has a formula (DeLong); every other metric is resampled, a whole group (identity, video, seed) at a time, real
 and fake groups apart. Where a sample shows no error at all, neither can say anything: there the interval is what a
-share of pictures too rare to have been seen could do to the metric. One group says nothing about others: where a class
-has no more, there is no interval, and both its ends are NaN.
+share of pictures too rare to have been seen could do to the metric. One group of a class has nothing to be compared
+with, so there is no interval.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logit, ndtr, stdtr, stdtrit
+from scipy.special import expit, logit, ndtri, stdtr, stdtrit
 
 from detector.errors import ScoresError
 from detector.statistics.metrics import METRICS, Axis, Block, Floats, Tally, check
-from detector.statistics.proportions import clopper_pearson, effective_count
+from detector.statistics.proportions import clopper_pearson, correct_clusters, effective_count
 
 BLOCK = 2**20  # weights at a time: 8 MB an array
 FARTHEST = np.log(10)  # of a resample from the sample, in log-odds of the metric
+ROUNDING = 1e-9  # width below which an interval is a point
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric, its interval (NaN if a class has a single group), and the pictures behind it."""
+    """A metric, its interval, and the pictures behind it; low and high are NaN where a class has only one group."""
 
     value: float
     low: float
@@ -39,8 +41,8 @@ class Estimate:
 class Difference:
     """A metric of detector B minus that of detector A on the same pictures.
 
-    low, high: NaN if a class has a single group. p_worse: one-sided; small if B is worse than A by more than the margin
-    asked for.
+    p_worse: one-sided; small if B is worse than A by more than the margin asked for. freedom: degrees of freedom of se.
+    groups: of the class that has fewer. With one group se, low and high are NaN and p_worse is 1.
     """
 
     value: float
@@ -48,6 +50,8 @@ class Difference:
     low: float
     high: float
     p_worse: float
+    freedom: float
+    groups: int
 
 
 def measure(
@@ -68,20 +72,22 @@ def measure(
     sample = _Sample(labels, [scores], groups)
     whole = sample.tally(0)
     names = METRICS.names() if metrics is None else list(metrics)
+    counts = int((~sample.fake).sum()), int(sample.fake.sum())
+    values = {name: float(METRICS.facts(name)["block"](whole)[0]) for name in names}
+    if sample.scarcest < 2:
+        return {name: Estimate(value, math.nan, math.nan, *counts) for name, value in values.items()}
     drawn = {name: METRICS.facts(name).get("drawn", METRICS.facts(name)["block"]) for name in names if name != "auc"}
     draws = sample.bootstrap(drawn, resamples, seed)[0]
-    counts = int((~sample.fake).sum()), int(sample.fake.sum())
+    scale, freedom = sample.correct(sample.scores[0])
     estimates = {}
-    for name in names:
-        value = float(METRICS.facts(name)["block"](whole)[0])
+    for name, value in values.items():
         if name == "auc":
             low, high = _auc_ends(sample, level)
         else:
-            low, high = _ends(drawn[name](whole)[0], draws[name], METRICS.facts(name), sample.freedom, level)
-        if not low < high:
+            low, high = _ends(drawn[name](whole)[0], draws[name], METRICS.facts(name), scale, freedom, level)
+        if not high - low > ROUNDING:
             low, high = _unseen(name, sample, level)
-        ends = (min(low, value), max(high, value)) if sample.is_grouped else (np.nan, np.nan)
-        estimates[name] = Estimate(value, *ends, *counts)
+        estimates[name] = Estimate(value, min(low, value), max(high, value), *counts)
     return estimates
 
 
@@ -100,12 +106,10 @@ def compare_auc(
     """
     sample = _Sample(labels, [scores_a, scores_b], groups)
     (auc_a, *parts_a), (auc_b, *parts_b) = (_placements(sample.fake, s) for s in sample.scores)
-    value = auc_b - auc_a
-    se = float(np.sqrt(sample.variance(parts_b[0] - parts_a[0], parts_b[1] - parts_a[1])))
-    reach = float(stdtrit(sample.freedom, (1 + level) / 2)) * se if sample.is_grouped else np.nan
-    p = float(stdtr(sample.freedom, (value + margin) / se)) if se > 0 else float(value >= -margin)
-    # No sample rules out chance more firmly than all its groups pointing one way (the sign test).
-    return Difference(value, se, value - reach, value + reach, max(p, 0.5 ** (sample.freedom + 1)))
+    value, variance, freedom = auc_b - auc_a, math.nan, 0.0
+    if sample.scarcest >= 2:
+        variance, freedom = sample.variance(parts_b[0] - parts_a[0], parts_b[1] - parts_a[1])
+    return _differ(value, math.sqrt(variance), freedom, sample.scarcest, level, value + margin)
 
 
 def compare(
@@ -128,21 +132,27 @@ def compare(
     names = METRICS.names() if metrics is None else list(metrics)
     blocks = {name: METRICS.facts(name)["block"] for name in names if name != "auc"}
     draws = sample.bootstrap(blocks, resamples, seed)
+    scale, freedom = sample.correct(sample.scores[1] - sample.scores[0])
     differences = {}
     for name in names:
         if name == "auc":
             differences[name] = compare_auc(labels, scores_a, scores_b, groups, level=level, margin=margin)
             continue
         value = float(blocks[name](sample.tally(1))[0] - blocks[name](sample.tally(0))[0])
-        draw = draws[1][name] - draws[0][name]
-        # Few groups: tails further out. Source: Hesterberg, 2015, arXiv:1411.5279, expanded percentile interval.
-        df = sample.freedom
-        tail = float(ndtr(np.sqrt((df + 1) / df) * stdtrit(df, (1 - level) / 2)))
-        low, high = np.quantile(draw, [tail, 1 - tail]) if sample.is_grouped else (np.nan, np.nan)
+        se = float((draws[1][name] - draws[0][name]).std(ddof=1)) * math.sqrt(scale)
         better = 1 if METRICS.facts(name)["higher"] else -1
-        p = (1 + int((better * draw >= -margin).sum())) / (1 + resamples)
-        differences[name] = Difference(value, float(draw.std(ddof=1)), float(low), float(high), p)
+        differences[name] = _differ(value, se, freedom, sample.scarcest, level, better * value + margin)
     return differences
+
+
+def _differ(value: float, se: float, freedom: float, groups: int, level: float, spare: float) -> Difference:
+    """Return a difference with its interval and p; spare: how much better it is than the worst that is allowed."""
+    if groups < 2:
+        return Difference(value, math.nan, math.nan, math.nan, 1.0, 0.0, groups)
+    reach = float(stdtrit(freedom, (1 + level) / 2)) * se
+    p = float(stdtr(freedom, spare / se)) if se > 0 else float(spare >= 0)
+    # No sample rules out chance more firmly than all its groups pointing one way (the sign test).
+    return Difference(value, se, value - reach, value + reach, max(p, 0.5**groups), freedom, groups)
 
 
 class _Sample:
@@ -160,14 +170,18 @@ class _Sample:
         self.has_fake = np.bincount(self.groups[self.fake], minlength=count) > 0
 
     @property
-    def is_grouped(self) -> bool:
-        """Return whether both classes have groups enough, two, to say how much groups differ."""
-        return bool(min(self.has_real.sum(), self.has_fake.sum()) > 1)
+    def scarcest(self) -> int:
+        """Return the number of groups of the class that has fewer."""
+        return int(min(self.has_real.sum(), self.has_fake.sum()))
 
-    @property
-    def freedom(self) -> int:
-        """Return the degrees of freedom: groups of the scarcer class, less one."""
-        return max(int(min(self.has_real.sum(), self.has_fake.sum())) - 1, 1)
+    def correct(self, values: Floats) -> tuple[float, float]:
+        """Return what the bootstrap's variance is to be multiplied by, and its degrees of freedom.
+
+        values: (N,), which show how alike the pictures of a group are. Resamples vary as the groups seen do around
+        their own mean, which is too little, as `correct_clusters` says; the class that needs more of it decides.
+        """
+        found = [correct_clusters(values[mask], self.groups[mask]) for mask in (self.fake, ~self.fake)]
+        return max(scale for scale, _ in found), self._join([freedom for _, freedom in found])
 
     def tally(self, column: int) -> Tally:
         """Return the sample as it is, as a block of one."""
@@ -184,22 +198,29 @@ class _Sample:
             answers.append({name: np.concatenate(parts) for name, parts in values.items()})
         return answers
 
-    def variance(self, fake_parts: Floats, real_parts: Floats) -> float:
-        """Return the variance of a mean over fakes plus a mean over real pictures, from their parts, by group.
+    def variance(self, fake_parts: Floats, real_parts: Floats) -> tuple[float, float]:
+        """Return the variance of a mean over fakes plus a mean over real pictures, and its degrees of freedom.
 
-        Every picture its own group: S_10 / n_fake + S_01 / n_real of DeLong et al.
-        Source: Obuchowski, 1997, doi:10.2307/2533958.
+        From the parts of both means, summed by group. With every picture its own group, S_10 / n_fake + S_01 / n_real
+        of DeLong et al. Source: Obuchowski, 1997, doi:10.2307/2533958.
         """
-        count = len(self.has_real)
-        sums = []
+        sums, freedoms = np.zeros(len(self.has_real)), []
         for mask, parts in ((self.fake, fake_parts), (~self.fake, real_parts)):
-            sums.append(np.bincount(self.groups[mask], parts - parts.mean(), minlength=count) / mask.sum())
+            scale, freedom = correct_clusters(parts, self.groups[mask])
+            moves = np.bincount(self.groups[mask], parts - parts.mean(), minlength=len(sums))
+            sums += np.sqrt(scale) * moves / mask.sum()
+            freedoms.append(freedom)
+        return float(sums @ sums), self._join(freedoms)
 
-        def scale(k: int) -> float:
-            return k / max(k - 1, 1)
+    def _join(self, freedoms: Sequence[float]) -> float:
+        """Return the degrees of freedom of a sum over both classes, from those of each.
 
-        own = scale(int(self.has_fake.sum())) * sums[0] @ sums[0] + scale(int(self.has_real.sum())) * sums[1] @ sums[1]
-        return float(max(own + 2 * scale(count) * sums[0] @ sums[1], 0))
+        Welch's of two equal variances, since it depends on the metric which class matters more; at most the groups of
+        the scarcer class less one, at least 1.
+        """
+        if self.scarcest < 2:
+            return 0.0
+        return max(min(self.scarcest - 1.0, 4 / sum(1 / freedom for freedom in freedoms)), 1.0)
 
     def _weights(self, resamples: int, seed: int) -> Iterator[Floats]:
         """Yield blocks (B, groups): how often each resample drew each group, from groups of its own kind."""
@@ -250,24 +271,27 @@ def _auc_ends(sample: _Sample, level: float) -> tuple[float, float]:
     auc, fakes, reals = _placements(sample.fake, sample.scores[0])
     if not 0 < auc < 1:
         return auc, auc
-    se = np.sqrt(sample.variance(fakes, reals)) / (auc * (1 - auc))
-    reach = float(stdtrit(sample.freedom, (1 + level) / 2)) * se
+    variance, freedom = sample.variance(fakes, reals)
+    reach = float(stdtrit(freedom, (1 + level) / 2)) * np.sqrt(variance) / (auc * (1 - auc))
     return float(expit(logit(auc) - reach)), float(expit(logit(auc) + reach))
 
 
-def _ends(centre: Any, draws: Floats, facts: Mapping[str, Any], df: int, level: float) -> tuple[float, float]:
+def _ends(
+    centre: Any, draws: Floats, facts: Mapping[str, Any], scale: float, freedom: float, level: float
+) -> tuple[float, float]:
     """Return the ends of the interval of a resampled metric, from what was `drawn` of it: centre -+ t * spread.
 
     All on the scale of the logit, which keeps 0 and 1 out of reach, or of the log without a top. The draws go there
     one by one: a slope at the centre instead is too flat on the side of the nearer end, and at the wrong place if the
     metric is biased and its draws lie below the centre. A draw counts as `FARTHEST` at most, one without an error
-    included. Few groups make Student's t larger than the normal quantile. A centre at an end comes back as it is.
+    included. scale, freedom: as `_Sample.correct` returns them. A centre at an end comes back as it is.
 
     Source: Efron and Tibshirani, 1993, An Introduction to the Bootstrap, section 12.6 (the standard error is estimated
     on the scale on which the interval is laid); Boyd, Eng and Page, 2013, doi:10.1007/978-3-642-40994-3_29 (logit).
     """
+    reach = float(stdtrit(freedom, (1 + level) / 2)) * np.sqrt(scale)
     if draws.ndim == 2:
-        return _invert(centre, draws, level)
+        return _invert(centre, centre + (draws - centre) * reach / ndtri((1 + level) / 2), level)
     top, bias = facts.get("top", 1.0), facts.get("bias", 0.0)
     if bias:  # the sample overfits, each resample once more
         centre = min(centre + bias * (centre - draws.mean()), top)
@@ -277,9 +301,8 @@ def _ends(centre: Any, draws: Floats, facts: Mapping[str, Any], df: int, level: 
     if np.isinf(middle):
         return float(centre), float(centre)
     spread = np.clip(ends, middle - FARTHEST, middle + FARTHEST).std()
-    # Resamples of k groups vary (k - 1) / k as much as samples do.
-    reach = stdtrit(df, (1 + level) / 2) * spread * np.sqrt((df + 1) / df)
-    return float(back(middle - reach)), min(float(back(middle + reach)), top)
+    with np.errstate(over="ignore"):
+        return float(back(middle - reach * spread)), min(float(back(middle + reach * spread)), top)
 
 
 def _invert(addends: Floats, draws: Floats, level: float) -> tuple[float, float]:

@@ -238,24 +238,34 @@ def balanced_accuracy(t: Tally, threshold: float = 0.0) -> Floats:
     return (1 - t.fake_below[:, k] / t.n_fake + t.real_below[:, k] / t.n_real) / 2
 
 
-@metric("brier", higher=False, summary="mean squared error of the probability, at the sample's share of fakes")
+@metric(
+    "brier", higher=False, summary="mean squared error of the probability at even prior, both classes weighed alike"
+)
 def brier(t: Tally) -> Floats:
-    """Return the mean of (sigmoid(score) - label) ** 2 over all pictures."""
+    """Return the mean of (sigmoid(score) - label) ** 2, half of it over real pictures and half over fakes.
+
+    Scores are log-odds at even prior, so that is the prior at which their probability is judged.
+    """
     p = t.axis.probability
-    return np.asarray((t.real @ p**2 + t.fake @ (1 - p) ** 2) / (t.n_real + t.n_fake))
+    return np.asarray(t.real @ p**2 / t.n_real + t.fake @ (1 - p) ** 2 / t.n_fake) / 2
 
 
 def _gaps(t: Tally) -> Floats:
-    """Return (B, bins): probability less label, summed over each bin, over the number of pictures."""
+    """Return (B, bins): probability less label, summed over each bin, each class weighing a half."""
     p = t.axis.probability
     starts = np.flatnonzero(np.diff(np.minimum(p * BINS, BINS - 1).astype(int), prepend=-1))
-    return np.asarray(np.add.reduceat(t.real * p - t.fake * (1 - p), starts, axis=1) / (t.n_real + t.n_fake)[:, None])
+    real, fake = t.real / t.n_real[:, None], t.fake / t.n_fake[:, None]
+    return np.asarray(np.add.reduceat(real * p - fake * (1 - p), starts, axis=1)) / 2
 
 
-@metric("ece", higher=False, summary="expected calibration error of the probability in 15 equal bins", drawn=_gaps)
+@metric(
+    "ece", higher=False, drawn=_gaps,
+    summary="expected calibration error of the probability at even prior, both classes weighed alike, in 15 equal bins",
+)  # fmt: skip
 def ece(t: Tally) -> Floats:
-    """Return the mean gap between probability and share of fakes, bin by bin, at the sample's share of fakes.
+    """Return the mean gap between probability and share of fakes, bin by bin, both classes weighed alike.
 
+    That is the prior of the scores and of the reliability plot, so a calibrated detector has no gap at any share.
     Source: Guo et al., 2017, arXiv:1706.04599, equation 3, on the probability of the fake class.
     """
     return np.asarray(np.abs(_gaps(t)).sum(1))

@@ -35,24 +35,55 @@ def clopper_pearson(k: float, n: float, level: float = 0.95) -> tuple[float, flo
 def effective_count(scores: ArrayLike, groups: ArrayLike | None = None) -> float:
     """Return how many unrelated pictures would say as much as these, whose groups score alike.
 
-    n over the design effect 1 + (m - 1) * ICC: m the mean size of the group a picture is in, ICC the one-way
-    intraclass correlation of the scores, from 0 (groups do not matter) to 1 (a group counts once).
+    n over the design effect 1 + (m - 1) * ICC: m the mean size of the group a picture is in, ICC the intraclass
+    correlation of the scores, from 0 (groups do not matter) to 1 (a group counts once).
 
-    Source: Kish, 1965, Survey Sampling, section 8.2; ICC by analysis of variance, Donner, 1986, doi:10.2307/1403259.
+    Source: Kish, 1965, Survey Sampling, section 8.2.
     """
-    column = np.asarray(scores, np.float64)
-    n = len(column)
+    n = len(np.asarray(scores))
     if groups is None:
         return float(n)
-    _, where, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
-    m, k = float((sizes**2).sum() / n), len(sizes)
-    if k == n:
-        return float(n)
-    if k == 1:
+    sizes, alike = _intraclass(scores, groups)
+    if len(sizes) == 1:
         return 1.0
+    return n / (1 + (float((sizes**2).sum() / n) - 1) * alike)
+
+
+def correct_clusters(values: ArrayLike, groups: ArrayLike) -> tuple[float, float]:
+    """Return what the variance of a mean between groups is to be multiplied by, and its degrees of freedom.
+
+    That variance is estimated from the squared deviations of the groups from the mean, which each of them has moved
+    towards itself, a large one most; and few large groups decide how sure the estimate is. A group of m pictures is
+    taken to vary as m (1 + (m - 1) * ICC). k groups of one size give k / (k - 1) and k - 1, whatever the correlation.
+    One group says nothing of its variance: infinity and 0.
+
+    values: (N,), what each picture adds to the mean. groups: (N,).
+
+    Source: Bell and McCaffrey, 2002, Survey Methodology 28:169-181 (bias and Satterthwaite's degrees of freedom under a
+    working model); Carter, Schnepel and Steigerwald, 2017, doi:10.1162/REST_a_00639 (unequal groups are worth fewer).
+    """
+    sizes, alike = _intraclass(values, groups)
+    if len(sizes) == 1:
+        return float("inf"), 0.0
+    share, weight = sizes / sizes.sum(), sizes * (1 + (sizes - 1) * alike)
+    whole = weight.sum()
+    expected = weight @ (1 - 2 * share) + share @ share * whole
+    return float(whole / expected), float(whole**2 / (weight @ weight) - 1)
+
+
+def _intraclass(values: ArrayLike, groups: ArrayLike) -> tuple[Floats, float]:
+    """Return the sizes of the groups (k,), and the intraclass correlation, 0..1; 1 where there is nothing to see it by.
+
+    Source: by analysis of variance, Donner, 1986, doi:10.2307/1403259.
+    """
+    column = np.asarray(values, np.float64)
+    _, where, counts = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
+    sizes, n, k = counts.astype(np.float64), len(column), len(counts)
+    if k in (1, n):
+        return sizes, 1.0
+    m = float((sizes**2).sum() / n)
     means = np.bincount(where, column) / sizes
     within = ((column - means[where]) ** 2).sum() / (n - k)
     between = (sizes * (means - column.mean()) ** 2).sum() / (k - 1)
     spread = between + ((n - m) / (k - 1) - 1) * within
-    icc = (between - within) / spread if spread > 0 else 1.0
-    return n / (1 + (m - 1) * float(np.clip(icc, 0, 1)))
+    return sizes, float(np.clip((between - within) / spread, 0, 1)) if spread > 0 else 1.0

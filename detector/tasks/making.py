@@ -22,9 +22,9 @@ from detector.dataset.manifest import (
 from detector.errors import DetectorError, ImageError
 from detector.files import as_text, check_folder, check_output, sha256, sweep, write_bytes
 from detector.generators import GENERATORS, load_generator
-from detector.pictures.faces import prepare
+from detector.pictures.faces import load_face
 from detector.pictures.fingerprints import read_fingerprints
-from detector.pictures.images import encode, load
+from detector.pictures.images import encode
 from detector.registry import check_options
 from detector.scoring.checkpoint import digest_checkpoint, find_checkpoint
 from detector.types import Label, Progress, silent
@@ -147,7 +147,7 @@ def alter(
     paths, hashes = [], []
     for i, (path, crop) in enumerate(zip(reals.path, read_crops(reals), strict=True)):
         try:
-            face = prepare(load(path), size, crop)
+            face = load_face(path, size, crop)
         except ImageError as error:
             raise DetectorError(f"{path}: {error}; remove the row or restore the file") from None
         out = folder / f"{i:08d}.png"

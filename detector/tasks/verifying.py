@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from detector.files import as_text
 from detector.scoring.checkpoint import digest_checkpoint, read_card
 from detector.scoring.targets import expand
 from detector.tasks.catalogue import describe_environment
-from detector.types import Calibrated, Progress, silent
+from detector.types import Calibrated, Detector, Exhibit, Progress, silent
 
 
 def verify(
@@ -41,48 +41,56 @@ def verify(
     known: a list of known pictures. trust: trust lists for Content Credentials. key: Ed25519, signs the log's entries.
     left_out: as `targets.expand`.
     """
-    from detector.evidence import custody, folders, validation
-    from detector.evidence.record import conclude, examine, make_record
+    from detector.evidence import folders, validation
 
-    targets = expand(map(str, inputs), left_out=left_out)
+    targets = expand([str(i) for i in inputs], left_out=left_out)
     log = folders.open_case(Path(out), key)
     folder, thing = load_detector(detector)
     card, weights = read_card(folder, "detector"), digest_checkpoint(folder)
     backing = validation.read_backing(folder, card)
-    calibration = thing.calibration if isinstance(thing, Calibrated) else None
     components = describe_environment() | {"weights": weights}
     settings = components | folders.describe_settings(case, examiner, log, known=known, trust=trust)
-    options = _list_options(detector=detector, known=known, trust=trust, case=case, examiner=examiner)
+    given = {"--detector": detector, "--known": known, "--trust": trust, "--case": case, "--examiner": examiner}
+    options = [word for name, value in given.items() if value for word in (name, str(value))]
     rows: list[dict[str, Any]] = []
-    for done, target in enumerate(targets):
-        progress("verifying", done, len(targets))
+    for done, target in enumerate(targets, 1):
         path = Path(target.path).resolve()
         try:
             exhibit = replace(read_exhibit(path), path=Path(as_text(path)), crop=target.crop)
         except ImageError as error:
             rows.append(folders.read_row(log, folders.note_unreadable(log, path, error)))
+            progress("verifying", done, len(targets))
             continue
         crop = {} if target.crop is None else {"crop": " ".join(map(str, target.crop))}
+        chosen = settings | crop
         source = {"exhibit": exhibit.sha256, "path": str(exhibit.path)}
-        entry, why, changed = folders.find_report(log, source, settings | crop)
+        entry, why, changed = folders.find_report(log, source, chosen)
         if entry is None:
             folders.receive(log, source, why)
-            findings = examine(exhibit, thing, known=known, trust=trust, weights=weights,
-                               false_alarms=card.get("false_alarms"))  # fmt: skip
-            record = make_record(
-                exhibit, findings, conclude(findings, calibration, card.get("domain")), backing=backing,
-                components=components | crop, case=case, examiner=examiner,
-                made={"at": custody.now(), "command": shlex.join(["detector", "verify", str(exhibit.path), *options])},
+            record = _examine(
+                exhibit, thing, card, known=known, trust=trust, weights=weights,
+                backing=backing, components=components | crop, case=case, examiner=examiner,
+                command=shlex.join(["detector", "verify", str(exhibit.path), *options]),
             )  # fmt: skip
-            sealed = custody.seal(record.model_dump(mode="json"))
-            entry = folders.file_report(log, sealed, exhibit.image, settings | crop, why)
+            entry = folders.file_report(log, record, exhibit.image, chosen, why)
         rows.append(folders.read_row(log, entry) | {"note": why, "changed": changed})
-    progress("verifying", len(targets), len(targets))
+        progress("verifying", done, len(targets))
     folders.file_index(log)
-    plain = ({k: v for k, v in row.items() if k != "jpeg"} for row in sorted(rows, key=folders.rank))
-    return [{"note": "", "changed": False, **row} for row in plain]
+    rows.sort(key=folders.rank)
+    return [{"note": "", "changed": False, **{k: v for k, v in row.items() if k != "jpeg"}} for row in rows]
 
 
-def _list_options(**given: Path | str | None) -> list[str]:
-    """Return the options of a command that were given, as words."""
-    return [word for name, value in given.items() if value for word in (f"--{name}", str(value))]
+def _examine(
+    exhibit: Exhibit, detector: Detector, card: Mapping[str, Any], *, known: Path | None, trust: Path | None,
+    weights: str, command: str, **recorded: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the sealed record of an exhibit; recorded: further arguments of `record.make_record`."""
+    from detector.evidence import custody
+    from detector.evidence.record import conclude, examine, make_record
+
+    findings = examine(exhibit, detector, known=known, trust=trust, weights=weights,
+                       false_alarms=card.get("false_alarms"))  # fmt: skip
+    calibration = detector.calibration if isinstance(detector, Calibrated) else None
+    conclusion = conclude(findings, calibration, card.get("domain"))
+    made = {"at": custody.now(), "command": command}
+    return custody.seal(make_record(exhibit, findings, conclusion, made=made, **recorded).model_dump(mode="json"))

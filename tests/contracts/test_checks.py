@@ -49,7 +49,7 @@ def test_a_check_is_its_file_and_says_its_limits(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
 def test_laws_on_good_pictures(name: str, kind: str) -> None:
     data = encode(draw_picture(3, size=128), kind)
     law(make_exhibit(data, Path(f"a.{kind.lower()}")), name)

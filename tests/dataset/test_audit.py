@@ -175,6 +175,20 @@ def test_chance_alone_seldom_rings() -> None:
     assert find_shortcut(colour, table, traits.assign(red=label), 0.98, 0).severity is Severity.SERIOUS
 
 
+def test_a_generator_of_one_group_hides_no_shortcut_of_another() -> None:
+    """One group has no interval, and NaN would win or lose every comparison by the order of the names."""
+    rng, (colour,) = np.random.default_rng(0), [f for f in FAMILIES if f.name == "colour"]
+    label = np.repeat([0, 1], 60)
+    names = np.where(label, "b", "")
+    names[-20:] = "a"
+    groups = np.where(names == "a", "one", np.arange(120).astype(str))
+    table = pd.DataFrame({"label": label, "generator": names, "path": "p", "group": groups})
+    traits = pd.DataFrame(rng.normal(size=(120, 5)), columns=list(colour.columns))
+    found = find_shortcut(colour, table, traits.assign(red=label), 0.95, 0)
+    assert found.severity is Severity.SERIOUS
+    assert found.low > 0.6
+
+
 def test_folds_keep_groups_whole_and_both_classes_outside() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):

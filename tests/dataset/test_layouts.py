@@ -7,6 +7,7 @@ import json
 import tarfile
 from pathlib import Path
 
+import crafted
 import pytest
 from conftest import draw_picture
 
@@ -97,6 +98,19 @@ def test_webdataset_writes_only_where_it_is_told(tmp_path: Path) -> None:
     assert table.label.value_counts().to_dict() == {0: 2, 1: 2}
     assert {Path(p).parent for p in table.path} == {copies.resolve()}
     assert not list(tmp_path.glob("evil*"))
+
+
+def test_webdataset_reads_no_member_of_many_bytes(tmp_path: Path) -> None:
+    """A few megabytes of tar.gz may hold a member of some gigabytes, or a header of it, which tarfile reads whole."""
+    (tmp_path / "picture.tar").write_bytes(crafted.tar_of_one("a.png", 3 * 2**30))
+    with pytest.raises(ManifestError, match=r"picture\.tar: a\.png has 3,221,225,472 bytes, more than 104,857,600"):
+        read_layout(tmp_path / "picture.tar", "webdataset", copies=tmp_path)
+    for kind in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME):
+        header = tarfile.TarInfo("x")
+        header.type, header.size = kind, 2**31
+        (tmp_path / "header.tar").write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(2**20))
+        with pytest.raises(ManifestError, match="a header in the tar has 2,147,483,648 bytes"):
+            read_layout(tmp_path / "header.tar", "webdataset", copies=tmp_path)
 
 
 @pytest.mark.parametrize("layout", list(LAYOUTS))

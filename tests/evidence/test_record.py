@@ -24,12 +24,12 @@ from detector.evidence.record import SCHEMA, conclude, examine, make_schema
 from detector.evidence.rendering import draw_pictures, list_details, make_markdown, make_page
 from detector.evidence.validation import summarise_validation
 from detector.pictures.faces import Face, face_square, prepare, too_small
-from detector.pictures.images import decode, encode, load
+from detector.pictures.images import decode, decode_picture, encode, load
 from detector.scoring import engine
 from detector.scoring.checkpoint import SHIPPED
 from detector.scoring.targets import Target
 from detector.statistics.calibration import fit_calibration
-from detector.types import Exhibit, Images, Opinion, Scores
+from detector.types import Decoded, Exhibit, Images, Opinion, Scores
 
 ATTACK = "<script>alert(1)</script>&\"'"
 
@@ -173,8 +173,8 @@ def test_a_face_of_a_size_that_few_sources_have_gets_no_opinion(case: tuple[Path
     face |= {"opinion": "likely-fake", "log10_lr": 1.2, "stability": {"kept": 5}, "crop": [10, 10, 310, 310]}
     calibration = fit_calibration(np.r_[np.linspace(-3, 1, 50), np.linspace(-1, 3, 50)], np.repeat([0, 1], 50))
     for domain, opinion in (
-        ({"one": [100, 400], "two": [300, 300]}, "likely-fake"),
-        ({"one": [100, 400], "two": [301, 500]}, "inconclusive"),
+        ({"one": [100, 400], "two": [600, 600]}, "likely-fake"),
+        ({"one": [100, 400], "two": [601, 900]}, "inconclusive"),
         ({"one": [100, 400]}, "inconclusive"),
         (None, "likely-fake"),
     ):
@@ -213,7 +213,7 @@ def group(monkeypatch: pytest.MonkeyPatch) -> Exhibit:
         box = (left, top, left + width, top + width)
         found.append(Face(box, face_square(box, image.shape), 0, too_small(box)))
     monkeypatch.setattr(detector_check, "find_faces", lambda image: found)
-    return Exhibit(Path("group.png"), encode(image), "0" * 64, image)
+    return Exhibit(Path("group.png"), encode(image), "0" * 64, Decoded(image, 600, 200))
 
 
 def test_the_most_suspicious_face_decides_and_its_box_is_named(group: Exhibit) -> None:
@@ -227,11 +227,11 @@ def test_the_most_suspicious_face_decides_and_its_box_is_named(group: Exhibit) -
     assert conclusion.opinion == "likely-fake"
     assert conclusion.log10_lr == faces[0]["log10_lr"] > 0
     assert conclusion.statement.endswith("the most suspicious of 3 faces, at 270 70 330 130.")
-    record = {"findings": [f.model_dump() for f in findings], "exhibit": {"path": "group.png"},
+    record = {"findings": [f.model_dump() for f in findings], "exhibit": {"path": "group.png", "width": 600},
               "conclusion": conclusion.model_dump()}  # fmt: skip
     shown = decode(draw_pictures(record, group.image)[1].jpeg)
     assert abs(shown.mean() - 220) < 4
-    assert abs(decode(summarise(record, Path("x"), group.image)["jpeg"]).mean() - 220) < 4
+    assert abs(decode(summarise(record, group.image)["jpeg"]).mean() - 220) < 4
 
 
 def test_the_rule_is_that_of_the_scores(group: Exhibit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,10 +277,11 @@ def test_a_face_that_lies_on_its_side_is_judged_and_shown_upright(
     crop, shape = (10, 60, 310, 360), upright.shape
     side = (crop[1], shape[1] - crop[2], crop[3], shape[1] - crop[0])
     monkeypatch.setattr(detector_check, "find_faces", lambda image: [Face(side, side, turns=3)])
-    findings = examine(Exhibit(photograph, b"", "0" * 64, lying), detector)
+    findings = examine(Exhibit(photograph, b"", "0" * 64, Decoded(lying, *lying.shape[1::-1])), detector)
     face = findings[0].details["faces"][0]
     assert (face["box"], face["turns"]) == (list(side), 3)
-    shown = decode(draw_pictures({"findings": [f.model_dump() for f in findings]}, lying)[1].jpeg)
+    record = {"findings": [f.model_dump() for f in findings], "exhibit": {"width": lying.shape[1]}}
+    shown = decode(draw_pictures(record, lying)[1].jpeg)
     assert np.abs(shown.astype(int) - prepare(upright, len(shown), crop)).mean() < 3
 
 
@@ -321,6 +322,27 @@ def test_the_summary_of_a_validation_is_counted_from_its_scores() -> None:
     assert 0 <= found["cllr"] - found["cllr_min"] < 0.05
     assert found["roc"][0][0] <= 0.01
     assert found["roc"][-1] == [1, 1]
+
+
+def test_a_very_large_jpeg_is_reported_in_its_own_pixels(
+    photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is decoded at half its size, and the boxes of the record are those of the file."""
+    whole = tasks.verify([photograph], tmp_path / "whole")[0]
+    monkeypatch.setattr(
+        "detector.evidence.checks.decode_picture", lambda data: decode_picture(data, max_pixels=368 * 448 // 4)
+    )
+    half = tasks.verify([photograph], tmp_path / "half")[0]
+    first, second = (
+        json.loads((tmp_path / name / row["folder"] / "report.json").read_text())
+        for name, row in (("whole", whole), ("half", half))
+    )
+    assert second["exhibit"] == first["exhibit"]
+    assert (second["exhibit"]["width"], second["exhibit"]["height"]) == (368, 448)
+    details = [{f["check"]: f["details"] for f in record["findings"]} for record in (first, second)]
+    assert details[1]["file"]["decoded_at"] == [184, 224]
+    for key in ("box", "crop"):
+        assert np.abs(np.subtract(*(found["detector"]["faces"][0][key] for found in details))).max() < 12
 
 
 def test_details_are_flattened_for_reading() -> None:

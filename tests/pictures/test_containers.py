@@ -14,7 +14,7 @@ from detector.pictures import containers
 from detector.pictures.images import encode
 from detector.pictures.xmp import find_packets
 
-KINDS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
+KINDS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -26,12 +26,37 @@ def test_type_end_and_frames(kind: str) -> None:
     assert containers.extent(data + b"more")[0] == end
 
 
-@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_frames_of_an_animation(kind: str) -> None:
     frames = [Pillow.fromarray(draw_picture(seed)) for seed in range(3)]
     buffer = io.BytesIO()
     frames[0].save(buffer, kind, save_all=True, append_images=frames[1:])
     assert containers.extent(buffer.getvalue()).frames == 3
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0miafavif", "AVIF"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0mp41avc1", ""),
+        (b"\0\0\0\x10ftypmif1\0\0\0\0avifavif", ""),  # the brands end with the box
+        (b"II+\0\x08\0\0\0", "TIFF"),
+        (b"MM\0+\0\x08\0\0", "TIFF"),
+    ],
+)
+def test_kinds_by_their_first_bytes(head: bytes, kind: str) -> None:
+    assert containers.sniff(head) == kind
+
+
+def test_boxes_end_at_the_first_that_is_none() -> None:
+    data = encode(draw_picture(1), "AVIF")
+    names = [part.name for part in containers.parts(data)]
+    assert names[0] == "ftyp"
+    assert {"meta", "mdat"} <= set(names)
+    assert [part.name for part in containers.parts(data + b"\0\0\0\x09free!")] == [*names, "free"]
+    assert [part.name for part in containers.parts(data + b"\0\0\0\x04free")] == names
+    assert containers.extent(data + bytes(50)).end == len(data)
 
 
 @pytest.mark.parametrize("head", [b"zTXtk\0\0", b"iTXtk\0\1\0\0\0", b"iCCPk\0\0"])

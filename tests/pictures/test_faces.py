@@ -118,11 +118,13 @@ def test_a_face_of_less_than_40_pixels_is_not_judged(width: int, judged: bool) -
 
 def test_the_faces_of_a_large_group_photograph_are_found_where_they_are(portraits: list[Image]) -> None:
     """Twelve megapixels, faces of about 90 pixels, which are 7 in the first search."""
-    places = [(300 + i % 4 * 900, 400 + i // 4 * 1200, 1.5) for i in range(8)]
+    places = [(300 + i % 4 * 900, 400 + i // 4 * 1200, 1.3 + i / 20) for i in range(8)]
     sheet = paste(portraits, 4000, 3000, places)
     assert len(locate_faces(sheet)) < 8
     found = find_faces(sheet)
     assert len(found) == 8
+    areas = [(face.box[2] - face.box[0]) * (face.box[3] - face.box[1]) for face in found]
+    assert areas == sorted(areas, reverse=True)
     for face in found:
         assert not face.reason
         middle = (face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2

@@ -7,14 +7,16 @@ import struct
 import zlib
 from pathlib import Path
 
+import crafted
 import numpy as np
 import pytest
 from conftest import png_header
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
+from PIL import ImageOps
 
-from detector.errors import DamagedImage, ImageError, ImageTooLarge, UnsupportedFormat
+from detector.errors import DamagedImage, ImageError, ImageTooLarge, TooCostly, UnsupportedFormat
 from detector.pictures import images
 
 
@@ -24,6 +26,8 @@ def saved(picture: Pillow.Image, format: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
+UNWRITABLE = {("JPEG", "RGBA"), ("JPEG", "P"), ("JPEG", "I;16"), ("WEBP", "I;16"), ("BMP", "I;16"), ("GIF", "I;16"),
+              ("AVIF", "I;16")}  # fmt: skip
 COLOUR = Pillow.fromarray(np.arange(6 * 4 * 3, dtype=np.uint8).reshape(6, 4, 3) * 3)
 
 
@@ -67,6 +71,156 @@ def test_orientation_is_applied() -> None:
     upright = images.decode(saved(COLOUR, "TIFF", exif=exif))
     assert upright.shape == (4, 6, 3)
     assert np.array_equal(upright, np.rot90(np.asarray(COLOUR), -1))
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_every_orientation_is_turned_as_pillow_does(turn: int, kind: str) -> None:
+    exif = Pillow.Exif()
+    exif[0x0112] = turn
+    data = saved(COLOUR, kind, exif=exif)
+    with Pillow.open(io.BytesIO(data)) as picture:
+        upright, stored = ImageOps.exif_transpose(picture), np.asarray(picture)
+        assert np.array_equal(images.decode(data), np.asarray(upright))
+        assert np.array_equal(images.as_stored(np.asarray(upright), turn), stored)
+
+
+@pytest.mark.parametrize("kind", images.FORMATS)
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "I;16"])
+def test_the_limited_process_gives_the_very_same_pixels(kind: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if (kind, mode) in UNWRITABLE:
+        pytest.skip("the format has no such pixels")
+    noise = np.random.default_rng(0).integers(0, 256, (50, 40, 4), np.uint8)
+    picture = Pillow.fromarray(noise).convert(mode) if mode in ("RGBA", "L") else Pillow.fromarray(noise[..., :3])
+    picture = picture.convert("P") if mode == "P" else picture
+    if mode == "I;16":
+        picture = Pillow.fromarray(noise[..., 0].astype(np.uint16) * 257)
+    data = saved(picture, kind)
+    found = []
+    for plain in (True, False):
+        monkeypatch.setattr(images, "is_plain", lambda data, plain=plain: plain)
+        found.append(images.decode_picture(data))
+    assert np.array_equal(found[0].image, found[1].image)
+    assert found[0].image.flags.writeable
+    assert found[1].image.flags.writeable
+    assert found[0].image.shape == (50, 40, 3)
+
+
+@pytest.mark.parametrize("byteorder", ["<u2", ">u2"])
+def test_sixteen_bits_of_either_byte_order(byteorder: str) -> None:
+    deep = np.array([[0, 256, 32768, 65535]] * 3, np.uint16)
+    head = struct.pack("<2sHL", b"II", 42, 8) if byteorder == "<u2" else struct.pack(">2sHL", b"MM", 42, 8)
+    order = byteorder[0]
+    tags = [(256, 4, 4), (257, 4, 3), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, 122), (277, 3, 1), (278, 4, 3),
+            (279, 4, 24)]  # fmt: skip
+    body = struct.pack(order + "H", len(tags))
+    for tag, kind, value in tags:
+        packed = struct.pack(order + ("H2x" if kind == 3 else "L"), value)
+        body += struct.pack(order + "HHL", tag, kind, 1) + packed
+    data = (head + body).ljust(122, b"\0") + deep.astype(byteorder).tobytes()
+    assert images.decode(data)[2, :, 1].tolist() == [0, 1, 128, 255]
+
+
+@pytest.mark.parametrize("limit", [400, 100, 30])
+def test_a_large_jpeg_is_decoded_smaller_and_keeps_its_size(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_REDUCED", 64 * images.MAX_PIXELS)
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    data = saved(COLOUR.resize((50, 31)), "JPEG", exif=exif)
+    found = images.decode_picture(data, max_pixels=limit)
+    height, width = found.image.shape[:2]
+    assert (found.width, found.height, found.reduced) == (31, 50, True)
+    assert limit / 5 < height * width <= limit
+    assert found.shrink((0, 0, 31, 50)) == (0, 0, width, height)
+    assert found.enlarge((0, 0, width, height)) == (0, 0, 31, 50)
+    whole = images.decode_picture(data)
+    assert not whole.reduced
+    assert np.abs(images.resize(whole.image, width, height).astype(int) - found.image).mean() < 12
+
+
+def test_a_jpeg_beyond_what_can_be_reduced_is_refused() -> None:
+    data = saved(COLOUR.resize((50, 31)), "JPEG")
+    with pytest.raises(ImageTooLarge, match="50 x 31 pixels; the cap is"):
+        images.decode(data, max_pixels=50 * 31 * 10 // 45)
+    assert images.decode(data, max_pixels=25 * 16).shape[:2] == (16, 25)
+    with pytest.raises(ImageTooLarge):
+        images.decode(saved(COLOUR.resize((50, 31)), "PNG"), max_pixels=50 * 31 - 1)
+
+
+def test_telephones_of_200_megapixels_pass_pillows_own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", 100)
+    assert images.decode(saved(COLOUR.resize((50, 31)), "JPEG")).shape == (31, 50, 3)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "AVIF"])
+@pytest.mark.parametrize("blank", [0, 1, 3, 9])
+def test_the_first_frame_that_is_not_blank_is_decoded(kind: str, blank: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16), np.uint8)
+    face = Pillow.fromarray(noise).resize((48, 48)).convert("RGB")
+    shades = [Pillow.new("RGB", (48, 48), (5 * i, 100, 200)) for i in range(blank)]  # equal ones would be merged
+    frames = [*shades, face, face.rotate(90)]
+    data = saved(frames[0], kind, save_all=True, append_images=frames[1:], duration=100, lossless=True)
+    found = images.decode_picture(data)
+    number = blank + 1 if blank < images.MAX_FRAMES else 1
+    assert found.remark == f"only frame {number} of {blank + 2} was looked at"
+    assert (found.image[..., 0].std() > 30) == (number == blank + 1)
+    if number > 1 and kind == "PNG":
+        assert np.array_equal(found.image, np.asarray(face))
+
+
+def test_one_frame_needs_no_remark_and_pages_are_called_so() -> None:
+    assert images.decode_picture(saved(COLOUR, "GIF")).remark == ""
+    pages = saved(COLOUR, "TIFF", save_all=True, append_images=[COLOUR, COLOUR])
+    assert images.decode_picture(pages).remark == "only page 1 of 3 was looked at"
+
+
+def test_a_damaged_later_frame_does_not_lose_the_first() -> None:
+    frames = [Pillow.new("RGB", (48, 48), "white"), COLOUR.resize((48, 48)), COLOUR.resize((48, 48)).rotate(90)]
+    data = saved(frames[0], "WEBP", save_all=True, append_images=frames[1:], duration=100, lossless=True)
+    at = data.index(b"ANMF", data.index(b"ANMF") + 4) + 40
+    found = images.decode_picture(data[:at] + b"\xff" * 20 + data[at + 20 :])
+    assert found.image.std() < 2
+    assert found.remark == "only frame 1 of 3 was looked at"
+
+
+def test_heic_is_named() -> None:
+    with pytest.raises(UnsupportedFormat, match="HEIC pictures are not decoded; save it as JPEG"):
+        images.decode(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+
+
+def test_a_profile_too_large_for_pillow_does_not_lose_the_picture() -> None:
+    data = png_with(b"iCCPp\0\0" + zlib.compress(bytes(2**20 + 1)))
+    assert np.array_equal(images.decode(data), np.asarray(COLOUR))
+
+
+def test_libraries_write_no_warnings(capfd: pytest.CaptureFixture[str]) -> None:
+    for data in (crafted.tiff_of_warnings(200), saved(COLOUR, "TIFF", compression="tiff_lzw")[:-30]):
+        with pytest.raises(ImageError):
+            images.decode(data)
+    assert capfd.readouterr() == ("", "")
+
+
+SMALL = {
+    "scans": (crafted.jpeg_of_scans(64, 120), "too costly to decode"),
+    "scans allowed": (crafted.jpeg_of_scans(64, 50), ""),
+    "strips": (crafted.tiff_of_strips(70_000), "too costly to decode"),
+    "strips allowed": (crafted.tiff_of_strips(1000), ""),
+    "tiles": (crafted.tiff_of_strips(1000, tiles=True), ""),
+    "EXIF segments": (crafted.jpeg_with(0xE1, b"Exif\0\0" + bytes(60_000), 20), "too costly to decode"),
+    "EXIF that overlaps": (crafted.jpeg_with(0xE1, b"Exif\0\0" + crafted.exif_of_entries(500, 32_000)), ""),
+    "frames": (crafted.webp_of_frames(64, 50), ""),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_crafted_files_cost_a_row_at_most(name: str) -> None:
+    data, reason = SMALL[name]
+    found = ""
+    try:
+        images.decode(data)
+    except ImageError as error:
+        found = error.reason
+    assert found == reason
 
 
 def test_cmyk_is_converted() -> None:
@@ -188,16 +342,16 @@ def png_with(*chunks: bytes) -> bytes:
 
 def test_blocks_without_number_are_refused() -> None:
     assert images.decode(png_with(*[b"tEXta\0b"] * 1000)).shape == (6, 4, 3)
-    with pytest.raises(DamagedImage, match="too many blocks"):
+    with pytest.raises(TooCostly, match="too many blocks"):
         images.decode(png_with(*[b"tEXta\0b"] * 350_000))
     gif = b"GIF89a\1\0\1\0\0\0\0!\xfe" + b"\1a" * 600_000 + b"\0;"
-    with pytest.raises(DamagedImage, match="too many blocks"):
+    with pytest.raises(TooCostly, match="too many blocks"):
         images.decode(gif)
 
 
 def test_more_than_one_colour_profile_is_refused() -> None:
     profile = b"iCCPp\0\0" + zlib.compress(bytes(2**20))
-    with pytest.raises(DamagedImage, match="colour profile"):
+    with pytest.raises(TooCostly, match="colour profile"):
         images.decode(png_with(*[profile] * 5000))
 
 

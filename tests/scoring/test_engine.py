@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import crafted
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import draw_picture
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image as Pillow
 
 from detector.dataset.embedded import unpack_faces
 from detector.dataset.foreign import read_table
 from detector.errors import DetectorError, ManifestError
 from detector.files import sha256
-from detector.pictures.faces import Face, face_square, too_small
-from detector.pictures.images import cut, encode, load, resize
+from detector.pictures.faces import Box, Face, face_square, too_small
+from detector.pictures.images import cut, decode_picture, encode, load, resize
 from detector.pictures.perturbations import Condition, perturb
 from detector.scoring import engine
 from detector.scoring.engine import Row, score_pictures
 from detector.scoring.tables import COLUMNS, FACE_COLUMNS, score_to_file
 from detector.scoring.targets import Target, expand
-from detector.types import Detector, Image, Images, Opinion, Scores, rank_suspicion
+from detector.types import Decoded, Detector, Image, Images, Opinion, Scores, rank_suspicion
 
 
 class Brightness:
@@ -177,6 +180,69 @@ def test_a_detector_that_locates_does_not_judge_what_has_no_face(pictures: list[
     (given,) = score([Target(pictures[0].path, (0, 0, 8, 8))], Locating())
     assert given.faces is None
     assert given.verdict in ("likely-fake", "likely-real")
+
+
+def test_large_pictures_are_in_memory_one_at_a_time(pictures: list[Target], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether they are large by their bytes, which is known before they are read, or by their header."""
+    inside, most = 0, [0]
+    read, prepare = engine.read, engine.prepare
+
+    def enter(path: str) -> bytes:
+        nonlocal inside
+        inside += large == "bytes"
+        most.append(inside)
+        time.sleep(0.005)
+        return read(path)
+
+    def decode(data: bytes) -> Decoded:
+        nonlocal inside
+        inside += large == "header"
+        most.append(inside)
+        time.sleep(0.005)
+        return Decoded(np.zeros((24, 24, 3), np.uint8), 24, 24)
+
+    def leave(image: Image, size: int, crop: Box, turns: int) -> Image:
+        nonlocal inside
+        inside -= 1
+        return prepare(image, size, crop, turns)
+
+    monkeypatch.setattr(engine, "read", enter)
+    monkeypatch.setattr(engine, "decode_picture", decode)
+    monkeypatch.setattr(engine, "prepare", leave)
+    for large in ("bytes", "header"):
+        monkeypatch.setattr(engine, "PLAIN_BYTES", 0 if large == "bytes" else 10**9)
+        monkeypatch.setattr(engine, "is_plain", lambda data, large=large: large == "bytes")
+        assert len(list(score_pictures(pictures[:20], Brightness(), threads=4))) == 20
+    assert max(most) == 1
+
+
+def test_a_crop_is_in_pixels_of_the_file_however_small_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = np.zeros((80, 120, 3), np.uint8)
+    image[40:, 60:] = 255
+    path = tmp_path / "large.jpg"
+    path.write_bytes(encode(image, "JPEG"))
+    monkeypatch.setattr(engine, "decode_picture", lambda data: decode_picture(data, max_pixels=80 * 120 // 4))
+    whole, corner = score([Target(str(path)), Target(str(path), (60, 40, 120, 80))], Brightness())
+    assert (whole.width, whole.height) == (120, 80)
+    assert corner.score == pytest.approx(255 / 32 - 4, abs=0.1)
+    assert whole.score < corner.score
+
+
+def test_a_row_says_which_frame_was_looked_at(tmp_path: Path) -> None:
+    frames = [Pillow.fromarray(draw_picture(seed)) for seed in range(3)]
+    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:])
+    (row,) = score([Target(str(tmp_path / "a.webp"))], Brightness())
+    assert row.reason == "only frame 1 of 3 was looked at"
+    assert row.verdict in ("likely-fake", "likely-real")
+
+
+def test_what_costs_too_much_is_one_row(tmp_path: Path, pictures: list[Target]) -> None:
+    (tmp_path / "scans.jpg").write_bytes(crafted.jpeg_of_scans(64, 120))
+    bad, good = score([Target(str(tmp_path / "scans.jpg")), pictures[0]], Brightness())
+    assert (bad.verdict, bad.reason) == ("error", "too costly to decode: it has 130 scans; the cap is 100")
+    assert good.score is not None
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ from conftest import ROOT, draw_picture, run_command
 from detector import detectors, tasks
 from detector.errors import CheckpointError, DetectorError, MissingExtra, UnknownName
 from detector.pictures.images import encode
-from detector.scoring.checkpoint import MODEL, SHIPPED
+from detector.scoring.checkpoint import MODEL, SHIPPED, read_card
 from detector.scoring.runtime import RUNTIMES, Session
 
 DEFAULT, MISSING = SHIPPED / "default", "openvino is optional: pip install 'face-forgery-detector[openvino]'"
 MOST, MOST_OF_A_PLACE = 0.5, 1.5  # that bf16 changes a logit, and a place of the map, of a drawn face; f32 does 1e-5
-FACES = np.stack([draw_picture(i, size=128, fake=i % 2 == 1) for i in range(9)])
+SIDE = read_card(DEFAULT, "detector")["arguments"]["size"]
+FACES = np.stack([draw_picture(i, size=SIDE, fake=i % 2 == 1) for i in range(9)])
 
 
 @pytest.fixture(scope="module")

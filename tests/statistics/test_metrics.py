@@ -61,16 +61,16 @@ def test_registry_holds_the_ten_metrics_with_their_direction():
 @pytest.mark.parametrize("seed", range(3))
 def test_scikit_learn_agrees(seed, ties):
     y, s = simulate(501, seed, ties=ties)
+    weight = np.where(y, 1 / y.sum(), 1 / (1 - y).sum())  # both classes alike: the prior of the scores
     reference = {
         "auc": sk.roc_auc_score(y, s),
         "ap": sk.average_precision_score(y, s),
-        "brier": sk.brier_score_loss(y, expit(s)),
+        "brier": sk.brier_score_loss(y, expit(s), sample_weight=weight),
         "balanced_accuracy": sk.balanced_accuracy_score(y, s > 0),
-        "cllr": sk.log_loss(y, expit(s), sample_weight=np.where(y, 1 / y.sum(), 1 / (1 - y).sum())) / np.log(2),
+        "cllr": sk.log_loss(y, expit(s), sample_weight=weight) / np.log(2),
     }
     fpr, tpr, _ = sk.roc_curve(y, s, drop_intermediate=False)
     reference |= {f"tpr_at_fpr_{x}": tpr[fpr <= x / 100].max() for x in (1, 5)}
-    weight = np.where(y, 1 / y.sum(), 1 / (1 - y).sum())
     p = IsotonicRegression().fit(s, y, weight).predict(s)
     with np.errstate(divide="ignore"):
         reference["cllr_min"] = -(np.log2(p[y == 1]).mean() + np.log2(1 - p[y == 0]).mean()) / 2
@@ -90,15 +90,26 @@ def test_eer_is_where_the_roc_meets_the_diagonal():
 
 def test_ece_by_hand():
     scores = np.log([0.01 / 0.99, 0.02 / 0.98, 0.8 / 0.2, 0.99 / 0.01])
-    # three bins: (.01 + .02 - 1) / 4, (.8 - 1) / 4, (.99 - 1) / 4
-    assert measure("ece", [0, 1, 1, 1], scores) == pytest.approx((0.97 + 0.2 + 0.01) / 4, abs=1e-12)
+    # one real picture weighs 1/2, each of three fakes 1/6; three bins: .01 / 2 + (.02 - 1) / 6, (.8 - 1) / 6, -.01 / 6
+    assert measure("ece", [0, 1, 1, 1], scores) == pytest.approx((0.95 + 0.2 + 0.01) / 6, abs=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+def test_a_calibrated_detector_is_calibrated_whatever_the_share_of_fakes(share):
+    """Scores are log-odds at even prior; a set with few fakes must not make them look too high, nor a Brier low."""
+    n, rng = 40_000, np.random.default_rng(0)
+    y = (np.arange(n) < share * n).astype(int)
+    s = 2 * (rng.standard_normal(n) + 2 * (y - 0.5))  # log-odds of two normal classes, two deviations apart
+    assert measure("ece", y, s) < 0.02
+    assert measure("brier", y, s) == pytest.approx(0.1124, abs=0.005)  # the mean of p (1 - p), by scipy's quad
 
 
 def test_ece_has_fifteen_bins():
     y, s = simulate(3000, 7)
     p = expit(s)
-    gaps = [(p[inside] - y[inside]).sum() for k in range(15) if (inside := (p >= k / 15) & (p < (k + 1) / 15)).any()]
-    assert measure("ece", y, s) == pytest.approx(np.abs(gaps).sum() / 3000, abs=1e-12)
+    weight = np.where(y, 0.5 / y.sum(), 0.5 / (1 - y).sum())
+    gaps = [weight[inside] @ (p - y)[inside] for k in range(15) if (inside := (p >= k / 15) & (p < (k + 1) / 15)).any()]
+    assert measure("ece", y, s) == pytest.approx(np.abs(gaps).sum(), abs=1e-12)
 
 
 @pytest.mark.parametrize(("n", "percent"), [(100, 1), (2900, 1), (20, 5), (140, 5)])

@@ -14,7 +14,7 @@ from typing import Any
 
 from detector.errors import ImageError
 from detector.files import sha256
-from detector.pictures.images import decode, read
+from detector.pictures.images import decode_picture, read
 from detector.registry import Registry
 from detector.types import Check, Exhibit, Finding, Outcome
 
@@ -31,10 +31,10 @@ def read_exhibit(path: Path | str) -> Exhibit:
 def make_exhibit(data: bytes, path: Path) -> Exhibit:
     """Return bytes that came under that name as an exhibit; its image is None if they do not decode."""
     try:
-        image = decode(data)
+        decoded = decode_picture(data)
     except ImageError:
-        image = None
-    return Exhibit(path, data, sha256(data), image)
+        decoded = None
+    return Exhibit(path, data, sha256(data), decoded)
 
 
 def read_reference(path: Path = REFERENCE) -> dict[str, dict[str, Any]]:

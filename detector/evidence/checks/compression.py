@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from detector.evidence.checks import CHECKS
 from detector.pictures.exif import read_exif
 from detector.pictures.faces import Box, locate_faces
-from detector.pictures.images import decode, encode
+from detector.pictures.images import as_stored, decode, decode_picture, encode
 from detector.pictures.jpeg import read_jpeg
-from detector.types import Exhibit, Finding, Image, Outcome
+from detector.types import Decoded, Exhibit, Finding, Image, Outcome
 
 LIMITS = (
     "Saving twice, cropping and odd tables are what platforms do, and point nowhere. So does a region with its own "
@@ -45,13 +45,17 @@ def check(exhibit: Exhibit) -> Finding:
     """
     header = read_jpeg(exhibit.bytes)
     details: dict[str, Any] = {"jpeg": header, "grid": None, "ghost": None}
-    if exhibit.image is None or min(exhibit.image.shape[:2]) < 64:
+    decoded = exhibit.decoded
+    if decoded is None or min(decoded.image.shape[:2]) < 64 or decoded.reduced:
         if header is None:
             why = "Neither a JPEG header nor pixels to look at."
             return Finding("compression", Outcome.NOT_APPLICABLE, why, details)
-        return Finding("compression", Outcome.NEUTRAL, f"{_say(header)}; too few pixels to look at.", details)
-    turn = read_exif(exhibit.bytes).get("Orientation")
-    window, corner = _window(_as_stored(exhibit.image, turn))
+        why = "too few pixels to look at"
+        if decoded is not None and decoded.reduced:
+            why = "decoded at less than its size, so its blocks were not searched"
+        return Finding("compression", Outcome.NEUTRAL, f"{_say(header)}; {why}.", details)
+    turn = read_exif(exhibit.bytes).get("Orientation", 1)
+    window, corner = _window(_as_stored(exhibit.bytes, decoded, turn))
     details["grid"] = grid = find_grid(window)
     details["ghost"] = ghost = find_ghosts(window, header["quality"] if header else None)
     where = ghost["local"]
@@ -59,7 +63,7 @@ def check(exhibit: Exhibit) -> Finding:
         left, top, right, bottom = where.pop("box")
         where["box"] = [left + corner[0], top + corner[1], right + corner[0], bottom + corner[1]]
         hit, textured = where.pop("blocks")
-        faces = {box: _turn(box, exhibit.image.shape, turn, corner) for box in locate_faces(exhibit.image)}
+        faces = {box: _turn(box, decoded.image.shape, turn, corner) for box in locate_faces(decoded.image)}
         alone = [list(box) for box, stored in faces.items() if is_face_alone(hit, textured, stored)]
         where["face"] = next(iter(alone), None)
     said = [_say(header)] if header else ["Not a JPEG"]
@@ -173,19 +177,17 @@ def _say(header: dict[str, Any]) -> str:
     return f"JPEG of about quality {header['quality']}, {header['subsampling']}, {kind}"
 
 
-def _as_stored(image: Image, turn: Any) -> Image:
-    """Return the picture as its blocks lie in the file: `decode` turned it upright by this EXIF orientation."""
-    if turn in (5, 6, 7, 8):
-        image = image.transpose(1, 0, 2)
-    if turn in (2, 3, 7, 8):
-        image = image[:, ::-1]
-    if turn in (3, 4, 6, 7):
-        image = image[::-1]
-    return np.ascontiguousarray(image)
+def _as_stored(data: bytes, decoded: Decoded, turn: Any) -> Image:
+    """Return the picture as its blocks lie in the file: it was turned upright, and its colours may be converted.
+
+    turn: the file's EXIF orientation.
+    """
+    image = decode_picture(data, srgb=False).image if decoded.converted else decoded.image
+    return as_stored(image, turn)
 
 
 def _turn(box: Box, shape: tuple[int, ...], turn: Any, corner: tuple[int, int]) -> Box:
-    """Return a box in the upright picture as one in the window of the stored one, turned as `_as_stored` turns."""
+    """Return a box in the upright picture as one in the window of the stored one, turned as `as_stored` turns."""
     left, top, right, bottom = box
     height, width = shape[:2]
     if turn in (5, 6, 7, 8):

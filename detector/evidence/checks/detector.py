@@ -19,6 +19,7 @@ from detector.pictures.images import cut, resize
 from detector.pictures.perturbations import perturb
 from detector.types import (
     Calibrated,
+    Decoded,
     Detector,
     Exhibit,
     Explaining,
@@ -51,20 +52,25 @@ def check(exhibit: Exhibit, *, detector: Detector | None = None) -> Finding:
     Stability: the verdicts after five mild recompressions of the face.
     Source: Zhou et al. 2016, arXiv:1512.04150 (the map).
     """
-    image = exhibit.image
-    if detector is None or image is None:
+    decoded = exhibit.decoded
+    if detector is None or decoded is None:
         why = "No detector was given." if detector is None else "The picture does not decode."
         return Finding("detector", Outcome.NOT_APPLICABLE, why, {"faces": []})
-    found = find_faces(image) if exhibit.crop is None else [Face(exhibit.crop, exhibit.crop)]
+    image, remark = decoded.image, f" Of this file {decoded.remark}." if decoded.remark else ""
+    if exhibit.crop is None:
+        found = find_faces(image)
+    else:
+        part = decoded.shrink(exhibit.crop)
+        found = [Face(part, part)]
     if not found:
-        return Finding("detector", Outcome.NOT_APPLICABLE, "No face found.", {"faces": []})
-    faces = [_judge(image, face, detector) for face in _rank(image, found[:MOST_FACES], detector)[:FACES]]
+        return Finding("detector", Outcome.NOT_APPLICABLE, f"No face found.{remark}", {"faces": []})
+    faces = [_judge(decoded, face, detector) for face in _rank(image, found[:MOST_FACES], detector)[:FACES]]
     first = faces[0]
     said = f"Most suspicious of {len(found)} faces" if len(found) > 1 else "One face"
     said += f", at {' '.join(map(str, first['box']))}: score {first['score']:+.2f}, {first['opinion']}"
     said += f" ({first['reason']})" if first["reason"] else ""
     kept = first["stability"]["kept"]
-    said += f"; {kept} of {len(MILD)} mild recompressions leave the verdict as it is."
+    said += f"; {kept} of {len(MILD)} mild recompressions leave the verdict as it is.{remark}"
     details = {"faces": faces, "located": len(found)}
     return Finding("detector", OUTCOMES.get(Opinion(first["opinion"]), Outcome.NEUTRAL), said, details)
 
@@ -98,7 +104,9 @@ def _rank(image: Image, faces: Sequence[Face], detector: Detector) -> list[Face]
     return [faces[i] for i in sorted(range(len(faces)), key=lambda i: ranks[i], reverse=True)]
 
 
-def _judge(image: Image, found: Face, detector: Detector) -> dict[str, Any]:
+def _judge(decoded: Decoded, found: Face, detector: Detector) -> dict[str, Any]:
+    """Return what the detector says of one face, boxes in pixels of the file; found: in those of the decoded one."""
+    image = decoded.image
     face = np.ascontiguousarray(np.rot90(cut(image, found.crop), found.turns))
     if len(face) > LARGEST:  # a mild change of a large face is one of the picture that platforms make of it
         face = resize(face, LARGEST, LARGEST)
@@ -110,8 +118,8 @@ def _judge(image: Image, found: Face, detector: Detector) -> dict[str, Any]:
     places = map_scores(image, found.crop, detector, turns=found.turns)
     intervals = calibration.intervals(scores[:1]) if calibration else None
     return {
-        "box": list(found.box),
-        "crop": list(found.crop),
+        "box": list(decoded.enlarge(found.box)),
+        "crop": list(decoded.enlarge(found.crop)),
         "turns": found.turns,
         "score": round(float(scores[0]), 4),
         "log10_lr": round(float(calibration.log10_lr(scores[:1])[0]), 3) if calibration else None,

@@ -12,6 +12,7 @@ from detector.dataset.foreign import read_table
 from detector.errors import ManifestError
 from detector.evidence.checks import CHECKS
 from detector.pictures.fingerprints import distances, perceptual_hash, read_fingerprints
+from detector.pictures.images import is_blank
 from detector.types import Exhibit, Finding, Outcome
 
 LIMITS = (
@@ -85,7 +86,7 @@ def _closest(exhibit: Exhibit, entries: list[_Entry]) -> tuple[_Entry, float | N
     for entry in entries:
         if entry.sha256 == exhibit.sha256:
             return entry, None, False
-    if exhibit.image is None or min(exhibit.image.shape[:2]) < 16 or exhibit.image.std() < 2:  # blank ones all agree
+    if exhibit.image is None or min(exhibit.image.shape[:2]) < 16 or is_blank(exhibit.image):  # blank ones all agree
         return None
     hashes = [entry.phash for entry in entries]
     found: list[tuple[float, bool, int]] = []

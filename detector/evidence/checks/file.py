@@ -21,7 +21,7 @@ LIMITS = (
 )
 ENDINGS = {
     "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"}, "PNG": {".png"}, "WEBP": {".webp"}, "GIF": {".gif"},
-    "BMP": {".bmp", ".dib"}, "TIFF": {".tif", ".tiff"},
+    "BMP": {".bmp", ".dib"}, "TIFF": {".tif", ".tiff"}, "AVIF": {".avif"}, "HEIC": {".heic", ".heif"},
 }  # fmt: skip
 ALIKE = 0.6  # correlation below which they differ; 44 thumbnails of camera photographs: 43 above .98, one at .69
 
@@ -40,8 +40,9 @@ def check(exhibit: Exhibit) -> Finding:
         "extension_agrees": suffix in ENDINGS.get(kind, set()),
         "bytes": len(data),
         "sha256": exhibit.sha256,
-        "width_height": None if exhibit.image is None else list(exhibit.image.shape[1::-1]),
-        "decodes": exhibit.image is not None,
+        "width_height": None if exhibit.decoded is None else [exhibit.decoded.width, exhibit.decoded.height],
+        "decodes": exhibit.decoded is not None,
+        "decoded_at": None if exhibit.image is None else list(exhibit.image.shape[1::-1]),
         "ends_properly": None if kind == "TIFF" else end is not None,
         "trailing_bytes": 0 if end is None else len(data) - end,
         "trailers": [trailer._asdict() for trailer in trailers],

@@ -153,8 +153,8 @@ def _disagreements(exif: dict[str, Any], exhibit: Exhibit) -> list[str]:
     if make and other and not any(m in model for m in MAKERS if m in make):
         found.append(f"the make is {make[:40]!r} and the model names {other[0]!r}")
     said = exif.get("ExifImageWidth"), exif.get("ExifImageHeight")
-    if exhibit.image is not None and all(isinstance(n, int) and n > 0 for n in said):
-        height, width = exhibit.image.shape[:2]
+    if exhibit.decoded is not None and all(isinstance(n, int) and n > 0 for n in said):
+        width, height = exhibit.decoded.width, exhibit.decoded.height
         if {said, said[::-1]}.isdisjoint({(width, height)}):
             found.append(f"the camera wrote {said[0]} x {said[1]} pixels and there are {width} x {height}")
     taken, changed = str(exif.get("DateTimeOriginal", "")), str(exif.get("DateTime", ""))

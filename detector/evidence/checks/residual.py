@@ -34,8 +34,11 @@ MEASURED = ("noise", "noise_spread", "peak_period_2_4", "peak_period_8", "resamp
 def check(exhibit: Exhibit) -> Finding:
     """Return the noise and its map, spectral peaks, the trace of resampling and the radial spectrum; always neutral."""
     image = exhibit.image
-    if image is None or min(image.shape[:2]) < SMALLEST:
-        why = "The picture does not decode." if image is None else f"Fewer than {SMALLEST} pixels a side."
+    if image is None or exhibit.decoded is None:
+        return Finding("residual", Outcome.NOT_APPLICABLE, "The picture does not decode.")
+    if min(image.shape[:2]) < SMALLEST or exhibit.decoded.reduced:
+        few = f"Fewer than {SMALLEST} pixels a side."
+        why = "The picture was decoded at less than its size." if exhibit.decoded.reduced else few
         return Finding("residual", Outcome.NOT_APPLICABLE, why)
     top, left = (max(0, side - WINDOW) // 2 for side in image.shape[:2])
     window = image[top : top + WINDOW, left : left + WINDOW]

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as Pillow
+from profiles import P3
 
 from detector.evidence.checks import compression, make_exhibit
 from detector.pictures.faces import locate_faces
-from detector.pictures.images import decode, encode, load, resize
+from detector.pictures.images import decode, decode_picture, encode, load, resize
 from detector.pictures.jpeg import read_jpeg
-from detector.types import Finding, Image, Outcome
+from detector.types import Exhibit, Finding, Image, Outcome
 
 
 def scene(seed: int, size: int = 320) -> Image:
@@ -28,6 +29,12 @@ def saved(image: Image, quality: int) -> Image:
     return decode(encode(image, "JPEG", quality=quality))
 
 
+def encode_under(image: Image, profile: bytes | None) -> bytes:
+    buffer = io.BytesIO()
+    Pillow.fromarray(image).save(buffer, "PNG", icc_profile=profile)
+    return buffer.getvalue()
+
+
 def check(data: bytes) -> Finding:
     return compression.check(make_exhibit(data, Path("x.jpg")))
 
@@ -36,6 +43,22 @@ def paste(background: Image, patch: Image, at: int = 96, side: int = 128) -> Ima
     out = background.copy()
     out[at : at + side, at : at + side] = patch[at : at + side, at : at + side]
     return out
+
+
+def test_a_reduced_picture_is_not_searched_for_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(scene(0, 320), "JPEG", quality=80)
+    smaller = decode_picture(data, max_pixels=160 * 160)
+    finding = compression.check(Exhibit(Path("x.jpg"), data, "0" * 64, smaller))
+    assert finding.summary.endswith("; decoded at less than its size, so its blocks were not searched.")
+    assert (finding.details["grid"], finding.details["ghost"]) == (None, None)
+
+
+def test_blocks_are_searched_in_the_colours_as_they_are_stored() -> None:
+    again = saved(saved(scene(2), 60), 95)
+    plain, converted = (encode_under(again, profile) for profile in (None, P3))
+    assert decode_picture(converted).converted
+    assert check(converted).details["ghost"] == check(plain).details["ghost"]
+    assert check(converted).details["ghost"]["earlier_quality"] == 60
 
 
 @pytest.mark.parametrize("quality", [1, 10, 49, 50, 75, 90, 95, 100])

@@ -44,6 +44,16 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DETECTOR_HOME", str(tmp_path / "home"))
 
 
+@pytest.mark.parametrize("kind", ["AVIF", "HEIC"])
+def test_formats_of_telephones_can_carry_credentials(kind: str) -> None:
+    data = encode(draw_picture(1), "AVIF")
+    data = data if kind == "AVIF" else data.replace(b"ftypavif", b"ftypheic", 1)
+    assert provenance.check(make_exhibit(data, Path("a"))).summary == "No Content Credentials; most pictures have none."
+    labelled = signed(encode(draw_picture(1, size=128), "AVIF"), format="image/avif")
+    finding = provenance.check(make_exhibit(labelled, Path("a.avif")))
+    assert (finding.details["state"], finding.outcome) == ("valid-untrusted", Outcome.SUPPORTS_FAKE)
+
+
 def signed(
     data: bytes | None = None, source: str = SOURCE_TYPE, *, ingredients: Sequence[tuple[str, bytes]] = (),
     assertions: Sequence[dict[str, Any]] = (), **changes: Any,
@@ -70,7 +80,7 @@ def signed(
         for number, (relation, inside) in enumerate(ingredients):
             about = {"title": f"part {number}", "relationship": relation, "instance_id": str(number)}
             builder.add_ingredient(json.dumps(about), "image/jpeg", io.BytesIO(inside))
-        builder.sign(c2pa.Signer.from_info(info), "image/jpeg", io.BytesIO(data), out)
+        builder.sign(c2pa.Signer.from_info(info), changes.get("format", "image/jpeg"), io.BytesIO(data), out)
     return out.getvalue()
 
 
@@ -274,8 +284,8 @@ def test_stores_that_point_in_circles_end() -> None:
 
 
 def test_formats_that_are_not_read_are_not_said_to_carry_none() -> None:
-    avif = b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miafMA1B" + bytes(64)
-    for data in (avif, avif.replace(b"avif", b"heic"), b"%PDF-1.7 ..."):
+    video = b"\0\0\0\x18ftypisom\0\0\0\0isommp42" + bytes(64)
+    for data in (video, b"\xff\x0a" + bytes(64), b"%PDF-1.7 ..."):
         found = check(data)
         assert found.outcome == Outcome.NOT_APPLICABLE
         assert "not read here" in found.summary

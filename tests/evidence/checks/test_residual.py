@@ -8,8 +8,8 @@ from conftest import draw_picture
 
 from detector.evidence.checks import make_exhibit, residual
 from detector.evidence.checks.residual import find_peaks, find_resampling, map_noise
-from detector.pictures.images import decode, encode, resize
-from detector.types import Finding, Image, Outcome
+from detector.pictures.images import decode, decode_picture, encode, resize
+from detector.types import Exhibit, Finding, Image, Outcome
 
 
 def check(image: Image) -> Finding:
@@ -20,6 +20,12 @@ def noisy(seed: int, sigma: float, size: int = 256) -> np.ndarray:
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:size, 0:size] / size
     return (100 + 60 * x * y + rng.normal(0, sigma, (size, size))).astype(np.float32)
+
+
+def test_a_reduced_picture_is_not_measured() -> None:
+    data = encode(draw_picture(1, size=300), "JPEG")
+    finding = residual.check(Exhibit(Path("x.jpg"), data, "0" * 64, decode_picture(data, max_pixels=150 * 150)))
+    assert finding == Finding("residual", Outcome.NOT_APPLICABLE, "The picture was decoded at less than its size.")
 
 
 @pytest.mark.parametrize("sigma", [1, 4, 10])

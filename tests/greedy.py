@@ -1,0 +1,54 @@
+"""Tasks for the limited process of `detector.sandbox` that ask for more than they may; no test by itself."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from detector.errors import DamagedImage
+
+
+def echo(data: bytes, **options: Any) -> Iterator[Any]:
+    """Yield the options, then the data in two parts."""
+    yield options
+    yield data[: len(data) // 2]
+    yield data[len(data) // 2 :]
+
+
+def spin(data: bytes) -> Iterator[Any]:
+    """Never answer."""
+    while True:
+        pass
+    yield {}
+
+
+def sleep(data: bytes) -> Iterator[Any]:
+    """Answer too late, without using the CPU."""
+    yield {}
+    time.sleep(60)
+
+
+def grow(data: bytes) -> Iterator[Any]:
+    """Take a gigabyte."""
+    yield {"bytes": len(bytearray(2**30))}
+
+
+def die(data: bytes) -> Iterator[Any]:
+    """End the process in the middle of an answer."""
+    yield {}
+    os._exit(7)
+
+
+def refuse(data: bytes) -> Iterator[Any]:
+    """Find the data damaged, late."""
+    yield {}
+    raise DamagedImage("found late")
+
+
+def talk(data: bytes) -> Iterator[Any]:
+    """Write where warnings go, and where answers go."""
+    os.write(1, b"to standard output\n")
+    os.write(2, b"to standard error\n")
+    yield {}

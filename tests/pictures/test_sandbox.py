@@ -1,0 +1,93 @@
+"""The process with limits: answers come whole, nothing exceeds a limit, and one job does not harm the next."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from detector.errors import DamagedImage, TooCostly
+from detector.pictures import sandbox
+
+
+def ask(task: str, data: bytes = b"abc", **options: object) -> list[object]:
+    return list(sandbox.stream(f"greedy:{task}", data, **options))
+
+
+@pytest.mark.parametrize("data", [b"", b"ab\n{}\n", bytes(range(256)) * 5000])
+def test_what_a_task_yields_comes_through(data: bytes) -> None:
+    half = len(data) // 2
+    assert ask("echo", data, number=3, words=["a", "ä\n"]) == [
+        {"number": 3, "words": ["a", "ä\n"]}, data[:half], data[half:],
+    ]  # fmt: skip
+
+
+def test_too_much_cpu_time_stops_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "SECONDS", 0)
+    with pytest.raises(TooCostly, match="more than 0 seconds of CPU time"):
+        ask("spin")
+
+
+def test_too_much_memory_ends_a_job_and_not_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask("echo")
+    process = sandbox._process
+    with pytest.raises(TooCostly, match="more memory than a picture may"):
+        ask("grow")
+    assert sandbox._process is process
+    monkeypatch.setattr(sandbox, "MEMORY", 2**31)
+    assert ask("grow") == [{"bytes": 2**30}]
+
+
+def test_what_the_caller_holds_of_a_file_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "MEMORY", 2**30 + 2**28)
+    assert ask("grow") == [{"bytes": 2**30}]
+    with pytest.raises(TooCostly, match="memory"):
+        ask("grow", bytes(2**28))
+
+
+def test_a_job_that_sleeps_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask("echo")
+    monkeypatch.setattr(sandbox, "PATIENCE", 0.5)
+    with pytest.raises(TooCostly, match=r"more than 0\.5 seconds"):
+        ask("sleep")
+
+
+def test_a_decoder_that_dies_costs_its_own_job() -> None:
+    with pytest.raises(TooCostly, match="ended with status 7"):
+        ask("die")
+    assert ask("echo", b"ab") == [{}, b"a", b"b"]
+
+
+def test_errors_keep_their_kind_and_the_process_lives_on() -> None:
+    ask("echo")
+    process = sandbox._process
+    with pytest.raises(DamagedImage, match="found late"):
+        ask("refuse")
+    assert ask("echo", b"ab") == [{}, b"a", b"b"]
+    assert sandbox._process is process
+
+
+def test_an_answer_that_is_not_read_to_its_end_does_not_mix_with_the_next() -> None:
+    items = sandbox.stream("greedy:echo", b"left unread")
+    assert next(items) == {}
+    items.close()
+    assert ask("echo", b"ab") == [{}, b"a", b"b"]
+
+
+def test_jobs_of_several_threads_wait_for_each_other() -> None:
+    texts = [str(i).encode() * 1000 for i in range(20)]
+    with ThreadPoolExecutor(4) as pool:
+        for text, (_, *parts) in zip(texts, pool.map(lambda text: ask("echo", text), texts), strict=True):
+            assert b"".join(parts) == text
+
+
+def test_what_a_decoder_prints_reaches_nobody(capfd: pytest.CaptureFixture[str]) -> None:
+    assert ask("talk") == [{}]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_process_that_does_not_start_is_one_more_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    sandbox.close()
+    monkeypatch.setattr(sandbox.sys, "executable", "/nowhere/python")
+    with pytest.raises(TooCostly, match="does not start"):
+        ask("echo")
