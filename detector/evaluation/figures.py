@@ -14,7 +14,7 @@ from detector.dataset.findings import AuditFinding
 from detector.dataset.manifest import read_crop
 from detector.errors import ImageError
 from detector.evaluation.formats import METRIC_TITLES
-from detector.evaluation.measuring import ALL, list_compared, pair_generators, summarise, worst_first
+from detector.evaluation.measuring import ALL, drop_repeats, list_compared, pair_generators, summarise, worst_first
 from detector.evaluation.oddities import warn_of_scores
 from detector.evaluation.report import Figure, Report, Thumbnail, write_report
 from detector.evaluation.source_effects import count_false_alarms, find_source_effects
@@ -66,7 +66,11 @@ def publish(
     for name, paths in (faces or {}).items():
         grid = _draw_faces((path, "") for path in paths)
         figures += [Figure(f"faces_{name}", "Faces", name, grid)] if grid else []
-    tables = {"results": _records(results), "pairs": _records(pairs), "false_alarms": _records(false_alarms)}
+    tables = {
+        "results": _records(drop_repeats(results)),
+        "pairs": _records(pairs),
+        "false_alarms": _records(false_alarms),
+    }
     write_report(folder, Report.model_validate({"metadata": record, **tables}),
                  figures=figures, mistakes=_mistakes(read))  # fmt: skip
 
