@@ -103,29 +103,25 @@ def generate(
     if mix is not None:
         refuse("a grid is drawn of the seeds it names, as PNG", n=n, seed=seed, __from=originals, format=format)
     if originals is not None:
-        refuse("altered pictures have the size and form of the generator", size=size, format=format,
-               truncation=truncation)  # fmt: skip
+        refuse("altered pictures are as the generator makes them", size=size, format=format, truncation=truncation)
     else:
         refuse("it is of a manifest, which --from names", column=column)
     if no_label:
         refuse("nothing is signed with --no-label", sign_with=signer)
     options: dict[str, Any] = {"label": not no_label, "signer": signer}
-    drawn: dict[str, Any] = {
-        key: value for key, value in (("truncation", truncation), ("size", size)) if value is not None
-    }
+    drawn: dict[str, Any] = {k: v for k, v in (("truncation", truncation), ("size", size)) if v is not None}
     print(tasks.describe_licence(name), end="", file=sys.stderr)
     if mix is not None:
-        sources, destinations = (parse_seeds(text) for text in mix)
-        if output.suffix.lower() != ".png":
-            output = output / "grid.png"
-        tasks.draw_mixing(name, sources, destinations, output, weights=weights, **options, **drawn)
+        output = output if output.suffix.lower() == ".png" else output / "grid.png"
+        tasks.draw_mixing(name, *map(parse_seeds, mix), output, weights=weights, **options, **drawn)
         say(str(output))
         return
+    n, seed = n or 16, seed or 0
     with show_progress() as progress:
         if originals is not None:
-            table = tasks.alter(name, originals, output, n=16 if n is None else n, seed=seed or 0, weights=weights,
-                                columns=read_columns(column or ()), progress=progress, **options)  # fmt: skip
+            table = tasks.alter(name, originals, output, n=n, seed=seed, weights=weights, progress=progress,
+                                columns=read_columns(column or ()), **options)  # fmt: skip
         else:
-            table = tasks.generate(name, 16 if n is None else n, output, seed=seed or 0, weights=weights,
-                                   format=format or "png", progress=progress, **options, **drawn)  # fmt: skip
+            table = tasks.generate(name, n, output, seed=seed, weights=weights, format=format or "png",
+                                   progress=progress, **options, **drawn)  # fmt: skip
     say(f"{len(table)} faces in {output}, listed in {output / 'manifest.csv'}")

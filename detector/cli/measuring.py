@@ -113,10 +113,8 @@ def evaluate(
         refuse("a suite is measured by the runtime of its baseline", runtime=runtime)
     else:
         refuse("a baseline is of a --suite", baseline=baseline, update_baseline=update_baseline)
-    if baseline is None:
-        refuse("name the file to write with --baseline", update_baseline=update_baseline)
-    if scores and not detector:
-        refuse("scores are compared, and no detector is run", runtime=runtime)
+    refuse("name the file to write with --baseline", update_baseline=update_baseline and baseline is None)
+    refuse("scores are compared, and no detector is run", runtime=runtime if scores and not detector else None)
     report = None
     with show_progress() as progress:
         if suite is not None:

@@ -63,15 +63,19 @@ def verify(
     _show_reports(rows, output)
     if left_out:
         say(left_out.describe(), err=True)
+    if status := _find_status(rows, fail_on, bool(left_out)):
+        raise typer.Exit(status)
+
+
+def _find_status(rows: list[dict[str, Any]], fail_on: str | None, left_out: bool) -> int:
     opinions = {row["opinion"] for row in rows}
     if any(row["changed"] for row in rows):
-        raise typer.Exit(SERIOUS)
+        return SERIOUS
     if "error" in opinions:
-        raise typer.Exit(SOME_UNREADABLE)
+        return SOME_UNREADABLE
     if fail_on is not None and opinions & {"likely-fake", fail_on}:
-        raise typer.Exit(SERIOUS)
-    if left_out:
-        raise typer.Exit(SOME_UNREADABLE)
+        return SERIOUS
+    return SOME_UNREADABLE if left_out else 0
 
 
 def _show_reports(rows: list[dict[str, Any]], output: Path) -> None:

@@ -16,6 +16,7 @@ from detector.dataset.manifest import complete, describe_data, read_manifest, wr
 from detector.detectors import load_detector
 from detector.errors import DetectorError
 from detector.evaluation.alignment import look_behind
+from detector.evaluation.joining import join_scores
 from detector.evaluation.naming import Source, file_names, name_apart
 from detector.files import check_folder, sweep
 from detector.scoring.checkpoint import digest_checkpoint, find_checkpoint
@@ -99,7 +100,7 @@ def evaluate(
 
     Detectors of one name are told apart by the folders that they or their scores lie in, as `naming.name_apart`.
     """
-    from detector.evaluation import figures, joining, measuring
+    from detector.evaluation import figures, measuring
     from detector.evaluation.pairs import find_pairs, measure_pairs
 
     out, manifest = Path(out), Path(manifest)
@@ -111,12 +112,7 @@ def evaluate(
     chosen: list[Path | str | None] = list(detectors) or ([] if scores else [None])
     loaded = [load_detector(given, runtime=runtime) for given in chosen]
     theirs, named = _name_all(scores, others, loaded)
-    parts = [joining.join_scores(part, table, split=split) for part in theirs]
-    for file, (name, (folder, thing)) in zip(file_names(list(named)), named.items(), strict=True):
-        kept = score_manifest(wanted, thing, name, out / "scores" / f"{file}.csv",
-                              fingerprint=digest_checkpoint(folder), progress=progress)  # fmt: skip
-        parts.append(joining.join_scores(kept, table, split=split))
-    joined = pd.concat(parts, ignore_index=True)
+    joined = _score_all(table, theirs, named, split, out, progress)
     progress("measuring", 0, 1)
     results = measuring.measure_scores(joined, seed=seed)
     progress("measuring", 1, 1)
@@ -132,10 +128,7 @@ def evaluate(
         "versions": describe_environment(),
     }
     fairness = measure_fairness(joined, by, seed=seed) if by else None
-    findings: list[dict[str, Any]] = []
-    aligned = None
-    if audited:
-        findings, aligned = look_behind(wanted, joined, named, out, seed, progress)
+    findings, aligned = look_behind(wanted, joined, named, out, seed, progress) if audited else ([], None)
     figures.publish(joined, results, out, pairs=measure_pairs(find_pairs(wanted), joined), metadata=metadata,
                     faces=faces, aligned=aligned, fairness=fairness, audit=findings)  # fmt: skip
     return results
@@ -230,6 +223,19 @@ def check_data(
         copy = reencode(audit.mend(table, findings, seed=seed), Path(fixed) / "pictures", size=size, progress=progress)
         write_manifest(copy, Path(fixed) / "manifest.csv")
     return findings
+
+
+def _score_all(
+    table: pd.DataFrame, theirs: Sequence[pd.DataFrame], named: Mapping[str, tuple[Path, Detector]], split: str,
+    out: Path, progress: Progress,
+) -> pd.DataFrame:  # fmt: skip
+    """Return scores of other tools and of detectors, which are written below `out`, beside the manifest's split."""
+    parts = [join_scores(scores, table, split=split) for scores in theirs]
+    for file, (name, (folder, thing)) in zip(file_names(list(named)), named.items(), strict=True):
+        scores = score_manifest(table[table.split == split], thing, name, out / "scores" / f"{file}.csv",
+                                fingerprint=digest_checkpoint(folder), progress=progress)  # fmt: skip
+        parts.append(join_scores(scores, table, split=split))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _name_all(
