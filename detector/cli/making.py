@@ -113,7 +113,8 @@ def generate(
     print(tasks.describe_licence(name), end="", file=sys.stderr)
     if mix is not None:
         output = output if output.suffix.lower() == ".png" else output / "grid.png"
-        tasks.draw_mixing(name, *map(parse_seeds, mix), output, weights=weights, **options, **drawn)
+        sources, destinations = map(parse_seeds, mix)
+        tasks.draw_mixing(name, sources, destinations, output, weights=weights, **options, **drawn)
         say(str(output))
         return
     n, seed = n or 16, seed or 0

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from detector.dataset.manifest import read_crops, validate, write_table
 from detector.errors import ImageError, ManifestError
 from detector.files import sha256, write_bytes
-from detector.pictures.faces import Box, centre_square, face_square, locate_faces
+from detector.pictures.faces import Box, face_square, load_square, locate_faces
 from detector.pictures.headers import describe
-from detector.pictures.images import cut, decode_picture, encode, read, resize
+from detector.pictures.images import decode_picture, encode, read, resize
 from detector.types import Progress, silent
 
 ENDINGS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
@@ -118,8 +118,7 @@ def balance(manifest: pd.DataFrame, *, seed: int) -> pd.DataFrame:
 
 
 def _copied(path: str, box: Box | None, target: Path, size: int | None, format: str, quality: int) -> bytes:
-    decoded = decode_picture(read(path))
-    face = cut(decoded.image, decoded.shrink(box) if box else centre_square(decoded.image))
+    face = load_square(path, box)
     data = encode(face if size is None else resize(face, size, size), format, quality=quality)
     write_bytes(target, data)
     return data

@@ -14,8 +14,8 @@ from detector.dataset.manifest import read_crops
 from detector.errors import ImageError, ManifestError
 from detector.files import replacing
 from detector.learning.devices import leader_first
-from detector.pictures.faces import Box, centre_square
-from detector.pictures.images import cut, decode_picture, read, resize
+from detector.pictures.faces import Box, load_square
+from detector.pictures.images import resize
 from detector.types import Image, Progress, silent
 
 
@@ -68,9 +68,8 @@ def _decode_once(manifest: pd.DataFrame, limit: int, cache: Path, progress: Prog
 
 def _read(path: str, crop: Box | None, limit: int) -> Image:
     try:
-        decoded = decode_picture(read(path))
+        square = load_square(path, crop)
     except ImageError as error:
         raise ManifestError(f"{path}: {error}; remove the row or restore the file") from None
-    square = cut(decoded.image, decoded.shrink(crop) if crop else centre_square(decoded.image))
     side = min(*square.shape[:2], limit)
     return square if square.shape[:2] == (side, side) else resize(square, side, side)

@@ -197,10 +197,15 @@ def prepare(image: Image, size: int, crop: Box | None = None, turns: int = 0) ->
     return resize(np.ascontiguousarray(np.rot90(cut(image, crop or centre_square(image)), turns)), size, size)
 
 
-def load_face(path: Path | str, size: int, crop: Box | None = None) -> Image:
-    """Return the face in a file as `prepare` does; crop: in pixels of the file, however small it is decoded.
+def load_square(path: Path | str, crop: Box | None = None) -> Image:
+    """Return the crop of the picture in a file, else its centre square, at its own resolution.
 
-    Raises as `images.load`.
+    crop: in pixels of the file, however small it is decoded. Raises as `images.load`.
     """
     decoded = decode_picture(read(path))
-    return prepare(decoded.image, size, crop and decoded.shrink(crop))
+    return cut(decoded.image, decoded.shrink(crop) if crop else centre_square(decoded.image))
+
+
+def load_face(path: Path | str, size: int, crop: Box | None = None) -> Image:
+    """Return the face in a file, RGB (size, size, 3), cut as by `load_square` and resized by the one filter."""
+    return resize(load_square(path, crop), size, size)

@@ -166,16 +166,26 @@ def test_help_and_versions_end_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" not in capsys.readouterr().err
 
 
+def heed_interrupts() -> None:
+    """Undo that a shell makes what it starts in the background ignore Ctrl-C, which children inherit."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
 def test_ctrl_c_is_one_line(folder: Path, weights: Path) -> None:
     os.mkfifo("list")
     with open(os.open("list", os.O_RDWR)) as held:  # a list that never ends
         process = subprocess.Popen([sys.executable, "-m", "detector", "score", "-", "--detector", weights],
-                                   stdin=held, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+                                   stdin=held, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                   preexec_fn=heed_interrupts)  # fmt: skip
         time.sleep(1)
-        while process.poll() is None:
+        for _ in range(60):
+            if process.poll() is not None:
+                break
             process.send_signal(signal.SIGINT)
             time.sleep(2)
+        else:
+            process.kill()
         out, err = process.communicate()
     assert (process.returncode, out) in ((130, ""), (-2, ""))
     assert len(err.splitlines()) == 1 or process.returncode == -2

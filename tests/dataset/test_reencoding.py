@@ -16,7 +16,8 @@ from detector.dataset import reencoding
 from detector.dataset.reencoding import reencode
 from detector.errors import ManifestError
 from detector.files import sha256
-from detector.pictures.images import decode_picture, encode, load, resize
+from detector.pictures.faces import load_square
+from detector.pictures.images import encode, load, resize
 
 
 @pytest.fixture
@@ -71,11 +72,11 @@ def test_a_second_run_decodes_nothing_and_says_the_same(
     lost.unlink()
     decoded: list[str] = []
     monkeypatch.setattr(
-        reencoding, "decode_picture", lambda data: (decoded.append(sha256(data)), decode_picture(data))[1]
+        reencoding, "load_square", lambda path, crop: (decoded.append(path), load_square(path, crop))[1]
     )
     again = reencode(table, tmp_path / "new", size=24)
     pd.testing.assert_frame_equal(made, again)
-    assert decoded == [table.sha256[3]]
+    assert decoded == [table.path[3]]
     assert set(reencode(table, tmp_path / "new", size=24, quality=60).path).isdisjoint(made.path)
 
 

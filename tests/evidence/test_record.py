@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import re
 import socket
@@ -231,7 +232,7 @@ def test_the_most_suspicious_face_decides_and_its_box_is_named(group: Exhibit) -
               "conclusion": conclusion.model_dump()}  # fmt: skip
     shown = decode(draw_pictures(record, group.image)[1].jpeg)
     assert abs(shown.mean() - 220) < 4
-    assert abs(decode(summarise(record, group.image)["jpeg"]).mean() - 220) < 4
+    assert abs(decode(base64.b64decode(summarise(record, group.image)["jpeg"])).mean() - 220) < 4
 
 
 def test_the_rule_is_that_of_the_scores(group: Exhibit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

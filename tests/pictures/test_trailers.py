@@ -12,7 +12,7 @@ from detector.evidence.checks import file, make_exhibit
 from detector.pictures.containers import extent
 from detector.pictures.images import encode
 from detector.pictures.labelling import insert_xmp
-from detector.pictures.trailers import MAX_TRAILERS, read_trailers
+from detector.pictures.trailers import MAX_TRAILERS, read_trailers, samsung_entries
 
 PICTURE, SMALL = (encode(draw_picture(seed, size=size), "JPEG") for seed, size in ((1, 64), (2, 16)))
 FTYP = struct.pack(">I", 24) + b"ftypmp42\0\0\0\0mp42isom"
@@ -108,6 +108,16 @@ def test_a_directory_that_points_outside_is_not_followed() -> None:
         assert kinds(PICTURE + hostile)
     assert kinds(PICTURE + FTYP + b"\0\0\0\0moov" + bytes(9)) == [("video", 24 + 17)]
     assert kinds(PICTURE + FTYP + b"\0\0\0\1moov" + b"\xff" * 8) == [("video", 24), ("unknown data", 13)]
+
+
+@pytest.mark.parametrize(("back", "size"), [(2**31, 20), (0, 20), (20, 0), (20, 2**31)])
+def test_an_entry_that_points_outside_is_left_out(back: int, size: int) -> None:
+    block = struct.pack("<HHI", 0, 0x0A01, 14) + b"Image_UTC_Data" + b"1700000000000"
+    entries = struct.pack("<HHII", 0, 0x0A30, back, size) + struct.pack("<HHII", 0, 0x0A01, len(block), len(block))
+    head = b"SEFH" + struct.pack("<II", 107, 2) + entries
+    data = PICTURE + block + head + struct.pack("<I", len(head)) + b"SEFT"
+    assert samsung_entries(data) == [("Image_UTC_Data", b"1700000000000")]
+    assert kinds(data) == [("Samsung trailer", len(data) - len(PICTURE))]
 
 
 def test_the_walk_is_bounded() -> None:

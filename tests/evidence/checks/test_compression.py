@@ -160,6 +160,25 @@ def test_only_a_face_whose_surroundings_lack_its_history_points_to_fake(
     assert ("a face was saved" in found.summary) == alone
 
 
+def test_each_condition_on_a_face_with_its_own_history() -> None:
+    """Blocks of 16 pixels: the face covers 10 x 10 of 40 x 40."""
+    face, textured = (240, 240, 400, 400), np.ones((40, 40), bool)
+    hit = np.zeros((40, 40), bool)
+    hit[15:25, 15:25] = True
+    assert compression.is_face_alone(hit, textured, face)
+    elsewhere, partly, bare = hit.copy(), hit.copy(), textured.copy()
+    elsewhere[0:4, 0:4] = True  # the ghost goes on far away
+    assert not compression.is_face_alone(elsewhere, textured, face)
+    partly[17:] = False  # it covers a fifth of the face
+    assert not compression.is_face_alone(partly, textured, face)
+    bare[:14] = bare[26:] = bare[:, :12] = bare[:, 28:] = False  # few blocks around could show it, and some do
+    around = hit.copy()
+    around[18:22, 26] = True
+    assert not compression.is_face_alone(around, bare, face)
+    assert compression.is_face_alone(hit, bare, face)
+    assert not compression.is_face_alone(np.zeros_like(hit), textured, face)
+
+
 def test_surroundings_that_could_show_no_history_prove_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     page = np.full((1024, 1024, 3), 245, np.uint8)
     page[600:920, 0:1000] = np.tile(scene(5), (1, 4, 1))[:, :1000]  # text, or other pictures, far away

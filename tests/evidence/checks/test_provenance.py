@@ -246,9 +246,11 @@ def test_ingredients_that_are_not_shown_or_were_broken_declare_nothing() -> None
 
 
 def test_an_altered_file_keeps_no_declaration() -> None:
-    data = bytearray(signed(source="", ingredients=[("parentOf", signed())]))
-    data[-100] ^= 1
-    assert check(bytes(data)).details["declared_generated"] == []
+    for whole in (signed(), signed(source="", ingredients=[("parentOf", signed())])):
+        assert check(whole).details["declared_generated"]
+        altered = bytearray(whole)
+        altered[-100] ^= 1
+        assert check(bytes(altered)).details["declared_generated"] == []
 
 
 def test_other_places_of_a_declaration() -> None:
