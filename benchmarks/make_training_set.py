@@ -30,11 +30,11 @@ from detector.pictures.images import cut, encode, load, resize
 from detector.scoring.checkpoint import SHIPPED
 
 LEFT_OUT = "taesd3"  # the autoencoder whose reconstructions are never learnt
-SIDES = (112, 224)  # of the squares that are reconstructed, pixels, drawn evenly on a logarithmic scale
+SIDES = (112, 384)  # of the squares that are reconstructed, pixels, drawn evenly on a logarithmic scale
 NOISE = (0.0, 0.0, 0.03, 0.08)  # of the latent code, in its standard deviations, drawn evenly
 LEAST = 80  # side of a face square, pixels, below which a picture is left out
 ALTERED = {"latent": (128, 192), "reconstruct": (128, 208), "swap": (128, 208)}  # generator: sides, pixels
-ALTERED_EACH, DRAWN_EACH, STYLEGAN_EACH = 250, 400, 300  # pictures of a generator and side, or of a truncation
+ALTERED_EACH, DRAWN_EACH, STYLEGAN_EACH = 250, 400, 400  # pictures of a generator and side, or of a truncation
 FRACTIONS = (0.94, 0.06, 0.0)
 
 

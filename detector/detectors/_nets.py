@@ -1,4 +1,4 @@
-"""The networks of `cnn`: a timm backbone with one logit, a branch for what high-pass filters leave, a pair of nets.
+"""The networks of `cnn`: a timm backbone with one logit, a branch for what high-pass filters leave, two scales.
 
 Source: Gragnaniello et al. 2021, arXiv:2104.02617 (no down-sampling in the first layer: `stem_stride=1`); after Zhou et
 al. 2018, arXiv:1805.04953, fig. 4 (the branch looks at what the filters of steganalysis leave); Zhou et al. 2016,
@@ -73,40 +73,53 @@ class Residual(nn.Module):
         return self.last(self.layers(rest.clamp(-0.2, 0.2) * 5)).squeeze(1)  # type: ignore[no-any-return]
 
 
-class Pair(nn.Module):
-    """The mean of two nets, of which the second sees the face at a coarser size, by the one filter."""
+class TwoScales(nn.Module):
+    """One net that sees the whole face shrunk to `side` pixels, and its middle at full resolution; the mean logit.
+
+    Both parts are `side` pixels wide, so the net sees them as one batch. A picture of another size than `size` is seen
+    as it is: training shows windows.
+    """
 
     shrink: Tensor
 
-    def __init__(self, fine: Net, coarse: Net, sides: tuple[int, int]) -> None:
+    def __init__(self, net: Net, size: int, side: int) -> None:
         super().__init__()
-        self.fine, self.coarse = fine, coarse
-        self.register_buffer("shrink", torch.from_numpy(_shrink(*sides)), persistent=False)
-
-    def scales(self, faces: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.fine.scale(faces)
-        return x, torch.matmul(torch.matmul(self.shrink, x), self.shrink.T)
+        self.net, self.size, self.side = net, size, side
+        self.first = (size - side) // 2  # left and top edge of the middle
+        self.register_buffer("shrink", torch.from_numpy(_shrink(size, side)), persistent=False)
 
     def forward(self, faces: Tensor) -> Tensor:
-        fine, coarse = self.scales(faces)
-        return (self.fine.look(fine) + self.coarse.look(coarse)) / 2
+        if faces.shape[1] != self.size:
+            logits: Tensor = self.net(faces)
+            return logits
+        whole, middle = self.net.look(self.parts(faces)).chunk(2)
+        return (whole + middle) / 2
+
+    def parts(self, faces: Tensor) -> Tensor:
+        """Return the whole of each face and then the middle of each (2 N, 3, side, side), scaled to -1..1."""
+        x, last = self.net.scale(faces), self.first + self.side
+        whole = torch.matmul(torch.matmul(self.shrink, x), self.shrink.T)
+        return torch.cat([whole, x[:, :, self.first : last, self.first : last]])
 
     def maps(self, faces: Tensor) -> Tensor:
-        """Return the logit of every place (N, h, w) of the finer net, the coarser one's spread by area."""
-        scaled = self.scales(faces)
-        fine, coarse = self.fine.places(scaled[0]), self.coarse.places(scaled[1])
-        spread = torch.from_numpy(_overlaps(int(coarse.shape[1]), int(fine.shape[1])))
-        return (fine + torch.matmul(torch.matmul(spread, coarse), spread.T)) / 2
+        """Return the logit of every place of the face (N, h, w); their mean is the logit."""
+        whole, middle = self.net.places(self.parts(faces)).chunk(2)
+        cells = int(middle.shape[1])
+        places = round(cells * self.size / self.side)  # places of the middle's width that span the face
+        spread = torch.from_numpy(_overlaps(int(whole.shape[1]), places))
+        before = (places - cells) // 2
+        after = places - cells - before
+        inside = F.pad(middle * (places / cells) ** 2, (before, after, before, after))
+        return (torch.matmul(torch.matmul(spread, whole), spread.T) + inside) / 2
 
 
-def make(backbone: str, *, stem_stride: int, pretrained: bool, residual: bool, sides: tuple[int, int]) -> Net | Pair:
-    """Return a network that is undecided yet; a pair if the second of its sides, in pixels, is not 0."""
-
-    def one() -> Net:
-        branch = Residual() if residual else None  # its weights are drawn first
-        return Net(_begin(backbone, stem_stride, pretrained), branch)
-
-    return Pair(one(), one(), sides) if sides[1] else one()
+def make(
+    backbone: str, *, stem_stride: int, pretrained: bool, residual: bool, size: int, second: int
+) -> Net | TwoScales:
+    """Return a network that is undecided yet, for faces of `size` pixels; second: side of its two parts, 0 for one."""
+    branch = Residual() if residual else None  # its weights are drawn first
+    net = Net(_begin(backbone, stem_stride, pretrained), branch)
+    return TwoScales(net, size, second) if second else net
 
 
 def _begin(name: str, stem_stride: int, pretrained: bool) -> nn.Module:

@@ -56,7 +56,8 @@ class Cnn:
     rate: AdamW's peak step. smoothing: label smoothing. augmentation: strength, 0 for none. half_life: steps after
     which the exponential moving average of the weights has forgotten half.
     residual: whether a second, small branch looks at what high-pass filters leave, 11 pixels at a time.
-    second: side in pixels at which a second, like net looks at the face, coarser; their logits are averaged. 0: none.
+    second: side in pixels of two parts whose logits are averaged: the whole face shrunk to that side, and its middle of
+    that side at full resolution. 0: the face is seen once, whole.
     locates: whether scoring cuts out the largest face first. mirrored: score the mean of a face and its mirror image.
     widened: of a face that was cut tighter than the locator cuts, score the mean with it at the locator's scale.
     """
@@ -172,7 +173,7 @@ class Cnn:
         if resume.is_file():
             done = state.load_state(resume, parts)
         optimiser.param_groups[0]["lr"] = rate  # also where the run goes on
-        side, batch = self.window or self.size, self.batch // 2 * 2
+        side, batch = self.window or self._sizes()[0], self.batch // 2 * 2
         faces = torch.zeros((batch, side, side, 3), dtype=torch.uint8, device=where)
         target = torch.zeros(batch, device=where)
 
@@ -230,7 +231,7 @@ class Cnn:
         export(self._net, self.size, folder)
         arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
         card = {"detector": self.name, "arguments": arguments, "calibration": self.calibration.to_json(), **facts}
-        write_checkpoint(folder, state.numbers(self._net, half=self.second > 0), card)
+        write_checkpoint(folder, state.numbers(self._net), card)
         self._session = Session(folder)
 
     def calibrate(self, manifest: pd.DataFrame) -> Self:
@@ -281,12 +282,16 @@ class Cnn:
         self._session, self.runtime = Session(folder, runtime=runtime), runtime
         return self
 
+    def _sizes(self) -> tuple[int, ...]:
+        """Return the sides at which the network sees a face, smallest first."""
+        return (self.second, self.size) if self.second else (self.size,)
+
     def _build(self) -> nn.Module:
         from detector.detectors import _nets
 
         return _nets.make(
             self.backbone, stem_stride=self.stem_stride, pretrained=self.pretrained, residual=self.residual,
-            sides=(self.size, self.second),
+            size=self.size, second=self.second,
         )  # fmt: skip
 
     def _batches(
@@ -298,7 +303,7 @@ class Cnn:
         workers = min(os.cpu_count() or 1, 4)
         samplers = [
             PairSampler(
-                squares, rows, train, size=self.size, window=self.window or None, augmentation=self.augmentation
+                squares, rows, train, sizes=self._sizes(), window=self.window or None, augmentation=self.augmentation
             )
             for _ in range(workers)
         ]

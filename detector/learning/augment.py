@@ -77,6 +77,20 @@ def retouch(image: Image, rng: np.random.Generator) -> Image:
     return np.asarray(np.rint(skin + away * (far.astype(np.float32) - skin)), np.uint8)
 
 
+def add_border(image: Image, rng: np.random.Generator) -> Image:
+    """Return a picture (H, W, 3) with strips of one colour along some of its edges, each up to a quarter of the side.
+
+    So the plain surroundings of a profile picture or a screenshot do not hide a fake.
+    """
+    height, width = image.shape[:2]
+    strips = np.where(rng.random(4) < 0.6, rng.uniform(0, 0.25, 4), 0)
+    top, bottom, left, right = np.rint(strips * [height, height, width, width]).astype(int)
+    framed = np.empty_like(image)
+    framed[:] = rng.choice([0, 128, 255]) if rng.random() < 0.6 else rng.integers(0, 256, 3)
+    framed[top : height - bottom, left : width - right] = image[top : height - bottom, left : width - right]
+    return framed
+
+
 def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
     """Return a function (picture, seed) -> picture of the same shape; the same seed gives the same picture.
 
@@ -101,6 +115,8 @@ def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
         # one source for all steps: `set_random_seed` gives each the same numbers, so that all would come together
         steps.set_random_state(rng, random.Random(int(rng.integers(2**31))))
         image = steps(image=np.ascontiguousarray(image))["image"]
+        if rng.random() < 0.2 * p:
+            image = add_border(image, rng)
         if rng.random() < 2 * p:
             image = save(image, rng)
         return np.ascontiguousarray(image)
@@ -123,7 +139,7 @@ def _make_steps(p: float) -> A.Compose:
         A.RandomBrightnessContrast(0.2, 0.2, p=p),
         A.RandomToneCurve(0.15, p=0.4 * p),
         A.HueSaturationValue(8, 20, 10, p=0.5 * p),
-        A.ToGray(p=0.2 * p),
+        A.OneOf([A.ToGray(p=1), A.ToSepia(p=1)], p=0.3 * p),
         A.GaussNoise(std_range=(0.005, 0.05), p=0.5 * p),
         A.CoarseDropout((1, 2), (0.1, 0.3), (0.1, 0.3), p=0.4 * p),
     ])  # fmt: skip

@@ -26,12 +26,14 @@ from detector.types import Image, Images, Label
 QUALITIES = (75, 75, 75, 80, 85, 90, 93, 95)  # JPEG qualities of photographs as they are met
 PHOTOGRAPH_WEBP = 0.2  # share of the other photographs that are saved as WebP first, as some fakes were
 FAKE_HISTORY = 0.85  # share of the fakes that are saved as JPEG first, as photographs were
+ALTERED_SHARE = 0.65  # share of the pairs whose fake was made from the photograph beside it, where there are both kinds
 BLEND = 0.3  # share of the altered fakes that are mixed with their photograph, half or more of the fake remaining
-SPECTRUM = 0.4  # share of the altered fakes that get the radial power spectrum of their photograph
-LIKENESS = 0.5  # share of the other fakes that get colours and radial spectrum of the photograph beside them
+SPECTRUM = 0.6  # share of the altered fakes that get the radial power spectrum of their photograph
+LIKENESS = 0.85  # share of the other fakes that get colours and radial spectrum of the photograph beside them
 SHARPNESS = 0.3  # share of pictures, in each class by itself, that are blurred or sharpened a little
 COARSER = 0.75  # share of the pairs that are shrunk to one random side first
 TIGHTER = 0.5  # share of the pairs that are cut to 0.72-1 of the square
+CENTRE = 0.6  # share of the face's side within which the windows of a finer scale lie
 SHRINK_KERNELS = KERNELS[1:]  # nearest-neighbour sampling is left out
 
 
@@ -48,10 +50,13 @@ class PairSampler:
     """Draws pairs from the training rows of a manifest.
 
     squares: the pictures. rows: the manifest, with `label`, `generator`, `dataset` and `group`. train: row numbers that
-    may be drawn. size: side to which a face is resized, pixels. window: side of the part of it that is returned, the
-    same place in both members. augmentation: strength of what both members share.
+    may be drawn. sizes: sides to which a face is resized, pixels, smallest first; one is drawn for each pair.
+    window: side of the part of it that is returned, the same place in both members; by default the smallest size. At a
+    larger size than the smallest, windows lie around the middle of the face.
+    augmentation: strength of what both members share.
 
-    Generators are drawn evenly. Sources of photographs (`dataset`) are drawn by the square root of their size.
+    Generators are drawn evenly among those that alter photographs, and among the others. Sources of photographs
+    (`dataset`) are drawn by the square root of their size.
     """
 
     def __init__(
@@ -60,11 +65,11 @@ class PairSampler:
         rows: pd.DataFrame,
         train: np.ndarray[Any, Any],
         *,
-        size: int,
+        sizes: tuple[int, ...],
         augmentation: float,
         window: int | None = None,
     ) -> None:
-        self.squares, self.size, self.window = squares, size, window or size
+        self.squares, self.sizes, self.window = squares, sizes, window or sizes[0]
         self.augment = make_augmentation(augmentation)
         self.plain = augmentation == 0
         labels = rows.label.to_numpy()
@@ -74,7 +79,10 @@ class PairSampler:
         self._shares = shares / shares.sum()
         originals = dict(zip(photographs.group, photographs.index, strict=True))
         self._original = {row: originals[group] for row, group in fakes.group.items() if group in originals}
-        self._generators = [part.index.to_numpy() for _, part in fakes.groupby("generator")]
+        altered = fakes.index.isin(list(self._original))
+        self._altered, self._others = (
+            [part.index.to_numpy() for _, part in fakes[rows].groupby("generator")] for rows in (altered, ~altered)
+        )
 
     def batch(self, pairs: int, rng: np.random.Generator) -> tuple[Images, np.ndarray[Any, Any]]:
         """Return faces (2 x pairs, window, window, 3), the photographs first and then their fakes, and their labels."""
@@ -84,7 +92,9 @@ class PairSampler:
 
     def choose(self, rng: np.random.Generator) -> Pair:
         """Return the next pair of rows."""
-        fake = int(rng.choice(self._generators[rng.integers(len(self._generators))]))
+        share = ALTERED_SHARE if self._altered and self._others else float(bool(self._altered))
+        generators = self._altered if rng.random() < share else self._others
+        fake = int(rng.choice(generators[rng.integers(len(generators))]))
         if fake in self._original:
             return Pair(int(self._original[fake]), fake, True)
         source = self._sources[rng.choice(len(self._sources), p=self._shares)]
@@ -95,9 +105,11 @@ class PairSampler:
         real, fake = self.squares[pair.real], self.squares[pair.fake]
         if pair.altered:
             real = _shrink(real, len(fake), cv2.INTER_LANCZOS4)
-        corner = rng.integers(0, self.size - self.window + 1, 2)
+        size = int(rng.choice(self.sizes))
+        edge = 0 if size == self.sizes[0] else min(round(size * (1 - CENTRE) / 2), (size - self.window) // 2)
+        corner = rng.integers(edge, size - edge - self.window + 1, 2)
         if self.plain:
-            faces = (_resize(picture, self.size, cv2.INTER_AREA) for picture in (real, fake))
+            faces = (_resize(picture, size, cv2.INTER_AREA) for picture in (real, fake))
             real, fake = (self._window(face, corner) for face in faces)
             return real, fake
         if pair.altered and rng.random() < BLEND:
@@ -111,13 +123,13 @@ class PairSampler:
             real = _save(real, int(rng.integers(80, 96)), ".webp")
         side = min(len(real), len(fake))
         if rng.random() < COARSER:
-            top = max(side, self.size) + 1
-            side = min(side, int(np.exp(rng.uniform(np.log(self.size / 2), np.log(top)))))
+            top = max(side, size) + 1
+            side = min(side, int(np.exp(rng.uniform(np.log(size / 2), np.log(top)))))
             kernel = int(rng.choice(SHRINK_KERNELS))
             real, fake = (_shrink(picture, side, kernel) for picture in (real, fake))
         share = rng.uniform(0.72, 1.0) if rng.random() < TIGHTER else 1.0
         place, kernel = rng.uniform(0.1, 0.9, 2), int(rng.choice(SHRINK_KERNELS))
-        faces = (_resize(cut_window(picture, share, place), self.size, kernel) for picture in (real, fake))
+        faces = (_resize(cut_window(picture, share, place), size, kernel) for picture in (real, fake))
         real, fake = (self._window(face, corner) for face in faces)
         if rng.random() < (SPECTRUM if pair.altered else LIKENESS):
             fake = match_spectrum(fake if pair.altered else match_colours(fake, real), real)

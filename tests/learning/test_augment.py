@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import draw_picture
 
-from detector.learning.augment import make_augmentation, retouch, save, save_smaller, tighten
+from detector.learning.augment import add_border, make_augmentation, retouch, save, save_smaller, tighten
 
 
 @pytest.mark.parametrize("size", [32, 64, 97])
@@ -88,3 +88,13 @@ def test_pictures_differ_in_how_much_happens_to_them() -> None:
         apart.append(min(np.abs(changed - image).mean(), np.abs(changed[:, ::-1] - image).mean()))
     assert 0.05 < np.mean(np.array(apart) == 0) < 0.2
     assert np.mean(np.array(apart) > 15) > 0.3
+
+
+def test_a_border_is_of_one_colour_and_leaves_the_middle() -> None:
+    picture = draw_picture(1, size=64)
+    framed = [add_border(picture, np.random.default_rng(seed)) for seed in range(40)]
+    for face in framed:
+        np.testing.assert_array_equal(face[16:-16, 16:-16], picture[16:-16, 16:-16])
+        changed = face[(face != picture).any(2)]
+        assert len(np.unique(changed, axis=0)) <= 1
+    assert sum((face != picture).any() for face in framed) > 30
