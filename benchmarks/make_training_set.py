@@ -64,7 +64,8 @@ def main() -> None:
             parts.append(reconstruct(name, photographs, given.data / "autoencoders", given.out / "made" / name))
     for name, sides in ALTERED.items():
         parts += [alter(name, photographs, given.out / "made" / f"{name}-{side}", side) for side in sides]
-    parts += [assign_splits(rows, seed=0, fractions=FRACTIONS) for rows in draw_all(given.out / "made")]
+    drawn = pd.concat(draw_all(given.out / "made"), ignore_index=True)  # two checkpoints may share a seed, so a group
+    parts.append(assign_splits(drawn, seed=0, fractions=FRACTIONS))
     table = validate(pd.concat(parts, ignore_index=True))
     write_manifest(table, given.out / "manifest.csv")
     print(table.groupby(["label", "generator", "dataset"]).size().to_string())

@@ -104,7 +104,7 @@ class PairSampler:
         """Return windows (window, window, 3) of a photograph and of a fake, changed alike."""
         real, fake = self.squares[pair.real], self.squares[pair.fake]
         if pair.altered:
-            real = _shrink(real, len(fake), cv2.INTER_LANCZOS4)
+            real = _resize(real, len(fake), cv2.INTER_LANCZOS4) if len(real) != len(fake) else real
         size = int(rng.choice(self.sizes))
         edge = 0 if size == self.sizes[0] else min(round(size * (1 - CENTRE) / 2), (size - self.window) // 2)
         corner = rng.integers(edge, size - edge - self.window + 1, 2)

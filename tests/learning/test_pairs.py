@@ -122,6 +122,15 @@ def test_matched_colours_are_those_of_the_model() -> None:
     assert np.abs(matched.std((0, 1)) - model.std((0, 1))).max() < 6
 
 
+def test_a_photograph_gets_the_size_of_the_fake_that_was_made_from_it() -> None:
+    """Both where the fake is smaller and where it is larger; blending would fail otherwise."""
+    for real, fake in ((20, 40), (40, 20)):
+        sampler = PairSampler(make_squares([real] * 6 + [fake] * 6), ROWS, np.arange(12), sizes=(32,), augmentation=1.0)
+        for seed in range(12):
+            pair = sampler.draw(Pair(1, 7, True), np.random.default_rng(seed))
+            assert [picture.shape for picture in pair] == [(32, 32, 3)] * 2
+
+
 def test_the_same_seed_draws_the_same_pair() -> None:
     first, second = (make_sampler(1.0).batch(4, np.random.default_rng(3))[0] for _ in range(2))
     np.testing.assert_array_equal(first, second)
