@@ -18,7 +18,8 @@ from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, DetectorError
 from detector.files import check_folder, sweep, write_text
 from detector.generators import GENERATORS
-from detector.types import Progress, silent
+from detector.registry import Registry
+from detector.types import Progress, Trainable, silent
 
 RECIPE = "training.json"  # in the folder: what it was trained with
 LENGTH = ("pictures", "seconds", "snapshot")  # of a generator's training run, which may go on for longer
@@ -43,9 +44,9 @@ def train(
 
     Raises CheckpointError that names what differs if the folder was trained with something else.
     """
-    registry = {"generator": GENERATORS, "detector": DETECTORS}[kind]
+    registry: Registry[Any] = GENERATORS if kind == "generator" else DETECTORS
     table = manifest if isinstance(manifest, pd.DataFrame) else read_manifest(manifest, columns=columns)
-    if not hasattr(registry.get(name), "fit"):
+    if not issubclass(registry.get(name), Trainable):
         raise DetectorError(f"{name} has nothing to learn; use it as it is, without training")
     try:
         thing = registry.get(name)(**(arguments or {}))
