@@ -108,7 +108,7 @@ class _Training(Generic[G]):
         real = real.to(self.device, memory_format=torch.channels_last)
         loss_d, penalty, logit_real, logit_fake = self._update_discriminator(real, penalised)
         loss_g = self._update_generator(real, logit_real)
-        steps.follow(self.average, self.gan.generator, self.run.decay)
+        steps.update_ema(self.average, self.gan.generator, self.run.decay)
         self.run.note(loss_d, loss_g, penalty, logit_real, logit_fake)
 
     def _update_discriminator(self, real: Tensor, penalised: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -127,7 +127,7 @@ class _Training(Generic[G]):
                 if options.r2:
                     penalty = penalty + options.r2 * gradient_penalty(discriminator, self._change(fake))
             loss = loss + options.penalty_every * penalty
-        steps.descend(self.optimiser_d, loss, discriminator)
+        steps.optimizer_step(self.optimiser_d, loss, discriminator)
         return loss, penalty, logit_real, logit_fake
 
     def _update_generator(self, real: Tensor, logit_real: Tensor) -> Tensor:
@@ -139,7 +139,7 @@ class _Training(Generic[G]):
             relativistic = self.options.loss == "relativistic"  # this loss compares with the updated discriminator
             logit_real = discriminator(self._change(real)).float() if relativistic else logit_real.detach()
             loss = LOSSES[self.options.loss][1](logit_real, logit_fake)
-        steps.descend(self.optimiser_g, loss, self.gan.generator)
+        steps.optimizer_step(self.optimiser_g, loss, self.gan.generator)
         discriminator.requires_grad_(True)
         return loss
 

@@ -122,9 +122,9 @@ class Synthesis(nn.Module):
         assert isinstance(picture, Tensor)
         return picture
 
-    def _noise(self, x: Tensor, source: torch.Generator | None) -> Tensor | None:
+    def _noise(self, x: Tensor, rng: torch.Generator | None) -> Tensor | None:
         shape = (len(x), 1, x.shape[2], x.shape[3])
-        return None if source is None else torch.randn(shape, generator=source, device=source.device).to(x.device)
+        return None if rng is None else torch.randn(shape, generator=rng, device=rng.device).to(x.device)
 
 
 class Discriminator(nn.Module):

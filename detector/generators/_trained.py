@@ -32,18 +32,18 @@ class Trained(Generic[N]):
 
         Raises CheckpointError if there are no weights.
         """
-        tensors = state.numbers(self._trained_net(), self.prefix, half=self.half)
+        tensors = state.state_to_numpy(self._trained_net(), self.prefix, half=self.half)
         arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
         card = {"generator": self.name, "arguments": arguments, **facts}
         write_checkpoint(folder, tensors | self._further_tensors(), card)
-        state.fill(self._trained_net(), tensors, self.prefix)
+        state.load_weights(self._trained_net(), tensors, self.prefix)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Return the generator that `save` wrote to a folder; CheckpointError if it is missing or incomplete."""
         self = cls(**read_card(folder, "generator")["arguments"])
         self.net = self._build()
-        state.fill(self.net, read_tensors(folder), cls.prefix)
+        state.load_weights(self.net, read_tensors(folder), cls.prefix)
         return self
 
     def _build(self) -> N:

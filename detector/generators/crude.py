@@ -73,7 +73,7 @@ class Crude(Trained[Net]):
     def sample(self, n: int, *, seed: int) -> Images:
         """Return n faces, RGB (n, size, size, 3); face i is that of seed + i, whatever n is."""
         net = self._trained_net().eval()
-        z = [torch.randn(1, self.z_dim, generator=seeds.source(seed + i)) for i in range(n)]
+        z = [torch.randn(1, self.z_dim, generator=seeds.seeded_generator(seed + i)) for i in range(n)]
         return to_pixels(torch.cat([net(x) for x in z]))
 
     def fit(

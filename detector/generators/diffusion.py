@@ -24,8 +24,8 @@ from detector.generators import GENERATORS
 from detector.generators._trained import Trained
 from detector.learning import devices, pixels
 from detector.learning.run import Length, Run
-from detector.learning.seeds import seeded, source
-from detector.learning.steps import Replay, descend, follow
+from detector.learning.seeds import seeded, seeded_generator
+from detector.learning.steps import Replay, optimizer_step, update_ema
 from detector.types import Images, Progress, silent
 
 
@@ -169,7 +169,7 @@ class Diffusion(Trained[Net]):
 
     @torch.no_grad()
     def _draw(self, net: nn.Module, seeds: list[int], where: torch.device) -> Tensor:
-        sources = [source(seed) for seed in seeds]
+        sources = [seeded_generator(seed) for seed in seeds]
 
         def noise() -> Tensor:
             return torch.stack([torch.randn(3, self.size, self.size, generator=s) for s in sources]).to(where)
@@ -215,8 +215,8 @@ class Diffusion(Trained[Net]):
         def step() -> None:
             x = pixels.draw(store, run.share, options.flip, run.rng).to(where, memory_format=torch.channels_last)
             loss = _loss(net, x, run.rng, options.max_snr)
-            descend(optimiser, loss, net)
-            follow(average, net, run.decay)
+            optimizer_step(optimiser, loss, net)
+            update_ema(average, net, run.decay)
             run.note(loss)
 
         replay = Replay(step, where, run.rng)

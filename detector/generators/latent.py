@@ -205,7 +205,7 @@ class _Training:
         real = real.to(self.device, memory_format=torch.channels_last)
         copied, pixel_loss, perceptual_loss, adversarial_loss = self._update_autoencoder(real)
         discriminator_loss = self._update_discriminator(real, copied)
-        steps.follow(self.average, self.net, self.run.decay)
+        steps.update_ema(self.average, self.net, self.run.decay)
         self.run.note(pixel_loss, perceptual_loss, adversarial_loss, discriminator_loss)
 
     def _update_autoencoder(self, real: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -220,7 +220,7 @@ class _Training:
             adversarial_loss = F.softplus(-self.discriminator(copied).float()).mean()
         pixel_loss = F.l1_loss(copied.float(), real)
         weighted = self.options.perceptual_weight * perceptual_loss + self.adversarial_weight * adversarial_loss
-        steps.descend(self.optimiser, pixel_loss + weighted, self.net)
+        steps.optimizer_step(self.optimiser, pixel_loss + weighted, self.net)
         self.discriminator.requires_grad_(True)
         return copied, pixel_loss, perceptual_loss, adversarial_loss
 
@@ -229,7 +229,7 @@ class _Training:
         with devices.autocast(self.device):
             on_real, on_copy = self.discriminator(real).float(), self.discriminator(copied.detach()).float()
         loss = F.softplus(-on_real).mean() + F.softplus(on_copy).mean()
-        steps.descend(self.optimiser_d, loss, self.discriminator)
+        steps.optimizer_step(self.optimiser_d, loss, self.discriminator)
         return loss
 
 

@@ -111,11 +111,11 @@ class Reconstruct(Trained[nn.ModuleDict]):
             while (spent := devices.take_from_leader(time.monotonic() - started, where)) < self.seconds:
                 for group in optimiser.param_groups:
                     group["lr"] = 4e-3 * (1 - 0.95 * spent / self.seconds)
-                real = draw(pixels, 16, True, seeds.source(seed, number, step)).to(where)
+                real = draw(pixels, 16, True, seeds.seeded_generator(seed, number, step)).to(where)
                 with devices.autocast(where):
                     copy = net(real)
                 loss = F.l1_loss(copy.float(), real)
-                steps.descend(optimiser, loss, net)
+                steps.optimizer_step(optimiser, loss, net)
                 step += 1
                 progress(f"learning to copy ({kind})", round(spent), round(self.seconds))
             net.cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]

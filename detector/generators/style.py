@@ -22,7 +22,7 @@ from detector.generators._style_nets import Discriminator, Net, to_colours, widt
 from detector.generators._trained import Trained
 from detector.learning import devices, state
 from detector.learning.pixels import reals, to_pixels
-from detector.learning.seeds import seeded, source
+from detector.learning.seeds import seeded, seeded_generator
 from detector.scoring.checkpoint import Tensors, read_tensors
 from detector.types import Images, Progress, silent
 
@@ -106,7 +106,7 @@ class Style(Trained[Net]):
 
     def _further_tensors(self) -> Tensors:
         """Return the discriminator's tensors, with which another training can start, if it was just trained."""
-        return {} if self._discriminator is None else state.numbers(self._discriminator, "d.")
+        return {} if self._discriminator is None else state.state_to_numpy(self._discriminator, "d.")
 
     def _build(self) -> Net:
         return Net(self.size, self.colours, self.z_dim, self.w_dim, self.depth, self.width)
@@ -115,14 +115,14 @@ class Style(Trained[Net]):
     def _styles(self, seeds: Sequence[int]) -> list[tuple[list[int], Tensor]]:
         """Return (seeds, styles (n, layers, w_dim)) in small batches; a face depends on its own seed alone."""
         net, chunks = self._trained_net().eval(), [list(seeds[i : i + 16]) for i in range(0, len(seeds), 16)]
-        z = [torch.stack([torch.randn(self.z_dim, generator=source(s)) for s in c]) for c in chunks]
+        z = [torch.stack([torch.randn(self.z_dim, generator=seeded_generator(s)) for s in c]) for c in chunks]
         return [(c, net.mapping(x)[:, None].repeat(1, net.synthesis.layers, 1)) for c, x in zip(chunks, z, strict=True)]
 
     @torch.no_grad()
     def _paint(self, w: Tensor, seeds: Sequence[int], truncation: float | None) -> Images:
         net, psi = self._trained_net().eval(), self.truncation if truncation is None else truncation
         w = net.w_mean + psi * (w - net.w_mean)
-        pictures = [net.synthesis(w[i : i + 1], source(s, 1)) for i, s in enumerate(seeds)]
+        pictures = [net.synthesis(w[i : i + 1], seeded_generator(s, 1)) for i, s in enumerate(seeds)]
         return to_pixels(torch.cat(pictures))
 
     def _show(self, net: Net) -> Images:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 
-def source(*keys: int, device: torch.device | str = "cpu") -> torch.Generator:
+def seeded_generator(*keys: int, device: torch.device | str = "cpu") -> torch.Generator:
     """Return a generator of random numbers whose seed is made of the keys, such as (seed, step, rank)."""
     return reseed(torch.Generator(device=device), *keys)
 

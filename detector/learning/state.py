@@ -63,14 +63,14 @@ def borrow_weights(net: nn.Module, tensors: Mapping[str, NDArray[Any]], prefix: 
     return len(fitting)
 
 
-def fill(net: nn.Module, tensors: Mapping[str, NDArray[Any]], prefix: str = "") -> None:
+def load_weights(net: nn.Module, tensors: Mapping[str, NDArray[Any]], prefix: str = "") -> None:
     """Copy a checkpoint's tensors into the net; CheckpointError unless every one is there."""
     expected, found = len(net.state_dict()), borrow_weights(net, tensors, prefix)
     if found != expected:
         raise CheckpointError(f"the checkpoint lacks {expected - found} of the net's {expected} tensors")
 
 
-def numbers(net: nn.Module, prefix: str = "", *, half: bool = False) -> dict[str, NDArray[Any]]:
+def state_to_numpy(net: nn.Module, prefix: str = "", *, half: bool = False) -> dict[str, NDArray[Any]]:
     """Return the net's state as named arrays, for a checkpoint; `half` keeps 16 bits of each number."""
     kind = torch.float16 if half else torch.float32
     return {prefix + name: tensor.detach().cpu().to(kind).numpy() for name, tensor in net.state_dict().items()}

@@ -13,7 +13,7 @@ from detector.learning.devices import average_gradients
 
 
 @torch.no_grad()
-def follow(average: nn.Module, net: nn.Module, decay: float | Tensor) -> None:
+def update_ema(average: nn.Module, net: nn.Module, decay: float | Tensor) -> None:
     """Update the exponential moving average of a network: average = decay * average + (1 - decay) * net.
 
     decay: a number or a tensor; a GPU that replays the step reads the tensor's present value.
@@ -70,7 +70,7 @@ class Replay:
         self.graph.replay()
 
 
-def descend(optimiser: torch.optim.Optimizer, loss: Tensor, net: nn.Module) -> None:
+def optimizer_step(optimiser: torch.optim.Optimizer, loss: Tensor, net: nn.Module) -> None:
     """Take one step of the optimiser that reduces the loss, with the gradient averaged over all processes."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]

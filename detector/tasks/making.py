@@ -1,4 +1,4 @@
-"""Make: manifests of folders, fakes that say so, altered photographs, the style-mixing grid."""
+"""Make: manifests of folders, labelled fakes, altered photographs, the style-mixing grid."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from detector.registry import check_options
 from detector.scoring.checkpoint import digest_checkpoint, find_checkpoint
 from detector.types import Alterer, Label, Licensed, Mixer, Progress, Sampler, Trainable, silent
 
-MAX_SEED = 2**32 - 1  # that numpy, torch and scikit-learn all take
+MAX_SEED = 2**32 - 1  # the largest that numpy, torch and scikit-learn all accept
 
 
 def index(
@@ -78,7 +78,7 @@ def generate(
     progress: Progress = silent,
     **options: Any,
 ) -> pd.DataFrame:
-    """Write n fakes that say so and their manifest, split by seed, below a folder, and return the manifest.
+    """Write n labelled fakes and their manifest, split by seed, below a folder, and return the manifest.
 
     name: of a generator. weights: a folder with its checkpoint; None takes the shipped one or quickstart's.
     options: passed to the generator's `sample`, such as truncation=0.7. Picture i is that of seed + i.
@@ -197,7 +197,7 @@ def draw_mixing(
 def _writer(
     name: str, weights: Path | str | None, labelled: bool, signer: Path | str | None, folder: Path
 ) -> Callable[[Path, bytes, int], bytes]:
-    """Return what writes a file that a generator made with a seed, labelled if wanted, and returns what it holds."""
+    """Return a function (path, data, seed) that writes a generated file, labelled if wanted, and returns its bytes."""
     check_folder(folder)
     sweep(folder)
     if not labelled:
