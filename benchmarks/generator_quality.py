@@ -1,10 +1,10 @@
-"""How near a generator's faces are to photographs, and whether it copies: KID, precision, recall, nearest neighbours.
+"""The quality of a generator's faces, and whether it memorises: KID, precision, recall, nearest neighbours.
 
     python benchmarks/generator_quality.py detector/weights/style-64 ../shared/data -n 2000
 
 Features are the pooled activations of EfficientNet-Lite0 with ImageNet weights (the extra `imagenet`; no download).
 ImageNet features flatter generators trained against ImageNet features; these are not. Compare only figures of this
-script. Photographs are those the generator did not learn from (val and test part), so a copy does not look good.
+script. The photographs are of the val and test part, which the generator was not trained on: a copy earns nothing.
 Source: Binkowski et al. 2018, arXiv:1801.01401 (KID); Kynkaanniemi et al. 2019, arXiv:1904.06991 (precision, recall).
 """
 

@@ -6,11 +6,11 @@
     python benchmarks/train_generators.py diffusion-64 ../shared/data build/generators --seconds 500
     python benchmarks/train_generators.py latent ../shared/data build/generators --seconds 500
 
-The openly licensed real faces (`use=train`) are split by person, and the training part is learnt. Each stage resumes
-after an interrupt and starts from the one before; `--start` skips to the last and starts it from other weights (style).
-The last stages are meant for a GPU, and a call stops after so many `--seconds`; the next one goes on. Of the last
-stage the folder `NAME/checkpoints` keeps the weights at every snapshot (`generator_quality.py` measures them), and
-`NAME/speed.json` how many pictures a second it took.
+The openly licensed real faces (`use=train`) are split by person, and the training part is used. Each stage starts from
+the weights of the one before, and is resumed after an interrupt; `--start` skips to the last stage and starts it from
+other weights (style). The last stages are meant for a GPU. A call stops after `--seconds`, and the next one resumes.
+The folder `NAME/checkpoints` has the weights of the last stage at every snapshot (`generator_quality.py` measures
+them), and `NAME/speed.json` the number of pictures per second.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     photographs -> split by person -> crude and style learn the training people's faces -> fakes, split by seed
     -> every picture through the same crop, resize and JPEG -> cnn and spectrum learn -> test split -> report
 
-Each step leaves its result in the folder and is passed over when that is there, so a second run goes on or is instant.
-The fakes are food for a detector and stay in the folder: they are not labelled, and nothing outside is written.
+Each step writes its result to the folder and is skipped if the result is there, so that a run can be repeated to go on.
+The fakes only serve to train a detector: they are not labelled, and nothing is written outside the folder.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from detector.types import Label, Progress
 
 SIZE = 64  # side of every picture the detectors see, pixels
 QUALITY = 95  # of the JPEG that real and fake alike are saved as
-OPTIONS: dict[str, dict[str, float]] = {  # of each generator; it has so many seconds to learn
+OPTIONS: dict[str, dict[str, float]] = {  # training options of each generator; `seconds` is the time it may train
     "crude": {"seconds": 25},
     "style": {"seconds": 150, "r1": 0.2, "half_life": 2000},
 }
-ARGUMENTS = {"cnn": {"size": SIZE, "epochs": 6, "patience": 2}, "spectrum": {"size": SIZE}}  # of each detector
+ARGUMENTS = {"cnn": {"size": SIZE, "epochs": 6, "patience": 2}, "spectrum": {"size": SIZE}}  # of each constructor
 
 
 @dataclass(frozen=True)
 class Made:
-    """What a run leaves: the measured results, three scored pictures, and the files to open."""
+    """The outcome of a run: the measured results, three scored pictures, and the files to open."""
 
     results: pd.DataFrame
     scored: list[Row]
@@ -48,7 +48,7 @@ class Made:
 def run(
     folder: Path, *, real: Path | None = None, seed: int = 0, command: str = "detector quickstart", progress: Progress
 ) -> Made:
-    """Make everything below `folder` and return what there is to see.
+    """Run every step below `folder` and return the outcome.
 
     real: any folder of photographs, instead of the embedded ones.
 
@@ -101,7 +101,7 @@ def _photographs(folder: Path, real: Path | None, seed: int, progress: Progress)
 
 
 def _generator(name: str, photographs: pd.DataFrame, where: Path, seed: int, progress: Progress) -> None:
-    """Train a generator on the training people; a shipped one is where `style` begins."""
+    """Train a generator on the training people; `style` starts from shipped weights."""
     if (where / CARD).is_file():
         return
     shipped = SHIPPED / f"{name}-{SIZE}"
@@ -116,13 +116,13 @@ def _generator(name: str, photographs: pd.DataFrame, where: Path, seed: int, pro
 
 
 def _are_grey(photographs: pd.DataFrame) -> bool:
-    """Tell whether a few of the photographs have no colour: fakes of them must have none either."""
+    """Return whether a sample of the photographs has no colour; fakes of them must then have none either."""
     some = [load(path) for path in photographs.path[:: max(len(photographs) // 8, 1)]]
     return all((image == image[:, :, :1]).all() for image in some)
 
 
 def _mixed(photographs: pd.DataFrame, folder: Path, seed: int, progress: Progress) -> pd.DataFrame:
-    """Return the mixed manifest: reals by person, as many fakes a generator by seed, all cropped and saved alike."""
+    """Return the mixed manifest: reals, and as many fakes of each generator, all cropped and saved in the same way."""
     where = folder / "manifest.csv"
     if where.is_file():
         return read_manifest(where)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from pathlib import Path
@@ -26,12 +26,48 @@ class Label(IntEnum):
     FAKE = 1
 
 
-@runtime_checkable
 class Generator(Protocol):
-    """Makes faces."""
+    """Makes fakes: it is a `Sampler`, an `Alterer`, or both, and a `Mixer` if it can mix styles."""
+
+    name: str
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """Draws faces from nothing."""
 
     def sample(self, n: int, *, seed: int) -> Images:
         """Return n pictures; the same seed gives the same bytes."""
+        ...
+
+
+@runtime_checkable
+class Alterer(Protocol):
+    """Makes fakes of photographs."""
+
+    def alter(self, faces: Images, *, seed: int) -> Images:
+        """Return each face changed; the same seed gives the same bytes."""
+        ...
+
+
+@runtime_checkable
+class Mixer(Sampler, Protocol):
+    """Draws the faces of some seeds in styles of the faces of others."""
+
+    def mix(self, sources: Sequence[int], destinations: Sequence[int], *, layers: str = "coarse") -> Images:
+        """Return pictures (sources, destinations, H, W, 3); `layers` come from the sources."""
+        ...
+
+
+@runtime_checkable
+class Licensed(Protocol):
+    """A generator whose weights come from others."""
+
+    licence: str
+
+    @staticmethod
+    def notice() -> str:
+        """Return where the weights come from and what they may be used for; MissingExtra if they are not there."""
         ...
 
 
@@ -85,6 +121,7 @@ class Explaining(Protocol):
         ...
 
 
+@runtime_checkable
 class Trainable(Protocol):
     """What `fit` makes can be kept as a folder and read back."""
 
@@ -92,7 +129,7 @@ class Trainable(Protocol):
         """Learn from the manifest's splits, resuming what `folder` holds, and return self."""
         ...
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, **facts: Any) -> None:
         """Write weights and card."""
         ...
 
@@ -100,6 +137,10 @@ class Trainable(Protocol):
     def load(cls, folder: Path) -> Self:
         """Return what `save` kept."""
         ...
+
+
+class TrainableDetector(Detector, Trainable, Protocol):
+    """A detector as the registry holds it."""
 
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all

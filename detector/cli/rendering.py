@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -78,10 +79,19 @@ def print_table(head: list[str], rows: list[list[str]]) -> None:
 
 
 @contextmanager
-def show_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Yield a progress function: a bar with the time left on standard error if it is a terminal, else silence."""
+def show_progress(*, log: str = "") -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a progress function: a bar with the time left on standard error if it is a terminal, else silence.
+
+    log: name of a logger whose lines are printed on standard error where there is no bar.
+    """
     if not sys.stderr.isatty():
-        yield lambda what, done, total: None
+        logger, handler = logging.getLogger(log or __name__), logging.StreamHandler()
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+        try:
+            yield lambda what, done, total: None
+        finally:
+            logger.removeHandler(handler)
         return
     from rich.console import Console
     from rich.progress import (

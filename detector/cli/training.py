@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,12 +35,18 @@ def train_generator(
     from detector.dataset.foreign import read_columns
 
     given = {"pictures": pictures, "seconds": None if minutes is None else 60 * minutes, "loss": loss}
-    with show_progress() as progress:
+    with show_progress(log="detector.training") as progress:
         tasks.train("generator", name, manifest, output, seed=seed, device=device,
                     arguments={} if size is None else {"size": size}, columns=read_columns(column or ()),
                     progress=progress,
                     **generators.generator_options(name, given, start))  # fmt: skip
-    say(f"trained: {output}")
+    _say_trained(output)
+
+
+def _say_trained(output: Path) -> None:
+    """Print where the weights are; under torchrun only the first process does."""
+    if os.environ.get("RANK", "0") == "0":
+        say(f"trained: {output}")
 
 
 @train_app.command("detector")
@@ -59,8 +66,8 @@ def train_detector(
     from detector.dataset.foreign import read_columns
 
     given = {"size": size, "backbone": backbone, "epochs": epochs}
-    with show_progress() as progress:
+    with show_progress(log="detector.training") as progress:
         tasks.train("detector", name, manifest, output, seed=seed, device=device,
                     arguments={k: v for k, v in given.items() if v is not None}, columns=read_columns(column or ()),
                     progress=progress)  # fmt: skip
-    say(f"trained: {output}")
+    _say_trained(output)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from detector.registry import Registry, check_options
 from detector.scoring.checkpoint import find_checkpoint, read_card
-from detector.types import Detector
+from detector.types import Detector, TrainableDetector
 
-DETECTORS: Registry[Any] = Registry("detector", "detector.detectors")
+DETECTORS: Registry[type[TrainableDetector]] = Registry("detector", "detector.detectors")
 
 
 def load_detector(folder: Path | str | None = None, *, runtime: str = "onnx") -> tuple[Path, Detector]:
@@ -21,5 +20,4 @@ def load_detector(folder: Path | str | None = None, *, runtime: str = "onnx") ->
     name = read_card(folder, "detector")["detector"]
     options = {} if runtime == "onnx" else {"runtime": runtime}
     check_options(name, DETECTORS.get(name).load, options)
-    thing: Detector = DETECTORS.get(name).load(folder, **options)
-    return folder, thing
+    return folder, DETECTORS.get(name).load(folder, **options)

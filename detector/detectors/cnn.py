@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import logging
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from detector.learning.squares import Squares
 
 
+LOG = logging.getLogger("detector.training")  # one line at the end of each epoch
 BLOCK = 256  # pictures that are held in memory while a detector is calibrated
 SQUARES = 2  # side of the squares that training draws from, in sides of the network's face, at most
 
@@ -145,7 +147,7 @@ class Cnn:
         from detector.learning.pixels import load_pictures
         from detector.learning.seeds import seeded
         from detector.learning.squares import load_squares
-        from detector.learning.steps import Replay, descend, follow
+        from detector.learning.steps import Replay, optimizer_step, update_ema
 
         rows = manifest[manifest.split.isin(["train", "val"])].reset_index(drop=True)
         for split in ("train", "val"):
@@ -162,7 +164,7 @@ class Cnn:
         with seeded(seed):
             net: nn.Module = self._build().to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if start is not None:
-            state.fill(net, read_tensors(start))
+            state.load_weights(net, read_tensors(start))
         average = copy.deepcopy(net).eval().requires_grad_(False)
         rate, decay, total = (torch.zeros((), device=where) for _ in range(3))
         optimiser = torch.optim.AdamW(net.parameters(), rate, weight_decay=0.02, capturable=where.type == "cuda")
@@ -181,8 +183,8 @@ class Cnn:
             with devices.autocast(where, depthwise=True):
                 logits = net(faces)
             loss = F.binary_cross_entropy_with_logits(logits.float(), target)
-            descend(optimiser, loss, net)
-            follow(average, net, decay)
+            optimizer_step(optimiser, loss, net)
+            update_ema(average, net, decay)
             total.add_(loss.detach())
 
         replay = Replay(take, where)
@@ -211,6 +213,8 @@ class Cnn:
                         state.save_state(best, {"average": average}, {})
                 if leads:
                     write_text(folder / "history.json", json.dumps(done["history"], indent=1) + "\n")
+                    LOG.info("epoch %d of at most %d: loss %.4g, validation AUC %.3f",
+                             epoch + 1, self.epochs, total.item() / steps, auc)  # fmt: skip
                     state.save_state(resume, parts, done)
         if self.patience:
             state.load_state(best, {"average": average})
@@ -231,7 +235,7 @@ class Cnn:
         export(self._net, self.size, folder)
         arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
         card = {"detector": self.name, "arguments": arguments, "calibration": self.calibration.to_json(), **facts}
-        write_checkpoint(folder, state.numbers(self._net), card)
+        write_checkpoint(folder, state.state_to_numpy(self._net), card)
         self._session = Session(folder)
 
     def calibrate(self, manifest: pd.DataFrame) -> Self:

@@ -1,4 +1,4 @@
-"""The honest baseline: a radial power spectrum and logistic regression. What it cannot tell needs a better detector.
+"""The baseline: logistic regression on the radial power spectrum of a face.
 
 Source: Durall, Keuper, Keuper 2020, arXiv:2003.01826 (up-convolutions do not reproduce natural spectra).
 """
@@ -43,7 +43,7 @@ class Spectrum:
         return self.calibration.log_odds(self._logits(radial_spectrum(faces, self.bins)))
 
     def judge(self, scores: Scores) -> list[Opinion]:
-        """Return the scores in words, by the thresholds on the card."""
+        """Return the verdict of each score, by the thresholds on the card."""
         if self.calibration is None:
             raise CheckpointError("this detector has no weights yet; fit it or load a checkpoint")
         return self.calibration.judge(scores)

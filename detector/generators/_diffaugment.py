@@ -1,4 +1,4 @@
-"""Differentiable augmentation: the discriminator never sees a clean picture, so few pictures last longer.
+"""Differentiable augmentation of everything the discriminator is given, which delays overfitting to few pictures.
 
 Source: Zhao et al. 2020, arXiv:2006.10738: colour, translation (1/8 of the side), cutout (1/2 of the side).
 """
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 def augment(x: Tensor, rng: torch.Generator) -> Tensor:
-    """Return pictures (N, C, H, W) each changed in its own way, differentiably."""
+    """Return pictures (N, C, H, W), each changed at random; gradients pass through."""
     return _cutout(_translate(_colour(x, rng), rng), rng)
 
 

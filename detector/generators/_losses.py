@@ -1,4 +1,4 @@
-"""What generator and discriminator are asked for. Logits are larger for real; every loss is a mean over the batch."""
+"""The losses of generator and discriminator. Logits are larger for real; every loss is a mean over the batch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def gradient_penalty(net: Net, pictures: Tensor) -> Tensor:
 
 
 def logistic_d(real: Tensor, fake: Tensor) -> Tensor:
-    """Return the discriminator's loss of the 2014 game. Source: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1."""
+    """Return the discriminator's logistic loss. Source: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1."""
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
@@ -40,7 +40,7 @@ def relativistic_d(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def relativistic_g(real: Tensor, fake: Tensor) -> Tensor:
-    """Return the generator's side of the same comparison."""
+    """Return the generator's loss in the same comparison."""
     return F.softplus(real - fake).mean()
 
 

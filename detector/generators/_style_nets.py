@@ -1,7 +1,7 @@
 """The networks of `style`: mapping, synthesis and discriminator.
 
-Modulating each picture's weights needs grouped convolutions, which a CPU runs slowly. The same sum is had by scaling
-the activations: conv(x, w * s) = conv(x * s, w), then dividing by the norm of w * s (arXiv:1912.04958, eq. 1-3).
+Modulating each picture's weights needs grouped convolutions, which a CPU runs slowly. Scaling the activations gives the
+same result: conv(x, w * s) = conv(x * s, w), then dividing by the norm of w * s (arXiv:1912.04958, eq. 1-3).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Linear(nn.Module):
 
 
 class Conv(nn.Module):
-    """A plain convolution, equalised likewise."""
+    """A convolution with an equalised learning rate."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, gain: float = 1.0) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Conv(nn.Module):
 
 
 class Styled(nn.Module):
-    """A convolution steered by w: scale the inputs, convolve, undo the change of variance, add noise, activate."""
+    """A convolution modulated by w: scale the inputs, convolve, demodulate, add noise, activate."""
 
     def __init__(self, inputs: int, outputs: int, w_dim: int) -> None:
         super().__init__()
@@ -62,12 +62,12 @@ class Styled(nn.Module):
         x = F.conv2d(x * style[:, :, None, None].to(x.dtype), weight, padding=1)
         x = torch.addcmul(self.bias[None, :, None, None].to(x.dtype), x, norm[:, :, None, None].to(x.dtype))
         if noise is not None:
-            x = x + (0.1 * self.noise_strength * noise).to(x.dtype)  # 0.1: else it outruns the styles early on
+            x = x + (0.1 * self.noise_strength * noise).to(x.dtype)  # 0.1: otherwise noise is learned before the styles
         return F.leaky_relu(x, 0.2)
 
 
 class ToRGB(nn.Module):
-    """A 1x1 convolution to colours, steered by w and not demodulated."""
+    """A 1x1 convolution to colours, modulated by w and not demodulated."""
 
     def __init__(self, inputs: int, colours: int, w_dim: int) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class ToRGB(nn.Module):
 
 
 class Mapping(nn.Module):
-    """z -> w: a few layers learning a hundred times slower than the rest."""
+    """z -> w: a few layers whose learning rate is a hundredth of the others'."""
 
     def __init__(self, z_dim: int, w_dim: int, depth: int) -> None:
         super().__init__()
@@ -96,11 +96,11 @@ class Mapping(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Styles -> picture: a learned 4x4 constant, doubled until it is `size`; two styled convolutions a scale."""
+    """Styles -> picture: a learned 4x4 constant, doubled up to `size`, with two styled convolutions at each scale."""
 
     def __init__(self, size: int, colours: int, w_dim: int, widths: Sequence[int]) -> None:
         super().__init__()
-        self.size, self.layers = size, 2 * len(widths)  # w has one row a styled convolution
+        self.size, self.layers = size, 2 * len(widths)  # w has one row for each styled convolution
         # Numbered from the coarsest, so that a trained 32-pixel net starts a 64-pixel one under the same names.
         self.constant = nn.Parameter(torch.randn(1, widths[0], 4, 4))
         before = [widths[0], *widths[:-1]]
@@ -122,13 +122,13 @@ class Synthesis(nn.Module):
         assert isinstance(picture, Tensor)
         return picture
 
-    def _noise(self, x: Tensor, source: torch.Generator | None) -> Tensor | None:
+    def _noise(self, x: Tensor, rng: torch.Generator | None) -> Tensor | None:
         shape = (len(x), 1, x.shape[2], x.shape[3])
-        return None if source is None else torch.randn(shape, generator=source, device=source.device).to(x.device)
+        return None if rng is None else torch.randn(shape, generator=rng, device=rng.device).to(x.device)
 
 
 class Discriminator(nn.Module):
-    """Picture -> one logit: residual blocks that halve the size, then a look at how the batch varies.
+    """Picture -> one logit: residual blocks that halve the size, then the standard deviation over the batch.
 
     Source: Karras et al. 2020, arXiv:1912.04958, fig. 7; the batch's spread, Karras et al. 2017, arXiv:1710.10196,
     sec. 3. Blocks are numbered from the coarsest, as in the generator.
@@ -160,7 +160,7 @@ class Discriminator(nn.Module):
 
 
 def to_colours(name: str, tensor: NDArray[Any], colours: int) -> NDArray[Any]:
-    """Return a tensor of a colour net for a grey one: the mean of what is drawn, the sum of what is looked at."""
+    """Return a tensor of a colour network for a grey one: the mean over output colours, the sum over input colours."""
     if colours == 1 and ".to_rgb." in name and ".conv." in name:
         return np.asarray(tensor.mean(0, keepdims=True))
     if colours == 1 and ".from_rgb." in name and tensor.ndim == 4:
@@ -169,10 +169,10 @@ def to_colours(name: str, tensor: NDArray[Any], colours: int) -> NDArray[Any]:
 
 
 def _double(x: Tensor) -> Tensor:
-    """Return pictures of twice the side, bilinear: every new row is three parts of the nearer and one of the other."""
+    """Return pictures of twice the side, bilinear: a new row is 3/4 of the nearer row and 1/4 of the other."""
     if not x.is_cuda:
         return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-    for dim in (2, 3):  # the same in sums alone: a GPU's gradient of `interpolate` waits for itself
+    for dim in (2, 3):  # the same from sums: a GPU computes the gradient of `interpolate` with slow atomic additions
         n = x.shape[dim]
         before = torch.cat([x.narrow(dim, 0, 1), x.narrow(dim, 0, n - 1)], dim)
         after = torch.cat([x.narrow(dim, 1, n - 1), x.narrow(dim, n - 1, 1)], dim)
@@ -188,7 +188,7 @@ def _halve(x: Tensor) -> Tensor:
 
 
 class Net(nn.Module):
-    """Mapping and synthesis together, and the mean of w that truncation moves towards."""
+    """Mapping and synthesis, and the mean of w, towards which truncation moves."""
 
     w_mean: Tensor
 

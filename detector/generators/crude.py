@@ -1,23 +1,23 @@
-"""The 2014 rung: a small convolutional GAN, grey faces of 32 pixels a side, and it looks like it.
+"""The state of 2014: a small convolutional GAN, grey faces of 32 pixels a side, and it looks like it.
 
-Source: Goodfellow et al. 2014, arXiv:1406.2661 (the game); Radford, Metz, Chintala 2015, arXiv:1511.06434 (the nets:
+Source: Goodfellow et al. 2014, arXiv:1406.2661 (the losses); Radford, Metz, Chintala 2015, arXiv:1511.06434 (the nets:
 transposed convolutions, batch normalisation, and their checkerboards).
 """
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from detector.errors import CheckpointError
 from detector.generators import GENERATORS, _adversarial
-from detector.learning import devices, seeds, state
+from detector.generators._trained import Trained
+from detector.learning import devices, seeds
 from detector.learning.pixels import reals, to_pixels
-from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.types import Images, Progress, silent
 
 OPTIONS = _adversarial.Options(
@@ -56,8 +56,8 @@ class Discriminator(nn.Sequential):
         super().__init__(*stages, nn.Conv2d(width, 1, 4), nn.Flatten(0))
 
 
-@GENERATORS.register("crude", year=2014, options=OPTIONS, summary="the first rung: small, grey and blurred")
-class Crude:
+@GENERATORS.register("crude", year=2014, options=OPTIONS, summary="a convolutional GAN: small, grey and blurred")
+class Crude(Trained[Net]):
     """A small convolutional GAN.
 
     z_dim: length of the latent vector. width: channels of the last hidden layer. size: side in pixels, a power of two
@@ -68,15 +68,13 @@ class Crude:
 
     def __init__(self, *, z_dim: int = 64, width: int = 32, size: int = 32, colour: bool = False) -> None:
         self.z_dim, self.width, self.size, self.colour = z_dim, width, size, colour
-        self.net: Net | None = None
 
     @torch.no_grad()
     def sample(self, n: int, *, seed: int) -> Images:
         """Return n faces, RGB (n, size, size, 3); face i is that of seed + i, whatever n is."""
-        if self.net is None:
-            raise CheckpointError("this generator has no weights yet; fit it or load a checkpoint")
-        z = [torch.randn(1, self.z_dim, generator=seeds.source(seed + i)) for i in range(n)]
-        return to_pixels(torch.cat([self.net.eval()(x) for x in z]))
+        net = self._trained_net().eval()
+        z = [torch.randn(1, self.z_dim, generator=seeds.seeded_generator(seed + i)) for i in range(n)]
+        return to_pixels(torch.cat([net(x) for x in z]))
 
     def fit(
         self,
@@ -94,34 +92,16 @@ class Crude:
         pixels = reals(manifest, self.size, folder, progress)
         with seeds.seeded(seed):
             net = self._build()
-            critic = Discriminator(self.width, self.size, 3 if self.colour else 1)
-        game = _adversarial.Game(net, critic, Net.make, self._show)
+            discriminator = Discriminator(self.width, self.size, 3 if self.colour else 1)
+        gan = _adversarial.Gan(net, discriminator, Net.make, self._show)
         faces = pixels if self.colour else pixels.mean(3, keepdims=True).astype("uint8")
-        self.net = _adversarial.play(
-            game, faces, options, folder=folder, seed=seed, device=where, progress=progress
-        ).cpu()  # type: ignore[assignment]
-        return self
-
-    def save(self, folder: Path, **facts: Any) -> None:
-        """Write the averaged weights and the card."""
-        if self.net is None:
-            raise CheckpointError("this generator has no weights yet; fit it first")
-        arguments = {name: getattr(self, name) for name in ("z_dim", "width", "size", "colour")}
-        card = {"generator": self.name, "arguments": arguments, **facts}
-        write_checkpoint(folder, state.numbers(self.net), card)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Return the generator kept in a folder."""
-        self = cls(**read_card(folder, "generator")["arguments"])
-        self.net = self._build()
-        state.fill(self.net, read_tensors(folder))
+        self.net = gan.train(faces, options, folder=folder, seed=seed, device=where, progress=progress).cpu()
         return self
 
     def _build(self) -> Net:
         return Net(self.z_dim, self.width, self.size, 3 if self.colour else 1)
 
-    def _show(self, net: nn.Module) -> Images:
-        shown = Crude(z_dim=self.z_dim, width=self.width, size=self.size, colour=self.colour)
-        shown.net = net  # type: ignore[assignment]
+    def _show(self, net: Net) -> Images:
+        shown = copy.copy(self)
+        shown.net = net
         return shown.sample(64, seed=0)

@@ -1,15 +1,14 @@
-"""The rung of 2020: a face emerges from noise, which a network takes away a little at a time.
+"""The state of 2020: a face emerges from noise, which a network removes a little at a time.
 
 Source: Ho, Jain, Abbeel 2020, arXiv:2006.11239 (training and ancestral sampling); Nichol, Dhariwal 2021,
 arXiv:2102.09672, eq. 17 (the cosine schedule); Song, Meng, Ermon 2020, arXiv:2010.02502, eq. 12 and 16 (few steps,
-`eta`); Salimans, Ho 2022, arXiv:2202.00512, sec. 4 (the network tells v); Hang et al. 2023, arXiv:2303.09556 (no level
-of noise may dominate the loss).
+`eta`); Salimans, Ho 2022, arXiv:2202.00512, sec. 4 (the network predicts v); Hang et al. 2023,
+arXiv:2303.09556 (no level of noise may dominate the loss).
 """
 
 from __future__ import annotations
 
 import copy
-import inspect
 import math
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,55 +20,54 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detector.errors import CheckpointError
 from detector.generators import GENERATORS
-from detector.learning import devices, pixels, state
+from detector.generators._trained import Trained
+from detector.learning import devices, pixels
 from detector.learning.run import Length, Run
-from detector.learning.seeds import seeded, source
-from detector.learning.steps import Replay, descend, follow
-from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
+from detector.learning.seeds import seeded, seeded_generator
+from detector.learning.steps import Replay, optimizer_step, update_ema
 from detector.types import Images, Progress, silent
 
 
 @dataclass(frozen=True)
 class Options(Length):
-    """One run."""
+    """The options of one training run."""
 
-    rate: float = 4e-4  # AdamW's peak step
-    warm: int = 20_000  # pictures until it is reached
-    emphasis: float = 5.0  # largest signal-to-noise ratio that counts in the loss
+    rate: float = 4e-4  # peak learning rate (AdamW)
+    warmup: int = 20_000  # pictures during which the learning rate rises to its peak
+    max_snr: float = 5.0  # signal-to-noise ratio at which the loss weight is clipped (gamma in arXiv:2303.09556)
 
 
 class Residual(nn.Module):
-    """Two convolutions beside a skip, the second told how noisy the picture is."""
+    """Two convolutions beside a skip connection; an embedding of the time scales and shifts the second one's input."""
 
-    def __init__(self, inputs: int, outputs: int, told: int) -> None:
+    def __init__(self, inputs: int, outputs: int, time_dim: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.GroupNorm(8, inputs), nn.GroupNorm(8, outputs)
         self.conv1, self.conv2 = nn.Conv2d(inputs, outputs, 3, padding=1), nn.Conv2d(outputs, outputs, 3, padding=1)
-        self.tell = nn.Linear(told, 2 * outputs)
+        self.embed = nn.Linear(time_dim, 2 * outputs)
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
         nn.init.zeros_(self.conv2.weight)
 
-    def forward(self, x: Tensor, noisy: Tensor) -> Tensor:
-        scale, shift = self.tell(noisy)[:, :, None, None].chunk(2, 1)
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        scale, shift = self.embed(embedding)[:, :, None, None].chunk(2, 1)
         y = self.norm2(self.conv1(F.silu(self.norm1(x)))) * (1 + scale) + shift
         return self.skip(x) + self.conv2(F.silu(y))  # type: ignore[no-any-return]
 
 
 class Attention(nn.Module):
-    """Every place looks at every other."""
+    """Self-attention between all places of the picture."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm, self.heads = nn.GroupNorm(8, channels), max(channels // 32, 1)
-        self.look, self.out = nn.Conv2d(channels, 3 * channels, 1), nn.Conv2d(channels, channels, 1)
+        self.qkv, self.out = nn.Conv2d(channels, 3 * channels, 1), nn.Conv2d(channels, channels, 1)
         nn.init.zeros_(self.out.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         n, c, height, width = x.shape
         q, k, v = (
-            self.look(self.norm(x)).view(n, 3, self.heads, c // self.heads, height * width).transpose(3, 4).unbind(1)
+            self.qkv(self.norm(x)).view(n, 3, self.heads, c // self.heads, height * width).transpose(3, 4).unbind(1)
         )
         y = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(n, c, height, width)
         return x + self.out(y)  # type: ignore[no-any-return]
@@ -81,55 +79,56 @@ class Net(nn.Module):
     def __init__(self, width: int, levels: int) -> None:
         super().__init__()
         widths = [width * (i + 1) for i in range(levels)]
-        told = 4 * width
-        self.width, self.tell = (
-            width,
-            nn.Sequential(nn.Linear(width, told), nn.SiLU(), nn.Linear(told, told), nn.SiLU()),
+        self.width, time_dim = width, 4 * width
+        self.time_embedding = nn.Sequential(
+            nn.Linear(width, time_dim), nn.SiLU(), nn.Linear(time_dim, time_dim), nn.SiLU()
         )
         self.first = nn.Conv2d(3, width, 3, padding=1)
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         before, kept = width, [width]
         for i, w in enumerate(widths):
-            self.down.append(nn.ModuleList([Residual(before, w, told), Residual(w, w, told)]))
+            self.down.append(nn.ModuleList([Residual(before, w, time_dim), Residual(w, w, time_dim)]))
             kept += [w, w]
             before = w
             if i + 1 < levels:
                 self.shrink.append(nn.Conv2d(w, w, 3, 2, 1))
                 kept.append(w)
-        self.middle = nn.ModuleList([Residual(before, before, told), Attention(before), Residual(before, before, told)])
+        self.middle = nn.ModuleList(
+            [Residual(before, before, time_dim), Attention(before), Residual(before, before, time_dim)]
+        )
         self.up, self.enlarge = nn.ModuleList(), nn.ModuleList()
         for i, w in reversed(list(enumerate(widths))):
-            blocks = [Residual((before if j == 0 else w) + kept.pop(), w, told) for j in range(3)]
+            blocks = [Residual((before if j == 0 else w) + kept.pop(), w, time_dim) for j in range(3)]
             self.up.append(nn.ModuleList(blocks))
             before = w
             if i > 0:
                 self.enlarge.append(nn.Conv2d(w, w, 3, padding=1))
-        deep = {levels - 1, levels - 2}  # on the two coarsest sides, places look at each other
-        self.look_down = nn.ModuleDict({str(i): Attention(widths[i]) for i in sorted(deep) if i > 0})
-        self.look_up = nn.ModuleDict({str(i): Attention(widths[i]) for i in sorted(deep) if i > 0})
+        deep = {levels - 1, levels - 2}  # attention at the two coarsest resolutions
+        self.attention_down = nn.ModuleDict({str(i): Attention(widths[i]) for i in sorted(deep) if i > 0})
+        self.attention_up = nn.ModuleDict({str(i): Attention(widths[i]) for i in sorted(deep) if i > 0})
         self.last = nn.Sequential(nn.GroupNorm(8, before), nn.SiLU(), nn.Conv2d(before, 3, 3, padding=1))
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         half = self.width // 2
         angles = 1000 * time[:, None] * torch.exp(torch.arange(half, device=x.device) * -math.log(1e4) / half)
-        noisy = self.tell(torch.cat([angles.sin(), angles.cos()], 1).to(x.dtype))
+        embedding = self.time_embedding(torch.cat([angles.sin(), angles.cos()], 1).to(x.dtype))
         x = self.first(x)
         kept = [x]
         for i, blocks in enumerate(self.down):
             for block in blocks:  # type: ignore[attr-defined]
-                x = block(x, noisy)
+                x = block(x, embedding)
                 kept.append(x)
-            x = self.look_down[str(i)](x) if str(i) in self.look_down else x
+            x = self.attention_down[str(i)](x) if str(i) in self.attention_down else x
             if i < len(self.shrink):
                 x = self.shrink[i](x)
                 kept.append(x)
         first, attention, second = self.middle
-        x = second(attention(first(x, noisy)), noisy)
+        x = second(attention(first(x, embedding)), embedding)
         for j, blocks in enumerate(self.up):
             for block in blocks:  # type: ignore[attr-defined]
-                x = block(torch.cat([x, kept.pop()], 1), noisy)
+                x = block(torch.cat([x, kept.pop()], 1), embedding)
             place = str(len(self.up) - 1 - j)
-            x = self.look_up[place](x) if place in self.look_up else x
+            x = self.attention_up[place](x) if place in self.attention_up else x
             if j < len(self.enlarge):
                 x = self.enlarge[j](F.interpolate(x, scale_factor=2, mode="nearest"))
         return self.last(x)  # type: ignore[no-any-return]
@@ -141,8 +140,8 @@ def signal(time: Tensor) -> tuple[Tensor, Tensor]:
     return angle.cos(), angle.sin()
 
 
-@GENERATORS.register("diffusion", year=2020, options=Options(), summary="takes noise away step by step: DDPM and DDIM")
-class Diffusion:
+@GENERATORS.register("diffusion", year=2020, options=Options(), summary="removes noise step by step: DDPM and DDIM")
+class Diffusion(Trained[Net]):
     """A denoising diffusion model of faces.
 
     size: side in pixels, a multiple of 2 ** (levels - 1). width: channels of the finest level, a multiple of 32 (or 8,
@@ -152,27 +151,25 @@ class Diffusion:
     """
 
     name = "diffusion"
+    half = True
 
     def __init__(self, size: int = 64, *, width: int = 32, levels: int = 4, steps: int = 50, eta: float = 0.0) -> None:
         self.size, self.width, self.levels, self.steps, self.eta = size, width, levels, steps, eta
-        self.net: Net | None = None
 
     def sample(self, n: int, *, seed: int, device: str = "cpu", batch: int = 1) -> Images:
         """Return n faces, RGB (n, size, size, 3); face i is that of seed + i, whatever n is.
 
         device, batch: where, and how many at a time; anything but the default may change a pixel by a little.
         """
-        if self.net is None:
-            raise CheckpointError("this generator has no weights yet; fit it or load a checkpoint")
-        net, where = self.net.eval().to(device), torch.device(device)
+        net, where = self._trained_net().eval().to(device), torch.device(device)
         seeds = range(seed, seed + n)
         drawn = [self._draw(net, list(seeds[i : i + batch]), where) for i in range(0, n, batch)]
-        self.net.cpu()
+        net.cpu()
         return pixels.to_pixels(torch.cat(drawn))
 
     @torch.no_grad()
     def _draw(self, net: nn.Module, seeds: list[int], where: torch.device) -> Tensor:
-        sources = [source(seed) for seed in seeds]
+        sources = [seeded_generator(seed) for seed in seeds]
 
         def noise() -> Tensor:
             return torch.stack([torch.randn(3, self.size, self.size, generator=s) for s in sources]).to(where)
@@ -182,11 +179,11 @@ class Diffusion:
             (a, s), (b, t) = signal(now), signal(then)
             with devices.autocast(where) if where.type == "cuda" else torch.no_grad():
                 v = net(x, now.expand(len(x))).float()
-            clean, dirt = (a * x - s * v).clamp(-1, 1), s * x + a * v
-            fresh = self.eta * (t / s) * (1 - (a / b) ** 2).clamp(min=0).sqrt()
-            x = b * clean + (t**2 - fresh**2).clamp(min=0).sqrt() * dirt
+            clean, predicted = (a * x - s * v).clamp(-1, 1), s * x + a * v
+            added = self.eta * (t / s) * (1 - (a / b) ** 2).clamp(min=0).sqrt()
+            x = b * clean + (t**2 - added**2).clamp(min=0).sqrt() * predicted
             if self.eta:
-                x = x + fresh * noise()
+                x = x + added * noise()
         shown: Tensor = clean.cpu()
         return shown
 
@@ -206,7 +203,8 @@ class Diffusion:
         devices.join_world(where)
         store = pixels.to_device(pixels.reals(manifest, self.size, folder, progress), where)
         with seeded(seed):
-            net: nn.Module = self._build().to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            net = self._build()
+        net.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         average = copy.deepcopy(net).eval().requires_grad_(False)
         rate = torch.tensor(options.rate, device=where)
         optimiser = torch.optim.AdamW(net.parameters(), rate, weight_decay=0.01, capturable=where.type == "cuda")
@@ -216,45 +214,37 @@ class Diffusion:
 
         def step() -> None:
             x = pixels.draw(store, run.share, options.flip, run.rng).to(where, memory_format=torch.channels_last)
-            noise = torch.randn(x.shape, generator=run.rng, device=where)
-            time = (torch.arange(len(x), device=where) + torch.rand((), generator=run.rng, device=where)) / len(x)
-            a, s = (value[:, None, None, None] for value in signal(time))
-            with devices.autocast(where):
-                v = net(a * x + s * noise, time)
-            weight = ((a / s) ** 2).clamp(max=options.emphasis) / ((a / s) ** 2 + 1)  # of an error in v
-            loss = (weight * F.mse_loss(v.float(), a * noise - s * x, reduction="none")).mean()
-            descend(optimiser, loss, net)
-            follow(average, net, run.decay)
+            loss = _loss(net, x, run.rng, options.max_snr)
+            optimizer_step(optimiser, loss, net)
+            update_ema(average, net, run.decay)
             run.note(loss)
 
         replay = Replay(step, where, run.rng)
         for number in run.steps_left(lambda: self._show(average, where), progress):
-            rate.fill_(options.rate * min(1.0, (number + 1) * options.batch / options.warm))
+            rate.fill_(options.rate * min(1.0, (number + 1) * options.batch / options.warmup))
             replay()
-        self.net = average.cpu()  # type: ignore[assignment]
-        return self
-
-    def save(self, folder: Path, **facts: Any) -> None:
-        """Write the averaged weights, in half precision, and the card."""
-        if self.net is None:
-            raise CheckpointError("this generator has no weights yet; fit it first")
-        arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-        tensors = state.numbers(self.net, half=True)
-        write_checkpoint(folder, tensors, {"generator": self.name, "arguments": arguments, **facts})
-        state.fill(self.net, tensors)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Return the generator kept in a folder."""
-        self = cls(**read_card(folder, "generator")["arguments"])
-        self.net = self._build()
-        state.fill(self.net, read_tensors(folder))
+        self.net = average.cpu()
         return self
 
     def _build(self) -> Net:
         return Net(self.width, self.levels)
 
-    def _show(self, net: nn.Module, where: torch.device) -> Images:
+    def _show(self, net: Net, where: torch.device) -> Images:
         shown = copy.copy(self)
-        shown.net = copy.deepcopy(net)  # type: ignore[assignment]
+        shown.net = copy.deepcopy(net)
         return shown.sample(64, seed=0, device=str(where), batch=64)
+
+
+def _loss(net: Net, x: Tensor, rng: torch.Generator, max_snr: float) -> Tensor:
+    """Return the weighted error in v of pictures (N, 3, H, W) with noise added at times spread evenly over 0..1.
+
+    Source: Hang et al. 2023, arXiv:2303.09556, eq. 8 (min-SNR weights of an error in v).
+    """
+    noise = torch.randn(x.shape, generator=rng, device=x.device)
+    time = (torch.arange(len(x), device=x.device) + torch.rand((), generator=rng, device=x.device)) / len(x)
+    a, s = (value[:, None, None, None] for value in signal(time))
+    with devices.autocast(x.device):
+        v = net(a * x + s * noise, time)
+    snr = (a / s) ** 2
+    weight = snr.clamp(max=max_snr) / (snr + 1)
+    return (weight * F.mse_loss(v.float(), a * noise - s * x, reduction="none")).mean()

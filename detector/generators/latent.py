@@ -1,34 +1,33 @@
 """Fakes made from real pictures: copies through the narrow code of an autoencoder like that of latent diffusion.
 
-Text-to-image models draw in such a code, and its decoder paints each pixel that they show: what it leaves in a copy, it
-leaves in what they draw. Unlike the copiers of `reconstruct` it goes through an eighth of the side, and not pixels
-alone but a discriminator and ImageNet features say what a good copy is.
+Text-to-image models draw in such a code, and its decoder paints every pixel of their pictures: the traces it leaves in
+a copy are also in those. Unlike the autoencoders of `reconstruct` it reduces the side to an eighth, and it is trained
+with a discriminator and ImageNet features in addition to the error in the pixels.
 Source: Rombach et al. 2022, arXiv:2112.10752, sec. 3.1 and app. G (the autoencoder and its losses); Esser et al. 2021,
-arXiv:2012.09841 (patches judged by a discriminator); Zhang et al. 2018, arXiv:1801.03924 (distance between features);
+arXiv:2012.09841 (a discriminator of patches); Zhang et al. 2018, arXiv:1801.03924 (distance between features);
 Rajan et al. 2025, arXiv:2410.11835 (a detector learns latent diffusion from copies alone).
 """
 
 from __future__ import annotations
 
 import copy
-import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detector.errors import CheckpointError
 from detector.generators import GENERATORS
-from detector.learning import backbones, devices, seeds, state, steps
+from detector.generators._trained import Trained
+from detector.learning import backbones, devices, seeds, steps
 from detector.learning.pixels import draw, reals, to_device, to_pixels
 from detector.learning.run import Length, Run
-from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.types import Images, Progress, silent
 
 STRIDE = 8  # pixels a side that one place of the code stands for
@@ -36,17 +35,17 @@ STRIDE = 8  # pixels a side that one place of the code stands for
 
 @dataclass(frozen=True)
 class Options(Length):
-    """One run."""
+    """The options of one training run."""
 
-    rate: float = 1e-3  # Adam's step, autoencoder
-    rate_d: float = 5e-4  # Adam's step, discriminator
-    features: float = 0.5  # weight of the distance between ImageNet features, if they are installed
-    game: float = 0.05  # weight of the discriminator's word
-    calm: int = 40_000  # pictures before the discriminator is heard
+    rate: float = 1e-3  # learning rate of the autoencoder (Adam)
+    rate_d: float = 5e-4  # learning rate of the discriminator (Adam)
+    perceptual_weight: float = 0.5  # weight of the distance between ImageNet features, if they are installed
+    adversarial_weight: float = 0.05  # weight of the adversarial loss
+    adversarial_start: int = 40_000  # pictures before the adversarial loss counts
 
 
 class Block(nn.Module):
-    """Two convolutions beside a skip."""
+    """Two convolutions beside a skip connection."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -80,7 +79,7 @@ class Net(nn.Module):
         return self.decode(self.encode(x).tanh())  # type: ignore[no-any-return]
 
 
-class Judge(nn.Sequential):
+class Discriminator(nn.Sequential):
     """Pictures (N, 3, H, W) -> logits (N, 1, H / 8, W / 8), one a patch, larger = more real."""
 
     def __init__(self, width: int) -> None:
@@ -114,7 +113,7 @@ class Distance(nn.Module):
 @GENERATORS.register(
     "latent", year=2022, options=Options(), summary="copies of real faces through the code of latent diffusion"
 )
-class Latent:
+class Latent(Trained[Net]):
     """An autoencoder with an eighth of the side and `code` channels in the middle.
 
     size: side of the pictures it learns from, a multiple of 8; it copies any. width: channels of the finest level, a
@@ -122,17 +121,15 @@ class Latent:
     """
 
     name = "latent"
+    half = True
 
     def __init__(self, *, size: int = 128, width: int = 32, code: int = 8, noise: float = 0.05) -> None:
         self.size, self.width, self.code, self.noise = size, width, code, noise
-        self.net: Net | None = None
 
     @torch.no_grad()
     def alter(self, faces: Images, *, seed: int) -> Images:
         """Return the copy of each face (N, H, W, 3), a little noise on its code drawn from the seed."""
-        if self.net is None:
-            raise CheckpointError("this generator has no weights yet; fit it or load a checkpoint")
-        net, rng = self.net.eval(), np.random.default_rng(seed)
+        net, rng = self._trained_net().eval(), np.random.default_rng(seed)
         height, width = faces.shape[1:3]
         x = torch.tensor(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
         x = F.pad(x, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
@@ -155,67 +152,85 @@ class Latent:
         where = devices.pick_device(device)
         devices.join_world(where)
         faces = reals(manifest, self.size, folder, progress)
-        store = to_device(faces, where)
         with seeds.seeded(seed):
             distance = Distance().to(where)
-            net: nn.Module = self._build().to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            judge: nn.Module = Judge(self.width).to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        average = copy.deepcopy(net).eval().requires_grad_(False)
-        optimiser, other = (
-            torch.optim.Adam(n.parameters(), rate, (0.5, 0.9), capturable=where.type == "cuda")
-            for n, rate in ((net, options.rate), (judge, options.rate_d))
-        )
-        parts: dict[str, Any] = {"net": net, "judge": judge, "average": average, "optimiser": optimiser, "other": other}
-        run = Run(folder, options, seed, parts, ("pixels", "features", "game", "judge"), device=where)
+            net, discriminator = self._build(), Discriminator(self.width)
+        training = _Training(net, discriminator, distance, to_device(faces, where), options, self.noise, where)
+        names = ("pixel_loss", "perceptual_loss", "adversarial_loss", "discriminator_loss")
+        run = training.run = Run(folder, options, seed, training.parts(), names, device=where)
         shown = torch.from_numpy(faces[:32].copy()).to(where).permute(0, 3, 1, 2).float() / 127.5 - 1
-        heard = torch.zeros((), device=where)  # weight of the discriminator's word
-
-        def step() -> None:
-            real = draw(store, run.share, options.flip, run.rng).to(where, memory_format=torch.channels_last)
-            judge.requires_grad_(False)
-            with devices.autocast(where):
-                code = net.encode(real).tanh()  # type: ignore[operator]
-                noise = self.noise * torch.randn(code.shape, generator=run.rng, device=where)
-                copied = net.decode(code + noise)  # type: ignore[operator]
-                apart = distance(copied, real).float() if distance.known else copied.new_zeros(())
-                word = F.softplus(-judge(copied).float()).mean()
-            pixels = F.l1_loss(copied.float(), real)
-            steps.descend(optimiser, pixels + options.features * apart + heard * word, net)
-            judge.requires_grad_(True)
-            with devices.autocast(where):
-                on_real, on_copy = judge(real).float(), judge(copied.detach()).float()
-            verdict = F.softplus(-on_real).mean() + F.softplus(on_copy).mean()
-            steps.descend(other, verdict, judge)
-            steps.follow(average, net, run.decay)
-            run.note(pixels, apart, word, verdict)
-
-        replay = steps.Replay(step, where, run.rng)
-        for number in run.steps_left(lambda: _pairs(shown, average), progress):
-            heard.fill_(options.game if (number + 1) * options.batch > options.calm else 0.0)
+        replay = steps.Replay(training.step, where, run.rng)
+        for number in run.steps_left(lambda: _pairs(shown, training.average), progress):
+            counts = (number + 1) * options.batch > options.adversarial_start
+            training.adversarial_weight.fill_(options.adversarial_weight if counts else 0.0)
             replay()
-        self.net = average.cpu()  # type: ignore[assignment]
-        return self
-
-    def save(self, folder: Path, **facts: Any) -> None:
-        """Write the averaged weights, in half precision, and the card."""
-        if self.net is None:
-            raise CheckpointError("this generator has no weights yet; fit it first")
-        arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-        card = {"generator": self.name, "arguments": arguments, **facts}
-        tensors = state.numbers(self.net, half=True)
-        write_checkpoint(folder, tensors, card)
-        state.fill(self.net, tensors)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Return the generator kept in a folder."""
-        self = cls(**read_card(folder, "generator")["arguments"])
-        self.net = self._build()
-        state.fill(self.net, read_tensors(folder))
+        self.net = training.average.cpu()
         return self
 
     def _build(self) -> Net:
         return Net(self.width, self.code)
+
+
+@dataclass
+class _Training:
+    """The state of one run: networks, optimisers and pictures."""
+
+    net: Net
+    discriminator: Discriminator
+    distance: Distance
+    pixels: NDArray[np.uint8] | Tensor
+    options: Options
+    noise: float
+    device: torch.device
+    run: Run = field(init=False)
+
+    def __post_init__(self) -> None:
+        for net in (self.net, self.discriminator):
+            net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
+        self.optimiser, self.optimiser_d = (
+            torch.optim.Adam(net.parameters(), rate, (0.5, 0.9), capturable=self.device.type == "cuda")
+            for net, rate in ((self.net, self.options.rate), (self.discriminator, self.options.rate_d))
+        )
+        self.adversarial_weight = torch.zeros((), device=self.device)
+
+    def parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        """Return everything that a resumed run needs."""
+        return {"net": self.net, "discriminator": self.discriminator, "average": self.average,
+                "optimiser": self.optimiser, "optimiser_d": self.optimiser_d}  # fmt: skip
+
+    def step(self) -> None:
+        """Update the autoencoder, the discriminator and the average."""
+        real = draw(self.pixels, self.run.share, self.options.flip, self.run.rng)
+        real = real.to(self.device, memory_format=torch.channels_last)
+        copied, pixel_loss, perceptual_loss, adversarial_loss = self._update_autoencoder(real)
+        discriminator_loss = self._update_discriminator(real, copied)
+        steps.update_ema(self.average, self.net, self.run.decay)
+        self.run.note(pixel_loss, perceptual_loss, adversarial_loss, discriminator_loss)
+
+    def _update_autoencoder(self, real: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Take one step of the autoencoder and return (copies, pixel loss, perceptual loss, adversarial loss)."""
+        self.discriminator.requires_grad_(False)
+        with devices.autocast(self.device):
+            code = self.net.encode(real).tanh()
+            noise = self.noise * torch.randn(code.shape, generator=self.run.rng, device=self.device)
+            copied = self.net.decode(code + noise)
+            installed = self.distance.known
+            perceptual_loss = self.distance(copied, real).float() if installed else copied.new_zeros(())
+            adversarial_loss = F.softplus(-self.discriminator(copied).float()).mean()
+        pixel_loss = F.l1_loss(copied.float(), real)
+        weighted = self.options.perceptual_weight * perceptual_loss + self.adversarial_weight * adversarial_loss
+        steps.optimizer_step(self.optimiser, pixel_loss + weighted, self.net)
+        self.discriminator.requires_grad_(True)
+        return copied, pixel_loss, perceptual_loss, adversarial_loss
+
+    def _update_discriminator(self, real: Tensor, copied: Tensor) -> Tensor:
+        """Take one step of the discriminator and return its loss."""
+        with devices.autocast(self.device):
+            on_real, on_copy = self.discriminator(real).float(), self.discriminator(copied.detach()).float()
+        loss = F.softplus(-on_real).mean() + F.softplus(on_copy).mean()
+        steps.optimizer_step(self.optimiser_d, loss, self.discriminator)
+        return loss
 
 
 def _pairs(shown: Tensor, net: nn.Module) -> Images:

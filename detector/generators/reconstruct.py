@@ -1,7 +1,7 @@
 """Fakes made from real pictures: small autoencoders that copy a face, each enlarging it in its own way.
 
-A reconstruction shares everything with its original but the traces of a network's last stage, so a detector that
-learns from such pairs cannot learn content, framing or format. Five ways of enlarging stand for the decoders in use.
+A reconstruction differs from its original only in the traces of the network's last stage. A detector that is trained on
+such pairs therefore cannot learn content, framing or format. The five ways of enlarging are those of common decoders.
 Source: Frank et al. 2020, arXiv:2003.08685 (enlarging leaves traces); Zhang, Karaman, Chang 2019, arXiv:1907.06515
 (autoencoders that imitate a GAN's traces); Chen et al. 2025, arXiv:2505.14359 (aligned pairs remove bias).
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -18,11 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detector.errors import CheckpointError
 from detector.generators import GENERATORS
-from detector.learning import devices, seeds, state, steps
+from detector.generators._trained import Trained
+from detector.learning import devices, seeds, steps
 from detector.learning.pixels import draw, reals, to_pixels
-from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.types import Images, Progress, silent
 
 KINDS = ("nearest", "transposed", "shuffle", "bilinear", "haar")
@@ -69,7 +68,7 @@ class Copier(nn.Module):
 
 
 @GENERATORS.register("reconstruct", year=2019, summary="copies of real faces by five small autoencoders: aligned pairs")
-class Reconstruct:
+class Reconstruct(Trained[nn.ModuleDict]):
     """Five autoencoders that differ in how they enlarge.
 
     size: side of the pictures it learns from; it copies any even size. width, code: channels of the first
@@ -80,12 +79,11 @@ class Reconstruct:
 
     def __init__(self, *, size: int = 64, width: int = 24, code: int = 6, seconds: float = 60) -> None:
         self.size, self.width, self.code, self.seconds = size, width, code, seconds
-        self.nets: nn.ModuleDict | None = None
 
     @torch.no_grad()
     def alter(self, faces: Images, *, seed: int) -> Images:
         """Return the copy of each face (N, H, W, 3), by the autoencoder that the seed and its place choose."""
-        nets = self._nets().eval()
+        nets = self._trained_net().eval()
         x = torch.tensor(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
         chosen = np.random.default_rng(seed).integers(len(KINDS), size=len(faces))
         copies = [nets[KINDS[k]](x[i : i + 1]) for i, k in enumerate(chosen)]
@@ -105,42 +103,23 @@ class Reconstruct:
         devices.join_world(where)
         pixels = reals(manifest, self.size, folder, progress)
         with seeds.seeded(seed):
-            self.nets = self._build()
+            self.net = self._build()
         for number, kind in enumerate(KINDS):
-            net: nn.Module = self.nets[kind].to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            net: nn.Module = self.net[kind].to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             optimiser = torch.optim.Adam(net.parameters(), 4e-3)
             started, step = time.monotonic(), 0
-            while (spent := time.monotonic() - started) < self.seconds:
+            while (spent := devices.take_from_leader(time.monotonic() - started, where)) < self.seconds:
                 for group in optimiser.param_groups:
                     group["lr"] = 4e-3 * (1 - 0.95 * spent / self.seconds)
-                real = draw(pixels, 16, True, seeds.source(seed, number, step)).to(where)
+                real = draw(pixels, 16, True, seeds.seeded_generator(seed, number, step)).to(where)
                 with devices.autocast(where):
                     copy = net(real)
                 loss = F.l1_loss(copy.float(), real)
-                steps.descend(optimiser, loss, net)
+                steps.optimizer_step(optimiser, loss, net)
                 step += 1
                 progress(f"learning to copy ({kind})", round(spent), round(self.seconds))
             net.cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         return self
 
-    def save(self, folder: Path, **facts: Any) -> None:
-        """Write weights and card."""
-        arguments = {"size": self.size, "width": self.width, "code": self.code, "seconds": self.seconds}
-        card = {"generator": self.name, "arguments": arguments, **facts}
-        write_checkpoint(folder, state.numbers(self._nets()), card)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Return the generator kept in a folder."""
-        self = cls(**read_card(folder, "generator")["arguments"])
-        self.nets = self._build()
-        state.fill(self.nets, read_tensors(folder))
-        return self
-
     def _build(self) -> nn.ModuleDict:
         return nn.ModuleDict({kind: Copier(kind, self.width, self.code) for kind in KINDS})
-
-    def _nets(self) -> nn.ModuleDict:
-        if self.nets is None:
-            raise CheckpointError("this generator has no weights yet; fit it or load a checkpoint")
-        return self.nets

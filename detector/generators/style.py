@@ -7,28 +7,30 @@ Karras et al. 2020, arXiv:1912.04958 (modulation and demodulation, skip connecti
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from detector.errors import CheckpointError, UnknownName
+from detector.errors import UnknownName
 from detector.generators import GENERATORS, _adversarial
 from detector.generators._style_nets import Discriminator, Net, to_colours, widths
+from detector.generators._trained import Trained
 from detector.learning import devices, state
 from detector.learning.pixels import reals, to_pixels
-from detector.learning.seeds import seeded, source
-from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
+from detector.learning.seeds import seeded, seeded_generator
+from detector.scoring.checkpoint import Tensors, read_tensors
 from detector.types import Images, Progress, silent
 
 
-@GENERATORS.register("style", year=2019, summary="style-based: mixes the styles of faces, layer by layer")
-class Style:
+@GENERATORS.register(
+    "style", year=2019, options=_adversarial.Options(), summary="style-based: mixes the styles of faces, layer by layer"
+)
+class Style(Trained[Net]):
     """A style-based generator of faces, trained from scratch or from a smaller one.
 
     size: side of the picture in pixels, a power of two, 32 to 256.
@@ -39,12 +41,13 @@ class Style:
     """
 
     name = "style"
+    prefix = "g."  # the discriminator's tensors begin with "d."
 
     def __init__(self, size: int = 64, *, colours: int = 3, z_dim: int = 128, w_dim: int = 128, depth: int = 4,
                  width: int = 96, truncation: float = 0.7) -> None:  # fmt: skip
         self.size, self.colours, self.z_dim, self.w_dim = size, colours, z_dim, w_dim
         self.depth, self.width, self.truncation = depth, width, truncation
-        self.net: Net | None = None
+        self._discriminator: Discriminator | None = None
 
     def sample(self, n: int, *, seed: int, truncation: float | None = None) -> Images:
         """Return n faces, RGB (n, size, size, 3); face i is that of seed + i, whatever n is."""
@@ -52,12 +55,12 @@ class Style:
 
     def mix(self, sources: Sequence[int], destinations: Sequence[int], *, layers: str = "coarse",
             truncation: float | None = None) -> Images:  # fmt: skip
-        """Return the faces of the destination seeds (columns) wearing the source seeds' (rows) styles at some layers.
+        """Return the faces of the destination seeds (columns) in the source seeds' (rows) styles at some layers.
 
         layers: "coarse" (4-8 pixels: pose, shape), "middle" (16-32: features, hair) or "fine" (above: colours).
         The result is (len(sources), len(destinations), size, size, 3). Source: arXiv:1812.04948, fig. 3.
         """
-        taken = layer_range(layers, self._net().synthesis.layers)
+        taken = layer_range(layers, self._trained_net().synthesis.layers)
         from_source = np.concatenate([w.numpy() for _, w in self._styles(sources)])
         into = np.concatenate([w.numpy() for _, w in self._styles(destinations)])
         grid = []
@@ -89,59 +92,42 @@ class Style:
             pixels = pixels.mean(3, keepdims=True).astype(np.uint8)
         with seeded(seed):
             net = self._build()
-            critic = Discriminator(self.size, self.colours, widths(self.size, self.width))
+            discriminator = Discriminator(self.size, self.colours, widths(self.size, self.width))
         if start is not None:
             tensors = {name: to_colours(name, t, self.colours) for name, t in read_tensors(start).items()}
             state.borrow_weights(net, tensors, "g.")
-            state.borrow_weights(critic, tensors, "d.")
-        game = _adversarial.Game(net, critic, Net.make, self._show)
-        average = _adversarial.play(
-            game, pixels, options or _adversarial.Options(), folder=folder, seed=seed, device=where, progress=progress
+            state.borrow_weights(discriminator, tensors, "d.")
+        gan = _adversarial.Gan(net, discriminator, Net.make, self._show)
+        average = gan.train(
+            pixels, options or _adversarial.Options(), folder=folder, seed=seed, device=where, progress=progress
         )
-        self.net, self._critic = average.cpu(), critic.cpu()  # type: ignore[assignment]
+        self.net, self._discriminator = average.cpu(), discriminator.cpu()
         return self
 
-    def save(self, folder: Path, **facts: Any) -> None:
-        """Write the averaged weights (and the critic's, if just trained, for a warm start) and the card."""
-        tensors = state.numbers(self._net(), "g.")
-        if getattr(self, "_critic", None) is not None:
-            tensors |= state.numbers(self._critic, "d.")
-        arguments = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-        write_checkpoint(folder, tensors, {"generator": self.name, "arguments": arguments, **facts})
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Return the generator kept in a folder."""
-        self = cls(**read_card(folder, "generator")["arguments"])
-        self.net = self._build()
-        state.fill(self.net, read_tensors(folder), "g.")
-        return self
+    def _further_tensors(self) -> Tensors:
+        """Return the discriminator's tensors, with which another training can start, if it was just trained."""
+        return {} if self._discriminator is None else state.state_to_numpy(self._discriminator, "d.")
 
     def _build(self) -> Net:
         return Net(self.size, self.colours, self.z_dim, self.w_dim, self.depth, self.width)
 
-    def _net(self) -> Net:
-        if self.net is None:
-            raise CheckpointError("this generator has no weights yet; fit it or load a checkpoint")
-        return self.net
-
     @torch.no_grad()
     def _styles(self, seeds: Sequence[int]) -> list[tuple[list[int], Tensor]]:
         """Return (seeds, styles (n, layers, w_dim)) in small batches; a face depends on its own seed alone."""
-        net, chunks = self._net().eval(), [list(seeds[i : i + 16]) for i in range(0, len(seeds), 16)]
-        z = [torch.stack([torch.randn(self.z_dim, generator=source(s)) for s in c]) for c in chunks]
+        net, chunks = self._trained_net().eval(), [list(seeds[i : i + 16]) for i in range(0, len(seeds), 16)]
+        z = [torch.stack([torch.randn(self.z_dim, generator=seeded_generator(s)) for s in c]) for c in chunks]
         return [(c, net.mapping(x)[:, None].repeat(1, net.synthesis.layers, 1)) for c, x in zip(chunks, z, strict=True)]
 
     @torch.no_grad()
     def _paint(self, w: Tensor, seeds: Sequence[int], truncation: float | None) -> Images:
-        net, psi = self._net().eval(), self.truncation if truncation is None else truncation
+        net, psi = self._trained_net().eval(), self.truncation if truncation is None else truncation
         w = net.w_mean + psi * (w - net.w_mean)
-        pictures = [net.synthesis(w[i : i + 1], source(s, 1)) for i, s in enumerate(seeds)]
+        pictures = [net.synthesis(w[i : i + 1], seeded_generator(s, 1)) for i, s in enumerate(seeds)]
         return to_pixels(torch.cat(pictures))
 
-    def _show(self, net: nn.Module) -> Images:
+    def _show(self, net: Net) -> Images:
         shown = copy.copy(self)
-        shown.net = net  # type: ignore[assignment]
+        shown.net = net
         return shown.sample(64, seed=0)
 
 

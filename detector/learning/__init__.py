@@ -1,1 +1,1 @@
-"""The torch kit, which knows nothing of what is trained: devices, seeds, steps, state, pixels, backbones, runs."""
+"""Model-independent PyTorch helpers: devices, seeds, steps, state, pixels, backbones, runs."""

@@ -1,7 +1,7 @@
 """Training-time augmentation, the same for both classes; the only module that imports albumentations.
 
-A detector trained on clean pictures learns the last file format it saw. Each change stands for something that happens
-to photographs on their way, and comes with a probability, so that clean pictures are seen too.
+A detector that is trained on clean pictures learns their file format. Each change imitates something that happens to
+photographs when they are published, and has a probability, so that some pictures stay clean.
 Source: Wang et al. 2020, arXiv:1912.11035, sec. 4 (blur and JPEG); Gragnaniello et al. 2021, arXiv:2104.02617, sec. 3.
 """
 
@@ -22,14 +22,20 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import albumentations as A
 
-SEVERITIES = (0.0, 0.5, 1.0, 1.5, 2.0)  # a fifth of the pictures each; where all had 1, clean ones were hardly seen
+SEVERITIES = (
+    0.0,
+    0.5,
+    1.0,
+    1.5,
+    2.0,
+)  # a fifth of the pictures each; 1 for all left few pictures clean
 KERNELS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA, cv2.INTER_LANCZOS4)
 
 
 def save(image: Image, rng: np.random.Generator) -> Image:
-    """Return a picture (H, W, 3) as it comes back from JPEG (three times in four) or WebP, of quality 30 to 100.
+    """Return a picture (H, W, 3) after JPEG (three times in four) or WebP compression of quality 30 to 100.
 
-    Half of the qualities are above 82, as on most files one meets.
+    Half of the qualities are above 82, as those of most files are.
     """
     jpeg, quality = rng.random() < 0.75, round(100 - 70 * rng.random() ** 2)
     codec, setting = (".jpg", cv2.IMWRITE_JPEG_QUALITY) if jpeg else (".webp", cv2.IMWRITE_WEBP_QUALITY)
@@ -40,7 +46,7 @@ def save(image: Image, rng: np.random.Generator) -> Image:
 def save_smaller(image: Image, rng: np.random.Generator) -> Image:
     """Return a picture (H, W, 3) that was shrunk to 0.4-0.95, saved, and enlarged again.
 
-    So the blocks of a codec come in other sizes than its own, as in all that is saved first and resized after.
+    The blocks of the codec then have other sizes than its own, as in pictures that were saved first and resized later.
     """
     height, width = image.shape[:2]
     shrink, grow = (int(kernel) for kernel in rng.choice(KERNELS[1:], 2))
@@ -53,7 +59,7 @@ def save_smaller(image: Image, rng: np.random.Generator) -> Image:
 def tighten(image: Image, rng: np.random.Generator) -> Image:
     """Return a picture (H, W, 3) cut to 0.6-1 of its sides, near its middle, and enlarged again.
 
-    So a face that somebody cut out before, and tighter, is still a face.
+    It imitates a face that somebody cut out more tightly before.
     """
     height, width = image.shape[:2]
     share = rng.uniform(0.6, 1.0)
@@ -64,9 +70,9 @@ def tighten(image: Image, rng: np.random.Generator) -> Image:
 
 
 def retouch(image: Image, rng: np.random.Generator) -> Image:
-    """Return a face (H, W, 3) as studios and telephones make portraits: skin smoothed, then what is around it blurred.
+    """Return a face (H, W, 3) as portraits of studios and telephones are: the skin smooth, the surroundings blurred.
 
-    So neither a clean skin nor a blurred background tells a fake from a photograph by a professional.
+    Otherwise a detector could take smooth skin or a blurred background for the mark of a fake.
     """
     height, width = image.shape[:2]
     skin = cv2.bilateralFilter(np.ascontiguousarray(image), 5, rng.uniform(5, 40), rng.uniform(1, 4))
@@ -94,9 +100,9 @@ def add_border(image: Image, rng: np.random.Generator) -> Image:
 def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
     """Return a function (picture, seed) -> picture of the same shape; the same seed gives the same picture.
 
-    Pictures differ in how much happens to them: each draws one of SEVERITIES, by which all its probabilities are
-    multiplied but those of being mirrored and cut tighter. strength: multiplies them too; 0 leaves pictures alone.
-    Not for several threads at once: make one each.
+    For each picture one of SEVERITIES is drawn, and all probabilities except those of mirroring and of a tighter cut
+    are multiplied by it. strength: a further factor; with 0, pictures stay as they are. The function must not be shared
+    by threads: make one for each.
     """
     shares = [min(0.5 * strength * severity, 1.0) for severity in SEVERITIES]
     kits = [(p, _make_steps(p)) for p in shares]
@@ -112,7 +118,7 @@ def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
             image = tighten(image, rng)
         if rng.random() < 0.5 * p:
             image = save_smaller(image, rng)
-        # one source for all steps: `set_random_seed` gives each the same numbers, so that all would come together
+        # one generator for all steps: `set_random_seed` would give each step the same numbers, so that all coincide
         steps.set_random_state(rng, random.Random(int(rng.integers(2**31))))
         image = steps(image=np.ascontiguousarray(image))["image"]
         if rng.random() < 0.2 * p:
@@ -125,7 +131,7 @@ def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
 
 
 def _make_steps(p: float) -> A.Compose:
-    """Return what happens with that probability, or with a share of it."""
+    """Return the steps that are applied with that probability, or with a share of it."""
     kernels = [
         A.Downscale((0.4, 0.95), interpolation_pair={"downscale": k, "upscale": u}, p=1)
         for k, u in zip(KERNELS, (*KERNELS[1:], KERNELS[0]), strict=True)

@@ -1,4 +1,4 @@
-"""Where a net is trained: the device, its precision, and the processes that train it together."""
+"""Where a network is trained: the device, its precision, and the processes that train it together."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def pick_device(name: str | None = None) -> torch.device:
 
 
 def autocast(device: torch.device, *, depthwise: bool = False) -> Any:
-    """Return a context of bfloat16 arithmetic where it pays, of float32 elsewhere.
+    """Return a context of bfloat16 arithmetic where it is faster, of float32 elsewhere.
 
-    depthwise: the net is made of depthwise convolutions, which a CPU runs slower in bfloat16.
+    depthwise: the network consists of depthwise convolutions, which a CPU runs slower in bfloat16.
     """
     if device.type == "cuda":
         return torch.autocast("cuda", torch.bfloat16) if torch.cuda.is_bf16_supported() else nullcontext()
@@ -63,8 +63,17 @@ def leader_first() -> Iterator[bool]:
         torch.distributed.barrier()
 
 
+def take_from_leader(value: float, device: torch.device) -> float:
+    """Return the first process's value in every process: what clocks say differs, and all must stop at one step."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return value
+    shared = torch.tensor(value, dtype=torch.float64, device=device)
+    torch.distributed.broadcast(shared, 0)
+    return shared.item()
+
+
 def average_gradients(net: nn.Module) -> None:
-    """Replace each gradient by its mean over all processes; one message a net. Does nothing in a single process."""
+    """Replace each gradient by its mean over all processes, sent in one message; does nothing in a single process."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return
     gradients = [p.grad for p in net.parameters() if p.grad is not None]

@@ -1,12 +1,13 @@
-"""What the training run of a generator leaves beside itself, and how it goes on after an interrupt.
+"""The training run of a generator: what it writes to its folder, and how it is resumed after an interrupt.
 
-Written to its folder: `options.json`, `losses.csv` (means since the line before), `samples/*.png`, and
-`resume.safetensors` (nets, averages, optimisers). Under torchrun the first process alone writes.
+Written are `options.json`, `losses.csv` (means since the line before), `samples/*.png`, and `resume.safetensors`
+(networks, averages, optimisers). Under torchrun only the first process writes.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,23 +23,24 @@ from detector.learning import devices, seeds, state
 from detector.pictures.images import encode, tile
 from detector.types import Images, Progress
 
-LENGTH = ("pictures", "seconds", "snapshot")  # options that may change when a run goes on
+LENGTH = ("pictures", "seconds", "snapshot")  # options that may be changed when a run is resumed
+LOG = logging.getLogger("detector.training")  # one line at each snapshot
 
 
 @dataclass(frozen=True)
 class Length:
-    """How long a run is. Counts of pictures are of reals shown to the net, over all processes."""
+    """The length of a run. Numbers of pictures are of reals shown to the network, over all processes."""
 
     pictures: int = 400_000  # length of the run
-    batch: int = 32  # pictures a step
-    half_life: int = 5_000  # pictures after which the weight average has forgotten half
-    flip: bool = True  # mirror half of the reals
-    seconds: float = math.inf  # stop after this much time, whatever `pictures` says
+    batch: int = 32  # pictures in a step
+    half_life: int = 5_000  # pictures after which a weight's share in the average (EMA) has halved
+    flip: bool = True  # whether half of the reals are mirrored
+    seconds: float = math.inf  # the run stops after this time, even if it has seen fewer than `pictures`
     snapshot: int = 20_000  # pictures between sample grids and resume states
 
 
 class Run:
-    """One run in one folder: `for _ in run.steps_left(show, progress):` a step that notes its losses."""
+    """One run in one folder: in `for _ in run.steps_left(show, progress):` each step passes its losses to `note`."""
 
     def __init__(
         self,
@@ -50,14 +52,20 @@ class Run:
         *,
         device: torch.device,
     ) -> None:
-        """Start, or fill the parts from what the folder holds; CheckpointError if that had other options."""
+        """Begin a run, or load the parts from the folder's `resume.safetensors`.
+
+        parts: name -> network or optimiser that is saved. losses: names of the columns in `losses.csv`.
+
+        Raises CheckpointError if the folder's run had other options.
+        """
         self.folder, self.options, self.parts = folder, options, parts
+        self.losses, self.device = losses, device
         self.rank, self.world = devices.join_world(device)
         self.recipe = {k: v for k, v in asdict(options).items() if k not in LENGTH} | {"seed": seed}
         self.step, spent = 0, 0.0
         self.tally, self.counted = torch.zeros(len(losses), device=device), 0
         self.seed, self.rng = seed, torch.Generator(device)
-        self.decay = torch.ones((), device=device)  # what is left of the weight average after a step
+        self.decay = torch.ones((), device=device)  # of the weight average (EMA), at the present step
         resume = folder / "resume.safetensors"
         if resume.is_file():
             facts = state.load_state(resume, parts)
@@ -72,21 +80,21 @@ class Run:
 
     @property
     def share(self) -> int:
-        """Pictures a step of this process."""
+        """How many pictures of each step this process takes."""
         return self.options.batch // self.world
 
     def steps_left(self, show: Callable[[], Images], progress: Progress) -> Iterator[int]:
-        """Yield the number of each step, from 0, while one is left and time for it.
+        """Yield the number of each step that is left, from 0, until the time is over.
 
-        What a step draws follows from seed, step and process. Where a snapshot is due, and at the end, the run is kept.
-        show: returns the faces of a grid.
+        The random numbers of a step depend only on seed, step and process. The run is saved at each snapshot and at the
+        end. show: returns the pictures of a sample grid.
         """
         batch, pictures = self.options.batch, self.options.pictures
         steps, every = math.ceil(pictures / batch), max(self.options.snapshot // batch, 1)
-        while self.step < steps and time.monotonic() - self.started < self.options.seconds:
+        while self.step < steps and self._has_time():
             seeds.reseed(self.rng, self.seed, self.step, self.rank)
-            forgets = min(self.options.half_life, max((self.step + 1) * batch / 20, 1))  # early on it follows closely
-            self.decay.fill_(0.5 ** (batch / forgets))
+            half_life = min(self.options.half_life, max((self.step + 1) * batch / 20, 1))  # shorter at the beginning
+            self.decay.fill_(0.5 ** (batch / half_life))
             yield self.step
             self.step += 1
             self.counted += 1
@@ -100,14 +108,22 @@ class Run:
         """Add up the losses of a step, without waiting for them."""
         self.tally += torch.stack([loss.detach().float().mean() for loss in losses])
 
+    def _has_time(self) -> bool:
+        """Return whether `seconds` have not passed yet, by the clock of the first process."""
+        if math.isinf(self.options.seconds):
+            return True
+        return devices.take_from_leader(time.monotonic() - self.started, self.device) < self.options.seconds
+
     def _keep(self, faces: Images) -> None:
-        """Write losses, a grid of faces, and all that the run needs to go on."""
+        """Write losses, a grid of faces, and all that a resumed run needs."""
         if self.rank == 0:
             means = [f"{v:.5g}" for v in (self.tally / self.counted).tolist()]  # waits for the steps
             seen, seconds = self.step * self.options.batch, time.monotonic() - self.started
             with open(self.folder / "losses.csv", "a") as file:
                 file.write(",".join([str(seen), str(round(seconds)), *means]) + "\n")
             write_bytes(self.folder / "samples" / f"{seen:08d}.png", encode(tile(faces, 8, gap=0)))
+            losses = ", ".join(f"{name} {value}" for name, value in zip(self.losses, means, strict=True))
+            LOG.info("%s of %s pictures, %d s: %s", f"{seen:,}", f"{self.options.pictures:,}", seconds, losses)
             facts = {"step": self.step, "seconds": seconds, "recipe": self.recipe}
             state.save_state(self.folder / "resume.safetensors", self.parts, facts)
         self.tally.zero_()

@@ -12,20 +12,20 @@ import numpy as np
 import torch
 
 
-def source(*keys: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a source of random numbers fixed by its keys, such as (seed, step, rank)."""
+def seeded_generator(*keys: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a generator of random numbers whose seed is made of the keys, such as (seed, step, rank)."""
     return reseed(torch.Generator(device=device), *keys)
 
 
 def reseed(rng: torch.Generator, *keys: int) -> torch.Generator:
-    """Set a source anew by its keys and return it."""
+    """Seed a generator of random numbers with the keys and return it."""
     state = np.random.SeedSequence([len(keys), *(k & 0xFFFFFFFF for k in keys)]).generate_state(1, np.uint64)[0]
     return rng.manual_seed(int(state >> 1))
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Make the initial weights drawn in this block depend on the seed alone, and leave the global source as it was."""
+    """Let weights drawn in this block depend on the seed alone, and leave the global generator as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

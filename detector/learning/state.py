@@ -1,4 +1,4 @@
-"""All that a run needs to go on, and tensors in and out of a checkpoint."""
+"""The state that a resumed run needs, and tensors in and out of a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from detector.files import replacing
 
 
 def save_state(path: Path, parts: Mapping[str, nn.Module | torch.optim.Optimizer], facts: Mapping[str, Any]) -> None:
-    """Write all that a run needs to go on, in one step: nets and Adam moments as tensors, facts as JSON."""
+    """Write all that a resumed run needs, in one file: networks and Adam moments as tensors, facts as JSON."""
     tensors: dict[str, Tensor] = {}
     for part, thing in parts.items():
         if isinstance(thing, nn.Module):
@@ -55,7 +55,7 @@ def load_state(path: Path, parts: Mapping[str, nn.Module | torch.optim.Optimizer
 
 
 def borrow_weights(net: nn.Module, tensors: Mapping[str, NDArray[Any]], prefix: str = "") -> int:
-    """Copy every tensor whose name and shape fit into the net and return how many fitted: a warm start."""
+    """Copy every tensor whose name and shape fit into the network, and return how many fitted."""
     mine = net.state_dict()
     fitting = {k: torch.from_numpy(tensors[prefix + k].copy()) for k in mine
                if prefix + k in tensors and tensors[prefix + k].shape == tuple(mine[k].shape)}  # fmt: skip
@@ -63,14 +63,14 @@ def borrow_weights(net: nn.Module, tensors: Mapping[str, NDArray[Any]], prefix: 
     return len(fitting)
 
 
-def fill(net: nn.Module, tensors: Mapping[str, NDArray[Any]], prefix: str = "") -> None:
+def load_weights(net: nn.Module, tensors: Mapping[str, NDArray[Any]], prefix: str = "") -> None:
     """Copy a checkpoint's tensors into the net; CheckpointError unless every one is there."""
     expected, found = len(net.state_dict()), borrow_weights(net, tensors, prefix)
     if found != expected:
         raise CheckpointError(f"the checkpoint lacks {expected - found} of the net's {expected} tensors")
 
 
-def numbers(net: nn.Module, prefix: str = "", *, half: bool = False) -> dict[str, NDArray[Any]]:
+def state_to_numpy(net: nn.Module, prefix: str = "", *, half: bool = False) -> dict[str, NDArray[Any]]:
     """Return the net's state as named arrays, for a checkpoint; `half` keeps 16 bits of each number."""
     kind = torch.float16 if half else torch.float32
     return {prefix + name: tensor.detach().cpu().to(kind).numpy() for name, tensor in net.state_dict().items()}

@@ -1,4 +1,4 @@
-"""One training step: down the loss, the averaged weights after it, and its replay on a GPU."""
+"""One training step: the optimiser's step, the average of the weights (EMA), and the replay of steps on a GPU."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from detector.learning.devices import average_gradients
 
 
 @torch.no_grad()
-def follow(average: nn.Module, net: nn.Module, decay: float | Tensor) -> None:
-    """Move the averaged weights a step towards the net's: average = decay * average + (1 - decay) * net."""
+def update_ema(average: nn.Module, net: nn.Module, decay: float | Tensor) -> None:
+    """Update the exponential moving average of a network: average = decay * average + (1 - decay) * net.
+
+    decay: a number or a tensor; a GPU that replays the step reads the tensor's present value.
+    """
     theirs = dict(net.named_parameters())
     for name, mine in average.named_parameters():
         mine.lerp_(theirs[name], 1 - decay)
@@ -28,12 +31,12 @@ def follow(average: nn.Module, net: nn.Module, decay: float | Tensor) -> None:
 class Replay:
     """A training step that a GPU records once and then replays; on a CPU it is just called.
 
-    The nets here are small: called one by one, their thousands of kernels leave a GPU idle nine tenths of the time. A
-    step takes nothing and returns nothing, draws from `rng` at most, and changes tensors that stay where they are.
-    Source: the CUDA graphs of torch (whole-network capture).
+    The networks here are small: if their thousands of kernels are started one by one, a GPU is idle for nine tenths of
+    the time. A step takes no argument, returns nothing, draws random numbers from `rng` only, and changes tensors in
+    place. Source: the CUDA graphs of torch (whole-network capture).
     """
 
-    WARM = 3  # calls before it is recorded: optimisers make their moments, kernels are chosen
+    WARMUP = 3  # calls before a step is recorded, in which optimisers create their moments and kernels are chosen
 
     def __init__(self, step: Callable[[], None], device: torch.device, rng: torch.Generator | None = None) -> None:
         self.step, self.device, self.rng, self.calls = step, device, rng, 0
@@ -51,7 +54,7 @@ class Replay:
 
     def _replay(self) -> None:
         self.calls += 1
-        if self.calls <= self.WARM:
+        if self.calls <= self.WARMUP:
             now = torch.cuda.current_stream()
             self.aside.wait_stream(now)
             with torch.cuda.stream(self.aside):
@@ -67,8 +70,8 @@ class Replay:
         self.graph.replay()
 
 
-def descend(optimiser: torch.optim.Optimizer, loss: Tensor, net: nn.Module) -> None:
-    """Take one step of the optimiser down the loss, the net's gradient averaged over all processes."""
+def optimizer_step(optimiser: torch.optim.Optimizer, loss: Tensor, net: nn.Module) -> None:
+    """Take one step of the optimiser that reduces the loss, with the gradient averaged over all processes."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     average_gradients(net)

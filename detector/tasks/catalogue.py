@@ -9,6 +9,7 @@ from detector import __version__
 from detector.detectors import DETECTORS
 from detector.generators import GENERATORS
 from detector.scoring.checkpoint import CARD, SHIPPED, read_card
+from detector.types import Licensed
 
 
 def describe_licence(name: str) -> str:
@@ -17,7 +18,7 @@ def describe_licence(name: str) -> str:
     Raises MissingExtra if they are someone else's and not installed.
     """
     kind = GENERATORS.get(name)
-    return f"{kind.notice()}\n" if hasattr(kind, "notice") else ""
+    return f"{kind.notice()}\n" if isinstance(kind, Licensed) else ""
 
 
 def list_things() -> dict[str, dict[str, str]]:

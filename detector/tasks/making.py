@@ -1,4 +1,4 @@
-"""Make: manifests of folders, fakes that say so, altered photographs, the style-mixing grid."""
+"""Make: manifests of folders, labelled fakes, altered photographs, the style-mixing grid."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from detector.pictures.fingerprints import read_fingerprints
 from detector.pictures.images import encode
 from detector.registry import check_options
 from detector.scoring.checkpoint import digest_checkpoint, find_checkpoint
-from detector.types import Label, Progress, silent
+from detector.types import Alterer, Label, Licensed, Mixer, Progress, Sampler, Trainable, silent
 
-MAX_SEED = 2**32 - 1  # that numpy, torch and scikit-learn all take
+MAX_SEED = 2**32 - 1  # the largest that numpy, torch and scikit-learn all accept
 
 
 def index(
@@ -78,7 +78,7 @@ def generate(
     progress: Progress = silent,
     **options: Any,
 ) -> pd.DataFrame:
-    """Write n fakes that say so and their manifest, split by seed, below a folder, and return the manifest.
+    """Write n labelled fakes and their manifest, split by seed, below a folder, and return the manifest.
 
     name: of a generator. weights: a folder with its checkpoint; None takes the shipped one or quickstart's.
     options: passed to the generator's `sample`, such as truncation=0.7. Picture i is that of seed + i.
@@ -89,12 +89,13 @@ def generate(
     folder = Path(folder)
     if not 0 <= seed <= MAX_SEED - n:
         raise DetectorError(f"seed and number of faces are at least 0, and together at most {MAX_SEED:,}")
-    source = load_generator(name, weights)
-    if not hasattr(source, "sample"):
+    kind = GENERATORS.get(name)
+    if not issubclass(kind, Sampler):
         raise DetectorError(f"{name} alters real pictures; name a manifest of them with --from")
-    check_options(name, source.sample, options)
+    check_options(name, kind.sample, options)
+    source: Any = load_generator(name, weights)
     write = _writer(name, weights, label, signer, folder)
-    licence = getattr(source, "licence", "made by detector")
+    licence = source.licence if isinstance(source, Licensed) else "made by detector"
     rows, plain = [], []
     for start in range(0, n, 64):
         count = min(64, n - start)
@@ -138,9 +139,9 @@ def alter(
     reals = table[table.label == Label.REAL].iloc[:n]
     if reals.empty:
         raise DetectorError("the manifest has no real picture to alter")
-    source: Any = load_generator(name, weights)
-    if not hasattr(source, "alter"):
+    if not issubclass(GENERATORS.get(name), Alterer):
         raise DetectorError(f"{name} makes faces from nothing; leave out --from")
+    source: Any = load_generator(name, weights)
     folder = Path(folder)
     write = _writer(name, weights, label, signer, folder)
     made = reals.drop(columns="crop", errors="ignore").assign(label=int(Label.FAKE), generator=name)
@@ -177,11 +178,12 @@ def draw_mixing(
     """
     from detector.evaluation import plots
 
-    source: Any = load_generator(name, weights)
-    if not hasattr(source, "mix"):
-        able = [n for n in GENERATORS if hasattr(GENERATORS.get(n), "mix")]
+    kind = GENERATORS.get(name)
+    if not issubclass(kind, Mixer):
+        able = [other for other in GENERATORS if issubclass(GENERATORS.get(other), Mixer)]
         raise DetectorError(f"{name} has no styles to mix; these have: {', '.join(able)}")
-    check_options(name, source.mix, options)
+    check_options(name, kind.mix, options)
+    source: Any = load_generator(name, weights)
     check_output(out)
     write = _writer(name, weights, label, signer, Path(out).parent)
     ends = [np.concatenate([source.sample(1, seed=s, **options) for s in seeds]) for seeds in (sources, destinations)]
@@ -195,7 +197,7 @@ def draw_mixing(
 def _writer(
     name: str, weights: Path | str | None, labelled: bool, signer: Path | str | None, folder: Path
 ) -> Callable[[Path, bytes, int], bytes]:
-    """Return what writes a file that a generator made with a seed, labelled if wanted, and returns what it holds."""
+    """Return a function (path, data, seed) that writes a generated file, labelled if wanted, and returns its bytes."""
     check_folder(folder)
     sweep(folder)
     if not labelled:
@@ -208,7 +210,7 @@ def _writer(
     from detector.pictures.labelling import label_file, read_signer
 
     who = None if signer is None else read_signer(signer)
-    weighed = (weights or find_checkpoint("generator", name)) if hasattr(GENERATORS.get(name), "load") else None
+    weighed = (weights or find_checkpoint("generator", name)) if issubclass(GENERATORS.get(name), Trainable) else None
     checkpoint = "none" if weighed is None else digest_checkpoint(weighed)
     known = frozenset(read_fingerprints())
     return lambda path, data, seed: label_file(

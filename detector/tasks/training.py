@@ -18,10 +18,11 @@ from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, DetectorError
 from detector.files import check_folder, sweep, write_text
 from detector.generators import GENERATORS
-from detector.types import Progress, silent
+from detector.registry import Registry
+from detector.types import Progress, Trainable, silent
 
-RECIPE = "training.json"  # in the folder: what it was trained with
-LENGTH = ("pictures", "seconds", "snapshot")  # of a generator's training run, which may go on for longer
+RECIPE = "training.json"  # the file in the folder that says what the weights were trained with
+LENGTH = ("pictures", "seconds", "snapshot")  # options that may be changed when a training run is resumed
 
 
 def train(
@@ -43,9 +44,9 @@ def train(
 
     Raises CheckpointError that names what differs if the folder was trained with something else.
     """
-    registry = {"generator": GENERATORS, "detector": DETECTORS}[kind]
+    registry: Registry[Any] = GENERATORS if kind == "generator" else DETECTORS
     table = manifest if isinstance(manifest, pd.DataFrame) else read_manifest(manifest, columns=columns)
-    if not hasattr(registry.get(name), "fit"):
+    if not issubclass(registry.get(name), Trainable):
         raise DetectorError(f"{name} has nothing to learn; use it as it is, without training")
     try:
         thing = registry.get(name)(**(arguments or {}))
@@ -70,7 +71,7 @@ def train(
 def _describe(
     kind: str, name: str, seed: int, arguments: Mapping[str, Any], options: Mapping[str, Any], data: str, thing: Any
 ) -> dict[str, Any]:
-    """Return what decides the weights, as plain JSON: all arguments of the constructor and all options of `fit`."""
+    """Return everything that determines the weights, as JSON: the constructor's arguments and the options of `fit`."""
     given = inspect.signature(type(thing)).bind_partial(**arguments)
     given.apply_defaults()
     recipe: dict[str, Any] = {kind: name, "seed": seed, "pictures of the manifest": data, **given.arguments}

@@ -31,6 +31,9 @@ REFUSED = [  # words of the command, the option that would do nothing, what the 
     ("generate style --mix 1 2", "--from m.csv", "the seeds it names"),
     ("generate style --mix 1 2", "--format jpg", "the seeds it names"),
     ("generate style --no-label", "--sign-with key.pem", "--no-label"),
+    ("generate crude", "--truncation 0.5", "crude takes no truncation"),
+    ("generate style", "--size 64", "style takes no size"),
+    ("generate style --mix 1 2", "--size 64", "style takes no size"),
     ("generate style", "--column path=x", "--from"),
     ("generate swap --from {manifest}", "--weights w", "takes no weights"),
     ("index folder --layout folders", "--label real", "the layout says it"),
@@ -54,6 +57,9 @@ REFUSED = [  # words of the command, the option that would do nothing, what the 
     ("train detector spectrum --manifest {manifest} -o w", "--epochs 1", "no such argument"),
     ("train generator reconstruct --manifest {manifest} -o w", "--minutes 1", "leave out --minutes"),
     ("train generator reconstruct --manifest {manifest} -o w", "--loss logistic", "leave out --loss"),
+    ("train generator reconstruct --manifest {manifest} -o w", "--pictures 9", "leave out --pictures"),
+    ("train generator diffusion --manifest {manifest} -o w", "--loss logistic", "leave out --loss"),
+    ("train generator crude --manifest {manifest} -o w", "--start w", "leave out --start"),
 ]
 ALWAYS = {  # options that have an effect whatever else is given
     "evaluate": {"detector", "output", "no_audit", "suite"},

@@ -33,7 +33,10 @@ def test_scaled_activations_equal_modulated_weights() -> None:
     """The CPU's way gives what the paper's grouped convolution gives (1912.04958, eq. 1-3)."""
     with seeds.seeded(1):
         layer = Styled(5, 7, 4)
-    x, w = torch.randn(3, 5, 8, 8, generator=seeds.source(0)), torch.randn(3, 4, generator=seeds.source(1))
+    x, w = (
+        torch.randn(3, 5, 8, 8, generator=seeds.seeded_generator(0)),
+        torch.randn(3, 4, generator=seeds.seeded_generator(1)),
+    )
     modulated = (layer.weight * layer.scale)[None] * layer.style(w)[:, None, :, None, None]
     modulated = modulated * (modulated.square().sum((2, 3, 4), keepdim=True) + 1e-8).rsqrt()
     direct = F.conv2d(x.reshape(1, 15, 8, 8), modulated.reshape(21, 5, 3, 3), padding=1, groups=3).reshape(3, 7, 8, 8)
@@ -44,7 +47,7 @@ def test_scaled_activations_equal_modulated_weights() -> None:
 @pytest.mark.parametrize("size", [32, 64, 128, 256])
 def test_sizes(size: int) -> None:
     net = Net(size, 3, 8, 8, 1, 8)
-    made = net.make(2, seeds.source(0))
+    made = net.make(2, seeds.seeded_generator(0))
     assert made.shape == (2, 3, size, size)
     assert Discriminator(size, 3, widths(size, 8))(made).shape == (2,)
 
@@ -80,7 +83,7 @@ def test_a_mixed_face_is_the_destination_with_some_rows_of_the_source(style: Sty
     psi, net, sources, destinations = 0.6, style.net, [1, 2], [5, 6, 7]
 
     def styles(seed: int) -> torch.Tensor:
-        w = net.mapping(torch.randn(16, generator=seeds.source(seed))[None])
+        w = net.mapping(torch.randn(16, generator=seeds.seeded_generator(seed))[None])
         return (net.w_mean + psi * (w - net.w_mean))[:, None].repeat(1, net.synthesis.layers, 1)
 
     for layers, rows in {"coarse": slice(0, 4), "middle": slice(4, 8), "fine": slice(8, 10)}.items():
@@ -88,7 +91,7 @@ def test_a_mixed_face_is_the_destination_with_some_rows_of_the_source(style: Sty
         for i, j in np.ndindex(2, 3):
             w = styles(destinations[j])
             w[:, rows] = styles(sources[i])[:, rows]
-            expected = to_pixels(net.synthesis(w, seeds.source(destinations[j], 1)))[0]
+            expected = to_pixels(net.synthesis(w, seeds.seeded_generator(destinations[j], 1)))[0]
             assert np.abs(grid[i, j].astype(int) - expected).max() <= 1  # a batch of another size rounds otherwise
 
 
@@ -103,6 +106,6 @@ def test_layers_are_shared_out_completely() -> None:
 def test_a_smaller_generator_starts_a_larger_one(tmp_path: Path) -> None:
     with seeds.seeded(0):
         small, large = Net(32, 3, 16, 16, 2, 16), Net(64, 3, 16, 16, 2, 16)
-    fitted = state.borrow_weights(large, state.numbers(small))
+    fitted = state.borrow_weights(large, state.state_to_numpy(small))
     assert fitted == len(small.state_dict())
     assert torch.equal(large.synthesis.constant, small.synthesis.constant)

@@ -16,7 +16,7 @@ from torch import nn
 from detector.errors import CheckpointError, ManifestError
 from detector.learning import backbones, seeds, state
 from detector.learning.pixels import load_pictures
-from detector.learning.steps import Replay, follow
+from detector.learning.steps import Replay, update_ema
 
 
 def small_net(seed: int = 0) -> nn.Module:
@@ -26,7 +26,7 @@ def small_net(seed: int = 0) -> nn.Module:
 
 def train_a_little(net: nn.Module, optimiser: torch.optim.Optimizer, steps: range) -> None:
     for step in steps:
-        x = torch.randn(8, 3, generator=seeds.source(5, step))
+        x = torch.randn(8, 3, generator=seeds.seeded_generator(5, step))
         optimiser.zero_grad()
         net(x).square().mean().backward()
         optimiser.step()
@@ -38,13 +38,16 @@ def test_timm_imports_beside_any_build_of_torch() -> None:
     assert net(torch.zeros(1, 3, 64, 64)).shape == (1, 1)
 
 
-def test_sources_are_fixed_by_their_keys_and_differ() -> None:
-    draws = {keys: torch.rand(1, generator=seeds.source(*keys)).item() for keys in [(0,), (1,), (0, 1), (1, 0), (0, 0)]}
+def test_random_numbers_are_fixed_by_their_keys_and_differ() -> None:
+    draws = {
+        keys: torch.rand(1, generator=seeds.seeded_generator(*keys)).item()
+        for keys in [(0,), (1,), (0, 1), (1, 0), (0, 0)]
+    }
     assert len(set(draws.values())) == len(draws)
-    assert torch.rand(1, generator=seeds.source(0, 1)).item() == draws[(0, 1)]
+    assert torch.rand(1, generator=seeds.seeded_generator(0, 1)).item() == draws[(0, 1)]
 
 
-def test_initial_weights_leave_the_global_source_alone() -> None:
+def test_initial_weights_leave_the_global_generator_alone() -> None:
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
@@ -78,23 +81,23 @@ def test_a_state_of_another_net_is_refused(tmp_path: Path) -> None:
         state.load_state(tmp_path / "s.safetensors", {"net": small_net()})
 
 
-def test_follow_moves_weights_and_statistics() -> None:
+def test_update_ema_moves_weights_and_statistics() -> None:
     average, net = small_net(0), small_net(1)
     before = average[0].weight.clone()
-    net(torch.randn(8, 3, generator=seeds.source(0)) + 5)
-    follow(average, net, 0.75)
+    net(torch.randn(8, 3, generator=seeds.seeded_generator(0)) + 5)
+    update_ema(average, net, 0.75)
     assert torch.allclose(average[0].weight, 0.75 * before + 0.25 * net[0].weight)
     assert torch.allclose(average[1].running_mean, 0.25 * net[1].running_mean)
 
 
 def test_a_checkpoint_must_be_complete() -> None:
-    tensors = state.numbers(small_net(1))
+    tensors = state.state_to_numpy(small_net(1))
     net = small_net(2)
-    state.fill(net, tensors)
+    state.load_weights(net, tensors)
     assert np.array_equal(net[0].weight.detach().numpy(), tensors["0.weight"])
     del tensors["2.bias"]
     with pytest.raises(CheckpointError, match="lacks 1 of the net's"):
-        state.fill(net, tensors)
+        state.load_weights(net, tensors)
 
 
 def test_pictures_are_cached_and_read_again_when_the_table_changes(tmp_path: Path) -> None:
@@ -161,7 +164,7 @@ def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
 
 def test_on_a_cpu_a_step_is_called_each_time() -> None:
     calls: list[int] = []
-    replay = Replay(lambda: calls.append(1), torch.device("cpu"), seeds.source(0))
+    replay = Replay(lambda: calls.append(1), torch.device("cpu"), seeds.seeded_generator(0))
     for _ in range(5):
         replay()
     assert len(calls) == 5

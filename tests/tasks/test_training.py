@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from conftest import run_command
 
 from detector import tasks
 from detector.errors import CheckpointError, DetectorError
@@ -58,3 +64,28 @@ def test_a_backbone_that_timm_does_not_know_is_named_beside_the_nearest() -> Non
 def test_a_detector_that_uses_no_device_takes_none(tmp_path: Path, manifest: pd.DataFrame) -> None:
     with pytest.raises(DetectorError, match="leave out --device"):
         tasks.train("detector", "spectrum", manifest, tmp_path, device="meta")
+
+
+@pytest.mark.parametrize("length", [["--pictures", 64], ["--minutes", 0.02]])
+def test_two_processes_train_one_generator(length: list[object], tmp_path: Path, manifest: pd.DataFrame) -> None:
+    words = ["train", "generator", "crude", "--manifest", Path(manifest.path[0]).parent / "manifest.csv",
+             "-o", tmp_path / "out", "--device", "cpu", *length]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "detector",
+         *map(str, words)],
+        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"trained: {tmp_path / 'out'}\n"
+    losses = pd.read_csv(tmp_path / "out" / "losses.csv")
+    assert np.isfinite(losses.to_numpy()).all()
+    assert length[0] != "--pictures" or losses.pictures.tolist() == [64]
+    assert tasks.generate("crude", 1, tmp_path / "made", weights=tmp_path / "out", label=False).shape[0] == 1
+
+
+def test_training_says_how_it_goes_where_there_is_no_terminal(tmp_path: Path, manifest: pd.DataFrame) -> None:
+    table = Path(manifest.path[0]).parent / "manifest.csv"
+    done = run_command("train", "generator", "crude", "--manifest", table, "--pictures", 64, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert re.fullmatch(r"64 of 64 pictures, \d+ s: loss_d [-.\de]+, loss_g .*", line)
