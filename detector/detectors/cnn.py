@@ -8,10 +8,7 @@ arXiv:2505.14359 (pairs); those of the networks stand in `_nets.py`.
 
 from __future__ import annotations
 
-import copy
 import inspect
-import json
-import logging
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +21,6 @@ import pandas as pd
 from detector.dataset.manifest import read_crops
 from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, ManifestError
-from detector.files import write_text
 from detector.pictures.faces import load_face, widen
 from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.scoring.runtime import Session
@@ -39,7 +35,6 @@ if TYPE_CHECKING:
     from detector.learning.squares import Squares
 
 
-LOG = logging.getLogger("detector.training")  # one line at the end of each epoch
 BLOCK = 256  # pictures that are held in memory while a detector is calibrated
 SQUARES = 2  # side of the squares that training draws from, in sides of the network's face, at most
 
@@ -50,18 +45,27 @@ SQUARES = 2  # side of the squares that training draws from, in sides of the net
 class Cnn:
     """A timm backbone with one logit.
 
-    backbone: any name timm knows. size: side of the face in pixels. window: side of the part of it that training shows,
-    0 for all of it; from parts, poses and backgrounds are not learnt. stem_stride: 1 keeps fine detail
-    at four times the cost. pretrained: start from ImageNet weights if the extra `imagenet` is installed.
-    epochs: at most; patience: epochs without a better validation AUC before stopping, 0 for never, which keeps the last
-    epoch: a validation split of learnt generators does not tell when others are told best. batch: pictures a step.
-    rate: AdamW's peak step. smoothing: label smoothing. augmentation: strength, 0 for none. half_life: steps after
-    which the exponential moving average of the weights has forgotten half.
-    residual: whether a second, small branch looks at what high-pass filters leave, 11 pixels at a time.
-    second: side in pixels of two parts whose logits are averaged: the whole face shrunk to that side, and its middle of
-    that side at full resolution. 0: the face is seen once, whole.
-    locates: whether scoring cuts out the largest face first. mirrored: score the mean of a face and its mirror image.
-    widened: of a face that was cut tighter than the locator cuts, score the mean with it at the locator's scale.
+    backbone: any name that timm knows.
+    size: side of the face, pixels.
+    window: side of the part of the face that a training example shows, pixels; 0 for all of it. From parts, neither
+        poses nor backgrounds can be learned.
+    second: side of two parts whose logits are averaged, pixels: the whole face shrunk to that side, and its middle of
+        that side at full resolution. 0: the face is seen once, whole.
+    stem_stride: stride of the first convolution; 1 keeps fine detail at four times the cost.
+    pretrained: start from ImageNet weights if the extra `imagenet` is installed.
+    epochs: epochs at most.
+    patience: epochs without a better validation AUC before training stops. 0: no early stopping, keep the last epoch;
+        the validation split holds only known generators, so it cannot pick the best epoch for unseen ones.
+    batch: pictures a step.
+    rate: peak learning rate of AdamW.
+    smoothing: label smoothing.
+    augmentation: strength, 0 for none.
+    half_life: steps after which the exponential moving average of the weights has forgotten half.
+    residual: add a small second branch that sees high-pass residuals, 11 pixels at a time.
+    locates: find the faces before scoring.
+    mirrored: score the mean of a face and its mirror image.
+    widened: score tight crops twice and average: once as given, once padded by reflection so that the face fills the
+        same share of the frame as the faces that the network was trained on.
     """
 
     name = "cnn"
@@ -141,88 +145,38 @@ class Cnn:
         Raises ManifestError if either split lacks a class, CheckpointError if `start` does not fit.
         """
         import torch
-        from torch.nn import functional as F
 
+        from detector.detectors._fitting import Fitting, Schedule, score_faces
         from detector.learning import devices, state
         from detector.learning.pixels import load_pictures
         from detector.learning.seeds import seeded
         from detector.learning.squares import load_squares
-        from detector.learning.steps import Replay, optimizer_step, update_ema
 
-        rows = manifest[manifest.split.isin(["train", "val"])].reset_index(drop=True)
-        for split in ("train", "val"):
-            for label in Label:
-                if not ((rows.split == split) & (rows.label == label)).any():
-                    raise ManifestError(f"the {split} split has no {label.name.lower()} picture; a detector needs both")
+        rows = _select_splits(manifest)
         where = devices.pick_device(device)
         rank, _ = devices.join_world(where)
         squares = load_squares(rows, SQUARES * self.size, folder / "squares.bin", progress=progress)
-        labels = rows.label.to_numpy()
-        train, val = (np.flatnonzero(rows.split == s) for s in ("train", "val"))
+        train, val = (np.flatnonzero(rows.split == split) for split in ("train", "val"))
         checked = rows.iloc[val].reset_index(drop=True)
         pixels = load_pictures(checked, self.size, folder / "pictures.npy", progress=progress)
         with seeded(seed):
             net: nn.Module = self._build().to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if start is not None:
             state.load_weights(net, read_tensors(start))
-        average = copy.deepcopy(net).eval().requires_grad_(False)
-        rate, decay, total = (torch.zeros((), device=where) for _ in range(3))
-        optimiser = torch.optim.AdamW(net.parameters(), rate, weight_decay=0.02, capturable=where.type == "cuda")
-        parts: dict[str, Any] = {"net": net, "average": average, "optimiser": optimiser}
-        steps = max(len(train) // self.batch, 1)
-        done: dict[str, Any] = {"epoch": 0, "best": -1.0, "best_epoch": 0, "history": []}
-        resume, best = folder / "resume.safetensors", folder / "best.safetensors"
-        if resume.is_file():
-            done = state.load_state(resume, parts)
-        optimiser.param_groups[0]["lr"] = rate  # also where the run goes on
-        side, batch = self.window or self._sizes()[0], self.batch // 2 * 2
-        faces = torch.zeros((batch, side, side, 3), dtype=torch.uint8, device=where)
-        target = torch.zeros(batch, device=where)
-
-        def take() -> None:
-            with devices.autocast(where, depthwise=True):
-                logits = net(faces)
-            loss = F.binary_cross_entropy_with_logits(logits.float(), target)
-            optimizer_step(optimiser, loss, net)
-            update_ema(average, net, decay)
-            total.add_(loss.detach())
-
-        replay = Replay(take, where)
-        patience = self.patience or self.epochs
-        while done["epoch"] < self.epochs and done["epoch"] - done["best_epoch"] < patience:
-            epoch = done["epoch"]
-            net.train()
-            total.zero_()
-            for step, (x, y) in enumerate(self._batches(squares, rows, train, steps, (seed, epoch, rank))):
-                count = epoch * steps + step
-                rate.fill_(self.rate * _ramp(count, 2 * steps, self.epochs * steps))
-                decay.fill_(0.5 ** (1 / min(self.half_life, 1 + count / 4)))
-                faces.copy_(torch.from_numpy(x))
-                target.copy_(torch.from_numpy(y * (1 - self.smoothing) + self.smoothing / 2))
-                replay()
-                progress("training", count + 1, self.epochs * steps)
-            auc = METRICS.get("auc")(labels[val], _logits(average, pixels))
-            done["history"].append(
-                {"epoch": epoch + 1, "loss": round(total.item() / steps, 5), "val_auc": round(auc, 5)}
-            )
-            done["epoch"] = epoch + 1
-            with devices.leader_first() as leads:
-                if auc > done["best"]:
-                    done |= {"best": auc, "best_epoch": epoch + 1}
-                    if leads:
-                        state.save_state(best, {"average": average}, {})
-                if leads:
-                    write_text(folder / "history.json", json.dumps(done["history"], indent=1) + "\n")
-                    LOG.info("epoch %d of at most %d: loss %.4g, validation AUC %.3f",
-                             epoch + 1, self.epochs, total.item() / steps, auc)  # fmt: skip
-                    state.save_state(resume, parts, done)
-        if self.patience:
-            state.load_state(best, {"average": average})
-        self._net = average.cpu().float()
-        raw = _logits(self._net, pixels)
+        schedule = Schedule(
+            self.epochs, self.patience, max(len(train) // self.batch, 1), self.batch // 2 * 2, self.rate,
+            self.smoothing, self.half_life,
+        )  # fmt: skip
+        fitting = Fitting(net, self.window or self._sizes()[0], schedule, folder, where)
+        self._net = fitting.run(
+            lambda epoch: self._batches(squares, rows, train, schedule.steps, (seed, epoch, rank)),
+            lambda average: METRICS.get("auc")(checked.label, score_faces(average, pixels)),
+            progress,
+        )
+        raw = score_faces(self._net, pixels)
         if self.mirrored:
-            raw = (raw + _logits(self._net, pixels[:, :, ::-1])) / 2
-        self.calibration = fit_calibration(raw, labels[val], rows.group.to_numpy()[val])
+            raw = (raw + score_faces(self._net, pixels[:, :, ::-1])) / 2
+        self.calibration = fit_calibration(raw, checked.label.to_numpy(), checked.group.to_numpy())
         return self
 
     def save(self, folder: Path, **facts: Any) -> None:
@@ -328,19 +282,11 @@ def _mirror(faces: Images) -> Images:
     return np.ascontiguousarray(faces[:, :, ::-1])
 
 
-def _logits(net: nn.Module, pixels: Images) -> Scores:
-    """Return the net's logits (N,) of faces, unaugmented, in float32."""
-    import torch
-
-    where = next(net.parameters()).device
-    out = []
-    with torch.no_grad():
-        for i in range(0, len(pixels), 64):
-            out.append(net(torch.from_numpy(np.array(pixels[i : i + 64])).to(where)).cpu().numpy())
-    return np.concatenate(out).astype(np.float64)
-
-
-def _ramp(count: int, warm: int, steps: int) -> float:
-    """Return the share of the peak rate: linear up over a tenth of the warm-up, then a cosine down to a twentieth."""
-    up = min(1.0, (count + 1) / max(warm / 4, 1))
-    return float(up * (0.525 + 0.475 * np.cos(np.pi * min(count / max(steps, 1), 1.0))))
+def _select_splits(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that train and validate. Raises ManifestError if either split lacks a class."""
+    rows = manifest[manifest.split.isin(["train", "val"])].reset_index(drop=True)
+    for split in ("train", "val"):
+        for label in Label:
+            if not ((rows.split == split) & (rows.label == label)).any():
+                raise ManifestError(f"the {split} split has no {label.name.lower()} picture; a detector needs both")
+    return rows

@@ -1,0 +1,141 @@
+"""The training loop of `cnn`: AdamW on the binary cross-entropy, and an exponential moving average of the weights.
+
+After every epoch the average is measured on the validation split, and all that the run needs to go on is kept.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from detector.files import write_text
+from detector.learning import devices, state
+from detector.learning.steps import Replay, optimizer_step, update_ema
+from detector.types import Images, Progress
+
+LOG = logging.getLogger("detector.training")  # one line at the end of each epoch
+WEIGHT_DECAY = 0.02  # of AdamW
+WARMUP = 0.5  # epochs over which the learning rate rises to its peak
+LAST_RATE = 0.05  # learning rate of the last step, as a share of the peak
+
+Batches = Callable[[int], Iterable[tuple[Images, np.ndarray[Any, Any]]]]  # epoch -> (faces, labels) of its steps
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast a network is trained.
+
+    epochs: at most. patience: epochs without a better validation AUC before training stops, 0 for never. steps: of an
+    epoch. batch: pictures a step. rate: AdamW's peak learning rate. smoothing: label smoothing. half_life: steps after
+    which the exponential moving average has forgotten half.
+    """
+
+    epochs: int
+    patience: int
+    steps: int
+    batch: int
+    rate: float
+    smoothing: float
+    half_life: float
+
+
+class Fitting:
+    """One training run in one folder, which goes on from what the folder holds.
+
+    net: on its device. side: of the faces that training shows, pixels.
+    """
+
+    def __init__(self, net: nn.Module, side: int, schedule: Schedule, folder: Path, device: torch.device) -> None:
+        self.net, self.schedule, self.folder, self.device = net, schedule, folder, device
+        self.average = copy.deepcopy(net).eval().requires_grad_(False)
+        self.rate, self.decay, self.total = (torch.zeros((), device=device) for _ in range(3))
+        self.optimiser = torch.optim.AdamW(
+            net.parameters(), self.rate, weight_decay=WEIGHT_DECAY, capturable=device.type == "cuda"
+        )
+        self.faces = torch.zeros((schedule.batch, side, side, 3), dtype=torch.uint8, device=device)
+        self.targets = torch.zeros(schedule.batch, device=device)
+        self.done: dict[str, Any] = {"epoch": 0, "best": -1.0, "best_epoch": 0, "history": []}
+        if (folder / "resume.safetensors").is_file():
+            self.done = state.load_state(folder / "resume.safetensors", self._parts())
+        self.optimiser.param_groups[0]["lr"] = self.rate  # also where the run goes on
+        self._replay = Replay(self._step, device)
+
+    def run(self, batches: Batches, measure: Callable[[nn.Module], float], progress: Progress) -> nn.Module:
+        """Train until the schedule ends, and return the averaged network (with patience, that of the best epoch).
+
+        measure: returns the validation AUC of a network.
+        """
+        patience = self.schedule.patience or self.schedule.epochs
+        while self.done["epoch"] < self.schedule.epochs and self.done["epoch"] - self.done["best_epoch"] < patience:
+            loss = self._train_epoch(batches(self.done["epoch"]), progress)
+            self._keep(loss, measure(self.average))
+        if self.schedule.patience:
+            state.load_state(self.folder / "best.safetensors", {"average": self.average})
+        return self.average.cpu().float()
+
+    def _train_epoch(self, batches: Iterable[tuple[Images, np.ndarray[Any, Any]]], progress: Progress) -> float:
+        """Take the steps of one epoch and return their mean loss."""
+        schedule, all_steps = self.schedule, self.schedule.epochs * self.schedule.steps
+        self.net.train()
+        self.total.zero_()
+        for step, (faces, labels) in enumerate(batches):
+            count = self.done["epoch"] * schedule.steps + step
+            self.rate.fill_(schedule.rate * _ramp(count, schedule.steps, all_steps))
+            self.decay.fill_(0.5 ** (1 / min(schedule.half_life, 1 + count / 4)))  # early on it follows closely
+            self.faces.copy_(torch.from_numpy(faces))
+            self.targets.copy_(torch.from_numpy(labels * (1 - schedule.smoothing) + schedule.smoothing / 2))
+            self._replay()
+            progress("training", count + 1, all_steps)
+        return self.total.item() / schedule.steps
+
+    def _step(self) -> None:
+        with devices.autocast(self.device, depthwise=True):
+            logits = self.net(self.faces)
+        loss = F.binary_cross_entropy_with_logits(logits.float(), self.targets)
+        optimizer_step(self.optimiser, loss, self.net)
+        update_ema(self.average, self.net, self.decay)
+        self.total.add_(loss.detach())
+
+    def _keep(self, loss: float, auc: float) -> None:
+        """Note an epoch that is done, and write all that the run needs to go on."""
+        done, epoch = self.done, self.done["epoch"] + 1
+        done["history"].append({"epoch": epoch, "loss": round(loss, 5), "val_auc": round(auc, 5)})
+        done["epoch"] = epoch
+        with devices.leader_first() as leads:
+            if auc > done["best"]:
+                done |= {"best": auc, "best_epoch": epoch}
+                if leads:
+                    state.save_state(self.folder / "best.safetensors", {"average": self.average}, {})
+            if leads:
+                write_text(self.folder / "history.json", json.dumps(done["history"], indent=1) + "\n")
+                LOG.info("epoch %d of at most %d: loss %.4g, validation AUC %.3f",
+                         epoch, self.schedule.epochs, loss, auc)  # fmt: skip
+                state.save_state(self.folder / "resume.safetensors", self._parts(), done)
+
+    def _parts(self) -> dict[str, Any]:
+        return {"net": self.net, "average": self.average, "optimiser": self.optimiser}
+
+
+def score_faces(net: nn.Module, faces: Images) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the network's logits (N,) of faces (N, H, W, 3), unaugmented, in float32."""
+    device = next(net.parameters()).device
+    with torch.no_grad():
+        logits = [net(torch.from_numpy(np.array(faces[i : i + 64])).to(device)).cpu() for i in range(0, len(faces), 64)]
+    return torch.cat(logits).numpy().astype(np.float64)
+
+
+def _ramp(count: int, epoch: int, steps: int) -> float:
+    """Return the share of the peak learning rate: a linear rise over the warm-up, then a cosine down to LAST_RATE."""
+    rise = min(1.0, (count + 1) / max(WARMUP * epoch, 1))
+    middle, half = (1 + LAST_RATE) / 2, (1 - LAST_RATE) / 2
+    return float(rise * (middle + half * np.cos(np.pi * min(count / max(steps, 1), 1.0))))
