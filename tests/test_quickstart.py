@@ -19,7 +19,7 @@ from detector.statistics.metrics import METRICS
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, quickstart.Made]:
     folder = tmp_path_factory.mktemp("quickstart")
     patch = pytest.MonkeyPatch()
-    patch.setattr(quickstart, "OPTIONS", {"crude": {"seconds": 4}, "style": {"seconds": 4}})
+    patch.setattr(quickstart, "OPTIONS", {"crude": {"pictures": 1_600}, "style": {"pictures": 128}})
     small_cnn = {"size": 64, "epochs": 1, "backbone": "resnet10t"}
     patch.setattr(quickstart, "ARGUMENTS", quickstart.ARGUMENTS | {"cnn": small_cnn})
     made = quickstart.run(folder, progress=lambda what, done, total: None)
@@ -33,6 +33,10 @@ def test_it_leaves_what_it_promises(small: tuple[Path, quickstart.Made]) -> None
     assert set(made.results.detector) == {"cnn", "spectrum"}
     assert set(made.results.generator) == {"crude", "style"}
     assert len(made.scored) == 3
+
+
+def test_training_is_bounded_by_pictures_so_that_a_busy_machine_gives_the_same_result() -> None:
+    assert all(options["pictures"] > 0 and "seconds" not in options for options in quickstart.OPTIONS.values())
 
 
 def test_splits_share_no_person_and_no_seed(small: tuple[Path, quickstart.Made]) -> None:
