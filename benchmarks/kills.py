@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from detector.dataset.manifest import read_manifest
 from detector.files import TEMPORARY, sha256
 from detector.pictures.fingerprints import read_fingerprints
 from detector.pictures.images import encode, load
@@ -118,7 +119,7 @@ def draw_manifest(data: Path) -> None:
 
 def compare_generated(whole: Path, cut: Path) -> list[str]:
     """Compare pictures, manifests and the fingerprint registry, which has exactly one line for each file."""
-    tables = [pd.read_csv(folder / OUT / "manifest.csv", keep_default_na=False) for folder in (whole, cut)]
+    tables = [read_manifest(folder / OUT / "manifest.csv") for folder in (whole, cut)]
     files = [sorted(path.name for path in (folder / OUT).iterdir()) for folder in (whole, cut)]
     kept = ["label", "generator", "dataset", "group", "split", "licence"]
     wrong = [] if files[0] == files[1] else ["other files"]
