@@ -233,8 +233,9 @@ Check = Callable[[Exhibit], Finding]
 
 
 class Opinion(StrEnum):
-    """The words a score may be given."""
+    """The words that a score may be given; DECLARED is for reports alone: the file itself says it was generated."""
 
+    DECLARED = "declared-generated"
     LIKELY_REAL = "likely-real"
     LIKELY_FAKE = "likely-fake"
     INCONCLUSIVE = "inconclusive"

@@ -23,7 +23,10 @@ def verify(
     trust: Annotated[Path | None, typer.Option(help="Trust list for Content Credentials: .pem, or a folder.")] = None,
     sign: Annotated[Path | None, typer.Option(help="Ed25519 key (PEM) that signs the custody log.")] = None,
     fail_on: Annotated[
-        Literal["likely-fake", "inconclusive"] | None, typer.Option(help="Status 1 if an exhibit is that, or worse.")
+        Literal["likely-fake", "inconclusive"] | None,
+        typer.Option(
+            help="Exit with status 1 if any exhibit gets this opinion or a worse one; declared-generated is the worst."
+        ),
     ] = None,
     check: Annotated[
         Path | None,
@@ -73,7 +76,7 @@ def _find_status(rows: list[dict[str, Any]], fail_on: str | None, left_out: bool
         return SERIOUS
     if "error" in opinions:
         return SOME_UNREADABLE
-    if fail_on is not None and opinions & {"likely-fake", fail_on}:
+    if fail_on is not None and opinions & {"declared-generated", "likely-fake", fail_on}:
         return SERIOUS
     return SOME_UNREADABLE if left_out else 0
 

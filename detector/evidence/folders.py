@@ -19,8 +19,9 @@ from detector.pictures.faces import prepare
 from detector.pictures.images import encode
 from detector.types import Image
 
-URGENT = {"likely-fake": 0, "inconclusive": 2, "not-applicable": 3, "error": 4, "likely-real": 5}
-OTHERS = 1  # of an exhibit to which checks beside the detector point
+URGENT = {"declared-generated": 0, "likely-fake": 1, "inconclusive": 3, "not-applicable": 4, "error": 5,
+          "likely-real": 6}  # fmt: skip
+OTHERS = 2  # of an exhibit to which checks beside the detector point
 SIDE = 96  # of a face in the index, pixels
 DIGITS = 16  # of an exhibit's hash in the name of its folder
 

@@ -1,6 +1,7 @@
 """One questioned picture -> one record: what every check saw, and what the detector's ratio is worth.
 
-Only the calibrated detector carries a likelihood ratio. The other findings stand beside it and are never multiplied
+A file that declares that it was generated gets that opinion, whatever the detector says. Otherwise the calibrated
+detector decides, which alone carries a likelihood ratio. The other findings stand beside it and are never multiplied
 in: they are not independent of it, nor of each other. "No opinion" is an ordinary conclusion.
 Source: ENFSI Guideline for Evaluative Reporting in Forensic Science, 2015, version 3.0 (propositions, ratio, words).
 """
@@ -159,12 +160,43 @@ def conclude(
     calibration: Calibration | None,
     domain: Mapping[str, Sequence[int]] | None = None,
 ) -> Conclusion:
-    """Return the conclusion on the most suspicious face; the other findings only say whether it lies in the domain.
+    """Return the conclusion: what the file declares, else what the detector says of the most suspicious face.
+
+    The other findings say whether that face lies in the domain. A declaration leaves the detector's ratio as it is.
 
     domain: source of photographs -> the smallest and the largest side of the face squares, in pixels, on which the
     detector was measured. A face that fewer than MIN_SOURCES of them resemble gets no opinion. None on old cards.
     """
     seen = {finding.check: finding for finding in findings}
+    concluded = _conclude_on_face(seen, calibration, domain)
+    declared = find_declaration(seen)
+    if not declared:
+        return concluded
+    statement = f"{declared} The detector alone: {concluded.statement}"
+    return concluded.model_copy(update={"opinion": Opinion.DECLARED, "statement": statement})
+
+
+def find_declaration(seen: Mapping[str, FindingRecord]) -> str:
+    """Return in one sentence who says that the exhibit was generated; empty if nobody does.
+
+    Content Credentials that fit the file come first, then the fields of the file, then a list that holds its very bytes
+    as a fake. seen: findings by the name of their check.
+    """
+    for check in ("provenance", "metadata"):
+        details = seen[check].details if check in seen else {}
+        for declared in details.get("declared_generated", ()):
+            by = f", by {declared['by']}" if declared["by"] else ""
+            return f"The file declares that it was generated: {declared['says']} in {declared['where']}{by}."
+    match = (seen["duplicates"].details.get("match") if "duplicates" in seen else None) or {}
+    if match.get("exact") and seen["duplicates"].outcome is Outcome.SUPPORTS_FAKE:
+        where = "registry of generated files" if match.get("list") == "registry" else f"list {match.get('list')}"
+        return f"The {where} holds these very bytes as a fake."
+    return ""
+
+
+def _conclude_on_face(
+    seen: Mapping[str, FindingRecord], calibration: Calibration | None, domain: Mapping[str, Sequence[int]] | None
+) -> Conclusion:
     faces = seen["detector"].details["faces"]
     reasons = []
     if not faces:

@@ -25,6 +25,7 @@ from detector.evidence.record import SCHEMA, conclude, examine, make_schema
 from detector.evidence.rendering import draw_pictures, list_details, make_markdown, make_page
 from detector.evidence.validation import summarise_validation
 from detector.pictures.faces import Face, face_square, prepare, too_small
+from detector.pictures.fingerprints import perceptual_hash
 from detector.pictures.images import decode, decode_picture, encode, load
 from detector.scoring import engine
 from detector.scoring.checkpoint import SHIPPED
@@ -152,6 +153,45 @@ def test_a_list_of_known_pictures_is_used(photograph: Path, tmp_path: Path) -> N
     known.write_text("sha256\nnothing\n")
     with pytest.raises(DetectorError, match=r"known.csv, line 2"):
         tasks.verify([photograph], tmp_path / "other", known=known)
+
+
+def test_a_declaration_decides_before_the_detector(photograph: Path, tmp_path: Path) -> None:
+    """IPTC's source type in XMP decides, with a face and without one, comes first in the queue, and fails --fail-on."""
+    from typer.testing import CliRunner
+
+    from detector.cli import app
+    from detector.pictures.labelling import insert_xmp, xmp_packet
+
+    marked = tmp_path / "marked.jpg"
+    marked.write_bytes(insert_xmp(photograph.read_bytes(), xmp_packet("style", 1, "x")))
+    blob = tmp_path / "blob.jpg"
+    blob.write_bytes(insert_xmp(encode(draw_picture(0, size=100), "JPEG"), xmp_packet("style", 1, "x")))
+    plain = tasks.verify([photograph], tmp_path / "plain")[0]
+    rows = tasks.verify([photograph, marked, blob], tmp_path / "out")
+    assert [row["opinion"] for row in rows[:2]] == ["declared-generated"] * 2
+    declared = next(row for row in rows if row["name"] == "marked.jpg")
+    assert declared["log10_lr"] == plain["log10_lr"]
+    assert declared["statement"].startswith(
+        "The file declares that it was generated: the name of a generator in XMP CreatorTool"
+    )
+    assert declared["statement"].endswith(plain["statement"])
+    arguments = ["verify", str(marked), "-o", str(tmp_path / "cli")]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert CliRunner().invoke(app, [*arguments, "--fail-on", "likely-fake"]).exit_code == 1
+
+
+def test_the_very_bytes_of_a_known_fake_decide_and_a_near_duplicate_does_not(photograph: Path, tmp_path: Path) -> None:
+    from detector.files import sha256
+
+    known = tmp_path / "known.csv"
+    known.write_text(f"sha256,label\n{sha256(photograph.read_bytes())},fake\n")
+    row = tasks.verify([photograph], tmp_path / "exact", known=known)[0]
+    assert row["opinion"] == "declared-generated"
+    assert "list known.csv holds these very bytes as a fake" in row["statement"]
+    known.write_text(f"phash,label\n{perceptual_hash(load(photograph), 16)},fake\n")
+    near = tasks.verify([photograph], tmp_path / "near", known=known)[0]
+    assert near["others"] == ["duplicates"]
+    assert near["opinion"] != "declared-generated"
 
 
 def test_a_face_that_mild_recompression_turns_round_gets_no_opinion(case: tuple[Path, Any]) -> None:
