@@ -37,7 +37,7 @@ from detector.scoring.checkpoint import CARD, read_card
 from detector.statistics.sources import cllr_of_unseen_sources, false_alarms
 
 RECIPE: dict[str, Any] = {
-    "size": 448, "second": 192, "window": 112, "epochs": 12, "patience": 0, "batch": 64, "rate": 8e-4,
+    "size": 448, "second": 192, "window": 112, "epochs": 7, "patience": 0, "batch": 64, "rate": 8e-4,
     "half_life": 200.0, "augmentation": 0.6, "locates": True,
 }  # fmt: skip
 RECONSTRUCTED, LARGEST = 50, 320  # photographs of each dataset that are reconstructed, and the largest side, pixels

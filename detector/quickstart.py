@@ -2,6 +2,7 @@
 
     photographs -> split by person -> crude and style learn the training people's faces -> fakes, split by seed
     -> every picture through the same crop, resize and JPEG -> cnn and spectrum learn -> test split -> report
+    -> a page (index.html) that shows all of it, and first what the shipped generator draws
 
 Each step writes its result to the folder and is skipped if the result is there, so that a run can be repeated to go on.
 The fakes only serve to train a detector: they are not labelled, and nothing is written outside the folder.
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jinja2
+import numpy as np
 import pandas as pd
 
 from detector import generators, tasks
@@ -21,8 +24,10 @@ from detector.dataset.embedded import unpack_faces
 from detector.dataset.manifest import assign_splits, index_folder, merge, read_manifest, write_manifest
 from detector.dataset.reencoding import reencode
 from detector.errors import CheckpointError
-from detector.files import write_text
-from detector.pictures.images import load
+from detector.evaluation.measuring import ALL
+from detector.files import write_bytes, write_text
+from detector.generators import load_generator
+from detector.pictures.images import encode, load, resize, tile
 from detector.scoring.checkpoint import CARD, SHIPPED
 from detector.scoring.engine import Row
 from detector.types import Label, Progress
@@ -33,6 +38,10 @@ OPTIONS: dict[str, dict[str, float]] = {  # training options; pictures, not time
     "crude": {"pictures": 20_000},
     "style": {"pictures": 9_600, "r1": 0.2, "half_life": 2000},
 }
+BEST = "style-128"  # the shipped generator whose faces are shown first
+SHOWN = 24  # faces of a sheet, in rows of COLUMNS
+COLUMNS = 8
+ENLARGED = 128  # side of a face on a sheet, pixels
 ARGUMENTS = {"cnn": {"size": SIZE, "epochs": 6, "patience": 2}, "spectrum": {"size": SIZE}}  # of each constructor
 
 
@@ -60,6 +69,7 @@ def run(
         raise CheckpointError(f"{folder} holds a quickstart of another seed or folder; name a new one with -o")
     write_text(record, json.dumps(settings) + "\n")
 
+    _show_shipped(folder / "shown", progress)
     photographs = _photographs(folder, real, seed, progress)
     for name in OPTIONS:
         _generator(name, photographs, folder / "weights" / name, seed, progress)
@@ -82,9 +92,52 @@ def run(
     shown = [test[test.generator == name].path.iloc[0] for name in ("", *OPTIONS)]
     scored = tasks.score(shown, detector=folder / "weights" / "default")
     assert isinstance(scored, list)
-    paths = {"report": report / "report.html", "style-mixing grid": grid, "manifest": folder / "manifest.csv",
-             "detector": folder / "weights" / "default"}  # fmt: skip
+    page = folder / "index.html"
+    _show_trained(folder / "shown", table)
+    write_text(page, _make_page(results, scored, table))
+    paths = {
+        "page": page,
+        "report": report / "report.html",
+        "style-mixing grid": grid,
+        "manifest": folder / "manifest.csv",
+        "detector": folder / "weights" / "default",
+    }
     return Made(results, scored, paths)
+
+
+def _show_shipped(folder: Path, progress: Progress) -> None:
+    """Draw a sheet of faces and a style-mixing grid with the shipped generator."""
+    weights, faces, mixing = SHIPPED / BEST, folder / "faces.jpg", folder / "style-mixing.png"
+    progress("showing shipped faces", 0, 2)
+    if not faces.is_file():
+        generator: Any = load_generator("style", weights)
+        write_bytes(faces, encode(tile(generator.sample(SHOWN, seed=0), COLUMNS), "JPEG"))
+    progress("showing shipped faces", 1, 2)
+    if not mixing.is_file():
+        tasks.draw_mixing("style", range(1, 4), range(11, 16), mixing, weights=weights, label=False)
+    progress("showing shipped faces", 2, 2)
+
+
+def _show_trained(folder: Path, table: pd.DataFrame) -> None:
+    """Write a sheet of what each generator of this run drew, and one of photographs, from the test split."""
+    for name in ("", *OPTIONS):
+        rows = table[(table.split == "test") & (table.generator == name)].head(COLUMNS)
+        faces = np.stack([resize(load(path), ENLARGED, ENLARGED) for path in rows.path])
+        write_bytes(folder / f"{name or 'photographs'}.jpg", encode(tile(faces, COLUMNS), "JPEG"))
+
+
+def _make_page(results: pd.DataFrame, scored: list[Row], table: pd.DataFrame) -> str:
+    """Return index.html: what was drawn, learned and measured, and what the figures mean."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    counts = table.groupby(["split", "label"]).size().to_dict()
+    aucs = results[(results.metric == "auc") & (results.real == ALL)].to_dict("records")
+    return environment.get_template("quickstart.html.jinja").render(
+        aucs=aucs, scored=scored, counts=counts, people=table[table.label == Label.REAL].group.nunique(),
+        names=["real", *OPTIONS], pictures=OPTIONS,
+    )  # fmt: skip
 
 
 def _photographs(folder: Path, real: Path | None, seed: int, progress: Progress) -> pd.DataFrame:

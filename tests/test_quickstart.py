@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,17 @@ def test_it_leaves_what_it_promises(small: tuple[Path, quickstart.Made]) -> None
     assert set(made.results.detector) == {"cnn", "spectrum"}
     assert set(made.results.generator) == {"crude", "style"}
     assert len(made.scored) == 3
+
+
+def test_the_page_shows_every_picture_it_names_and_the_measured_figures(small: tuple[Path, quickstart.Made]) -> None:
+    folder, made = small
+    page = made.paths["page"].read_text()
+    pictures = re.findall(r'src="([^"]+)"', page)
+    assert len(pictures) == 5
+    assert all((folder / name).is_file() for name in pictures)
+    assert all((folder / name).is_file() for name in re.findall(r'href="([^"]+)"', page))
+    for value in made.results[made.results.metric == "auc"].value:
+        assert f"<td>{value:.3f}</td>" in page
 
 
 def test_training_is_bounded_by_pictures_so_that_a_busy_machine_gives_the_same_result() -> None:
