@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from detector.evidence.rendering import Picture, format_interval
+from detector.evidence.rendering import Picture, format_ratio
 from detector.files import printable
 from detector.types import Outcome
 
@@ -115,7 +115,7 @@ def _fonts() -> tuple[str, str]:
 def _ratio(c: Mapping[str, Any]) -> str:
     low, high = c["bounds"]
     return (
-        f"log10 likelihood ratio {c['log10_lr']:+.2f}{format_interval(c['interval'])}. The calibration set supports no "
+        f"log10 likelihood ratio {format_ratio(c)}. The calibration set supports no "
         f"ratio outside of [{low:.2f}, {high:.2f}] (grey); the interval is that of the calibration line alone."
     )
 

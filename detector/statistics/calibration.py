@@ -7,7 +7,7 @@ two thresholds say when to call a picture fake or real, and when to keep silent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
@@ -26,6 +26,7 @@ WORST = 0.10  # of any generator's fakes called likely-real, for the same
 FEWEST = 30  # fakes of a generator that may set a threshold by themselves
 MISS = 0.05  # of fakes called likely-real
 STEP = 0.01  # of the search for the bounds, in log10
+SMALLEST_WIDTH = 0.005  # in log10; an interval that ends this close to a bound has no width in two decimals
 
 # Likelihood ratios from which each word applies; below 1 the words stand for the other proposition.
 # Source: ENFSI Guideline for Evaluative Reporting in Forensic Science, 2015, version 3.0, example scale.
@@ -208,6 +209,26 @@ def describe(log10_lr: float, first: str = "fake", second: str = "real") -> str:
         if abs(log10_lr) >= np.log10(ratio):
             return f"{words} for {f'{first} over {second}' if log10_lr > 0 else f'{second} over {first}'}"
     return "no support for either"
+
+
+def state_ratio(log10_lr: float, interval: Sequence[float] | None, bounds: Sequence[float]) -> str:
+    """Return a log10 likelihood ratio with its 95 % interval, as text.
+
+    interval: low and high, None if there is none. bounds: the least and the greatest ratio that the calibration
+    supports. An interval that lies at a bound as a whole has no width left; then the text says that the ratio is at
+    least, or at most, the bound.
+
+    >>> state_ratio(0.4, (0.2, 0.6), (-2.0, 1.79))
+    '+0.40 [0.20, 0.60]'
+    >>> state_ratio(1.79, (1.79, 1.79), (-2.0, 1.79))
+    'at least +1.79'
+    """
+    low, high = (-np.inf, np.inf) if interval is None else interval
+    if low > bounds[1] - SMALLEST_WIDTH:
+        return f"at least {log10_lr:+.2f}"
+    if high < bounds[0] + SMALLEST_WIDTH:
+        return f"at most {log10_lr:+.2f}"
+    return f"{log10_lr:+.2f}" + (f" [{low:.2f}, {high:.2f}]" if interval is not None else "")
 
 
 def fit_line(

@@ -397,6 +397,15 @@ def test_the_renderings_take_the_record_alone(case: tuple[Path, Any]) -> None:
     assert record["sha256"] in make_markdown(record)
 
 
+def test_a_ratio_at_the_bound_is_stated_as_at_least(case: tuple[Path, Any]) -> None:
+    record = read_record(case, "photograph.jpg")
+    top = record["conclusion"]["bounds"][1]
+    record["conclusion"] |= {"log10_lr": top, "interval": [top, top]}
+    for text in (make_page(record, []), make_markdown(record)):
+        assert f"at least {top:+.2f}" in text
+        assert f"[{top:.2f}, {top:.2f}]" not in text
+
+
 def test_a_check_never_raises_on_an_empty_exhibit() -> None:
     _, detector = detectors.load_detector(None)
     found = examine(Exhibit(Path("x"), b"", "0" * 64, None), detector)

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from detector.errors import CheckpointError, ScoresError
-from detector.statistics.calibration import VERBAL_SCALE, Calibration, describe, find_bounds, fit_calibration
+from detector.statistics.calibration import (
+    VERBAL_SCALE,
+    Calibration,
+    describe,
+    find_bounds,
+    fit_calibration,
+    state_ratio,
+)
 from detector.statistics.metrics import METRICS
 from detector.types import Opinion
 
@@ -233,6 +240,28 @@ def test_json_round_trip():
 def test_unusable_scores_are_refused(labels, scores):
     with pytest.raises(ScoresError):
         fit_calibration(scores, labels)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "interval", "text"),
+    [
+        (0.4, (0.2, 0.6), "+0.40 [0.20, 0.60]"),
+        (0.4, None, "+0.40"),
+        (1.79, (1.2, 1.79), "+1.79 [1.20, 1.79]"),
+        (1.79, (1.79, 1.79), "at least +1.79"),
+        (1.79, (1.788, 1.79), "at least +1.79"),  # would be [1.79, 1.79]
+        (-0.12, (-0.12, -0.12), "at most -0.12"),
+        (0.0, (-0.12, 1.79), "+0.00 [-0.12, 1.79]"),
+    ],
+)
+def test_an_interval_without_width_at_a_bound_is_said_to_have_no_end(ratio, interval, text):
+    assert state_ratio(ratio, interval, (-0.12, 1.79)) == text
+
+
+def test_a_score_far_beyond_the_bound_is_stated_as_at_least():
+    c = fit_calibration(*simulate(300, 300, 0))
+    text = state_ratio(c.log10_lr([20.0])[0], c.intervals([20.0])[0], (c.low, c.high))
+    assert text == f"at least {c.high:+.2f}"
 
 
 def test_words():
