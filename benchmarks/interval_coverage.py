@@ -20,7 +20,7 @@ from detector.statistics.intervals import measure
 from detector.statistics.metrics import METRICS
 
 DESIGNS = {"nested": 0.0, "crossed": 1.0, "partly": 0.5}  # design -> share of the people who are in both classes
-RUNS = {50: 600, 200: 600, 1000: 400}  # pictures of a class -> simulated samples
+RUNS = {50: 800, 200: 800, 1000: 500}  # pictures of a class -> simulated samples
 RESAMPLES = 500
 POPULATION = 2_000_000  # pictures of a class that give the true values
 GAP = 2.0  # standard deviations between the means of the classes
@@ -70,7 +70,7 @@ def cover(truth: dict[str, float], n: int, shared: float, runs: int) -> dict[str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, help="simulated samples of each setting, instead of 400 to 600")
+    parser.add_argument("--runs", type=int, help="simulated samples of each setting, instead of 500 to 800")
     runs, truth, table = parser.parse_args().runs, find_truth(), {}
     for n, many in RUNS.items():
         for design, shared in DESIGNS.items():

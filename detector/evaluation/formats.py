@@ -59,6 +59,15 @@ def format_gap(gap: Mapping[str, Any]) -> str:
     )
 
 
+def format_mean(headline: Mapping[str, Any]) -> str:
+    """Return the headline's mean, with its interval if there is one."""
+    if headline.get("mean_low") is None:
+        return format_number(headline["mean"])
+    return f"{format_number(headline['mean'])} " + format_interval(
+        {"low": headline["mean_low"], "high": headline["mean_high"]}
+    )
+
+
 def count_compared(headline: Mapping[str, Any]) -> str:
     """Return what the headline's worst figure is the worst of, in words."""
     n = headline["pairs"]

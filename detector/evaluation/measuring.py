@@ -70,12 +70,16 @@ def measure_scores(
 
 
 def summarise(
-    results: pd.DataFrame, pairs: pd.DataFrame | None = None, false_alarms: pd.DataFrame | None = None
+    results: pd.DataFrame,
+    pairs: pd.DataFrame | None = None,
+    false_alarms: pd.DataFrame | None = None,
+    means: pd.DataFrame | None = None,
 ) -> list[dict[str, Any]]:
     """Return the headline of each detector on unperturbed pictures.
 
     matched: whether it rests on matched pairs; worst_generator, worst_real, value, low, high: the worst pair; mean:
-    over all `pairs` of them; false_alarms: the worst dataset's row of `source_effects.count_false_alarms`, if given.
+    over all `pairs` of them; mean_low, mean_high: its interval, if it is of AUCs and `means` (`pairs.average_pairs`)
+    are given; false_alarms: the worst dataset's row of `source_effects.count_false_alarms`, if given.
     """
     compared = list_compared(results, pairs)
     plain = compared[compared.perturbation == "none"]
@@ -83,7 +87,8 @@ def summarise(
     return [
         {"detector": detector, "metric": worst.metric, "matched": matched, "worst_generator": worst.generator,
          "worst_real": worst.real, "value": float(worst.value), "low": float(worst.low), "high": float(worst.high),
-         "mean": float(part.value.mean()), "pairs": len(part), "false_alarms": _worst_alarms(false_alarms, detector)}
+         "mean": float(part.value.mean()), **_find_mean_interval(means, detector, worst.metric), "pairs": len(part),
+         "false_alarms": _worst_alarms(false_alarms, detector)}
         for detector, part in plain.groupby("detector", sort=False)
         for worst in [worst_first(part).iloc[0]]
     ]  # fmt: skip
@@ -110,6 +115,16 @@ def drop_repeats(results: pd.DataFrame) -> pd.DataFrame:
     datasets: pd.Series = results.groupby([*KEYS, "generator"]).real.transform("nunique")
     repeats: pd.Series = (results.real != ALL) & (datasets == 2)
     return results.loc[~repeats].reset_index(drop=True)
+
+
+def _find_mean_interval(means: pd.DataFrame | None, detector: Hashable, metric: str) -> dict[str, float | None]:
+    """Return the ends of the interval of a detector's mean AUC on unperturbed pictures; None where there is none."""
+    ends: dict[str, float | None] = {"mean_low": None, "mean_high": None}
+    if means is not None and metric == "auc":
+        own = means[(means.detector == detector) & (means.perturbation == "none")].dropna()
+        for low, high in own[["low", "high"]].to_numpy(float):
+            ends = {"mean_low": float(low), "mean_high": float(high)}
+    return ends
 
 
 def _worst_alarms(false_alarms: pd.DataFrame | None, detector: Hashable) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from detector.evidence.rendering import Picture, format_ratio
+from detector.evidence.validation import describe_validation
 from detector.files import printable
 from detector.types import Outcome
 
@@ -121,12 +122,9 @@ def _ratio(c: Mapping[str, Any]) -> str:
 
 
 def _backing(found: Mapping[str, Any]) -> str:
-    worst, missed = found["apcer_worst"]
     return (
         f"{found['real']} photographs and {sum(found['fake'].values())} generated faces that set neither line nor "
-        f"thresholds. Called likely-fake: {found['false_alarms'][0]} of {found['false_alarms'][1]} photographs. "
-        f"Worst generator: {worst}, of which {missed:.0%} are not called likely-fake. Cllr {found['cllr']:.3f}, after "
-        f"the best recalibration {found['cllr_min']:.3f}."
+        f"thresholds. {describe_validation(found)}"
     )
 
 

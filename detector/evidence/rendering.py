@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.evidence.validation import describe_validation
 from detector.files import printable, printable_in_html
 from detector.pictures.faces import prepare
 from detector.pictures.images import decode, encode, resize
@@ -154,7 +155,10 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined,
                                      finalize=printable_in_html)  # fmt: skip
-    environment.filters |= {"base64": lambda data: base64.b64encode(data).decode(), "ratio": format_ratio}
+    filters: dict[str, Callable[..., object]] = {
+        "base64": lambda data: base64.b64encode(data).decode(), "ratio": format_ratio, "errors": describe_validation,
+    }  # fmt: skip
+    environment.filters |= filters
     return environment
 
 

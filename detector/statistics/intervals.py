@@ -22,7 +22,7 @@ from detector.statistics.metrics import METRICS, Axis, Block, Floats, Tally, che
 from detector.statistics.proportions import clopper_pearson, correct_clusters, effective_count
 
 BLOCK = 2**20  # weights at a time: 8 MB an array
-FARTHEST = np.log(10)  # of a resample from the sample, in log-odds of the metric
+MAX_DEVIATION = np.log(10)  # largest distance of a resample from the sample, in log-odds of the metric
 ROUNDING = 1e-9  # width below which an interval is a point
 
 
@@ -105,7 +105,7 @@ def compare_auc(
     Source: DeLong, DeLong and Clarke-Pearson, 1988, doi:10.2307/2531595; clustered after Obuchowski, 1997.
     """
     sample = _Sample(labels, [scores_a, scores_b], groups)
-    (auc_a, *parts_a), (auc_b, *parts_b) = (_placements(sample.fake, s) for s in sample.scores)
+    (auc_a, *parts_a), (auc_b, *parts_b) = (split_auc(sample.fake, s) for s in sample.scores)
     value, variance, freedom = auc_b - auc_a, math.nan, 0.0
     if sample.scarcest >= 2:
         variance, freedom = sample.variance(parts_b[0] - parts_a[0], parts_b[1] - parts_a[1])
@@ -251,7 +251,7 @@ class _Sample:
             yield Tally(axis, both - fakes, fakes)
 
 
-def _placements(fake: NDArray[np.bool_], scores: Floats) -> tuple[float, Floats, Floats]:
+def split_auc(fake: NDArray[np.bool_], scores: Floats) -> tuple[float, Floats, Floats]:
     """Return the AUC, and for each fake (and real) picture the share of the other class that it is right of.
 
     Sorting makes it n log n. Source: Sun and Xu, 2014, doi:10.1109/LSP.2014.2337313.
@@ -268,7 +268,7 @@ def _placements(fake: NDArray[np.bool_], scores: Floats) -> tuple[float, Floats,
 
 def _auc_ends(sample: _Sample, level: float) -> tuple[float, float]:
     """Return the ends of DeLong's interval on the scale of the logit; source as `compare_auc`."""
-    auc, fakes, reals = _placements(sample.fake, sample.scores[0])
+    auc, fakes, reals = split_auc(sample.fake, sample.scores[0])
     if not 0 < auc < 1:
         return auc, auc
     variance, freedom = sample.variance(fakes, reals)
@@ -283,7 +283,7 @@ def _ends(
 
     All on the scale of the logit, which keeps 0 and 1 out of reach, or of the log without a top. The draws go there
     one by one: a slope at the centre instead is too flat on the side of the nearer end, and at the wrong place if the
-    metric is biased and its draws lie below the centre. A draw counts as `FARTHEST` at most, one without an error
+    metric is biased and its draws lie below the centre. A draw counts as `MAX_DEVIATION` at most, one without an error
     included. scale, freedom: as `_Sample.correct` returns them. A centre at an end comes back as it is.
 
     Source: Efron and Tibshirani, 1993, An Introduction to the Bootstrap, section 12.6 (the standard error is estimated
@@ -300,7 +300,7 @@ def _ends(
         middle, ends = onto(centre), onto(np.clip(draws, 0, top))
     if np.isinf(middle):
         return float(centre), float(centre)
-    spread = np.clip(ends, middle - FARTHEST, middle + FARTHEST).std()
+    spread = np.clip(ends, middle - MAX_DEVIATION, middle + MAX_DEVIATION).std()
     with np.errstate(over="ignore"):
         return float(back(middle - reach * spread)), min(float(back(middle + reach * spread)), top)
 
@@ -348,4 +348,4 @@ def _unseen(name: str, sample: _Sample, level: float) -> tuple[float, float]:
             moved[kind] *= 1 - share
             moved[kind][:, end] = share * mask.sum()
             values.append(float(facts["block"](Tally(axis, *moved))[0]))
-    return min(values), max(values)
+    return min(values), min(max(values), facts.get("top", 1.0))

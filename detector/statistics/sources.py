@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from detector.errors import ScoresError
 from detector.statistics.calibration import FEWEST, FPR, MISS, Calibration, find_bounds, fit_line
+from detector.statistics.intervals import measure
 from detector.statistics.metrics import METRICS, bpcer, check, threshold_at_apcer, threshold_at_fpr
 from detector.statistics.proportions import clopper_pearson, effective_count
 from detector.types import Scores
@@ -81,14 +82,36 @@ def false_alarms(
     return pd.DataFrame(rows, columns=["source", "n", "alarms", "share", "low", "high"])
 
 
-def cllr_of_unseen_sources(scores: ArrayLike, labels: ArrayLike, sources: ArrayLike) -> pd.DataFrame:
-    """Return one row a pair of a source and a generator that the line did not see: source, generator, cllr, cllr_min.
+def share_verdicts(verdicts: ArrayLike, sources: ArrayLike, groups: ArrayLike, *, level: float = 0.95) -> pd.DataFrame:
+    """Return the share of each verdict among the pictures of each source, with its Clopper-Pearson interval.
 
-    scores, labels, sources: as `fit_over_sources`. Line and bounds are fitted anew for each pair, without its pictures.
-    cllr is that of the bounded ratios, as a report gives them; cllr_min that of the best recalibration of the scores.
+    verdicts, sources, groups: (N,); a source is the dataset of photographs or the generator of fakes. Columns: source,
+    verdict, n, share, low, high. Related pictures count for less, as in `false_alarms`.
+    """
+    given, names, members = (np.asarray(column).astype(str) for column in (verdicts, sources, groups))
+    rows = []
+    for name in np.unique(names):
+        mine = names == name
+        for verdict in np.unique(given):
+            hits = (given[mine] == verdict).astype(float)
+            share, count = float(hits.mean()), effective_count(hits, members[mine])
+            rows.append((str(name), str(verdict), len(hits), share, *clopper_pearson(share * count, count, level)))
+    return pd.DataFrame(rows, columns=["source", "verdict", "n", "share", "low", "high"])
+
+
+def cllr_of_unseen_sources(
+    scores: ArrayLike, labels: ArrayLike, sources: ArrayLike, groups: ArrayLike | None = None
+) -> pd.DataFrame:
+    """Return one row a pair of a source and a generator that the line did not see.
+
+    scores, labels, sources, groups: as `fit_over_sources`; without groups every picture is one. Line and bounds are
+    fitted anew for each pair, without its pictures. Columns: source, generator, cllr, low, high, cllr_min. cllr is that
+    of the bounded ratios, as a report gives them, low and high its 95 % interval (NaN if a class has one group);
+    cllr_min is that of the best recalibration of the scores.
     """
     fake, (raw,) = check(labels, scores)
     names, rows = np.asarray(sources), []
+    members = np.arange(len(raw)) if groups is None else np.asarray(groups)
     for real in np.unique(names[~fake]):
         for generator in np.unique(names[fake]):
             held = (~fake & (names == real)) | (fake & (names == generator))
@@ -97,9 +120,11 @@ def cllr_of_unseen_sources(scores: ArrayLike, labels: ArrayLike, sources: ArrayL
             slope, offset, _ = fit_line(raw[kept], fake[kept], alone, even_weights(names[kept], fake[kept]))
             bounds = np.log(10) * np.array(_worst_bounds(raw[kept], fake[kept], names[kept], alone))
             odds, kind = slope * raw[held] + offset, fake[held].astype(int)
-            cllr, least = METRICS.get("cllr")(kind, odds.clip(*bounds)), METRICS.get("cllr_min")(kind, odds)
-            rows.append((str(real), str(generator), cllr, least))
-    return pd.DataFrame(rows, columns=["source", "generator", "cllr", "cllr_min"])
+            cllr = measure(kind, odds.clip(*bounds), members[held], ["cllr"], seed=0)["cllr"]
+            rows.append(
+                (str(real), str(generator), cllr.value, cllr.low, cllr.high, METRICS.get("cllr_min")(kind, odds))
+            )
+    return pd.DataFrame(rows, columns=["source", "generator", "cllr", "low", "high", "cllr_min"])
 
 
 def _worst_bounds(
