@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from detector.errors import ScoresError
-from detector.statistics.calibration import FEWEST, FPR, MISS, Calibration, find_bounds, fit_line
+from detector.statistics.calibration import MAX_FPR, MAX_MISS, MIN_FAKES, Calibration, find_bounds, fit_line
 from detector.statistics.intervals import measure
 from detector.statistics.metrics import METRICS, bpcer, check, threshold_at_apcer, threshold_at_fpr
 from detector.statistics.proportions import clopper_pearson, effective_count
@@ -24,14 +24,20 @@ from detector.types import Scores
 
 
 def fit_over_sources(
-    scores: ArrayLike, labels: ArrayLike, sources: ArrayLike, groups: ArrayLike, *, fpr: float = FPR, miss: float = MISS
+    scores: ArrayLike,
+    labels: ArrayLike,
+    sources: ArrayLike,
+    groups: ArrayLike,
+    *,
+    fpr: float = MAX_FPR,
+    miss: float = MAX_MISS,
 ) -> Calibration:
     """Return a calibration that holds in each source of photographs.
 
     scores: raw scores (N,) of pictures that training did not see. labels: (N,), 0 real, 1 fake. sources: (N,), the
     dataset of each photograph and the generator of each fake. groups: (N,), what belongs together.
     fpr: share of the photographs of each source that may be called likely-fake. miss: share of the fakes of each
-    generator with at least FEWEST pictures that may be called likely-real.
+    generator with at least MIN_FAKES pictures that may be called likely-real.
 
     The record's `fpr` and `fpr_high` are those of the source with the highest upper bound. Raises ScoresError with
     fewer than two sources of photographs.
@@ -48,7 +54,7 @@ def fit_over_sources(
     fake_above = max(0.0, *(threshold_at_fpr(odds[names == name], fpr) for name in photographs))
     alarms = false_alarms(odds[~fake], names[~fake], groups[~fake], fake_above)
     worst = alarms.iloc[int(alarms.high.argmax())]
-    kinds = [side for name in np.unique(names[fake]) if (side := fake & (names == name)).sum() >= FEWEST] or [fake]
+    kinds = [side for name in np.unique(names[fake]) if (side := fake & (names == name)).sum() >= MIN_FAKES] or [fake]
     real_below = min(0.0, *(threshold_at_apcer(odds[side], miss) for side in kinds))
     missed = max(kinds, key=lambda side: float(np.mean(odds[side] < real_below)))
     share, count = float(np.mean(odds[missed] < real_below)), effective_count(odds[missed], groups[missed])

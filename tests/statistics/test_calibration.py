@@ -162,16 +162,6 @@ def test_thresholds_keep_their_rates():
     assert 0.1 < c.miss_high < 0.15
 
 
-@pytest.mark.parametrize(("n", "alarms"), [(100, 0), (255, 0), (300, 1), (2000, 20)])
-def test_the_fake_threshold_keeps_its_upper_bound_too(n, alarms):
-    s, y = simulate(500, 500, 0)
-    photographs = np.random.default_rng(3).normal(-1, 1, n)
-    c = fit_calibration(s, y, unseen=photographs, surely=0.02)
-    assert np.sum(c.log_odds(photographs) > c.fake_above) == alarms
-    assert c.fpr_high <= 0.02 or alarms == 0
-    assert fit_calibration(s, y, unseen=photographs).fake_above <= c.fake_above
-
-
 def test_the_generator_that_is_missed_most_sets_the_real_threshold():
     s, y = simulate(400, 300, 0)
     kinds = np.where(y == 1, np.array(["easy", "hard", "rare"])[np.arange(700) % 3], "")
@@ -195,19 +185,6 @@ def test_thirty_fakes_of_a_generator_may_set_the_real_threshold(n, counts):
     c = fit_calibration(s, y, generators=kinds)
     missed = np.mean(c.log_odds(s[-n:]) < c.real_below)
     assert (missed <= 0.05) == counts
-
-
-def test_unseen_photographs_set_the_fake_threshold():
-    s, y = simulate(500, 500, 0)
-    strange = np.random.default_rng(1).normal(0.5, 1, 2000)  # photographs that look faker
-    c = fit_calibration(s, y, unseen=strange)
-    assert c.n_threshold == 2000
-    assert c.fake_above > fit_calibration(s, y).fake_above
-    assert np.mean(c.log_odds(strange) > c.fake_above) == c.fpr == 0.01
-    pairs = fit_calibration(s, y, unseen=np.repeat(strange, 2), unseen_groups=np.repeat(np.arange(2000), 2))
-    assert pairs.fpr_high == pytest.approx(c.fpr_high, rel=0.05)
-    with pytest.raises(ScoresError, match="NaN"):
-        fit_calibration(s, y, unseen=[np.nan])
 
 
 def test_the_bound_on_false_positives_holds_on_new_photographs():
