@@ -134,7 +134,8 @@ def run_suite(
 ) -> tuple[pd.DataFrame, GateReport | None]:
     """Run a suite; return its results and, against a baseline, what the gate says of them.
 
-    name: of a suite in `benchmarks/suites`, or the path of a TOML file. detectors: folders of weights, in place of the
+    name: the name of a suite, or the path of a TOML file. baseline: the path of a .json file, or the name of a shipped
+    suite, whose own baseline it then is. detectors: folders of weights, in place of the
     suite's; a suite that names none measures the shipped detector. update_baseline: write the baseline instead.
     audited: as `evaluate`.
 
@@ -144,6 +145,8 @@ def run_suite(
 
     out, suite = Path(out), suites.read_suite(name)
     _prepare(out)
+    kept = None if baseline is None else suites.find_baseline(baseline)
+    before = None if kept is None or update_baseline else gate.read_baseline(kept)
     apart = name_apart([Source(Path(folder), folder=True) for folder in detectors])
     chosen = {names[""]: Path(folder) for names, folder in zip(apart, detectors, strict=True)}
     if not chosen and not suite.detectors:
@@ -151,13 +154,12 @@ def run_suite(
     run = running.run_suite(suite, out, detectors=chosen or None, progress=progress)
     _publish(suite, run, out, {"suite": suite.name, "failed": run.failed}, command=command, audited=audited,
              gated=True, progress=progress)  # fmt: skip
-    if baseline is None:
-        return run.results, None
-    if update_baseline:
-        gate.write_baseline(gate.make_baseline(suite.name, run.joined, run.results), Path(baseline))
+    if kept is not None and update_baseline:
+        gate.write_baseline(gate.make_baseline(suite.name, run.joined, run.results), kept)
+    if before is None:
         return run.results, None
     report = gate.compare(
-        suite.name, run.joined, run.results, gate.read_baseline(Path(baseline)), suite.tolerances,
+        suite.name, run.joined, run.results, before, suite.tolerances,
         seed=suite.seed if seed is None else seed, resamples=suite.resamples,
     )  # fmt: skip
     gate.write_junit(report, out / "junit.xml")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, make_manifest
+from conftest import make_manifest
 
 from detector import tasks
 from detector.dataset.manifest import write_manifest
@@ -16,15 +16,15 @@ from detector.detectors.spectrum import Spectrum
 from detector.errors import DetectorError, ManifestError, UnknownName
 from detector.evaluation import running, suites
 from detector.evaluation.measuring import METRIC_NAMES
-from detector.evaluation.running import count_flips, gather_pictures, run_suite
-from detector.evaluation.suites import SUITES, SuiteError, read_suite
+from detector.evaluation.running import EMBEDDED, count_flips, gather_pictures, run_suite
+from detector.evaluation.suites import DEVELOPERS, SHIPPED, SuiteError, find_baseline, list_suites, read_suite
 from detector.pictures.images import load, resize
 from detector.pictures.perturbations import perturb
 from detector.scoring import tables
 from detector.scoring.engine import score_pictures
 from detector.types import Images, Scores
 
-SPECTRUM = ROOT / "benchmarks" / "detectors" / "spectrum"
+SPECTRUM = SHIPPED / "spectrum"
 BODY = 'name = "t"\nmanifests = ["manifest.csv"]\nperturbations = ["noise"]\nresamples = 100\n'
 
 
@@ -35,7 +35,7 @@ def suite(tmp_path: Path) -> suites.Suite:
     return read_suite(tmp_path / "t.toml")
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in SUITES.glob("*.toml")))
+@pytest.mark.parametrize("name", sorted(list_suites()))
 def test_every_suite_of_the_repository_can_be_read_and_has_the_name_of_its_file(name: str) -> None:
     assert read_suite(name).name == name
 
@@ -57,6 +57,24 @@ def test_a_faulty_file_is_one_clear_line(tmp_path: Path, line: str, words: str) 
     with pytest.raises(SuiteError, match=words) as caught:
         read_suite(tmp_path / "t.toml")
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_shipped_needs_nothing_from_elsewhere_and_other_suites_say_that_they_do() -> None:
+    for path in SHIPPED.glob("*.toml"):
+        suite = read_suite(path.stem)
+        assert path.with_suffix(".json").is_file()
+        for name in (*suite.manifests, *suite.detectors.values()):
+            assert name == EMBEDDED or suite.resolve(name).resolve().is_relative_to(SHIPPED)
+            assert name == EMBEDDED or suite.resolve(name).exists()
+    for path in DEVELOPERS.glob("*.toml"):
+        assert path.read_text().startswith("# Needs "), path
+
+
+def test_a_baseline_is_a_json_file_or_the_name_of_a_shipped_suite() -> None:
+    assert find_baseline("smoke") == SHIPPED / "smoke.json"
+    assert find_baseline("some/where.json") == Path("some/where.json")
+    with pytest.raises(UnknownName, match="did you mean 'smoke'"):
+        find_baseline("smok")
 
 
 def test_unknown_names(tmp_path: Path) -> None:
@@ -220,7 +238,7 @@ def test_flips_counts_changed_verdicts() -> None:
 
 
 def test_the_pictures_of_smoke_are_those_of_its_baseline(tmp_path: Path) -> None:
-    kept = json.loads((ROOT / "benchmarks" / "baselines" / "smoke.json").read_text())
+    kept = json.loads(find_baseline("smoke").read_text())
     made = gather_pictures(read_suite("smoke"), tmp_path)
     assert {p["sha256"] for p in kept["pictures"]} == set(made.sha256)
     assert made.label.value_counts().to_dict() == {0: 100, 1: 60}
