@@ -13,7 +13,7 @@ import pandas as pd
 from detector.dataset.findings import AuditFinding
 from detector.dataset.manifest import read_crop
 from detector.errors import ImageError
-from detector.evaluation.formats import METRIC_TITLES
+from detector.evaluation.formats import name_metric
 from detector.evaluation.measuring import ALL, drop_repeats, list_compared, pair_generators, summarise, worst_first
 from detector.evaluation.oddities import warn_of_scores
 from detector.evaluation.power import describe_power
@@ -155,7 +155,7 @@ def _draw_robustness(compared: pd.DataFrame) -> Iterator[Figure]:
     names = [name for name in compared.perturbation.unique() if name != "none"]
     if not names:
         return
-    title = METRIC_TITLES.get(str(compared.metric.iloc[0]), str(compared.metric.iloc[0]))
+    title = name_metric(str(compared.metric.iloc[0]))
     axes = plots.new_axes(len(names), height=3.2)
     for ax, name in zip(axes, names, strict=True):
         curves = {}

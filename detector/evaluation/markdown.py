@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from detector.evaluation.formats import (
-    METRIC_TITLES,
     count_compared,
     format_chance,
     format_gap,
@@ -16,6 +15,7 @@ from detector.evaluation.formats import (
     format_mean,
     format_number,
     format_share,
+    name_metric,
 )
 from detector.files import printable
 
@@ -40,7 +40,7 @@ def make_markdown(context: Mapping[str, Any]) -> str:
 
 def describe_headline(headline: Mapping[str, Any]) -> str:
     """Return the headline of a detector as one sentence, without markup."""
-    h, title = headline, METRIC_TITLES.get(headline["metric"], headline["metric"])
+    h, title = headline, name_metric(headline["metric"])
     against = "" if h["worst_real"] == "all" else f" against {h['worst_real']}"
     line = f"{title} {format_number(h['value'])} {format_interval(h)} on {h['worst_generator']}{against}, "
     line += f"{count_compared(h)}; mean {format_mean(h)}"
@@ -114,7 +114,7 @@ def _list_perturbed(context: Mapping[str, Any]) -> Iterator[str]:
             text = f"{_figure(worst)}, mean {format_mean(worst)}" if worst else ""
             cells.append(text + (f"; flips {format_share(flip['flips'], flip)}" if flip else ""))
         rows.append([_cell(name), _cell(detector), *cells])
-    title = METRIC_TITLES.get(context["measured"], context["measured"])
+    title = name_metric(context["measured"])
     yield from ("", f"## Under perturbations: {title}, the worst and the mean")
     yield from _table(["perturbation", "detector", *heads], rows)
 
@@ -141,7 +141,7 @@ def _list_groups(tables: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             [_cell(group), *(format_group(figures.get(m)) for m in t["metrics"])]
             for group, figures in t["groups"].items()
         ]
-        yield from _table([_cell(t["column"]), *(METRIC_TITLES[m] for m in t["metrics"])], rows)
+        yield from _table([_cell(t["column"]), *(name_metric(m) for m in t["metrics"])], rows)
         yield from (f"- {_cell(format_gap(gap))}" for gap in t["gaps"])
 
 

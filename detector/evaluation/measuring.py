@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from detector.errors import ScoresError
-from detector.evaluation.joining import KEYS, join_scores
+from detector.evaluation.joining import KEYS
 from detector.evaluation.pairs import Role
 from detector.statistics.intervals import measure
 from detector.statistics.metrics import METRICS
@@ -23,21 +23,6 @@ METRIC_NAMES = ("auc", "ap", "eer", "tpr_at_fpr_1", "tpr_at_fpr_5", "balanced_ac
 COLUMNS = ["detector", "generator", "real", "perturbation", "severity", "metric", "value", "low", "high", "n_real",
            "n_fake"]  # fmt: skip
 ALL = "all"  # in the column `real`: the photographs of all datasets together
-
-
-def evaluate(
-    scores: pd.DataFrame,
-    manifest: pd.DataFrame,
-    *,
-    split: str = "test",
-    metrics: Sequence[str] = METRIC_NAMES,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Return the results of `measure_scores` on what `join_scores` joins; raises as both."""
-    joined = join_scores(scores, manifest, split=split)
-    return measure_scores(joined, metrics=metrics, level=level, resamples=resamples, seed=seed)
 
 
 def measure_scores(

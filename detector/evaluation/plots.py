@@ -229,15 +229,6 @@ def mixing_figure(sources: Images, destinations: Images, grids: Mapping[str, NDA
     return figure
 
 
-def draw_faces(images: Images, ax: Axes, *, columns: int = 8, title: str = "") -> Axes:
-    """Return the axes with the pictures (N, H, W, 3) as one, `columns` abreast."""
-    ax.imshow(tile(images, columns))
-    ax.set_axis_off()
-    if title:
-        _title(title, ax)
-    return ax
-
-
 def _draw_lines(ax: Axes, curves: Mapping[str, tuple[Any, ...]], **style: Any) -> dict[str, Any]:
     """Return name -> line: the first ones in colours, the others grey behind them under one name."""
     lines: dict[str, Any] = {}

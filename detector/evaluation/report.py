@@ -182,6 +182,7 @@ def write_report(
                               finalize=printable_in_html)  # fmt: skip
     filters: dict[str, Callable[..., object]] = {
         "base64": lambda data: base64.b64encode(data).decode(), "number": formats.format_number,
+        "title": formats.name_metric,
         "interval": formats.format_interval, "mean": formats.format_mean, "gap": formats.format_gap,
         "chance": formats.format_chance, "share": formats.format_share, "compared": formats.count_compared,
         "heat": _colour_auc, "control": _colour_control, "pixels": lambda png: int.from_bytes(png[16:20], "big"),
@@ -230,8 +231,7 @@ def _arrange(report: Report) -> dict[str, Any]:
             (f["perturbation"], f["detector"], f["severity"]): f for f in report.metadata.get("verdict_flips", [])
         },
         "fairness": _by_group(report.metadata.get("fairness", {})),
-        "titles": formats.METRIC_TITLES,
-        "metrics": {m: (formats.METRIC_TITLES.get(m, m), METRICS.facts(m)) for m in metrics},
+        "metrics": {m: (formats.name_metric(m), METRICS.facts(m)) for m in metrics},
     }
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from detector.errors import DetectorError, UnknownName
 from detector.pictures.perturbations import PERTURBATIONS
-from detector.statistics.metrics import METRICS
+from detector.statistics.metrics import METRICS, name_operating_point
 
 SHIPPED = Path(__file__).with_name("shipped")  # suites that need nothing from elsewhere, each with its baseline
 DEVELOPERS = Path(__file__).parents[2] / "benchmarks" / "suites"  # suites of a checkout, which need more data
@@ -73,7 +73,7 @@ class Suite(BaseModel):
     @property
     def measured(self) -> list[str]:
         """Return the names of every metric, operating points included."""
-        points = [f"tpr_at_fpr_{100 * rate:g}" for rate in self.operating_points]
+        points = [name_operating_point(rate) for rate in self.operating_points]
         return list(dict.fromkeys([*self.metrics, *points]))
 
     @property

@@ -16,8 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from detector.errors import CheckpointError
-from detector.statistics.metrics import bpcer, check, check_scores, threshold_at_apcer, threshold_at_fpr
+from detector.statistics.metrics import check, check_scores
 from detector.statistics.proportions import clopper_pearson, effective_count
+from detector.statistics.thresholds import bpcer, threshold_at_apcer, threshold_at_fpr
 from detector.types import Opinion, Scores
 
 MAX_FPR = 0.01  # largest share of photographs that may be called likely-fake

@@ -18,8 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from detector.errors import ScoresError
 from detector.statistics.calibration import MAX_FPR, MAX_MISS, MIN_FAKES, Calibration, find_bounds, fit_line
 from detector.statistics.intervals import measure
-from detector.statistics.metrics import METRICS, bpcer, check, threshold_at_apcer, threshold_at_fpr
+from detector.statistics.metrics import METRICS, check
 from detector.statistics.proportions import clopper_pearson, effective_count
+from detector.statistics.thresholds import bpcer, threshold_at_apcer, threshold_at_fpr
 from detector.types import Scores
 
 

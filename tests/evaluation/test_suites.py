@@ -80,10 +80,11 @@ def test_a_baseline_is_a_json_file_or_the_name_of_a_shipped_suite() -> None:
 def test_unknown_names(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="did you mean 'smoke'"):
         read_suite("smok")
-    for line in ('metrics = ["aux"]', "operating_points = [0.02]"):
-        (tmp_path / "t.toml").write_text(BODY + line)
-        with pytest.raises(UnknownName, match="metric"):
-            read_suite(tmp_path / "t.toml")
+    (tmp_path / "t.toml").write_text(BODY + 'metrics = ["aux"]')
+    with pytest.raises(UnknownName, match="metric"):
+        read_suite(tmp_path / "t.toml")
+    (tmp_path / "t.toml").write_text(BODY + "operating_points = [0.02]")
+    assert read_suite(tmp_path / "t.toml").measured == ["auc", "tpr_at_fpr_2"]
     (tmp_path / "t.toml").write_text(BODY.replace("noise", "nois"))
     with pytest.raises(UnknownName, match="did you mean 'noise'"):
         read_suite(tmp_path / "t.toml")
