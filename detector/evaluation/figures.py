@@ -1,4 +1,4 @@
-"""Results -> the published report: plots, faces, mistakes, and what a reader should be warned of."""
+"""Publish results as a report: tables, plots, faces, mistakes and warnings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from detector.statistics.metrics import det, roc
 from detector.types import Image, Label
 
 FACE = 96  # side of a face in the report, pixels
-MISTAKES = 5  # of each kind a detector, in the report
+MISTAKES = 5  # mistakes of each kind that the report shows for a detector
 
 
 def publish(

@@ -1,8 +1,8 @@
 """Scores x manifest -> results: each generator against each dataset of photographs, and against all of them together.
 
-Every figure has its interval. The headline is the worst and the mean over the matched pairs; where none are named, over
-every generator against every dataset. It is never one pooled AUC: a pool rewards whoever sees most of the easiest
-fakes, and hides photographs that score like fakes behind those that do not.
+Every figure has its interval. The headline is the worst and the mean over the matched pairs; if there are none, over
+every generator against every dataset. It is never one pooled AUC, which would depend on how many easy fakes the pool
+holds, and would hide a source of photographs that score like fakes behind other sources.
 """
 
 from __future__ import annotations

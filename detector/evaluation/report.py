@@ -43,7 +43,7 @@ ELSEWHERE = (
     "power",
 )  # metadata that has its own place on the page
 NEUTRAL_AUC = 0.75  # AUC of a cell without colour; lower ones are orange, higher ones blue
-STRONGEST = 45  # per cent of colour in the best and the worst cell, so that its text stays legible
+STRONGEST = 45  # largest percentage of colour in a cell, so that its text stays legible
 Severity = Annotated[int, Field(ge=0, le=5)]
 Count = Annotated[int, Field(ge=1)]
 

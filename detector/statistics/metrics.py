@@ -1,7 +1,7 @@
-"""One number from labels and scores: rank metrics, calibration metrics, operating points and ROC curves.
+"""Metrics of labels and scores: rank metrics, calibration metrics, operating points and ROC curves.
 
-Every metric is written once, for a block of reweighted samples at a time (`Tally`): a plain sample is the block of one,
-and the bootstrap of `intervals.py` is the block of thousands. Ties are ties: equal scores share one point of the ROC.
+Every metric is written once, for a block of B reweighted samples (`Tally`): a plain sample is a block of one, and the
+bootstrap of `intervals.py` uses blocks of thousands. Equal scores share one point of the ROC.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ METRICS = Metrics("metric", "detector.statistics.metrics")
 
 @dataclass(frozen=True)
 class Axis:
-    """Distinct scores (U,), rising, and what follows from them alone: worked out once for all resamples."""
+    """Distinct scores (U,), ascending, and what depends on them alone; computed once for all resamples."""
 
     scores: Floats
 
@@ -211,7 +211,7 @@ def ap(t: Tally) -> Floats:
     "eer", title="EER", higher=False, summary="equal error rate: where the ROC, joined by lines, meets FPR = 1 - TPR"
 )
 def eer(t: Tally) -> Floats:
-    """Return the rate at which as large a share of fakes is missed as of real pictures is accused."""
+    """Return the rate at which the share of fakes that are missed equals the share of real pictures called fake."""
     rows = np.arange(len(t.real))
 
     def gap(k: NDArray[np.intp]) -> Floats:  # (FNR - FPR) * n_real * n_fake: rises with the threshold, exact

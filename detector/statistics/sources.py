@@ -1,8 +1,8 @@
-"""Calibration over several sources of photographs, so that no claim is better than in the worst of them.
+"""Calibration over several sources of photographs: thresholds and bounds are those of the worst source.
 
-Photographs of one source say nothing about photographs of another one: a threshold that gives 1 % false alarms on
-official portraits gave up to 39 % on others. Here every source weighs the same in the line, the threshold holds on each
-source by itself, and the bounds of the likelihood ratio are those of the worst source that the line has not seen.
+A threshold from one source does not hold on another: one that gave 1 % false alarms on official portraits gave up to
+39 % elsewhere. Here every source has the same weight in the calibration line, the threshold holds on each source by
+itself, and the bounds of the likelihood ratio are the narrowest over sources that are left out of the line in turn.
 Source: Morrison 2021, doi:10.1016/j.forsciint.2021.110919 (validate under the conditions of the case); Vergeer et al.
 2016, doi:10.1016/j.scijus.2016.06.003 (the bounds).
 """
