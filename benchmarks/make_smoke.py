@@ -4,8 +4,8 @@
     detector generate style -n 320 --seed 1000 --weights detector/weights/style-64 --no-label -o build/smoke/fit
     python benchmarks/make_smoke.py build/smoke
 
-The faces of `test` go, grey, into `benchmarks/data/smoke`; those of `fit` and the embedded photographs of the training
-people teach `benchmarks/detectors/spectrum`. Nobody and nothing is in both.
+The faces of `test` go, grey, into `detector/evaluation/shipped/pictures`; those of `fit` and the embedded photographs
+of the training people train `detector/evaluation/shipped/spectrum`. No person and no seed is in both.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from detector import tasks
 from detector.dataset.embedded import unpack_faces
 from detector.dataset.manifest import merge, read_manifest, write_manifest
 from detector.evaluation.running import write_alike
+from detector.evaluation.suites import SHIPPED
 from detector.files import sha256, write_bytes
 from detector.pictures.images import encode, load
 
-HERE = Path(__file__).parent
 SIDE = 64  # pixels
 
 
@@ -43,16 +43,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("build", type=Path, help="the folder that holds test/manifest.csv and fit/manifest.csv")
     build = parser.parse_args().build
-    for old in (HERE / "data" / "smoke").glob("*.png"):
+    for old in (SHIPPED / "pictures").glob("*.png"):
         old.unlink()
-    test = grey(read_manifest(build / "test" / "manifest.csv"), HERE / "data" / "smoke")
-    write_manifest(test.assign(split="test", dataset="smoke"), HERE / "data" / "smoke" / "manifest.csv")
+    test = grey(read_manifest(build / "test" / "manifest.csv"), SHIPPED / "pictures")
+    write_manifest(test.assign(split="test", dataset="smoke"), SHIPPED / "pictures" / "manifest.csv")
 
     fakes = grey(read_manifest(build / "fit" / "manifest.csv"), build / "grey").assign(split="train")
     fakes.loc[fakes.index % 4 == 0, "split"] = "val"
     faces = unpack_faces(build / "orl")
     learnt = write_alike(merge([faces[faces.split != "test"], fakes]), build / "alike", SIDE)
-    tasks.train("detector", "spectrum", learnt, HERE / "detectors" / "spectrum", arguments={"size": SIDE, "bins": 16})
+    tasks.train("detector", "spectrum", learnt, SHIPPED / "spectrum", arguments={"size": SIDE, "bins": 16})
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from detector.evidence.validation import VALIDATION, summarise_validation
 from detector.files import sha256, write_bytes, write_text
 from detector.pictures.images import cut, encode, load, resize
 from detector.scoring.checkpoint import CARD, read_card
-from detector.statistics.sources import cllr_of_unseen_sources, false_alarms
+from detector.statistics.sources import cllr_of_unseen_sources, false_alarms, share_verdicts
 
 RECIPE: dict[str, Any] = {
     "size": 448, "second": 192, "window": 112, "epochs": 7, "patience": 0, "batch": 64, "rate": 8e-4,
@@ -170,14 +170,12 @@ def measure(folder: Path, measured: pd.DataFrame, out: Path) -> None:
         str(name): [int(low), int(high)]
         for name, (low, high) in sides.groupby("dataset").side.apply(lambda s: np.quantile(s, [0.02, 0.98])).items()
     }
-    card["verdicts_on_unseen"] = {
-        str(name): {word: round(share, 3) for word, share in rows.verdict.value_counts(normalize=True).items()}
-        for name, rows in scores.assign(name=names).groupby("name")
-    }
+    shares = share_verdicts(scores.verdict, names, scores.group)
+    card["verdicts_on_unseen"] = shares.round(3).to_dict("records")
     large = set(measured.sha256[(measured.label == 0) | (crop_sides(measured) >= SMALLEST)])
     use = scores.sha256.isin(large).to_numpy()
-    unseen = cllr_of_unseen_sources(odds[use], scores.label[use], names[use])
-    card["cllr_on_unseen_sources"] = unseen.round(3).to_dict("records")
+    unseen = cllr_of_unseen_sources(odds[use], scores.label[use], names[use], scores.group.to_numpy()[use])
+    card["cllr_on_unseen_sources"] = json.loads(unseen.round(3).to_json(orient="records"))  # null: no interval
     write_text(folder / VALIDATION, json.dumps(summarise_validation(scores, detector.calibration)) + "\n")
     write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
     print(alarms.round(4).to_string(index=False))

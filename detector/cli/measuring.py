@@ -94,8 +94,13 @@ def evaluate(
     by: Annotated[
         list[str] | None, typer.Option("--by", help="Column by whose values errors are compared; may be repeated.")
     ] = None,
-    suite: Annotated[str | None, typer.Option(help="A suite's name or TOML file, in place of a manifest.")] = None,
-    baseline: Annotated[Path | None, typer.Option(help="Compare a suite with this; status 1 if it got worse.")] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="A suite's name (smoke) or TOML file, in place of a manifest.")
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(help="Compare a suite with this .json file or shipped baseline; status 1 if it got worse."),
+    ] = None,
     update_baseline: Annotated[
         bool, typer.Option("--update-baseline", help="Write the baseline instead of comparing with it.")
     ] = False,

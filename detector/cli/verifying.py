@@ -85,12 +85,17 @@ def _show_reports(rows: list[dict[str, Any]], output: Path) -> None:
     from detector.evidence.integrity import describe_log
 
     print_table(["exhibit", "opinion", "log10 LR", "others", "statement"],
-           [[row["name"], row["opinion"], "" if row["log10_lr"] is None else f"{row['log10_lr']:+.2f}",
+           [[row["name"], row["opinion"], _shorten(row["ratio"]),
              ", ".join(row["others"]), row["statement"]] for row in rows])  # fmt: skip
     if any(row["note"] for row in rows):
         print_table(["exhibit", "note"], [[row["name"], row["note"]] for row in rows if row["note"]])
     say(f"reports: {output / 'index.html'}")
     say(f"log: {describe_log(output)}")
+
+
+def _shorten(ratio: str) -> str:
+    """Return a ratio without its interval, and with a sign in place of the words at a bound."""
+    return ratio.split(" [")[0].replace("at least", ">=").replace("at most", "<=")
 
 
 def _check(report: Path, key: Path | None, head: str, exhibit: Path | None) -> None:

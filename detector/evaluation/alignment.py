@@ -1,10 +1,10 @@
-"""Whether a detector lives on how files were saved: its AUC before and after every picture is re-encoded alike.
+"""Does a detector rely on file encoding rather than on the face? Its AUC before and after re-encoding all pictures.
 
-Alike means as coarse as the coarsest: a re-encoding that is finer than some pictures leaves their traces where they
-are. So all are cut to what the detector looks at, shrunk to the side and saved at the JPEG quality that nearly all of
-them have to begin with. A set in which photographs and fakes were saved alike changes little by it. What a detector
-loses elsewhere it owed to container, resolution or compression, or to detail that not all pictures have; either way its
-plain AUC does not carry over to pictures that differ in the face alone.
+Every picture is cropped to what the detector sees, reduced to one side and saved at one JPEG quality: the side and the
+quality that nearly all pictures already reach, because a finer re-encoding would leave the traces of coarser files.
+If photographs and fakes were saved in the same way, the AUC changes little. A loss shows that the detector used the
+container, the resolution, the compression, or detail that not all pictures have. Its plain AUC then does not hold for
+pictures that differ in the face alone.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from detector.statistics.metrics import METRICS
 from detector.statistics.proportions import holm
 from detector.types import Detector, Label, Progress, silent
 
-AUDITED = 2000  # pictures an evaluation looks at for shortcuts
-COARSE = 0.05  # share of the pictures that may be coarser than what all are saved as
-QUALITIES = (50, 95)  # of JPEG, that all may be saved at
-MARGIN = 0.02  # of the AUC, that may be lost
-ALPHA = 0.05  # chance that any detector is accused wrongly, over all generators
+AUDITED = 2000  # largest number of pictures that an evaluation searches for shortcuts
+COARSE = 0.05  # share of the pictures that may be coarser than the re-encoded copies
+QUALITIES = (50, 95)  # lowest and highest JPEG quality of the copies
+MARGIN = 0.02  # loss of AUC that is tolerated
+ALPHA = 0.05  # probability of a false finding, over all generators together
 COLUMNS = ["detector", "generator", "plain", "aligned", "difference", "low", "high", "p", "n_real", "n_fake",
            "saved"]  # fmt: skip
 

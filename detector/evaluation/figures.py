@@ -1,4 +1,4 @@
-"""Results -> the published report: plots, faces, mistakes, and what a reader should be warned of."""
+"""Publish results as a report: tables, plots, faces, mistakes and warnings."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import pandas as pd
 from detector.dataset.findings import AuditFinding
 from detector.dataset.manifest import read_crop
 from detector.errors import ImageError
-from detector.evaluation.formats import METRIC_TITLES
+from detector.evaluation.formats import name_metric
 from detector.evaluation.measuring import ALL, drop_repeats, list_compared, pair_generators, summarise, worst_first
 from detector.evaluation.oddities import warn_of_scores
+from detector.evaluation.power import describe_power
 from detector.evaluation.report import Figure, Report, Thumbnail, write_report
 from detector.evaluation.source_effects import count_false_alarms, find_source_effects
 from detector.pictures.faces import load_face
@@ -25,7 +26,7 @@ from detector.statistics.metrics import det, roc
 from detector.types import Image, Label
 
 FACE = 96  # side of a face in the report, pixels
-MISTAKES = 5  # of each kind a detector, in the report
+MISTAKES = 5  # mistakes of each kind that the report shows for a detector
 
 
 def publish(
@@ -40,6 +41,8 @@ def publish(
     aligned: pd.DataFrame | None = None,
     fairness: Fairness | None = None,
     flips: pd.DataFrame | None = None,
+    means: pd.DataFrame | None = None,
+    drops: pd.DataFrame | None = None,
     level: float = 0.95,
 ) -> None:
     """Write report.json, report.html, report.md and the plots below a folder.
@@ -47,16 +50,16 @@ def publish(
     pairs: as `pairs.measure_pairs`. metadata: what to say of the evaluation, plain JSON; the headline, findings on the
     sources, what was left out and notes are added to it. faces: caption -> paths of pictures to show as a grid. audit:
     findings, with name, severity, summary and fix. aligned: as `alignment.compare_aligned`. flips: as
-    `running.count_flips`.
+    `running.count_flips`. means: as `pairs.average_pairs`. drops: as `power.measure_power`.
     """
     false_alarms = count_false_alarms(joined, level=level)
     effects = find_source_effects(pairs, joined)
-    headline = _records(pd.DataFrame(summarise(results, pairs, false_alarms)))
+    headline = _records(pd.DataFrame(summarise(results, pairs, false_alarms, means)))
     notes = [*_notes(joined), *warn_of_scores(joined, results)]
     record = {**metadata, "level": level, "headline": headline,
               "sources": _records_of_effects(effects), "excluded": _excluded(joined), "notes": notes,
               "audit": [dict(finding) for finding in audit], "aligned": _records(aligned),
-              "verdict_flips": _records(flips)}  # fmt: skip
+              "verdict_flips": _records(flips), "power": [] if drops is None else describe_power(drops)}  # fmt: skip
     if fairness is not None:
         record["fairness"] = {"rows": _records(fairness.rows), "gaps": _records(fairness.gaps)}
     read = joined[joined.score.notna()]
@@ -70,6 +73,8 @@ def publish(
         "results": _records(drop_repeats(results)),
         "pairs": _records(pairs),
         "false_alarms": _records(false_alarms),
+        "means": _records(means),
+        "visible_drops": _records(drops),
     }
     write_report(folder, Report.model_validate({"metadata": record, **tables}),
                  figures=figures, mistakes=_mistakes(read))  # fmt: skip
@@ -150,7 +155,7 @@ def _draw_robustness(compared: pd.DataFrame) -> Iterator[Figure]:
     names = [name for name in compared.perturbation.unique() if name != "none"]
     if not names:
         return
-    title = METRIC_TITLES.get(str(compared.metric.iloc[0]), str(compared.metric.iloc[0]))
+    title = name_metric(str(compared.metric.iloc[0]))
     axes = plots.new_axes(len(names), height=3.2)
     for ax, name in zip(axes, names, strict=True):
         curves = {}

@@ -6,10 +6,18 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-METRIC_TITLES = {"auc": "AUC", "ap": "AP", "eer": "EER", "tpr_at_fpr_1": "TPR at 1 % FPR",
-                 "tpr_at_fpr_5": "TPR at 5 % FPR", "balanced_accuracy": "balanced accuracy", "brier": "Brier",
-                 "ece": "ECE", "cllr": "Cllr", "cllr_min": "Cllr min", "fpr": "FPR", "fnr": "FNR",
-                 "auc_of_fakes": "AUC of its fakes"}  # fmt: skip
+from detector.statistics.metrics import METRICS
+
+RATE_TITLES = {"fpr": "FPR", "fnr": "FNR", "auc_of_fakes": "AUC of its fakes"}  # figures of groups of people alone
+
+
+def name_metric(name: str) -> str:
+    """Return what a report calls a metric.
+
+    >>> name_metric("tpr_at_fpr_1")
+    'TPR at 1 % FPR'
+    """
+    return RATE_TITLES.get(name) or str(METRICS.facts(name)["title"])
 
 
 def format_number(value: float | None) -> str:
@@ -54,8 +62,17 @@ def format_gap(gap: Mapping[str, Any]) -> str:
     """Return a gap between two groups in words."""
     sure = "beyond chance" if gap["p_corrected"] <= 0.05 else "within chance"
     return (
-        f"{METRIC_TITLES[gap['metric']]}: worst {gap['worst']}, best {gap['best']}, {gap['gap']:.3f} apart, {sure} "
+        f"{name_metric(gap['metric'])}: worst {gap['worst']}, best {gap['best']}, {gap['gap']:.3f} apart, {sure} "
         f"(p {format_chance(gap['p'])}, corrected {format_chance(gap['p_corrected'])})"
+    )
+
+
+def format_mean(headline: Mapping[str, Any]) -> str:
+    """Return the headline's mean, with its interval if there is one."""
+    if headline.get("mean_low") is None:
+        return format_number(headline["mean"])
+    return f"{format_number(headline['mean'])} " + format_interval(
+        {"low": headline["mean_low"], "high": headline["mean_high"]}
     )
 
 

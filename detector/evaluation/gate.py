@@ -1,8 +1,8 @@
-"""The regression gate: whether a run is significantly worse than its baseline, picture by picture.
+"""The regression gate: it fails if a run is significantly worse than its baseline.
 
-A baseline keeps results and every picture's score, so that both detectors are compared on the same pictures, one-sided,
-and all comparisons are corrected for their number. Raising the tolerance or renewing the baseline is a decision that
-somebody takes; nothing here does it.
+A baseline holds the results and the score of every picture, so that both detectors are compared on the same pictures,
+one-sided, with a correction for the number of comparisons. Tolerances and baselines change only when a person changes
+them.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from detector.statistics.intervals import compare as compare_scores
 from detector.statistics.proportions import holm
 from detector.types import Label
 
-ALPHA = 0.05  # chance that an equal detector fails, over all comparisons together
+ALPHA = 0.05  # probability that an equally good detector fails, over all comparisons together
 KEYS = ["detector", "perturbation", "severity"]
-SUMMARY = "GITHUB_STEP_SUMMARY"  # the variable that names the file a CI service shows
+SUMMARY = "GITHUB_STEP_SUMMARY"  # environment variable with the file whose text a CI service shows
 
 
 class BaselineError(DetectorError):

@@ -28,7 +28,7 @@ def join_scores(scores: pd.DataFrame, manifest: pd.DataFrame, *, split: str = "t
 
     Raises ScoresError if a class is missing, a score is not finite, or a picture has no score or two; UnknownName.
     """
-    table = _take_split(manifest, split)
+    table = take_split(manifest, split)
     theirs = _check_scores(scores)
     theirs["sha256"] = _find_hashes(theirs, manifest)
     parts = []
@@ -53,7 +53,8 @@ def join_scores(scores: pd.DataFrame, manifest: pd.DataFrame, *, split: str = "t
     return pd.concat(parts, ignore_index=True)
 
 
-def _take_split(manifest: pd.DataFrame, split: str) -> pd.DataFrame:
+def take_split(manifest: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Return the split's rows; ScoresError if it does not have both classes, UnknownName if there is no such split."""
     if split not in SPLITS:
         raise UnknownName("split", split, SPLITS)
     table = manifest[manifest.split == split]

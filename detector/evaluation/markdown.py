@@ -7,14 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from detector.evaluation.formats import (
-    METRIC_TITLES,
     count_compared,
     format_chance,
     format_gap,
     format_group,
     format_interval,
+    format_mean,
     format_number,
     format_share,
+    name_metric,
 )
 from detector.files import printable
 
@@ -39,10 +40,10 @@ def make_markdown(context: Mapping[str, Any]) -> str:
 
 def describe_headline(headline: Mapping[str, Any]) -> str:
     """Return the headline of a detector as one sentence, without markup."""
-    h, title = headline, METRIC_TITLES.get(headline["metric"], headline["metric"])
+    h, title = headline, name_metric(headline["metric"])
     against = "" if h["worst_real"] == "all" else f" against {h['worst_real']}"
     line = f"{title} {format_number(h['value'])} {format_interval(h)} on {h['worst_generator']}{against}, "
-    line += f"{count_compared(h)}; mean {format_number(h['mean'])}"
+    line += f"{count_compared(h)}; mean {format_mean(h)}"
     if alarms := h["false_alarms"]:
         line += f"; false alarms at worst {format_share(alarms['rate'], alarms)}, of {alarms['real']}"
     return line
@@ -54,7 +55,7 @@ def _list_headlines(metadata: Mapping[str, Any]) -> Iterator[str]:
     for finding in metadata["sources"]:
         fix = f" ({finding['fix']})" if finding["fix"] else ""
         yield f"- **{finding['severity']}**: {_cell(finding['summary'] + fix)}"
-    yield from (f"- {_cell(note)}" for note in metadata["notes"])
+    yield from (f"- {_cell(note)}" for note in (*metadata["notes"], *metadata["power"]))
 
 
 def _list_generators(context: Mapping[str, Any]) -> Iterator[str]:
@@ -110,10 +111,10 @@ def _list_perturbed(context: Mapping[str, Any]) -> Iterator[str]:
         cells = []
         for severity in context["severities"]:
             worst, flip = row.get(severity), context["flips"].get((name, detector, severity))
-            text = f"{_figure(worst)}, mean {format_number(worst['mean'])}" if worst else ""
+            text = f"{_figure(worst)}, mean {format_mean(worst)}" if worst else ""
             cells.append(text + (f"; flips {format_share(flip['flips'], flip)}" if flip else ""))
         rows.append([_cell(name), _cell(detector), *cells])
-    title = METRIC_TITLES.get(context["measured"], context["measured"])
+    title = name_metric(context["measured"])
     yield from ("", f"## Under perturbations: {title}, the worst and the mean")
     yield from _table(["perturbation", "detector", *heads], rows)
 
@@ -140,7 +141,7 @@ def _list_groups(tables: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             [_cell(group), *(format_group(figures.get(m)) for m in t["metrics"])]
             for group, figures in t["groups"].items()
         ]
-        yield from _table([_cell(t["column"]), *(METRIC_TITLES[m] for m in t["metrics"])], rows)
+        yield from _table([_cell(t["column"]), *(name_metric(m) for m in t["metrics"])], rows)
         yield from (f"- {_cell(format_gap(gap))}" for gap in t["gaps"])
 
 

@@ -1,8 +1,8 @@
 """Scores x manifest -> results: each generator against each dataset of photographs, and against all of them together.
 
-Every figure has its interval. The headline is the worst and the mean over the matched pairs; where none are named, over
-every generator against every dataset. It is never one pooled AUC: a pool rewards whoever sees most of the easiest
-fakes, and hides photographs that score like fakes behind those that do not.
+Every figure has its interval. The headline is the worst and the mean over the matched pairs; if there are none, over
+every generator against every dataset. It is never one pooled AUC, which would depend on how many easy fakes the pool
+holds, and would hide a source of photographs that score like fakes behind other sources.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from detector.errors import ScoresError
-from detector.evaluation.joining import KEYS, join_scores
+from detector.evaluation.joining import KEYS
 from detector.evaluation.pairs import Role
 from detector.statistics.intervals import measure
 from detector.statistics.metrics import METRICS
@@ -23,21 +23,6 @@ METRIC_NAMES = ("auc", "ap", "eer", "tpr_at_fpr_1", "tpr_at_fpr_5", "balanced_ac
 COLUMNS = ["detector", "generator", "real", "perturbation", "severity", "metric", "value", "low", "high", "n_real",
            "n_fake"]  # fmt: skip
 ALL = "all"  # in the column `real`: the photographs of all datasets together
-
-
-def evaluate(
-    scores: pd.DataFrame,
-    manifest: pd.DataFrame,
-    *,
-    split: str = "test",
-    metrics: Sequence[str] = METRIC_NAMES,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Return the results of `measure_scores` on what `join_scores` joins; raises as both."""
-    joined = join_scores(scores, manifest, split=split)
-    return measure_scores(joined, metrics=metrics, level=level, resamples=resamples, seed=seed)
 
 
 def measure_scores(
@@ -70,12 +55,16 @@ def measure_scores(
 
 
 def summarise(
-    results: pd.DataFrame, pairs: pd.DataFrame | None = None, false_alarms: pd.DataFrame | None = None
+    results: pd.DataFrame,
+    pairs: pd.DataFrame | None = None,
+    false_alarms: pd.DataFrame | None = None,
+    means: pd.DataFrame | None = None,
 ) -> list[dict[str, Any]]:
     """Return the headline of each detector on unperturbed pictures.
 
     matched: whether it rests on matched pairs; worst_generator, worst_real, value, low, high: the worst pair; mean:
-    over all `pairs` of them; false_alarms: the worst dataset's row of `source_effects.count_false_alarms`, if given.
+    over all `pairs` of them; mean_low, mean_high: its interval, if it is of AUCs and `means` (`pairs.average_pairs`)
+    are given; false_alarms: the worst dataset's row of `source_effects.count_false_alarms`, if given.
     """
     compared = list_compared(results, pairs)
     plain = compared[compared.perturbation == "none"]
@@ -83,7 +72,8 @@ def summarise(
     return [
         {"detector": detector, "metric": worst.metric, "matched": matched, "worst_generator": worst.generator,
          "worst_real": worst.real, "value": float(worst.value), "low": float(worst.low), "high": float(worst.high),
-         "mean": float(part.value.mean()), "pairs": len(part), "false_alarms": _worst_alarms(false_alarms, detector)}
+         "mean": float(part.value.mean()), **_find_mean_interval(means, detector, worst.metric), "pairs": len(part),
+         "false_alarms": _worst_alarms(false_alarms, detector)}
         for detector, part in plain.groupby("detector", sort=False)
         for worst in [worst_first(part).iloc[0]]
     ]  # fmt: skip
@@ -110,6 +100,16 @@ def drop_repeats(results: pd.DataFrame) -> pd.DataFrame:
     datasets: pd.Series = results.groupby([*KEYS, "generator"]).real.transform("nunique")
     repeats: pd.Series = (results.real != ALL) & (datasets == 2)
     return results.loc[~repeats].reset_index(drop=True)
+
+
+def _find_mean_interval(means: pd.DataFrame | None, detector: Hashable, metric: str) -> dict[str, float | None]:
+    """Return the ends of the interval of a detector's mean AUC on unperturbed pictures; None where there is none."""
+    ends: dict[str, float | None] = {"mean_low": None, "mean_high": None}
+    if means is not None and metric == "auc":
+        own = means[(means.detector == detector) & (means.perturbation == "none")].dropna()
+        for low, high in own[["low", "high"]].to_numpy(float):
+            ends = {"mean_low": float(low), "mean_high": float(high)}
+    return ends
 
 
 def _worst_alarms(false_alarms: pd.DataFrame | None, detector: Hashable) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""A name for everything that is compared: no two detectors share one, whatever their files and folders are called."""
+"""Unique names for all detectors and score files that are compared, whatever their files and folders are called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reader of figures should be warned of: scores of another scale or direction, classes of a single group."""
+"""Warnings for readers of a report: scores on another scale or inverted, classes of a single group."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 from detector.evaluation.measuring import ALL
 from detector.types import Label
 
-TURNED = 0.3  # mean AUC over generators below which scores were most likely turned round
+INVERTED = 0.3  # mean AUC over generators below which scores are most likely inverted
 SCALES = ((1, "between 0 and 1, as probabilities do"), (100, "between 0 and 100, as percentages do"))
 
 
@@ -51,7 +51,7 @@ def _warn_of_scale(plain: pd.DataFrame) -> Iterator[str]:
 def _warn_of_direction(results: pd.DataFrame) -> Iterator[str]:
     auc = results[(results.metric == "auc") & (results.perturbation == "none") & (results.real == ALL)]
     for name, part in auc.groupby("detector", sort=False):
-        if part.value.max() < 0.5 and part.value.mean() < TURNED:
+        if part.value.max() < 0.5 and part.value.mean() < INVERTED:
             yield (
                 f"the AUC of {name} is far below 0.5 ({part.value.mean():.2f} on average): its scores may be turned "
                 "round; here a larger score means more fake"

@@ -15,17 +15,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations, product
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from detector.errors import UnknownName
 from detector.evaluation.joining import KEYS
+from detector.statistics.averages import Sample, average_auc
 from detector.statistics.intervals import measure
 from detector.types import Label
 
 COLUMNS = ["detector", "role", "first", "second", "generator", "kind", "perturbation", "severity", "auc", "low", "high",
            "n_first", "n_second", "groups", "saved"]  # fmt: skip
+MEANS = [*KEYS, "mean", "low", "high", "pairs"]
 
 
 class Role(StrEnum):
@@ -91,6 +94,30 @@ def measure_pairs(pairs: Iterable[Pair], joined: pd.DataFrame, *, level: float =
             rows.append((detector, pair.role.value, pair.first, pair.second, pair.generator, pair.kind, perturbation,
                          severity, e.value, e.low, e.high, e.n_fake, e.n_real, groups, saved))  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def cross_generators(pictures: pd.DataFrame) -> list[Pair]:
+    """Return each generator with each dataset of photographs, whether or not their pictures are of one kind."""
+    generators = sorted(set(pictures.generator[pictures.label == Label.FAKE]))
+    datasets = sorted(set(pictures.dataset[pictures.label == Label.REAL]))
+    return [Pair(Role.MATCHED, first, second) for first, second in product(generators, datasets)]
+
+
+def average_pairs(compared: Sequence[tuple[Pair, pd.DataFrame]], *, level: float = 0.95) -> pd.DataFrame:
+    """Return the mean AUC of several pairs with its interval, one row a detector and condition (MEANS).
+
+    compared: pairs, each with the joined scores that it is measured on, as `measure_pairs`.
+    """
+    samples: dict[tuple[Any, ...], list[Sample]] = {}
+    keys: Any
+    for pair, joined in compared:
+        for keys, part in joined[joined.score.notna()].groupby(KEYS, sort=False):
+            first, second = pair.split(part)
+            if len(first) and len(second):
+                both = pd.concat([first, second])
+                samples.setdefault(keys, []).append((np.arange(len(both)) < len(first), both.score, both.group))
+    rows = [(*keys, *average_auc(those, level=level), len(those)) for keys, those in samples.items()]
+    return pd.DataFrame(rows, columns=MEANS)
 
 
 def _check_names(pictures: pd.DataFrame, named: Sequence[tuple[str, str]]) -> Iterator[Pair]:

@@ -1,8 +1,8 @@
-"""Pictures of measurements: numbers and axes in, the same axes out. The only module that imports matplotlib.
+"""Plots: each function draws numbers on axes and returns the axes. The only module that imports matplotlib.
 
-No pyplot and no global state: `new_axes` makes a figure of its own, `to_png` turns it into bytes. Names are drawn as
-they are, never as formulas. Colours are told apart by colour-blind eyes (Okabe and Ito, 2008) and lines by their dashes
-in grey print; the paper is white, also on a dark page.
+There is no pyplot and no global state: `new_axes` makes a figure, `to_png` returns its bytes. Names are drawn as plain
+text, never as formulas. Colour-blind readers can distinguish the colours (Okabe and Ito, 2008), and the dashes of the
+lines differ in grey print. The background is white, also on a dark page.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ Curve = tuple[ArrayLike, ArrayLike]  # x (U,), y (U,)
 Band = tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]  # x, value, low, high, each (K,)
 
 REAL, FAKE = "#0072B2", "#D55E00"
-COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333")  # of the first curves; others are grey
+COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333")  # first curves; further ones are grey
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1.5, 1.5, 1.5)), (0, (8, 2)), (0, (3, 1, 1, 1)))
 INK, PALE, GRID = "#333333", "#B5B5B5", "#E8E8E8"
 DPI = 150
 RATES = (0.0001, 0.001, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99)  # ticks of a DET curve
-BINS = 40  # of a histogram
-POINTS = 2000  # of a curve that are drawn
-NAME = 28  # characters of a name that are drawn
+BINS = 40  # bins of a histogram
+POINTS = 2000  # largest number of points drawn of a curve
+NAME = 28  # largest number of characters drawn of a name
 
 
 def new_axes(panels: int = 1, *, columns: int = 3, width: float = 4.2, height: float = 4.2) -> list[Axes]:
@@ -227,15 +227,6 @@ def mixing_figure(sources: Images, destinations: Images, grids: Mapping[str, NDA
     figure = ax.get_figure(root=True)
     assert figure is not None
     return figure
-
-
-def draw_faces(images: Images, ax: Axes, *, columns: int = 8, title: str = "") -> Axes:
-    """Return the axes with the pictures (N, H, W, 3) as one, `columns` abreast."""
-    ax.imshow(tile(images, columns))
-    ax.set_axis_off()
-    if title:
-        _title(title, ax)
-    return ax
 
 
 def _draw_lines(ax: Axes, curves: Mapping[str, tuple[Any, ...]], **style: Any) -> dict[str, Any]:

@@ -40,9 +40,10 @@ ELSEWHERE = (
     "aligned",
     "fairness",
     "verdict_flips",
+    "power",
 )  # metadata that has its own place on the page
 NEUTRAL_AUC = 0.75  # AUC of a cell without colour; lower ones are orange, higher ones blue
-STRONGEST = 45  # per cent of colour in the best and the worst cell, so that its text stays legible
+STRONGEST = 45  # largest percentage of colour in a cell, so that its text stays legible
 Severity = Annotated[int, Field(ge=0, le=5)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -103,6 +104,30 @@ class FalseAlarms(Row):
     n: Count
 
 
+class MeanAuc(Row):
+    """The mean AUC over what the headline compares: the matched pairs, else every generator and source."""
+
+    detector: str
+    perturbation: str
+    severity: Severity
+    mean: float
+    low: Annotated[float | None, Field(description="null: there is no interval, a class has a single group")]
+    high: float | None
+    pairs: Count
+
+
+class VisibleDrop(Row):
+    """The smallest drop of an AUC that the gate of a suite would have noticed with 80 % power."""
+
+    detector: str
+    generator: str
+    real: str
+    perturbation: str
+    severity: Severity
+    auc: float
+    drop: Annotated[float | None, Field(description="null: no drop can be noticed")]
+
+
 class Report(BaseModel):
     """What report.json holds."""
 
@@ -112,6 +137,8 @@ class Report(BaseModel):
     results: list[Result]
     pairs: list[ComparedPair] = []
     false_alarms: list[FalseAlarms] = []
+    means: list[MeanAuc] = []
+    visible_drops: list[VisibleDrop] = []
 
 
 @dataclass(frozen=True)
@@ -141,8 +168,8 @@ def write_report(
     """Write report.json, report.md, report.html and each figure below a folder, each file whole, report.json last.
 
     The page shows what metadata holds: headline (one entry a detector, as `measuring.summarise` gives them), notes,
-    sources and audit (findings with name, severity, summary and fix), command, level, aligned, fairness and
-    verdict_flips (rows of the tables that `figures.publish` takes), and anything else as a list.
+    sources and audit (findings with name, severity, summary and fix), power (sentences), command, level, aligned,
+    fairness and verdict_flips (rows of the tables that `figures.publish` takes), and anything else as a list.
     """
     names = [f"{name}.png" for name in file_names([figure.name for figure in figures])]
     sections: dict[str, list[tuple[Figure, str]]] = {}
@@ -155,9 +182,10 @@ def write_report(
                               finalize=printable_in_html)  # fmt: skip
     filters: dict[str, Callable[..., object]] = {
         "base64": lambda data: base64.b64encode(data).decode(), "number": formats.format_number,
-        "interval": formats.format_interval, "gap": formats.format_gap, "chance": formats.format_chance,
-        "share": formats.format_share, "compared": formats.count_compared, "heat": _colour_auc,
-        "control": _colour_control, "pixels": lambda png: int.from_bytes(png[16:20], "big"),
+        "title": formats.name_metric,
+        "interval": formats.format_interval, "mean": formats.format_mean, "gap": formats.format_gap,
+        "chance": formats.format_chance, "share": formats.format_share, "compared": formats.count_compared,
+        "heat": _colour_auc, "control": _colour_control, "pixels": lambda png: int.from_bytes(png[16:20], "big"),
     }  # fmt: skip
     page.filters |= filters
     write_text(folder / "report.html", page.get_template("report.html.jinja").render(context))
@@ -184,7 +212,8 @@ def _arrange(report: Report) -> dict[str, Any]:
     detectors = list(dict.fromkeys(r.detector for r in report.results))
     alarms = [f for f in report.false_alarms if f.perturbation == "none"]
     perturbed = _under_perturbations(report)
-    optional = {"headline": [], "sources": [], "notes": [], "audit": [], "aligned": [], "command": "", "level": 0.95}
+    optional = {"headline": [], "sources": [], "notes": [], "audit": [], "aligned": [], "command": "", "level": 0.95,
+                "power": []}  # fmt: skip
     return {
         "metadata": optional | report.metadata,
         "elsewhere": ELSEWHERE,
@@ -202,8 +231,7 @@ def _arrange(report: Report) -> dict[str, Any]:
             (f["perturbation"], f["detector"], f["severity"]): f for f in report.metadata.get("verdict_flips", [])
         },
         "fairness": _by_group(report.metadata.get("fairness", {})),
-        "titles": formats.METRIC_TITLES,
-        "metrics": {m: (formats.METRIC_TITLES.get(m, m), METRICS.facts(m)) for m in metrics},
+        "metrics": {m: (formats.name_metric(m), METRICS.facts(m)) for m in metrics},
     }
 
 
@@ -262,12 +290,15 @@ def _under_perturbations(report: Report) -> dict[tuple[str, str], dict[int, dict
         pd.DataFrame([p.model_dump() for p in report.pairs], columns=PAIR_COLUMNS),
     )
     rows: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
+    means = {(m.detector, m.perturbation, m.severity): {"mean_low": m.low, "mean_high": m.high} for m in report.means}
     keys: Any
     for name in sorted(set(compared.perturbation) - {"none"}):
         part = compared[compared.perturbation.isin(["none", name])]
         for keys, cells in part.groupby(["detector", "severity"], sort=False):
             worst = {str(key): value for key, value in worst_first(cells).iloc[0].items()}
-            rows.setdefault((name, keys[0]), {})[keys[1]] = worst | {"mean": cells.value.mean()}
+            place = (keys[0], name if keys[1] else "none", keys[1])
+            ends = means.get(place, {}) if worst["metric"] == "auc" else {}
+            rows.setdefault((name, keys[0]), {})[keys[1]] = worst | {"mean": cells.value.mean()} | ends
     return rows
 
 

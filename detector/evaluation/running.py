@@ -1,13 +1,13 @@
-"""The run of a suite: every picture decoded and cut as `detector score` does it, then perturbed, then scored.
+"""The one path from pictures to results: score every detector, join, measure. A plain evaluation is a suite too.
 
-What a perturbation draws depends on the picture's hash and the suite's seed alone.
+Every picture is decoded and cut as `detector score` does it, then perturbed, then scored. What a perturbation draws
+depends on the picture's hash and the suite's seed alone.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +19,10 @@ from detector.dataset.manifest import merge, read_crops, read_manifest, validate
 from detector.detectors import load_detector
 from detector.errors import DetectorError, ManifestError, UnknownName
 from detector.evaluation.alignment import align_pair, cut_faces
-from detector.evaluation.joining import KEYS, join_scores
+from detector.evaluation.joining import KEYS, join_scores, take_split
 from detector.evaluation.measuring import measure_scores
-from detector.evaluation.pairs import Pair, find_pairs, measure_pairs
+from detector.evaluation.naming import file_names
+from detector.evaluation.pairs import Pair, Role, average_pairs, cross_generators, find_pairs, measure_pairs
 from detector.evaluation.suites import Suite, SuiteError
 from detector.files import sha256, write_bytes
 from detector.pictures.faces import load_face
@@ -41,18 +42,20 @@ EMBEDDED = "embedded"  # in the place of a manifest's path: the photographs that
 class Run:
     """What a suite gave.
 
-    pictures: as `gather_pictures`. detectors: name -> folder of weights, of those that did not fail. scores: one row a
-    detector, perturbation, severity and picture. joined: the same beside the manifest, as `joining.join_scores`.
-    results: as `measuring.measure_scores`. pairs: as `pairs.measure_pairs`. flips: as `count_flips`. failed: detector
-    -> why it has no scores. fairness: None if the suite compares by no column.
+    pictures: the rows of its split. detectors: name -> folder of weights and the detector, of those that did not fail.
+    scores: one row a detector, perturbation, severity and picture. joined: the same and other tools' scores beside the
+    manifest, as `joining.join_scores`. results: as `measuring.measure_scores`. pairs: as `pairs.measure_pairs`. means:
+    as `pairs.average_pairs`, of what the headline compares. flips: as `count_flips`. failed: detector -> why it has no
+    scores. fairness: None if the suite compares by no column.
     """
 
     pictures: pd.DataFrame
-    detectors: dict[str, Path]
+    detectors: dict[str, tuple[Path, Detector]]
     scores: pd.DataFrame
     joined: pd.DataFrame
     results: pd.DataFrame
     pairs: pd.DataFrame
+    means: pd.DataFrame
     flips: pd.DataFrame
     failed: dict[str, str]
     fairness: Fairness | None = None
@@ -105,90 +108,142 @@ def run_suite(
     suite: Suite,
     folder: Path,
     *,
+    table: pd.DataFrame | None = None,
     detectors: Mapping[str, Path] | None = None,
+    theirs: Sequence[pd.DataFrame] = (),
+    runtime: str = "onnx",
+    strict: bool = False,
     progress: Progress = silent,
 ) -> Run:
     """Score and measure every detector of a suite, below a folder from which an interrupted run goes on.
 
-    detectors: name -> folder of weights; None takes those the suite names. One that fails is left out, and the reason
-    kept. Raises DetectorError if there is none or all fail; as `gather_pictures` and `joining.join_scores`.
+    table: the manifest, all splits; None gathers the suite's (`gather_pictures`). detectors: name -> folder of weights;
+    None takes those that the suite names. theirs: scores of other tools, with a column `detector`. runtime: as
+    `load_detector`. strict: raise what a detector raises; otherwise one that fails is left out, and the reason kept.
+
+    Raises DetectorError if there is nothing to measure or all fail; as `gather_pictures` and `joining.join_scores`.
     """
-    chosen = dict(detectors or {name: suite.resolve(path) for name, path in suite.detectors.items()})
-    if not chosen:
+    chosen = {name: suite.resolve(path) for name, path in suite.detectors.items()} if detectors is None else detectors
+    if not chosen and not theirs:
         raise SuiteError(f"the suite {suite.name!r} names no detector; give one")
-    pictures = gather_pictures(suite, folder)
+    readable = table is not None
+    table = gather_pictures(suite, folder) if table is None else table
+    pictures = take_split(table, suite.split)
     pairs = find_pairs(pictures, suite.pairs)
     if suite.alike and not pairs:
         raise SuiteError(f"the suite {suite.name!r} saves pairs alike but has none; name `pairs`, or leave out `alike`")
-    parts, failed = [], {}
-    for name, weights in chosen.items():
+    plan = _Plan(suite, table, pictures, pairs, folder, readable, progress)
+    joined = [join_scores(scores, table, split=suite.split) for scores in theirs]
+    measured = [plan.measure(part) for part in joined]
+    scores, loaded, failed = [], {}, {}
+    for file, (name, weights) in zip(file_names(list(chosen)), chosen.items(), strict=True):
         try:
-            parts.append(_run_detector(suite, name, weights, pictures, pairs, folder, progress))
+            loaded[name] = load_detector(weights, runtime=runtime)
+            own, beside, (first, means) = plan.run(name, file, *loaded[name])
         except ManifestError:  # the pictures' fault
             raise
         except Exception as error:  # a stranger's detector may raise anything, and the others' results must stand
+            if strict:
+                raise
+            loaded.pop(name, None)
             failed[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    if not parts:
+            continue
+        scores.append(own)
+        joined.append(beside)
+        measured.append((first, means))
+    if not joined:
         raise DetectorError(f"every detector failed, the first: {next(iter(failed.values()))}")
-    scores, joined, measured = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
     progress("measuring", 0, 1)
-    results = measure_scores(joined, metrics=suite.measured, seed=suite.seed, resamples=suite.resamples)
-    fairness = measure_fairness(joined, suite.by, seed=suite.seed) if suite.by else None
+    every = pd.concat(joined, ignore_index=True)
+    results = measure_scores(every, metrics=suite.measured, seed=suite.seed, resamples=suite.resamples)
+    fairness = measure_fairness(every, suite.by, seed=suite.seed) if suite.by else None
     progress("measuring", 1, 1)
-    good = {name: weights for name, weights in chosen.items() if name not in failed}
-    flips = count_flips(scores, pictures)
-    return Run(pictures, good, scores, joined, results, measured, flips, failed, fairness)
+    found, means = (pd.concat(tables, ignore_index=True) for tables in zip(*measured, strict=True))
+    return Run(pictures, loaded, pd.concat(scores, ignore_index=True) if scores else pd.DataFrame(), every, results,
+               found, means, count_flips(every), failed, fairness)  # fmt: skip
 
 
-def count_flips(scores: pd.DataFrame, pictures: pd.DataFrame) -> pd.DataFrame:
+def count_flips(joined: pd.DataFrame) -> pd.DataFrame:
     """Return the share of pictures whose verdict a perturbation changes, with its 95 % interval.
 
-    Columns: detector, perturbation, severity, flips, low, high, n. Unreadable pictures are left out.
+    joined: as `joining.join_scores`. Columns: detector, perturbation, severity, flips, low, high, n. Unreadable
+    pictures are left out.
     """
-    table = scores[scores.score.notna()].merge(pictures[["sha256", "group"]], on="sha256")
+    table = joined[joined.score.notna()]
     plain = table[table.perturbation == "none"][["detector", "sha256", "verdict"]]
     both = table[table.perturbation != "none"].merge(plain, on=["detector", "sha256"], suffixes=("", "_plain"))
     rows = []
-    for keys, part in both.groupby(["detector", "perturbation", "severity"], sort=False):
+    for keys, part in both.groupby(KEYS, sort=False):
         changed = (part.verdict != part.verdict_plain).to_numpy(float)
         n = effective_count(changed, part.group.to_numpy())
         share = float(changed.mean())
         rows.append((*keys, share, *clopper_pearson(share * n, n), len(part)))
-    return pd.DataFrame(rows, columns=["detector", "perturbation", "severity", "flips", "low", "high", "n"])
+    return pd.DataFrame(rows, columns=[*KEYS, "flips", "low", "high", "n"])
 
 
-def _run_detector(
-    suite: Suite, name: str, weights: Path, pictures: pd.DataFrame, pairs: list[Pair], folder: Path, progress: Progress
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Return one detector's scores, the same beside the manifest, and its measured pairs."""
-    detector, digest = load_detector(weights)[1], digest_checkpoint(weights)
-    kept = folder / "scores" / re.sub(r"[^A-Za-z0-9-]+", "_", name)
-    scores = _score(suite, name, detector, pictures, kept, digest, progress)
-    joined = join_scores(scores, pictures, split=suite.split)
-    if suite.alike is None:
-        return scores, joined, measure_pairs(pairs, joined)
-    cut = cut_faces(pictures, detector, progress=progress)
-    copies = {
-        pair: align_pair(list(zip((pair.first, pair.second), pair.split(cut), strict=True)), folder / "alike",
-                         quality=suite.alike.quality, largest=suite.alike.side, progress=progress) for pair in pairs
-    }  # fmt: skip
-    every = pd.concat(copies.values()).drop_duplicates("sha256", ignore_index=True)
-    again = _score(suite, name, detector, every, kept, digest, progress)[[*KEYS, "sha256", "score"]]
-    parts = [measure_pairs([pair], table.merge(again, on="sha256"), saved=table.saved.iloc[0])
-             for pair, table in copies.items()]  # fmt: skip
-    return scores, joined, pd.concat(parts)
+@dataclass(frozen=True)
+class _Plan:
+    """What is the same for every detector of a run.
 
+    readable: whether scores of the pictures as they are become `scores/NAME.csv`, for users to read; otherwise they are
+    kept by what they depend on.
+    """
 
-def _score(
-    suite: Suite, name: str, detector: Detector, pictures: pd.DataFrame, kept: Path, fingerprint: str,
-    progress: Progress,
-) -> pd.DataFrame:  # fmt: skip
-    """Return a detector's scores of all pictures under all conditions, from the file where they are there already."""
-    crops = pictures.get("crop", pd.Series(dtype=str)).tolist()
-    settings = [fingerprint, pictures.sha256.tolist(), crops, suite.seed, suite.conditions, COLUMNS]
-    out = kept / f"{sha256(json.dumps(settings).encode())[:24]}.parquet"
-    if out.is_file():
-        return read_table(out).assign(detector=name)
-    conditions = [Condition(*condition, suite.seed) for condition in suite.conditions]
-    return score_manifest(pictures, detector, name, out, conditions=conditions, fingerprint=fingerprint,
-                          progress=progress)  # fmt: skip
+    suite: Suite
+    table: pd.DataFrame
+    pictures: pd.DataFrame
+    pairs: list[Pair]
+    folder: Path
+    readable: bool
+    progress: Progress
+
+    def measure(self, joined: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the pairs of joined scores, and the mean of what the headline compares."""
+        matched = [pair for pair in self.pairs if pair.role is Role.MATCHED] or cross_generators(self.pictures)
+        return measure_pairs(self.pairs, joined), average_pairs([(pair, joined) for pair in matched])
+
+    def run(
+        self, name: str, file: str, weights: Path, detector: Detector
+    ) -> tuple[pd.DataFrame, pd.DataFrame, tuple[pd.DataFrame, pd.DataFrame]]:
+        """Return one detector's scores, the same beside the manifest, and what `measure` says of them.
+
+        file: the name of what is kept of them below the folder.
+        """
+        digest = digest_checkpoint(weights)
+        scores = self.score(name, file, detector, self.pictures, digest)
+        joined = join_scores(scores, self.table, split=self.suite.split)
+        if self.suite.alike is None:
+            return scores, joined, self.measure(joined)
+        cut = cut_faces(self.pictures, detector, progress=self.progress)
+        alike = self.suite.alike
+        copies = [
+            align_pair(list(zip((pair.first, pair.second), pair.split(cut), strict=True)), self.folder / "alike",
+                       quality=alike.quality, largest=alike.side, progress=self.progress) for pair in self.pairs
+        ]  # fmt: skip
+        every = pd.concat(copies).drop_duplicates("sha256", ignore_index=True)
+        again = self.score(name, file, detector, every, digest)[[*KEYS, "sha256", "score"]]
+        beside = [(pair, table.merge(again, on="sha256")) for pair, table in zip(self.pairs, copies, strict=True)]
+        measured = [measure_pairs([pair], part, saved=part.saved.iloc[0]) for pair, part in beside]
+        matched = [(pair, part) for pair, part in beside if pair.role is Role.MATCHED]
+        return (
+            scores,
+            joined,
+            (
+                pd.concat(measured),
+                average_pairs(matched or [(pair, joined) for pair in cross_generators(self.pictures)]),
+            ),
+        )
+
+    def score(self, name: str, file: str, detector: Detector, pictures: pd.DataFrame, digest: str) -> pd.DataFrame:
+        """Return a detector's scores of pictures under all conditions, from the file where they are there already."""
+        if self.readable:
+            out = self.folder / "scores" / f"{file}.csv"
+            return score_manifest(pictures, detector, name, out, fingerprint=digest, progress=self.progress)
+        crops = pictures.get("crop", pd.Series(dtype=str)).tolist()
+        settings = [digest, pictures.sha256.tolist(), crops, self.suite.seed, self.suite.conditions, COLUMNS]
+        out = self.folder / "scores" / file / f"{sha256(json.dumps(settings).encode())[:24]}.parquet"
+        if out.is_file():
+            return read_table(out).assign(detector=name)
+        conditions = [Condition(*condition, self.suite.seed) for condition in self.suite.conditions]
+        return score_manifest(pictures, detector, name, out, conditions=conditions, fingerprint=digest,
+                              progress=self.progress)  # fmt: skip

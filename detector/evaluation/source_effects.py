@@ -1,4 +1,4 @@
-"""Whether a score follows the source of the pictures instead of the face, and the false alarms of each source.
+"""Does a score follow the source of the pictures instead of the face? And the false alarms of each source.
 
 A source is a dataset. Photographs of two sources should score alike; if the AUC between them is far from 0.5, the
 detector reads sharpness, framing or style, and its AUC on fakes of another source may be owed to those.

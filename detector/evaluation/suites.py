@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from detector.errors import DetectorError, UnknownName
 from detector.pictures.perturbations import PERTURBATIONS
-from detector.statistics.metrics import METRICS
+from detector.statistics.metrics import METRICS, name_operating_point
 
-SUITES = Path(__file__).parents[2] / "benchmarks" / "suites"
+SHIPPED = Path(__file__).with_name("shipped")  # suites that need nothing from elsewhere, each with its baseline
+DEVELOPERS = Path(__file__).parents[2] / "benchmarks" / "suites"  # suites of a checkout, which need more data
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -72,7 +73,7 @@ class Suite(BaseModel):
     @property
     def measured(self) -> list[str]:
         """Return the names of every metric, operating points included."""
-        points = [f"tpr_at_fpr_{100 * rate:g}" for rate in self.operating_points]
+        points = [name_operating_point(rate) for rate in self.operating_points]
         return list(dict.fromkeys([*self.metrics, *points]))
 
     @property
@@ -85,6 +86,25 @@ class Suite(BaseModel):
         return self._folder / path
 
 
+def list_suites() -> dict[str, Path]:
+    """Return name -> file of every suite that has a name."""
+    return {path.stem: path for folder in (DEVELOPERS, SHIPPED) for path in sorted(folder.glob("*.toml"))}
+
+
+def find_baseline(name: str | Path) -> Path:
+    """Return the file of a baseline: a path that ends in .json as it is, else that of the shipped suite of this name.
+
+    Raises UnknownName if no such suite is shipped.
+    """
+    path = Path(name)
+    if path.suffix == ".json":
+        return path
+    known = {path.stem: path for path in sorted(SHIPPED.glob("*.json"))}
+    if str(name) not in known:
+        raise UnknownName("baseline (a name, or a file that ends in .json)", str(name), known)
+    return known[str(name)]
+
+
 def read_suite(name: str | Path) -> Suite:
     """Return a suite by its name, or by the path of its TOML file.
 
@@ -93,7 +113,7 @@ def read_suite(name: str | Path) -> Suite:
     """
     path = Path(name)
     if path.suffix != ".toml":
-        known = {p.stem: p for p in sorted(SUITES.glob("*.toml"))}
+        known = list_suites()
         if str(name) not in known:
             raise UnknownName("suite", str(name), known)
         path = known[str(name)]

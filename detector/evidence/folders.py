@@ -158,12 +158,13 @@ def summarise(record: Mapping[str, Any], image: Image | None) -> dict[str, Any]:
     turns = faces[0].get("turns", 0) if faces else 0
     jpeg = b"" if image is None else encode(prepare(image, SIDE, crop, turns), "JPEG", quality=80)
     return {"opinion": conclusion["opinion"], "log10_lr": conclusion["log10_lr"], "others": others,
+            "ratio": "" if conclusion["log10_lr"] is None else rendering.format_ratio(conclusion),
             "statement": conclusion["statement"], "jpeg": base64.b64encode(jpeg).decode()}  # fmt: skip
 
 
 def read_row(log: CustodyLog, entry: Entry) -> dict[str, Any]:
     """Return the row of a report, or of a file that could not be read, by its entry in the log."""
-    row = {"name": Path(entry["path"]).name, "path": entry["path"], "folder": entry.get("folder", "")}
+    row = {"name": Path(entry["path"]).name, "path": entry["path"], "folder": entry.get("folder", ""), "ratio": ""}
     error: dict[str, Any] = {"opinion": "error", "log10_lr": None, "others": [], "jpeg": ""}
     if entry["event"] == "unreadable":
         return row | error | {"statement": entry["statement"]}

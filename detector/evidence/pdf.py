@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from detector.evidence.rendering import Picture, format_interval
+from detector.evidence.rendering import Picture, format_ratio
+from detector.evidence.validation import describe_validation
 from detector.files import printable
 from detector.types import Outcome
 
@@ -115,18 +116,15 @@ def _fonts() -> tuple[str, str]:
 def _ratio(c: Mapping[str, Any]) -> str:
     low, high = c["bounds"]
     return (
-        f"log10 likelihood ratio {c['log10_lr']:+.2f}{format_interval(c['interval'])}. The calibration set supports no "
+        f"log10 likelihood ratio {format_ratio(c)}. The calibration set supports no "
         f"ratio outside of [{low:.2f}, {high:.2f}] (grey); the interval is that of the calibration line alone."
     )
 
 
 def _backing(found: Mapping[str, Any]) -> str:
-    worst, missed = found["apcer_worst"]
     return (
         f"{found['real']} photographs and {sum(found['fake'].values())} generated faces that set neither line nor "
-        f"thresholds. Called likely-fake: {found['false_alarms'][0]} of {found['false_alarms'][1]} photographs. "
-        f"Worst generator: {worst}, of which {missed:.0%} are not called likely-fake. Cllr {found['cllr']:.3f}, after "
-        f"the best recalibration {found['cllr_min']:.3f}."
+        f"thresholds. {describe_validation(found)}"
     )
 
 

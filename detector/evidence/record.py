@@ -86,7 +86,9 @@ class Conclusion(Closed):
     statement: str
     opinion: Opinion
     log10_lr: float | None
-    interval: Annotated[list[float] | None, Field(description="95 %, of the calibration alone")]
+    interval: Annotated[
+        list[float] | None, Field(description="95 %, of the calibration alone; both ends at a bound: no end beyond it")
+    ]
     bounds: Annotated[list[float] | None, Field(description="what the calibration set supports")]
     in_domain: bool
     reasons: list[str]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.evidence.validation import describe_validation
 from detector.files import printable, printable_in_html
 from detector.pictures.faces import prepare
 from detector.pictures.images import decode, encode, resize
+from detector.statistics.calibration import state_ratio
 from detector.types import Image, Outcome
 
 TEMPLATES = Path(__file__).parent
@@ -102,7 +104,7 @@ def make_markdown(record: Mapping[str, Any]) -> str:
     lines += [f"- {name}: {text}" for name, text in r["propositions"].items()]
     if c["log10_lr"] is not None:
         low, high = c["bounds"]
-        lines += ["", f"log10 likelihood ratio {c['log10_lr']:+.2f}{format_interval(c['interval'])}, "
+        lines += ["", f"log10 likelihood ratio {format_ratio(c)}, "
                   f"bounded to [{low:.2f}, {high:.2f}] by the calibration set.", "",
                   "| share of generated faces before | after |", "|---|---|"]  # fmt: skip
         lines += [f"| {p['prior']:.1%} | {p['posterior']:.2%} |" for p in c["posteriors"]]
@@ -143,9 +145,9 @@ def list_details(details: Mapping[str, Any], prefix: str = "") -> list[tuple[str
     return rows[:ROWS]
 
 
-def format_interval(interval: Sequence[float] | None) -> str:
-    """Return the 95 % interval in brackets; empty if there is none."""
-    return "" if interval is None else f" [{interval[0]:.2f}, {interval[1]:.2f}]"
+def format_ratio(conclusion: Mapping[str, Any]) -> str:
+    """Return the log10 likelihood ratio of a conclusion with its interval (`calibration.state_ratio`)."""
+    return state_ratio(conclusion["log10_lr"], conclusion["interval"], conclusion["bounds"])
 
 
 @functools.cache
@@ -153,7 +155,10 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined,
                                      finalize=printable_in_html)  # fmt: skip
-    environment.filters |= {"base64": lambda data: base64.b64encode(data).decode(), "interval": format_interval}
+    filters: dict[str, Callable[..., object]] = {
+        "base64": lambda data: base64.b64encode(data).decode(), "ratio": format_ratio, "errors": describe_validation,
+    }  # fmt: skip
+    environment.filters |= filters
     return environment
 
 

@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from detector.errors import CheckpointError
 from detector.statistics.calibration import Calibration
+from detector.statistics.intervals import measure
 from detector.statistics.metrics import METRICS
+from detector.statistics.proportions import clopper_pearson, effective_count
 
 VALIDATION = "validation.json"  # beside a detector's weights: how it did on pictures that set nothing
 POINTS = 60  # of each curve that is kept
@@ -34,12 +37,14 @@ def read_backing(folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
 def summarise_validation(scores: pd.DataFrame, calibration: Calibration) -> dict[str, Any]:
     """Return what VALIDATION holds, from pictures that set neither line nor thresholds.
 
-    scores: columns generator ("" for real pictures) and score, log-odds. Curves are lists of points [x, y]: ROC as
+    scores: columns generator ("" for real pictures), score (log-odds) and, where pictures belong together, group.
+    intervals: 95 % of the figure of that name; a class of one group has none. Curves are lists of points [x, y]: ROC as
     (false-positive rate, true-positive rate), Tippett as (log10 likelihood ratio, share of pictures above it).
     """
     real, fakes = scores[scores.generator == ""], scores[scores.generator != ""]
     labels = (scores.generator != "").to_numpy(int)
     kinds = {str(name): rows.score for name, rows in fakes.groupby("generator")}
+    groups = (scores.group if "group" in scores else pd.Series(range(len(scores)))).to_numpy()
     missed = {name: round(float((s <= calibration.fake_above).mean()), 4) for name, s in kinds.items()}
     auc = METRICS.get("auc")
     areas = {
@@ -49,17 +54,49 @@ def summarise_validation(scores: pd.DataFrame, calibration: Calibration) -> dict
     clipped = calibration.log10_lr(scores.score) * np.log(10)
     at = np.linspace(calibration.low, calibration.high, POINTS)
     levels = np.quantile(scores.score, np.linspace(1, 0, POINTS))
+    worst, share = max(missed.items(), key=lambda item: item[1])
+    whole = measure(labels, clipped, groups, ["cllr", "cllr_min"], seed=0)
+    called = (scores.score > calibration.fake_above).to_numpy(float)
+    kind = scores.generator.to_numpy()
     return {
         "real": len(real),
         "fake": {name: len(s) for name, s in kinds.items()},
         "auc": areas,
-        "apcer_worst": max(missed.items(), key=lambda item: item[1]),
+        "apcer_worst": (worst, share),
         "false_alarms": [int((real.score > calibration.fake_above).sum()), len(real)],
-        "cllr": round(METRICS.get("cllr")(labels, clipped), 4),
-        "cllr_min": round(METRICS.get("cllr_min")(labels, clipped), 4),
+        "cllr": round(whole["cllr"].value, 4),
+        "cllr_min": round(whole["cllr_min"].value, 4),
+        "intervals": {
+            "false_alarms": _share_interval(called[kind == ""], groups[kind == ""]),
+            "apcer_worst": _share_interval(1 - called[kind == worst], groups[kind == worst]),
+            **{name: [round(e.low, 4), round(e.high, 4)] for name, e in whole.items() if e.low == e.low},
+        },
         "roc": [[round(float((s.score >= t).mean()), 4) for s in (real, fakes)] for t in levels],
         "tippett": {
             which: [[round(float(x), 3), round(float((calibration.log10_lr(s.score) >= x).mean()), 4)] for x in at]
             for which, s in (("H2", real), ("H1", fakes))
         },
     }
+
+
+def describe_validation(found: Mapping[str, Any]) -> str:
+    """Return the errors of a validation in whole sentences, with the intervals that were kept."""
+    alarms, photographs = found["false_alarms"]
+    worst, missed = found["apcer_worst"]
+    kept = found.get("intervals", {})
+
+    def interval(name: str, form: str) -> str:
+        return f" [{kept[name][0]:{form}}, {kept[name][1]:{form}}]" if name in kept else ""
+
+    return (
+        f"Called likely-fake: {alarms} of {photographs} photographs{interval('false_alarms', '.1%')}. Worst generator: "
+        f"{worst}, of which {missed:.0%}{interval('apcer_worst', '.0%')} are not called likely-fake. Cllr "
+        f"{found['cllr']:.3f}{interval('cllr', '.3f')}, after the best recalibration "
+        f"{found['cllr_min']:.3f}{interval('cllr_min', '.3f')}."
+    )
+
+
+def _share_interval(hits: NDArray[np.float64], groups: NDArray[Any]) -> list[float]:
+    """Return the 95 % Clopper-Pearson interval of a share, for as many unrelated pictures as the groups are worth."""
+    count = effective_count(hits, groups)
+    return [round(end, 4) for end in clopper_pearson(float(hits.mean()) * count, count)]

@@ -1,13 +1,13 @@
-"""What a raw score is worth: log-odds at even prior, a bounded likelihood ratio, and a word.
+"""Calibration: raw scores become log-odds at even prior, bounded likelihood ratios, and verdicts.
 
-A detector's raw score says only which picture looks more fake. Here a line turns it into natural log-odds at even
-prior, so that it is a log likelihood ratio; two bounds say how large a ratio the calibration set can vouch for; and
-two thresholds say when to call a picture fake or real, and when to keep silent.
+A detector's raw score says only which picture looks more fake. A straight line turns it into natural log-odds at even
+prior, which are a log likelihood ratio. Two bounds limit that ratio to what the calibration set supports. Two
+thresholds decide when a picture is called likely-fake or likely-real; between them the verdict is inconclusive.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
@@ -16,16 +16,16 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from detector.errors import CheckpointError
-from detector.statistics.metrics import bpcer, check, check_scores, threshold_at_apcer, threshold_at_fpr
+from detector.statistics.metrics import check, check_scores
 from detector.statistics.proportions import clopper_pearson, effective_count
+from detector.statistics.thresholds import bpcer, threshold_at_apcer, threshold_at_fpr
 from detector.types import Opinion, Scores
 
-FPR = 0.01  # of real photographs called likely-fake
-SURELY = 0.02  # most that this share may be by the upper end of its interval, for a detector that is calibrated anew
-WORST = 0.10  # of any generator's fakes called likely-real, for the same
-FEWEST = 30  # fakes of a generator that may set a threshold by themselves
-MISS = 0.05  # of fakes called likely-real
-STEP = 0.01  # of the search for the bounds, in log10
+MAX_FPR = 0.01  # largest share of photographs that may be called likely-fake
+MAX_MISS = 0.05  # largest share of fakes that may be called likely-real
+MIN_FAKES = 30  # a generator with fewer fakes sets no threshold by itself
+STEP = 0.01  # step of the search for the bounds, in log10
+SMALLEST_WIDTH = 0.005  # in log10; an interval that ends this close to a bound has no width in two decimals
 
 # Likelihood ratios from which each word applies; below 1 the words stand for the other proposition.
 # Source: ENFSI Guideline for Evaluative Reporting in Forensic Science, 2015, version 3.0, example scale.
@@ -44,12 +44,12 @@ class Calibration:
     """The line, the bounds and the thresholds of one detector, and the evidence behind them.
 
     slope, offset: log-odds = slope * raw + offset. low, high: bounds of the log10 likelihood ratio.
-    fake_above, real_below: thresholds on the log-odds; between them no opinion.
-    fpr, fpr_high: share of real photographs above `fake_above`, and the upper end of its 95 % Clopper-Pearson interval,
+    fake_above, real_below: thresholds on the log-odds; between them the verdict is inconclusive.
+    fpr, fpr_high: share of photographs above `fake_above`, and the upper end of its 95 % Clopper-Pearson interval,
     which holds although the same photographs chose the threshold: a share above an order statistic is a beta variable.
-    miss, miss_high: the same for fakes below `real_below`; where generators were told apart, for the worst of them.
-    n_real, n_fake: pictures that set line and bounds. n_threshold: real photographs that set `fake_above`.
-    variance: of slope and of offset, and their covariance; None on cards from before it was kept.
+    miss, miss_high: the same for fakes below `real_below`; where generators are named, for the one missed most.
+    n_real, n_fake: pictures that set the line and the bounds. n_threshold: photographs that set `fake_above`.
+    variance: that of the slope, that of the offset, and their covariance; None on cards that do not have it.
     """
 
     slope: float
@@ -78,8 +78,8 @@ class Calibration:
     def intervals(self, scores: ArrayLike) -> NDArray[np.float64] | None:
         """Return 95 % intervals (N, 2) of the log10 likelihood ratios of log-odds (N,), within the bounds.
 
-        They say how far the line could lie elsewhere, had other pictures of the same kind calibrated it; not how far
-        other kinds of pictures would move it. None on cards from before the variance was kept.
+        They cover the sampling error of the calibration line, for pictures of the same kind; other kinds of pictures
+        could move it further. None on cards that do not have the variance.
         """
         if self.variance is None:
             return None
@@ -90,7 +90,7 @@ class Calibration:
         return np.stack([self.log10_lr(column - half), self.log10_lr(column + half)], axis=1)
 
     def judge(self, scores: ArrayLike) -> list[Opinion]:
-        """Return log-odds (N,) in words."""
+        """Return the verdict on each of the log-odds (N,)."""
         column = np.atleast_1d(np.asarray(scores, np.float64))
         return [
             Opinion.LIKELY_FAKE if fake else Opinion.LIKELY_REAL if real else Opinion.INCONCLUSIVE
@@ -121,21 +121,16 @@ def fit_calibration(
     labels: ArrayLike,
     groups: ArrayLike | None = None,
     *,
-    unseen: ArrayLike | None = None,
-    unseen_groups: ArrayLike | None = None,
     generators: ArrayLike | None = None,
-    fpr: float = FPR,
-    surely: float = 1.0,
-    miss: float = MISS,
+    fpr: float = MAX_FPR,
+    miss: float = MAX_MISS,
 ) -> Calibration:
     """Return the calibration of raw scores (N,) of pictures that training did not see.
 
     labels: (N,), 0 real, 1 fake. groups: (N,), what belongs together; related pictures count for less in every bound.
-    unseen: raw scores of real photographs of another dataset, which then set the threshold for `likely-fake`.
-    generators: (N,), of each fake; the threshold for `likely-real` then holds for each of those with FEWEST fakes.
-    fpr: share of real photographs that may be called likely-fake. surely: most that the upper end of its interval may
-    be; where nothing else keeps to it, the threshold is their highest score. miss: share of fakes that may be called
-    likely-real.
+    generators: (N,), the generator of each fake; the threshold for `likely-real` then holds for each generator with at
+    least MIN_FAKES of them. fpr: share of photographs that may be called likely-fake. miss: share of fakes that may be
+    called likely-real.
 
     Raises ScoresError if scores or labels cannot be used.
     """
@@ -143,27 +138,19 @@ def fit_calibration(
     groups = np.arange(len(raw)) if groups is None else np.asarray(groups)
     slope, offset, variance = fit_line(raw, fake, groups)
     odds = slope * raw + offset
-    real_odds, real_groups = odds[~fake], groups[~fake]
-    if unseen is not None:
-        real_odds = slope * check_scores(unseen) + offset
-        real_groups = np.arange(len(real_odds)) if unseen_groups is None else np.asarray(unseen_groups)
-    worth = effective_count(odds[fake], groups[fake])
-    low, high = find_bounds(odds[~fake] / np.log(10), odds[fake] / np.log(10),
-                            effective_count(odds[~fake], groups[~fake]), worth)  # fmt: skip
-    seen = effective_count(real_odds, real_groups)
-    while fpr > 0 and clopper_pearson(bpcer(real_odds, threshold_at_fpr(real_odds, fpr)) * seen, seen)[1] > surely:
-        fpr = max(fpr - 1 / len(real_odds), 0.0)
-    fake_above = max(threshold_at_fpr(real_odds, fpr), 0.0)
+    n_real, n_fake = (effective_count(odds[side], groups[side]) for side in (~fake, fake))
+    low, high = find_bounds(odds[~fake] / np.log(10), odds[fake] / np.log(10), n_real, n_fake)
+    fake_above = max(threshold_at_fpr(odds[~fake], fpr), 0.0)
     names = np.full(len(odds), "") if generators is None else np.asarray(generators)
-    kinds = [side for name in np.unique(names[fake]) if (side := fake & (names == name)).sum() >= FEWEST] or [fake]
+    kinds = [side for name in np.unique(names[fake]) if (side := fake & (names == name)).sum() >= MIN_FAKES] or [fake]
     real_below = min(0.0, *(threshold_at_apcer(odds[side], miss) for side in kinds))
     worst = max(kinds, key=lambda side: float(np.mean(odds[side] < real_below)))
-    false, missed = bpcer(real_odds, fake_above), float(np.mean(odds[worst] < real_below))
-    told = effective_count(odds[worst], groups[worst])
+    false, missed = bpcer(odds[~fake], fake_above), float(np.mean(odds[worst] < real_below))
+    n_worst = effective_count(odds[worst], groups[worst])
     return Calibration(
         slope, offset, low, high, fake_above, real_below,
-        false, clopper_pearson(false * seen, seen)[1], missed, clopper_pearson(missed * told, told)[1],
-        int((~fake).sum()), int(fake.sum()), len(real_odds), variance,
+        false, clopper_pearson(false * n_real, n_real)[1], missed, clopper_pearson(missed * n_worst, n_worst)[1],
+        int((~fake).sum()), int(fake.sum()), int((~fake).sum()), variance,
     )  # fmt: skip
 
 
@@ -175,13 +162,13 @@ def find_bounds(
     One misleading ratio, beyond all others, is added to each class. The bounds enclose the decision thresholds around
     0 at which deciding by the ratios still costs less than deciding without them.
 
-    real_worth, fake_worth: number of unrelated pictures in each class; None takes all as unrelated.
+    real_worth, fake_worth: effective number of unrelated pictures in each class; None treats all as unrelated.
 
     Source: Vergeer, van Es, de Jongh, Alberink and Stoel, 2016, doi:10.1016/j.scijus.2016.06.003.
     """
     real, fake = np.sort(check_scores(real)), np.sort(check_scores(fake))
     n_real, n_fake = real_worth or len(real), fake_worth or len(fake)
-    # No sample vouches for more than its size: beyond that the added ratio alone costs too much.
+    # No sample supports a ratio beyond its size: there the added misleading ratio alone costs too much.
     first = min(0, int(np.floor(max(min(real[0], fake[0]), -np.log10(n_fake + 1)) / STEP)))
     last = max(0, int(np.floor(min(max(real[-1], fake[-1]), np.log10(n_real + 1)) / STEP)) + 1)
     steps = np.arange(first, last + 1)
@@ -197,9 +184,9 @@ def find_bounds(
 
 
 def describe(log10_lr: float, first: str = "fake", second: str = "real") -> str:
-    """Return a log10 likelihood ratio in words: how strongly which proposition is supported.
+    """Return a log10 likelihood ratio in words: how strongly it supports which proposition.
 
-    first, second: names of the propositions that a ratio above and below 1 supports.
+    first, second: names of the propositions that a ratio above 1 and below 1 supports.
 
     >>> describe(2.3)
     'moderately strong support for fake over real'
@@ -210,18 +197,38 @@ def describe(log10_lr: float, first: str = "fake", second: str = "real") -> str:
     return "no support for either"
 
 
+def state_ratio(log10_lr: float, interval: Sequence[float] | None, bounds: Sequence[float]) -> str:
+    """Return a log10 likelihood ratio with its 95 % interval, as text.
+
+    interval: low and high, None if there is none. bounds: the least and the greatest ratio that the calibration
+    supports. An interval that lies at a bound as a whole has no width left; then the text says that the ratio is at
+    least, or at most, the bound.
+
+    >>> state_ratio(0.4, (0.2, 0.6), (-2.0, 1.79))
+    '+0.40 [0.20, 0.60]'
+    >>> state_ratio(1.79, (1.79, 1.79), (-2.0, 1.79))
+    'at least +1.79'
+    """
+    low, high = (-np.inf, np.inf) if interval is None else interval
+    if low > bounds[1] - SMALLEST_WIDTH:
+        return f"at least {log10_lr:+.2f}"
+    if high < bounds[0] + SMALLEST_WIDTH:
+        return f"at most {log10_lr:+.2f}"
+    return f"{log10_lr:+.2f}" + (f" [{low:.2f}, {high:.2f}]" if interval is not None else "")
+
+
 def fit_line(
     raw: Scores, fake: NDArray[np.bool_], groups: NDArray[Any], weight: NDArray[np.float64] | None = None
 ) -> tuple[float, float, tuple[float, float, float]]:
     """Return slope and offset of a logistic regression in which both classes weigh the same, and their variance.
 
-    weight: of each picture (N,), adding up to 1 in each class; None weighs the pictures of a class alike.
+    weight: weight of each picture (N,), adding up to 1 in each class; None weighs the pictures of a class equally.
 
     The variance is the sandwich estimate, clustered by group, so that related pictures count for less.
 
-    Platt's softened targets, (n + 1) / (n + 2) in place of 1, regularise it whatever the unit of the raw scores, and
-    keep the line finite where the classes do not overlap. A line that falls would turn the detector round: then the
-    slope is as good as none.
+    Platt's softened targets, (n + 1) / (n + 2) in place of 1, regularise the line whatever the unit of the raw scores,
+    and keep it finite where the classes do not overlap. A negative slope would invert the detector; it is replaced by
+    one that is practically zero.
 
     Source: Platt, 1999, Probabilistic outputs for support vector machines; Newton's method with step
     halving after Lin, Lin and Weng, 2007, doi:10.1007/s10994-007-5018-6.
@@ -250,9 +257,9 @@ def fit_line(
         line = np.array([1e-6, 0.0])
     p = expit(line @ x)
     members = np.unique(groups, return_inverse=True)[1]
-    pulls = np.stack([np.bincount(members, weights=weight * (p - target) * row) for row in x])
+    gradients = np.stack([np.bincount(members, weights=weight * (p - target) * row) for row in x])
     bread = np.linalg.inv((x * (weight * p * (1 - p))) @ x.T + 1e-12 * np.eye(2))
     back = np.array([[1 / spread, 0], [-raw.mean() / spread, 1]])  # from standardised to raw scores
-    spreads = back @ bread @ (pulls @ pulls.T) @ bread @ back.T
+    spreads = back @ bread @ (gradients @ gradients.T) @ bread @ back.T
     variance = (float(spreads[0, 0]), float(spreads[1, 1]), float(spreads[0, 1]))
     return float(line[0] / spread), float(line[1] - line[0] * raw.mean() / spread), variance

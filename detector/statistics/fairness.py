@@ -1,7 +1,7 @@
-"""Whether a detector errs more on some people than on others: by the values of a column, with the largest gap tested.
+"""Does a detector err more on some people than on others? Errors by the values of a column; the largest gap is tested.
 
-Every figure is a mean over the pictures of a group, so one machinery serves all four. Few people say nothing of a
-group: below MINIMUM leakage groups (people, seeds) no figure is given, and the group takes no part in the test.
+Every figure is a mean over the pictures of a group. A group of fewer than MINIMUM leakage groups (people, seeds) is too
+small: it has no figure and takes no part in the test.
 
 | metric | of | what is averaged |
 |---|---|---|
@@ -10,8 +10,8 @@ group: below MINIMUM leakage groups (people, seeds) no figure is given, and the 
 | fnr | fakes | not called likely-fake |
 | auc_of_fakes | fakes | the share of all real pictures that score below it |
 
-The AUC of a group is thus that of its pictures against everybody's of the other class, which is where the one threshold
-acts that everybody shares. Source: Borkan et al., 2019, arXiv:1903.04561, section 3 (BPSN and BNSP AUC).
+The AUC of a group compares its pictures with all pictures of the other class, because one threshold serves everybody.
+Source: Borkan et al., 2019, arXiv:1903.04561, section 3 (BPSN and BNSP AUC).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from detector.statistics.intervals import measure
 from detector.statistics.proportions import clopper_pearson, effective_count, holm
 from detector.types import Label, Opinion
 
-MINIMUM = 30  # leakage groups behind a figure, at least
+MINIMUM = 30  # smallest number of leakage groups (people, seeds) for a figure
 ROWS = ["detector", "column", "group", "metric", "value", "low", "high", "n", "people"]
 GAPS = ["detector", "column", "metric", "worst", "best", "gap", "p", "p_corrected"]
 HIGHER = {"fpr": False, "fnr": False, "auc": True, "auc_of_fakes": True}  # metric -> whether more is better
@@ -125,7 +125,7 @@ def _interval(metric: str, group: pd.DataFrame, opposite: pd.DataFrame, level: f
 
 
 def _permute(table: pd.DataFrame, permutations: int, seed: int) -> float:
-    """Return how often the largest gap is as large as seen when cells are dealt anew, whole leakage groups at a time.
+    """Return how often a random assignment of whole leakage groups to cells gives a gap as large as the observed one.
 
     Source: Phipson and Smyth, 2010, doi:10.2202/1544-6115.1585, for the 1 added above and below.
     """

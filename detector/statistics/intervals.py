@@ -1,9 +1,9 @@
-"""How sure a metric is: intervals for one detector, differences between two, and corrections for many.
+"""Confidence intervals of metrics, and tests of the difference between two detectors on the same pictures.
 
-The AUC has a formula (DeLong); every other metric is resampled, a whole group (identity, video, seed) at a time, real
-and fake groups apart. Where a sample shows no error at all, neither can say anything: there the interval is what a
-share of pictures too rare to have been seen could do to the metric. One group of a class has nothing to be compared
-with, so there is no interval.
+The AUC has a formula (DeLong). Every other metric is bootstrapped: whole groups (identity, video, seed) are resampled,
+those of real and of fake pictures separately. If a sample shows no error, neither method gives an interval; then it is
+computed from the largest share of errors that could have stayed unseen in that many pictures. If all pictures of a
+class belong to one group there is no interval.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from detector.errors import ScoresError
 from detector.statistics.metrics import METRICS, Axis, Block, Floats, Tally, check
 from detector.statistics.proportions import clopper_pearson, correct_clusters, effective_count
 
-BLOCK = 2**20  # weights at a time: 8 MB an array
-FARTHEST = np.log(10)  # of a resample from the sample, in log-odds of the metric
-ROUNDING = 1e-9  # width below which an interval is a point
+BLOCK = 2**20  # weights that are computed at a time: 8 MB for each array
+MAX_DEVIATION = np.log(10)  # largest distance of a resample from the sample, in log-odds of the metric
+ROUNDING = 1e-9  # an interval narrower than this has no width but for rounding
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def compare_auc(
     Source: DeLong, DeLong and Clarke-Pearson, 1988, doi:10.2307/2531595; clustered after Obuchowski, 1997.
     """
     sample = _Sample(labels, [scores_a, scores_b], groups)
-    (auc_a, *parts_a), (auc_b, *parts_b) = (_placements(sample.fake, s) for s in sample.scores)
+    (auc_a, *parts_a), (auc_b, *parts_b) = (split_auc(sample.fake, s) for s in sample.scores)
     value, variance, freedom = auc_b - auc_a, math.nan, 0.0
     if sample.scarcest >= 2:
         variance, freedom = sample.variance(parts_b[0] - parts_a[0], parts_b[1] - parts_a[1])
@@ -146,7 +146,7 @@ def compare(
 
 
 def _differ(value: float, se: float, freedom: float, groups: int, level: float, spare: float) -> Difference:
-    """Return a difference with its interval and p; spare: how much better it is than the worst that is allowed."""
+    """Return a difference with its interval and p-value; spare: distance from the worst difference that is allowed."""
     if groups < 2:
         return Difference(value, math.nan, math.nan, math.nan, 1.0, 0.0, groups)
     reach = float(stdtrit(freedom, (1 + level) / 2)) * se
@@ -175,10 +175,10 @@ class _Sample:
         return int(min(self.has_real.sum(), self.has_fake.sum()))
 
     def correct(self, values: Floats) -> tuple[float, float]:
-        """Return what the bootstrap's variance is to be multiplied by, and its degrees of freedom.
+        """Return the factor that corrects the bootstrap's variance, and its degrees of freedom.
 
-        values: (N,), which show how alike the pictures of a group are. Resamples vary as the groups seen do around
-        their own mean, which is too little, as `correct_clusters` says; the class that needs more of it decides.
+        values: (N,), from which the correlation within groups is estimated. Resamples vary around the mean of the
+        sample itself, so their variance is too small (`correct_clusters`). The larger factor of both classes is used.
         """
         found = [correct_clusters(values[mask], self.groups[mask]) for mask in (self.fake, ~self.fake)]
         return max(scale for scale, _ in found), self._join([freedom for _, freedom in found])
@@ -251,10 +251,11 @@ class _Sample:
             yield Tally(axis, both - fakes, fakes)
 
 
-def _placements(fake: NDArray[np.bool_], scores: Floats) -> tuple[float, Floats, Floats]:
-    """Return the AUC, and for each fake (and real) picture the share of the other class that it is right of.
+def split_auc(fake: NDArray[np.bool_], scores: Floats) -> tuple[float, Floats, Floats]:
+    """Return the AUC, and for each fake (M,) and each real picture (N,) the share of the other class on its right side.
 
-    Sorting makes it n log n. Source: Sun and Xu, 2014, doi:10.1109/LSP.2014.2337313.
+    These are the placements of DeLong et al.; sorting makes the cost n log n. Source: Sun and Xu, 2014,
+    doi:10.1109/LSP.2014.2337313.
     """
     fakes, reals = scores[fake], scores[~fake]
 
@@ -268,7 +269,7 @@ def _placements(fake: NDArray[np.bool_], scores: Floats) -> tuple[float, Floats,
 
 def _auc_ends(sample: _Sample, level: float) -> tuple[float, float]:
     """Return the ends of DeLong's interval on the scale of the logit; source as `compare_auc`."""
-    auc, fakes, reals = _placements(sample.fake, sample.scores[0])
+    auc, fakes, reals = split_auc(sample.fake, sample.scores[0])
     if not 0 < auc < 1:
         return auc, auc
     variance, freedom = sample.variance(fakes, reals)
@@ -281,10 +282,13 @@ def _ends(
 ) -> tuple[float, float]:
     """Return the ends of the interval of a resampled metric, from what was `drawn` of it: centre -+ t * spread.
 
-    All on the scale of the logit, which keeps 0 and 1 out of reach, or of the log without a top. The draws go there
-    one by one: a slope at the centre instead is too flat on the side of the nearer end, and at the wrong place if the
-    metric is biased and its draws lie below the centre. A draw counts as `FARTHEST` at most, one without an error
-    included. scale, freedom: as `_Sample.correct` returns them. A centre at an end comes back as it is.
+    The interval is laid on the scale of the logit, which keeps it within 0 and 1, or of the log if there is no largest
+    value. Each draw is transformed by itself: a slope at the centre would be too flat towards the nearer end, and would
+    be taken at the wrong place if the metric is biased and its draws lie below the centre. Draws farther than
+    MAX_DEVIATION are moved to that distance, also those without an error, which are infinite on this scale. If the
+    centre is 0 or the largest value, both ends are the centre (see `_unseen`).
+
+    scale, freedom: as `_Sample.correct` returns them.
 
     Source: Efron and Tibshirani, 1993, An Introduction to the Bootstrap, section 12.6 (the standard error is estimated
     on the scale on which the interval is laid); Boyd, Eng and Page, 2013, doi:10.1007/978-3-642-40994-3_29 (logit).
@@ -293,14 +297,14 @@ def _ends(
     if draws.ndim == 2:
         return _invert(centre, centre + (draws - centre) * reach / ndtri((1 + level) / 2), level)
     top, bias = facts.get("top", 1.0), facts.get("bias", 0.0)
-    if bias:  # the sample overfits, each resample once more
+    if bias:  # the metric is optimistic on the sample, and on each resample once more
         centre = min(centre + bias * (centre - draws.mean()), top)
     onto, back = (np.log, np.exp) if bias or np.isinf(top) else (logit, expit)
     with np.errstate(divide="ignore"):
         middle, ends = onto(centre), onto(np.clip(draws, 0, top))
     if np.isinf(middle):
         return float(centre), float(centre)
-    spread = np.clip(ends, middle - FARTHEST, middle + FARTHEST).std()
+    spread = np.clip(ends, middle - MAX_DEVIATION, middle + MAX_DEVIATION).std()
     with np.errstate(over="ignore"):
         return float(back(middle - reach * spread)), min(float(back(middle + reach * spread)), top)
 
@@ -328,9 +332,9 @@ def _invert(addends: Floats, draws: Floats, level: float) -> tuple[float, float]
 
 
 def _unseen(name: str, sample: _Sample, level: float) -> tuple[float, float]:
-    """Return the extremes of a metric if one class holds a share, too rare to be seen, beyond all other scores.
+    """Return the extremes of a metric if a share of one class, too rare to be seen, lay beyond all other scores.
 
-    The share is what Clopper and Pearson grant to none seen among as many unrelated pictures as the class is worth.
+    The share is the upper Clopper-Pearson limit for no case in as many unrelated pictures as the class is worth.
     Compare Obuchowski and Lieber, 2002, Academic Radiology 9:526-530, on an observed AUC of 1.
     """
     whole = sample.tally(0)
@@ -348,4 +352,4 @@ def _unseen(name: str, sample: _Sample, level: float) -> tuple[float, float]:
             moved[kind] *= 1 - share
             moved[kind][:, end] = share * mask.sum()
             values.append(float(facts["block"](Tally(axis, *moved))[0]))
-    return min(values), max(values)
+    return min(values), min(max(values), facts.get("top", 1.0))

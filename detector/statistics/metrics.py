@@ -1,11 +1,12 @@
-"""One number from labels and scores: rank metrics, calibration metrics, operating points and ROC curves.
+"""Metrics of labels and scores: rank metrics, calibration metrics, operating points and ROC curves.
 
-Every metric is written once, for a block of reweighted samples at a time (`Tally`): a plain sample is the block of one,
-and the bootstrap of `intervals.py` is the block of thousands. Ties are ties: equal scores share one point of the ROC.
+Every metric is written once, for a block of B reweighted samples (`Tally`): a plain sample is a block of one, and the
+bootstrap of `intervals.py` uses blocks of thousands. Equal scores share one point of the ROC.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial, wraps
@@ -21,7 +22,8 @@ from detector.registry import Registry
 
 Floats = NDArray[np.float64]
 Block = Callable[..., Floats]  # a Tally, and options, to (B,)
-BINS = 15  # of `ece`
+BINS = 15  # bins of `ece`
+RATES = (0.01, 0.05)  # false-positive rates at which the true-positive rate is measured where nobody names others
 
 
 class Metric(Protocol):
@@ -32,12 +34,26 @@ class Metric(Protocol):
         ...
 
 
-METRICS: Registry[Metric] = Registry("metric", "detector.statistics.metrics")
+class Metrics(Registry[Metric]):
+    """The metrics. `tpr_at_fpr_X` exists for every percentage X; RATES are those that are listed and measured."""
+
+    def get(self, name: str) -> Metric:
+        """Return the metric of that name; UnknownName lists the others."""
+        if name not in self._things and (rate := read_rate(name)) is not None:
+            _define_operating_point(rate)
+        return super().get(name)
+
+    def names(self) -> list[str]:
+        """Return every listed name, sorted."""
+        return [name for name in super().names() if read_rate(name) in (None, *RATES)]
+
+
+METRICS = Metrics("metric", "detector.statistics.metrics")
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Distinct scores (U,), rising, and what follows from them alone: worked out once for all resamples."""
+    """Distinct scores (U,), ascending, and what depends on them alone; computed once for all resamples."""
 
     scores: Floats
 
@@ -130,12 +146,29 @@ def tally(labels: ArrayLike, scores: ArrayLike) -> Tally:
     return Tally(Axis(distinct), *count)
 
 
-def metric(name: str, *, higher: bool, summary: str, **facts: Any) -> Callable[[Block], Metric]:
+def name_operating_point(rate: float) -> str:
+    """Return the name of the metric TPR at that false-positive rate (0..1).
+
+    >>> name_operating_point(0.01)
+    'tpr_at_fpr_1'
+    """
+    return f"tpr_at_fpr_{100 * rate:g}"
+
+
+def read_rate(name: str) -> float | None:
+    """Return the false-positive rate in the name of an operating point; None if it is not the name of one."""
+    found = re.fullmatch(r"tpr_at_fpr_(\d+(?:\.\d+)?)", name)
+    rate = float(found[1]) / 100 if found else 0.0
+    return rate if 0 < rate < 1 and name == name_operating_point(rate) else None
+
+
+def metric(name: str, *, title: str, higher: bool, summary: str, **facts: Any) -> Callable[[Block], Metric]:
     """Return a decorator that registers a function from a Tally to (B,) as a metric of labels and scores.
 
-    higher: whether larger is better. The function itself is kept as the fact `block`; further facts are for
-    `intervals.py`: `drawn`, what to resample in its place; `top`, the largest value, 1 if absent; `bias`, how far to
-    move against the bootstrap's bias; `blame`, the class (0, 1) whose unseen pictures count, both if absent.
+    title: what a report calls it. higher: whether larger is better. The function itself is kept as the fact `block`;
+    further facts are for `intervals.py`: `drawn`, what to resample in its place; `top`, the largest value, 1 if absent;
+    `bias`, how far to move against the bootstrap's bias; `blame`, the class (0, 1) whose unseen pictures count, both if
+    absent.
     """
 
     def make(block: Block) -> Metric:
@@ -143,13 +176,16 @@ def metric(name: str, *, higher: bool, summary: str, **facts: Any) -> Callable[[
         def single(labels: ArrayLike, scores: ArrayLike, **options: float) -> float:
             return float(block(tally(labels, scores), **options)[0])
 
-        return METRICS.register(name, higher=higher, summary=summary, block=block, **facts)(single)
+        return METRICS.register(name, title=title, higher=higher, summary=summary, block=block, **facts)(single)
 
     return make
 
 
 @metric(
-    "auc", higher=True, summary="area under the ROC: chance that a fake scores above a real picture, ties count half"
+    "auc",
+    title="AUC",
+    higher=True,
+    summary="area under the ROC: chance that a fake scores above a real picture, ties count half",
 )
 def auc(t: Tally) -> Floats:
     """Return the Mann-Whitney statistic over n_real * n_fake.
@@ -160,7 +196,9 @@ def auc(t: Tally) -> Floats:
     return np.asarray(np.einsum("bu,bu->b", t.fake, middle) / (2 * t.n_real * t.n_fake))
 
 
-@metric("ap", higher=True, summary="average precision: mean precision over the fakes found, no interpolation")
+@metric(
+    "ap", title="AP", higher=True, summary="average precision: mean precision over the fakes found, no interpolation"
+)
 def ap(t: Tally) -> Floats:
     """Return the sum over thresholds of (rise of recall) * precision."""
     found = t.n_fake[:, None] - t.fake_below[:, :-1]
@@ -169,9 +207,11 @@ def ap(t: Tally) -> Floats:
     return np.asarray(np.einsum("bu,bu->b", t.fake, precision) / t.n_fake)
 
 
-@metric("eer", higher=False, summary="equal error rate: where the ROC, joined by lines, meets FPR = 1 - TPR")
+@metric(
+    "eer", title="EER", higher=False, summary="equal error rate: where the ROC, joined by lines, meets FPR = 1 - TPR"
+)
 def eer(t: Tally) -> Floats:
-    """Return the rate at which as large a share of fakes is missed as of real pictures is accused."""
+    """Return the rate at which the share of fakes that are missed equals the share of real pictures called fake."""
     rows = np.arange(len(t.real))
 
     def gap(k: NDArray[np.intp]) -> Floats:  # (FNR - FPR) * n_real * n_fake: rises with the threshold, exact
@@ -213,25 +253,30 @@ def _tpr_between(t: Tally, fpr: float) -> Floats:
     return np.asarray(np.maximum(low + share * (high - low), 0))
 
 
-@metric(
-    "tpr_at_fpr_1", higher=True, summary="share of fakes found while at most 1 % of real pictures are accused",
-    drawn=partial(_tpr_between, fpr=0.01), blame=(1,),
-)  # fmt: skip
-def tpr_at_fpr_1(t: Tally) -> Floats:
-    """Return the largest TPR of a threshold that the data attain with FPR <= 1 %."""
-    return _tpr_at_fpr(t, 0.01)
+def _define_operating_point(rate: float) -> None:
+    """Register the TPR at a false-positive rate."""
+    percent = f"{100 * rate:g} %"
+
+    @metric(
+        name_operating_point(rate), title=f"TPR at {percent} FPR", higher=True,
+        summary=f"share of fakes found while at most {percent} of real pictures are accused",
+        drawn=partial(_tpr_between, fpr=rate), blame=(1,),
+    )  # fmt: skip
+    def tpr_at_fpr(t: Tally) -> Floats:
+        """Return the largest TPR of a threshold that the data attain with at most that FPR."""
+        return _tpr_at_fpr(t, rate)
+
+
+for _rate in RATES:
+    _define_operating_point(_rate)
 
 
 @metric(
-    "tpr_at_fpr_5", higher=True, summary="share of fakes found while at most 5 % of real pictures are accused",
-    drawn=partial(_tpr_between, fpr=0.05), blame=(1,),
-)  # fmt: skip
-def tpr_at_fpr_5(t: Tally) -> Floats:
-    """Return the largest TPR of a threshold that the data attain with FPR <= 5 %."""
-    return _tpr_at_fpr(t, 0.05)
-
-
-@metric("balanced_accuracy", higher=True, summary="mean of the shares of real and of fake pictures judged right")
+    "balanced_accuracy",
+    title="balanced accuracy",
+    higher=True,
+    summary="mean of the shares of real and of fake pictures judged right",
+)
 def balanced_accuracy(t: Tally, threshold: float = 0.0) -> Floats:
     """Return (TPR + TNR) / 2, a score above the threshold counting as fake."""
     k = int(np.searchsorted(t.axis.scores, threshold, side="right"))
@@ -239,7 +284,10 @@ def balanced_accuracy(t: Tally, threshold: float = 0.0) -> Floats:
 
 
 @metric(
-    "brier", higher=False, summary="mean squared error of the probability at even prior, both classes weighed alike"
+    "brier",
+    title="Brier",
+    higher=False,
+    summary="mean squared error of the probability at even prior, both classes weighed alike",
 )
 def brier(t: Tally) -> Floats:
     """Return the mean of (sigmoid(score) - label) ** 2, half of it over real pictures and half over fakes.
@@ -259,7 +307,7 @@ def _gaps(t: Tally) -> Floats:
 
 
 @metric(
-    "ece", higher=False, drawn=_gaps,
+    "ece", title="ECE", higher=False, drawn=_gaps,
     summary="expected calibration error of the probability at even prior, both classes weighed alike, in 15 equal bins",
 )  # fmt: skip
 def ece(t: Tally) -> Floats:
@@ -272,7 +320,11 @@ def ece(t: Tally) -> Floats:
 
 
 @metric(
-    "cllr", higher=False, summary="log-likelihood-ratio cost of the scores, in bits; 1 = no information", top=np.inf
+    "cllr",
+    title="Cllr",
+    higher=False,
+    summary="log-likelihood-ratio cost of the scores, in bits; 1 = no information",
+    top=np.inf,
 )
 def cllr(t: Tally) -> Floats:
     """Return the cost of the scores as natural log likelihood ratios; prevalence plays no part.
@@ -282,7 +334,13 @@ def cllr(t: Tally) -> Floats:
     return np.asarray(t.real @ t.axis.cost_real / t.n_real + t.fake @ t.axis.cost_fake / t.n_fake) / 2
 
 
-@metric("cllr_min", higher=False, summary="cllr after the best monotone recalibration: discrimination alone", bias=2.0)
+@metric(
+    "cllr_min",
+    title="Cllr min",
+    higher=False,
+    summary="cllr after the best monotone recalibration: discrimination alone",
+    bias=2.0,
+)
 def cllr_min(t: Tally) -> Floats:
     """Return the cost after isotonic regression (PAV) on the same sample.
 
@@ -315,39 +373,6 @@ def det(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats, Floats]:
     """
     fpr, tpr, thresholds = roc(labels, scores)
     return fpr, 1 - tpr, thresholds
-
-
-def apcer(fake_scores: ArrayLike, threshold: float) -> float:
-    """Return the share of one generator's fakes that pass for real, their score not above the threshold.
-
-    Source: ISO/IEC 30107-3:2023, attack presentation classification error rate; report the worst generator.
-    """
-    return float(np.mean(check_scores(fake_scores) <= threshold))
-
-
-def bpcer(real_scores: ArrayLike, threshold: float) -> float:
-    """Return the share of real pictures that are called fake, their score above the threshold.
-
-    Source: ISO/IEC 30107-3:2023, bona fide presentation classification error rate.
-    """
-    return float(np.mean(check_scores(real_scores) > threshold))
-
-
-def threshold_at_fpr(real_scores: ArrayLike, fpr: float) -> float:
-    """Return the lowest observed score above which at most that share of real pictures lies."""
-    falling = -np.sort(-check_scores(real_scores))
-    allowed = int(np.floor(fpr * len(falling) * (1 + 1e-12)))
-    return float(falling[min(allowed, len(falling) - 1)])
-
-
-def threshold_at_apcer(fake_scores: ArrayLike, rate: float) -> float:
-    """Return the highest threshold at which at most that share of the fakes passes for real."""
-    return float(np.nextafter(-threshold_at_fpr(-check_scores(fake_scores), rate), -np.inf))
-
-
-def bpcer_at_apcer(real_scores: ArrayLike, fake_scores: ArrayLike, rate: float = 0.05) -> float:
-    """Return the share of real pictures called fake when at most `rate` of one generator's fakes passes for real."""
-    return bpcer(real_scores, threshold_at_apcer(fake_scores, rate))
 
 
 def _sums(weights: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""Shares and p-values: exact intervals, how many pictures a grouped sample is worth, corrections for many tests."""
+"""Shares and p-values: exact intervals, effective sample sizes of grouped pictures, corrections for many tests."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def clopper_pearson(k: float, n: float, level: float = 0.95) -> tuple[float, flo
 
 
 def effective_count(scores: ArrayLike, groups: ArrayLike | None = None) -> float:
-    """Return how many unrelated pictures would say as much as these, whose groups score alike.
+    """Return the effective sample size: how many unrelated pictures carry as much information as these.
 
-    n over the design effect 1 + (m - 1) * ICC: m the mean size of the group a picture is in, ICC the intraclass
-    correlation of the scores, from 0 (groups do not matter) to 1 (a group counts once).
+    It is n divided by the design effect 1 + (m - 1) * ICC, where m is the mean size of the group that a picture is in,
+    and ICC the intraclass correlation of the scores, from 0 (groups do not matter) to 1 (a group counts once).
 
     Source: Kish, 1965, Survey Sampling, section 8.2.
     """
@@ -50,14 +50,14 @@ def effective_count(scores: ArrayLike, groups: ArrayLike | None = None) -> float
 
 
 def correct_clusters(values: ArrayLike, groups: ArrayLike) -> tuple[float, float]:
-    """Return what the variance of a mean between groups is to be multiplied by, and its degrees of freedom.
+    """Return the factor that makes the variance of a mean over groups unbiased, and its degrees of freedom.
 
-    That variance is estimated from the squared deviations of the groups from the mean, which each of them has moved
-    towards itself, a large one most; and few large groups decide how sure the estimate is. A group of m pictures is
-    taken to vary as m (1 + (m - 1) * ICC). k groups of one size give k / (k - 1) and k - 1, whatever the correlation.
-    One group says nothing of its variance: infinity and 0.
+    The variance is estimated from the squared deviations of the groups from the mean. Each group pulls the mean towards
+    itself, a large group most, so the estimate is too small; and a few large groups determine its precision. The sum of
+    a group of m pictures is assumed to have the variance m (1 + (m - 1) * ICC). k groups of equal size give k / (k - 1)
+    and k - 1, whatever the correlation. For a single group the variance is unknown: the answer is infinity and 0.
 
-    values: (N,), what each picture adds to the mean. groups: (N,).
+    values: (N,), what each picture contributes to the mean. groups: (N,).
 
     Source: Bell and McCaffrey, 2002, Survey Methodology 28:169-181 (bias and Satterthwaite's degrees of freedom under a
     working model); Carter, Schnepel and Steigerwald, 2017, doi:10.1162/REST_a_00639 (unequal groups are worth fewer).
@@ -72,7 +72,7 @@ def correct_clusters(values: ArrayLike, groups: ArrayLike) -> tuple[float, float
 
 
 def _intraclass(values: ArrayLike, groups: ArrayLike) -> tuple[Floats, float]:
-    """Return the sizes of the groups (k,), and the intraclass correlation, 0..1; 1 where there is nothing to see it by.
+    """Return the sizes of the groups (k,), and the intraclass correlation, 0..1; 1 where it cannot be estimated.
 
     Source: by analysis of variance, Donner, 1986, doi:10.2307/1403259.
     """

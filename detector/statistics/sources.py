@@ -1,8 +1,8 @@
-"""Calibration over several sources of photographs, so that no claim is better than in the worst of them.
+"""Calibration over several sources of photographs: thresholds and bounds are those of the worst source.
 
-Photographs of one source say nothing about photographs of another one: a threshold that gives 1 % false alarms on
-official portraits gave up to 39 % on others. Here every source weighs the same in the line, the threshold holds on each
-source by itself, and the bounds of the likelihood ratio are those of the worst source that the line has not seen.
+A threshold from one source does not hold on another: one that gave 1 % false alarms on official portraits gave up to
+39 % elsewhere. Here every source has the same weight in the calibration line, the threshold holds on each source by
+itself, and the bounds of the likelihood ratio are the narrowest over sources that are left out of the line in turn.
 Source: Morrison 2021, doi:10.1016/j.forsciint.2021.110919 (validate under the conditions of the case); Vergeer et al.
 2016, doi:10.1016/j.scijus.2016.06.003 (the bounds).
 """
@@ -16,21 +16,29 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from detector.errors import ScoresError
-from detector.statistics.calibration import FEWEST, FPR, MISS, Calibration, find_bounds, fit_line
-from detector.statistics.metrics import METRICS, bpcer, check, threshold_at_apcer, threshold_at_fpr
+from detector.statistics.calibration import MAX_FPR, MAX_MISS, MIN_FAKES, Calibration, find_bounds, fit_line
+from detector.statistics.intervals import measure
+from detector.statistics.metrics import METRICS, check
 from detector.statistics.proportions import clopper_pearson, effective_count
+from detector.statistics.thresholds import bpcer, threshold_at_apcer, threshold_at_fpr
 from detector.types import Scores
 
 
 def fit_over_sources(
-    scores: ArrayLike, labels: ArrayLike, sources: ArrayLike, groups: ArrayLike, *, fpr: float = FPR, miss: float = MISS
+    scores: ArrayLike,
+    labels: ArrayLike,
+    sources: ArrayLike,
+    groups: ArrayLike,
+    *,
+    fpr: float = MAX_FPR,
+    miss: float = MAX_MISS,
 ) -> Calibration:
     """Return a calibration that holds in each source of photographs.
 
     scores: raw scores (N,) of pictures that training did not see. labels: (N,), 0 real, 1 fake. sources: (N,), the
     dataset of each photograph and the generator of each fake. groups: (N,), what belongs together.
     fpr: share of the photographs of each source that may be called likely-fake. miss: share of the fakes of each
-    generator with at least FEWEST pictures that may be called likely-real.
+    generator with at least MIN_FAKES pictures that may be called likely-real.
 
     The record's `fpr` and `fpr_high` are those of the source with the highest upper bound. Raises ScoresError with
     fewer than two sources of photographs.
@@ -47,7 +55,7 @@ def fit_over_sources(
     fake_above = max(0.0, *(threshold_at_fpr(odds[names == name], fpr) for name in photographs))
     alarms = false_alarms(odds[~fake], names[~fake], groups[~fake], fake_above)
     worst = alarms.iloc[int(alarms.high.argmax())]
-    kinds = [side for name in np.unique(names[fake]) if (side := fake & (names == name)).sum() >= FEWEST] or [fake]
+    kinds = [side for name in np.unique(names[fake]) if (side := fake & (names == name)).sum() >= MIN_FAKES] or [fake]
     real_below = min(0.0, *(threshold_at_apcer(odds[side], miss) for side in kinds))
     missed = max(kinds, key=lambda side: float(np.mean(odds[side] < real_below)))
     share, count = float(np.mean(odds[missed] < real_below)), effective_count(odds[missed], groups[missed])
@@ -81,14 +89,36 @@ def false_alarms(
     return pd.DataFrame(rows, columns=["source", "n", "alarms", "share", "low", "high"])
 
 
-def cllr_of_unseen_sources(scores: ArrayLike, labels: ArrayLike, sources: ArrayLike) -> pd.DataFrame:
-    """Return one row a pair of a source and a generator that the line did not see: source, generator, cllr, cllr_min.
+def share_verdicts(verdicts: ArrayLike, sources: ArrayLike, groups: ArrayLike, *, level: float = 0.95) -> pd.DataFrame:
+    """Return the share of each verdict among the pictures of each source, with its Clopper-Pearson interval.
 
-    scores, labels, sources: as `fit_over_sources`. Line and bounds are fitted anew for each pair, without its pictures.
-    cllr is that of the bounded ratios, as a report gives them; cllr_min that of the best recalibration of the scores.
+    verdicts, sources, groups: (N,); a source is the dataset of photographs or the generator of fakes. Columns: source,
+    verdict, n, share, low, high. Related pictures count for less, as in `false_alarms`.
+    """
+    given, names, members = (np.asarray(column).astype(str) for column in (verdicts, sources, groups))
+    rows = []
+    for name in np.unique(names):
+        mine = names == name
+        for verdict in np.unique(given):
+            hits = (given[mine] == verdict).astype(float)
+            share, count = float(hits.mean()), effective_count(hits, members[mine])
+            rows.append((str(name), str(verdict), len(hits), share, *clopper_pearson(share * count, count, level)))
+    return pd.DataFrame(rows, columns=["source", "verdict", "n", "share", "low", "high"])
+
+
+def cllr_of_unseen_sources(
+    scores: ArrayLike, labels: ArrayLike, sources: ArrayLike, groups: ArrayLike | None = None
+) -> pd.DataFrame:
+    """Return one row a pair of a source and a generator that the line did not see.
+
+    scores, labels, sources, groups: as `fit_over_sources`; without groups every picture is one. Line and bounds are
+    fitted anew for each pair, without its pictures. Columns: source, generator, cllr, low, high, cllr_min. cllr is that
+    of the bounded ratios, as a report gives them, low and high its 95 % interval (NaN if a class has one group);
+    cllr_min is that of the best recalibration of the scores.
     """
     fake, (raw,) = check(labels, scores)
     names, rows = np.asarray(sources), []
+    members = np.arange(len(raw)) if groups is None else np.asarray(groups)
     for real in np.unique(names[~fake]):
         for generator in np.unique(names[fake]):
             held = (~fake & (names == real)) | (fake & (names == generator))
@@ -97,9 +127,11 @@ def cllr_of_unseen_sources(scores: ArrayLike, labels: ArrayLike, sources: ArrayL
             slope, offset, _ = fit_line(raw[kept], fake[kept], alone, even_weights(names[kept], fake[kept]))
             bounds = np.log(10) * np.array(_worst_bounds(raw[kept], fake[kept], names[kept], alone))
             odds, kind = slope * raw[held] + offset, fake[held].astype(int)
-            cllr, least = METRICS.get("cllr")(kind, odds.clip(*bounds)), METRICS.get("cllr_min")(kind, odds)
-            rows.append((str(real), str(generator), cllr, least))
-    return pd.DataFrame(rows, columns=["source", "generator", "cllr", "cllr_min"])
+            cllr = measure(kind, odds.clip(*bounds), members[held], ["cllr"], seed=0)["cllr"]
+            rows.append(
+                (str(real), str(generator), cllr.value, cllr.low, cllr.high, METRICS.get("cllr_min")(kind, odds))
+            )
+    return pd.DataFrame(rows, columns=["source", "generator", "cllr", "low", "high", "cllr_min"])
 
 
 def _worst_bounds(

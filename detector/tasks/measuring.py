@@ -16,21 +16,23 @@ from detector.dataset.manifest import complete, describe_data, read_manifest, wr
 from detector.detectors import load_detector
 from detector.errors import DetectorError
 from detector.evaluation.alignment import look_behind
-from detector.evaluation.joining import join_scores
-from detector.evaluation.naming import Source, file_names, name_apart
+from detector.evaluation.measuring import METRIC_NAMES
+from detector.evaluation.naming import Source, name_apart
 from detector.files import check_folder, sweep
-from detector.scoring.checkpoint import digest_checkpoint, find_checkpoint
+from detector.scoring.checkpoint import digest_checkpoint, find_checkpoint, read_card
 from detector.scoring.engine import Row, score_pictures
-from detector.scoring.tables import score_manifest, score_to_file
+from detector.scoring.tables import score_to_file
 from detector.scoring.targets import Target, expand
-from detector.statistics.fairness import measure_fairness
 from detector.tasks.catalogue import describe_environment
-from detector.types import Detector, Label, Progress, silent
+from detector.types import Label, Progress, silent
 
 if TYPE_CHECKING:
     from detector.dataset.findings import AuditFinding
     from detector.evaluation.gate import GateReport
+    from detector.evaluation.running import Run
+    from detector.evaluation.suites import Suite
 
+WRITTEN = ("scores", "aligned", "alike", "pictures", "embedded")  # folders that an evaluation writes below its own
 NO_FILE = "standard input"  # what the row of a picture is called that is no file
 
 
@@ -100,38 +102,22 @@ def evaluate(
 
     Detectors of one name are told apart by the folders that they or their scores lie in, as `naming.name_apart`.
     """
-    from detector.evaluation import figures, measuring
-    from detector.evaluation.pairs import find_pairs, measure_pairs
+    from detector.evaluation.running import run_suite as run
+    from detector.evaluation.suites import Suite
 
     out, manifest = Path(out), Path(manifest)
-    check_folder(out)
-    sweep(out, out / "scores", out / "aligned")
+    _prepare(out)
     first, *others = read_tables([manifest, *scores], columns or {})
-    table = complete(first, manifest)
-    wanted = table[table.split == split]
-    chosen: list[Path | str | None] = list(detectors) or ([] if scores else [None])
-    loaded = [load_detector(given, runtime=runtime) for given in chosen]
-    theirs, named = _name_all(scores, others, loaded)
-    joined = _score_all(table, theirs, named, split, out, progress)
-    progress("measuring", 0, 1)
-    results = measuring.measure_scores(joined, seed=seed)
-    progress("measuring", 1, 1)
-    metadata = {
-        "command": command,
-        "split": split,
-        "runtime": runtime,
-        "pictures": {label.name.lower(): int((wanted.label == label).sum()) for label in Label},
-        "manifest": manifest.name,
-        "manifest_sha256": describe_data(wanted)["manifest_sha256"],
-        "seed": seed,
-        "resamples": 2000,
-        "versions": describe_environment(),
-    }
-    fairness = measure_fairness(joined, by, seed=seed) if by else None
-    findings, aligned = look_behind(wanted, joined, named, out, seed, progress) if audited else ([], None)
-    figures.publish(joined, results, out, pairs=measure_pairs(find_pairs(wanted), joined), metadata=metadata,
-                    faces=faces, aligned=aligned, fairness=fairness, audit=findings)  # fmt: skip
-    return results
+    suite = Suite(name=manifest.name, manifests=[str(manifest)], split=split, metrics=list(METRIC_NAMES), by=list(by),
+                  seed=seed)  # fmt: skip
+    chosen = [Path(folder) for folder in detectors] or ([] if scores else [find_checkpoint("detector", "default")])
+    theirs, named = _name_all(scores, others, chosen)
+    found = run(suite, out, table=complete(first, manifest), detectors=named, theirs=theirs, runtime=runtime,
+                strict=True, progress=progress)  # fmt: skip
+    facts = {"manifest": manifest.name}
+    _publish(suite, found, out, facts, runtime=runtime, command=command, faces=faces, audited=audited,
+             progress=progress)  # fmt: skip
+    return found.results
 
 
 def run_suite(
@@ -148,39 +134,32 @@ def run_suite(
 ) -> tuple[pd.DataFrame, GateReport | None]:
     """Run a suite; return its results and, against a baseline, what the gate says of them.
 
-    name: of a suite in `benchmarks/suites`, or the path of a TOML file. detectors: folders of weights, in place of the
+    name: the name of a suite, or the path of a TOML file. baseline: the path of a .json file, or the name of a shipped
+    suite, whose own baseline it then is. detectors: folders of weights, in place of the
     suite's; a suite that names none measures the shipped detector. update_baseline: write the baseline instead.
     audited: as `evaluate`.
 
     Writes the report below `out`, and beside it junit.xml and gate.md where there is a gate.
     """
-    from detector.evaluation import figures, gate, running, suites
+    from detector.evaluation import gate, running, suites
 
     out, suite = Path(out), suites.read_suite(name)
-    check_folder(out)
-    sweep(out, out / "scores", out / "aligned")
+    _prepare(out)
+    kept = None if baseline is None else suites.find_baseline(baseline)
+    before = None if kept is None or update_baseline else gate.read_baseline(kept)
     apart = name_apart([Source(Path(folder), folder=True) for folder in detectors])
     chosen = {names[""]: Path(folder) for names, folder in zip(apart, detectors, strict=True)}
     if not chosen and not suite.detectors:
         chosen = {"default": find_checkpoint("detector", "default")}
     run = running.run_suite(suite, out, detectors=chosen or None, progress=progress)
-    metadata = {
-        "command": command, "suite": suite.name, "failed": run.failed, "versions": describe_environment(),
-    }  # fmt: skip
-    findings: list[dict[str, Any]] = []
-    aligned = None
-    if audited:
-        measured = {name: load_detector(folder) for name, folder in run.detectors.items()}
-        findings, aligned = look_behind(run.pictures, run.joined, measured, out, suite.seed, progress)
-    figures.publish(run.joined, run.results, out, pairs=run.pairs, metadata=metadata, fairness=run.fairness,
-                    flips=run.flips, audit=findings, aligned=aligned)  # fmt: skip
-    if baseline is None:
-        return run.results, None
-    if update_baseline:
-        gate.write_baseline(gate.make_baseline(suite.name, run.joined, run.results), Path(baseline))
+    _publish(suite, run, out, {"suite": suite.name, "failed": run.failed}, command=command, audited=audited,
+             gated=True, progress=progress)  # fmt: skip
+    if kept is not None and update_baseline:
+        gate.write_baseline(gate.make_baseline(suite.name, run.joined, run.results), kept)
+    if before is None:
         return run.results, None
     report = gate.compare(
-        suite.name, run.joined, run.results, gate.read_baseline(Path(baseline)), suite.tolerances,
+        suite.name, run.joined, run.results, before, suite.tolerances,
         seed=suite.seed if seed is None else seed, resamples=suite.resamples,
     )  # fmt: skip
     gate.write_junit(report, out / "junit.xml")
@@ -189,12 +168,16 @@ def run_suite(
 
 
 def read_headline(folder: Path | str) -> tuple[list[str], list[dict[str, Any]]]:
-    """Return the headline of each detector in a report's folder, in words, and the findings on picture sources."""
+    """Return the headline of each detector in a report's folder, in words, and the findings on picture sources.
+
+    After the headlines of a suite comes what drop of the AUC its gate could have seen.
+    """
     from detector.evaluation.markdown import describe_headline
     from detector.evaluation.report import read_metadata
 
     metadata = read_metadata(Path(folder))
-    return [f"{h['detector']}: {describe_headline(h)}" for h in metadata["headline"]], metadata["sources"]
+    headlines = [f"{h['detector']}: {describe_headline(h)}" for h in metadata["headline"]]
+    return [*headlines, *metadata["power"]], metadata["sources"]
 
 
 def check_data(
@@ -225,30 +208,54 @@ def check_data(
     return findings
 
 
-def _score_all(
-    table: pd.DataFrame, theirs: Sequence[pd.DataFrame], named: Mapping[str, tuple[Path, Detector]], split: str,
-    out: Path, progress: Progress,
-) -> pd.DataFrame:  # fmt: skip
-    """Return scores of other tools and of detectors, which are written below `out`, beside the manifest's split."""
-    parts = [join_scores(scores, table, split=split) for scores in theirs]
-    for file, (name, (folder, thing)) in zip(file_names(list(named)), named.items(), strict=True):
-        scores = score_manifest(table[table.split == split], thing, name, out / "scores" / f"{file}.csv",
-                                fingerprint=digest_checkpoint(folder), progress=progress)  # fmt: skip
-        parts.append(join_scores(scores, table, split=split))
-    return pd.concat(parts, ignore_index=True)
+def _prepare(out: Path) -> None:
+    """Make the folder of an evaluation, and remove what killed processes left in it."""
+    check_folder(out)
+    sweep(out, *(out / name for name in WRITTEN), *(out / "scores").glob("*/"))
+
+
+def _publish(
+    suite: Suite, run: Run, out: Path, facts: Mapping[str, Any], *, command: str, audited: bool, progress: Progress,
+    runtime: str = "onnx", faces: Mapping[str, Sequence[str]] | None = None, gated: bool = False,
+) -> None:  # fmt: skip
+    """Write the report of a run.
+
+    facts: what is particular to it. gated: whether the report says what drop of the AUC a gate could have seen.
+    """
+    from detector.evaluation import figures
+    from detector.evaluation.power import measure_power
+
+    findings: list[dict[str, Any]] = []
+    aligned = None
+    if audited:
+        findings, aligned = look_behind(run.pictures, run.joined, run.detectors, out, suite.seed, progress)
+    metadata = {
+        "command": command,
+        **facts,
+        "split": suite.split,
+        "runtime": runtime,
+        "pictures": {label.name.lower(): int((run.pictures.label == label).sum()) for label in Label},
+        "manifest_sha256": describe_data(run.pictures)["manifest_sha256"],
+        "seed": suite.seed,
+        "resamples": suite.resamples,
+        "versions": describe_environment(),
+    }
+    drops = measure_power(run.joined, run.results, suite.tolerances) if gated else None
+    figures.publish(run.joined, run.results, out, pairs=run.pairs, means=run.means, drops=drops, metadata=metadata,
+                    faces=faces, fairness=run.fairness, flips=run.flips, audit=findings, aligned=aligned)  # fmt: skip
 
 
 def _name_all(
-    paths: Sequence[Path | str], tables: Sequence[pd.DataFrame], loaded: Sequence[tuple[Path, Detector]]
-) -> tuple[list[pd.DataFrame], dict[str, tuple[Path, Detector]]]:
-    """Return tables of scores with their column `detector`, and name -> detector, no two names alike."""
+    paths: Sequence[Path | str], tables: Sequence[pd.DataFrame], folders: Sequence[Path]
+) -> tuple[list[pd.DataFrame], dict[str, Path]]:
+    """Return tables of scores with their column `detector`, and name -> folder of a detector, no two names alike."""
     given = [tuple(map(str, table.detector.unique())) if "detector" in table else () for table in tables]
     sources = [Source(Path(path), names) for path, names in zip(paths, given, strict=True)]
-    sources += [Source(folder, (thing.name,), folder=True) for folder, thing in loaded]
+    sources += [Source(folder, (read_card(folder, "detector")["detector"],), folder=True) for folder in folders]
     apart = name_apart(sources)
     named = [
         table.assign(detector=table.detector.astype(str).map(names) if "detector" in table else names[""])
         for table, names in zip(tables, apart, strict=False)
     ]
-    own = apart[len(tables) :]
-    return named, {names[thing.name]: (folder, thing) for names, (folder, thing) in zip(own, loaded, strict=True)}
+    own = [name for names in apart[len(tables) :] for name in names.values()]
+    return named, dict(zip(own, folders, strict=True))

@@ -34,9 +34,10 @@ def verify(
 ) -> list[dict[str, Any]]:
     """Write a folder of evidence for each picture, the custody log and index.html; return one row each, by priority.
 
-    Rows: name, path, folder ("" if the file could not be read), opinion, log10_lr, others (checks beside the detector
-    that point to H1), statement, note (why an exhibit was examined again, else ""), changed (whether an earlier report
-    was changed since). An exhibit keeps the report that it has with the same settings, if that is as it was written.
+    Rows: name, path, folder ("" if the file could not be read), opinion, log10_lr, ratio (log10_lr with its interval
+    in words, "" without one), others (checks beside the detector that point to H1), statement, note (why an exhibit was
+    examined again, else ""), changed (whether an earlier report was changed since). An exhibit keeps the report that it
+    has with the same settings, if that is as it was written.
 
     known: a list of known pictures. trust: trust lists for Content Credentials. key: Ed25519, signs the log's entries.
     left_out: as `targets.expand`.

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, draw_picture, make_manifest, png_header, run_command
+from conftest import draw_picture, make_manifest, png_header, run_command
 from PIL import Image
 
 from detector import __version__
+from detector.evaluation.suites import SHIPPED
 from detector.pictures.images import encode
 from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 
@@ -291,8 +292,8 @@ def test_audit_says_what_gives_the_label_away(tmp_path: Path) -> None:
 
 
 def test_the_smoke_suite_passes_its_gate_and_a_worse_detector_does_not(tmp_path: Path) -> None:
-    words = ["evaluate", "--suite", "smoke", "--baseline", ROOT / "benchmarks/baselines/smoke.json", "-o"]
-    done = run_command(*words, tmp_path / "same", cwd=ROOT)
+    words = ["evaluate", "--suite", "smoke", "--baseline", "smoke", "-o"]
+    done = run_command(*words, tmp_path / "same", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "gate: passed" in done.stdout
     assert (tmp_path / "same" / "junit.xml").is_file()
@@ -300,11 +301,11 @@ def test_the_smoke_suite_passes_its_gate_and_a_worse_detector_does_not(tmp_path:
     assert {"aligned AUC", "file format", "twins across splits"} <= {finding["name"] for finding in told["audit"]}
     assert told["aligned"]
     worse = tmp_path / "spectrum"
-    shutil.copytree(ROOT / "benchmarks/detectors/spectrum", worse)
+    shutil.copytree(SHIPPED / "spectrum", worse)
     tensors = read_tensors(worse)
     tensors["slope"] = tensors["slope"] * np.random.default_rng(0).normal(0, 1, tensors["slope"].shape)
     write_checkpoint(worse, tensors, read_card(worse, "detector"))
-    done = run_command(*words, tmp_path / "worse", "--detector", worse, cwd=ROOT)
+    done = run_command(*words, tmp_path / "worse", "--detector", worse, cwd=tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "gate: failed" in done.stdout
 

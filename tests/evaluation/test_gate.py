@@ -7,7 +7,6 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
 
 from detector.evaluation.gate import (  # fmt: skip
     BaselineError,
@@ -21,11 +20,11 @@ from detector.evaluation.gate import (  # fmt: skip
 )
 from detector.evaluation.measuring import measure_scores
 from detector.evaluation.running import Run, run_suite
-from detector.evaluation.suites import read_suite
+from detector.evaluation.suites import SHIPPED, find_baseline, read_suite
 from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 
-SPECTRUM = ROOT / "benchmarks" / "detectors" / "spectrum"
-BASELINE = ROOT / "benchmarks" / "baselines" / "smoke.json"
+SPECTRUM = SHIPPED / "spectrum"
+BASELINE = find_baseline("smoke")
 SUITE = read_suite("smoke")
 
 

@@ -38,12 +38,13 @@ def draw(n: int = 40, *, seed: int = 0, root: str = "/data") -> tuple[pd.DataFra
 
 
 def evaluate(scores: pd.DataFrame, manifest: pd.DataFrame, **options: object) -> pd.DataFrame:
-    return measuring.evaluate(scores, manifest, **({"metrics": ["auc"], "resamples": 50} | options))
+    joined = joining.join_scores(scores, manifest, split=str(options.pop("split", "test")))
+    return measuring.measure_scores(joined, **({"metrics": ["auc"], "resamples": 50} | options))
 
 
 def test_each_generator_is_measured_against_all_photographs_and_each_dataset() -> None:
     manifest, scores = draw()
-    results = measuring.evaluate(scores, manifest, resamples=100, seed=3)
+    results = evaluate(scores, manifest, metrics=measuring.METRIC_NAMES, resamples=100, seed=3)
     assert list(results.columns) == measuring.COLUMNS
     assert len(results) == 2 * 2 * len(measuring.METRIC_NAMES)
     assert set(results.real) == {measuring.ALL, "drawn"}

@@ -14,7 +14,7 @@ from detector.dataset.reencoding import measure_sides
 from detector.errors import ManifestError, ScoresError, UnknownName
 from detector.evaluation import joining, measuring
 from detector.evaluation.alignment import align_pair
-from detector.evaluation.pairs import Pair, Role, find_pairs, measure_pairs
+from detector.evaluation.pairs import Pair, Role, average_pairs, find_pairs, measure_pairs
 from detector.files import sha256
 from detector.pictures.headers import describe
 from detector.pictures.images import encode, load, read
@@ -106,6 +106,12 @@ def test_the_headline_is_the_worst_and_the_mean_of_the_matched_pairs() -> None:
     assert (line["worst_generator"], line["worst_real"]) == ("sd", "stock")
     assert line["value"] == matched.auc.min()
     assert line["mean"] == pytest.approx(matched.auc.mean())
+    assert (line["mean_low"], line["mean_high"]) == (None, None)
+    means = average_pairs([(pair, joined) for pair in find_pairs(draw()[0]) if pair.role is Role.MATCHED])
+    (line,) = measuring.summarise(results, pairs, means=means)
+    assert means["mean"].tolist() == [pytest.approx(line["mean"])]
+    assert line["mean_low"] < line["mean"] < line["mean_high"]
+    assert line["mean_high"] - line["mean_low"] < (matched.high - matched.low).mean()
     (line,) = measuring.summarise(results, pairs[pairs.role != "matched"])  # none: every cell
     cells = results[results.real != measuring.ALL]
     assert (line["matched"], line["pairs"]) == (False, len(cells)) == (False, 4)

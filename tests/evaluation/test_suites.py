@@ -8,21 +8,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, make_manifest
+from conftest import make_manifest
 
+from detector import tasks
 from detector.dataset.manifest import write_manifest
 from detector.detectors.spectrum import Spectrum
 from detector.errors import DetectorError, ManifestError, UnknownName
 from detector.evaluation import running, suites
-from detector.evaluation.running import count_flips, gather_pictures, run_suite
-from detector.evaluation.suites import SUITES, SuiteError, read_suite
+from detector.evaluation.measuring import METRIC_NAMES
+from detector.evaluation.running import EMBEDDED, count_flips, gather_pictures, run_suite
+from detector.evaluation.suites import DEVELOPERS, SHIPPED, SuiteError, find_baseline, list_suites, read_suite
 from detector.pictures.images import load, resize
 from detector.pictures.perturbations import perturb
 from detector.scoring import tables
 from detector.scoring.engine import score_pictures
 from detector.types import Images, Scores
 
-SPECTRUM = ROOT / "benchmarks" / "detectors" / "spectrum"
+SPECTRUM = SHIPPED / "spectrum"
 BODY = 'name = "t"\nmanifests = ["manifest.csv"]\nperturbations = ["noise"]\nresamples = 100\n'
 
 
@@ -33,7 +35,7 @@ def suite(tmp_path: Path) -> suites.Suite:
     return read_suite(tmp_path / "t.toml")
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in SUITES.glob("*.toml")))
+@pytest.mark.parametrize("name", sorted(list_suites()))
 def test_every_suite_of_the_repository_can_be_read_and_has_the_name_of_its_file(name: str) -> None:
     assert read_suite(name).name == name
 
@@ -57,13 +59,32 @@ def test_a_faulty_file_is_one_clear_line(tmp_path: Path, line: str, words: str) 
     assert "\n" not in str(caught.value)
 
 
+def test_what_is_shipped_needs_nothing_from_elsewhere_and_other_suites_say_that_they_do() -> None:
+    for path in SHIPPED.glob("*.toml"):
+        suite = read_suite(path.stem)
+        assert path.with_suffix(".json").is_file()
+        for name in (*suite.manifests, *suite.detectors.values()):
+            assert name == EMBEDDED or suite.resolve(name).resolve().is_relative_to(SHIPPED)
+            assert name == EMBEDDED or suite.resolve(name).exists()
+    for path in DEVELOPERS.glob("*.toml"):
+        assert path.read_text().startswith("# Needs "), path
+
+
+def test_a_baseline_is_a_json_file_or_the_name_of_a_shipped_suite() -> None:
+    assert find_baseline("smoke") == SHIPPED / "smoke.json"
+    assert find_baseline("some/where.json") == Path("some/where.json")
+    with pytest.raises(UnknownName, match="did you mean 'smoke'"):
+        find_baseline("smok")
+
+
 def test_unknown_names(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="did you mean 'smoke'"):
         read_suite("smok")
-    for line in ('metrics = ["aux"]', "operating_points = [0.02]"):
-        (tmp_path / "t.toml").write_text(BODY + line)
-        with pytest.raises(UnknownName, match="metric"):
-            read_suite(tmp_path / "t.toml")
+    (tmp_path / "t.toml").write_text(BODY + 'metrics = ["aux"]')
+    with pytest.raises(UnknownName, match="metric"):
+        read_suite(tmp_path / "t.toml")
+    (tmp_path / "t.toml").write_text(BODY + "operating_points = [0.02]")
+    assert read_suite(tmp_path / "t.toml").measured == ["auc", "tpr_at_fpr_2"]
     (tmp_path / "t.toml").write_text(BODY.replace("noise", "nois"))
     with pytest.raises(UnknownName, match="did you mean 'noise'"):
         read_suite(tmp_path / "t.toml")
@@ -124,7 +145,7 @@ def test_a_crash_while_scoring_leaves_the_others_results(
     load, bad = running.load_detector, tmp_path / "bad"
     shutil.copytree(SPECTRUM, bad)
     monkeypatch.setattr(
-        running, "load_detector", lambda folder: (folder, Crashing()) if folder == bad else load(folder)
+        running, "load_detector", lambda folder, **options: (folder, Crashing()) if folder == bad else load(folder)
     )
     run = run_suite(suite, tmp_path / "a", detectors={"bad": bad, "good": SPECTRUM})
     assert run.failed == {"bad": "ZeroDivisionError: by design"}
@@ -191,6 +212,10 @@ def test_pairs_saved_alike_are_scored_again_under_every_condition(two_sources: p
     assert len(plain.pairs) == 2 * 3  # two matched pairs and the control, each under noise too
     assert set(plain.pairs.saved) == {""}
     assert set(alike.pairs.saved) == {"40 px, JPEG 80"}
+    for run in (plain, alike):
+        matched = run.pairs[run.pairs.role == "matched"]
+        assert run.means["mean"].tolist() == pytest.approx(matched.groupby("severity").auc.mean().tolist())
+        assert (run.means.low < run.means["mean"]).all()
     both = plain.pairs.merge(alike.pairs, on=names)
     assert (both.auc_x != both.auc_y).any()
 
@@ -205,17 +230,16 @@ def test_saving_alike_without_a_pair_and_an_unknown_pair_are_refused(suite: suit
 
 
 def test_flips_counts_changed_verdicts() -> None:
-    pictures = pd.DataFrame({"sha256": list("abcd"), "group": list("abcd")})
-    plain = pd.DataFrame({"sha256": list("abcd"), "score": 1.0, "verdict": "likely-fake", "perturbation": "none",
-                          "severity": 0, "detector": "d"})  # fmt: skip
+    plain = pd.DataFrame({"sha256": list("abcd"), "group": list("abcd"), "score": 1.0, "verdict": "likely-fake",
+                          "perturbation": "none", "severity": 0, "detector": "d"})  # fmt: skip
     blurred = plain.assign(perturbation="blur", severity=3, verdict=["likely-fake"] * 3 + ["inconclusive"])
-    flips = count_flips(pd.concat([plain, blurred]), pictures).to_dict("records")
+    flips = count_flips(pd.concat([plain, blurred])).to_dict("records")
     assert [(f["perturbation"], f["severity"], f["flips"], f["n"]) for f in flips] == [("blur", 3, 0.25, 4)]
     assert flips[0]["low"] < 0.25 < flips[0]["high"]
 
 
 def test_the_pictures_of_smoke_are_those_of_its_baseline(tmp_path: Path) -> None:
-    kept = json.loads((ROOT / "benchmarks" / "baselines" / "smoke.json").read_text())
+    kept = json.loads(find_baseline("smoke").read_text())
     made = gather_pictures(read_suite("smoke"), tmp_path)
     assert {p["sha256"] for p in kept["pictures"]} == set(made.sha256)
     assert made.label.value_counts().to_dict() == {0: 100, 1: 60}
@@ -233,6 +257,27 @@ def test_without_copies_a_changed_file_is_refused_and_an_unreadable_one_becomes_
     Path(second).write_bytes(Path(second).read_bytes() + b"x")
     with pytest.raises(ManifestError, match="not the picture its manifest names"):
         run_suite(suite, tmp_path / "b", detectors={"good": SPECTRUM})
+
+
+def test_an_evaluation_is_a_suite_of_one_manifest(suite: suites.Suite, tmp_path: Path) -> None:
+    plain = tasks.evaluate(tmp_path / "manifest.csv", detectors=[SPECTRUM], out=tmp_path / "a", audited=False)
+    body = BODY.replace('["noise"]', "[]").replace("resamples = 100", f"metrics = {list(METRIC_NAMES)}")
+    (tmp_path / "t.toml").write_text(body)
+    of_suite, gate = tasks.run_suite(tmp_path / "t.toml", detectors=[SPECTRUM], out=tmp_path / "b", audited=False)
+    pd.testing.assert_frame_equal(plain, of_suite, check_exact=True)
+    assert gate is None
+    first, second = (json.loads((tmp_path / name / "report.json").read_text()) for name in "ab")
+    for key in ("results", "pairs", "false_alarms", "means"):
+        assert first[key] == second[key]
+    assert first["visible_drops"] == []
+    assert len(second["visible_drops"]) == 2
+    for key in ("pictures", "manifest_sha256", "split", "seed", "resamples", "headline"):
+        assert first["metadata"][key] == second["metadata"][key]
+    (line,) = second["metadata"]["power"]
+    assert "a drop of the AUC" in line
+    for name in ("report.html", "report.md"):
+        assert ["drop of" in (tmp_path / folder / name).read_text() for folder in "ab"] == [False, True]
+    assert tasks.read_headline(tmp_path / "b")[0][-1] == line
 
 
 def test_a_suite_compares_by_columns_and_refuses_one_that_is_not_there(suite: suites.Suite, tmp_path: Path) -> None:

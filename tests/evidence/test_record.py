@@ -23,7 +23,7 @@ from detector.evidence.checks.detector import map_scores
 from detector.evidence.folders import summarise
 from detector.evidence.record import SCHEMA, conclude, examine, make_schema
 from detector.evidence.rendering import draw_pictures, list_details, make_markdown, make_page
-from detector.evidence.validation import summarise_validation
+from detector.evidence.validation import describe_validation, summarise_validation
 from detector.pictures.faces import Face, face_square, prepare, too_small
 from detector.pictures.fingerprints import perceptual_hash
 from detector.pictures.images import decode, decode_picture, encode, load
@@ -361,6 +361,14 @@ def test_the_summary_of_a_validation_is_counted_from_its_scores() -> None:
     assert found["fake"] == {"a": 200, "b": 200}
     assert found["false_alarms"] == [int((scores.score[:400] > calibration.fake_above).sum()), 400]
     assert 0 <= found["cllr"] - found["cllr_min"] < 0.05
+    for name, value in (("cllr", found["cllr"]), ("false_alarms", found["false_alarms"][0] / 400)):
+        low, high = found["intervals"][name]
+        assert low <= value <= high
+    related = summarise_validation(scores.assign(group=np.arange(800) // 100), calibration)
+    assert np.ptp(related["intervals"]["cllr"]) > np.ptp(found["intervals"]["cllr"])
+    assert f"Cllr {found['cllr']:.3f} [{found['intervals']['cllr'][0]:.3f}" in describe_validation(found)
+    without = {name: value for name, value in found.items() if name != "intervals"}  # of a card from before
+    assert "[" not in describe_validation(without)
     assert found["roc"][0][0] <= 0.01
     assert found["roc"][-1] == [1, 1]
 
@@ -395,6 +403,15 @@ def test_the_renderings_take_the_record_alone(case: tuple[Path, Any]) -> None:
     record = read_record(case, "photograph.jpg")
     assert record["sha256"] in make_page(record, [])
     assert record["sha256"] in make_markdown(record)
+
+
+def test_a_ratio_at_the_bound_is_stated_as_at_least(case: tuple[Path, Any]) -> None:
+    record = read_record(case, "photograph.jpg")
+    top = record["conclusion"]["bounds"][1]
+    record["conclusion"] |= {"log10_lr": top, "interval": [top, top]}
+    for text in (make_page(record, []), make_markdown(record)):
+        assert f"at least {top:+.2f}" in text
+        assert f"[{top:.2f}, {top:.2f}]" not in text
 
 
 def test_a_check_never_raises_on_an_empty_exhibit() -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, draw_picture, run_command
+from conftest import draw_picture, run_command
 
 from detector import detectors, tasks
 from detector.errors import CheckpointError, DetectorError, MissingExtra, UnknownName
+from detector.evaluation import suites
 from detector.pictures.images import encode
 from detector.scoring.checkpoint import MODEL, SHIPPED, read_card
 from detector.scoring.runtime import RUNTIMES, Session
@@ -104,7 +105,7 @@ def test_a_detector_without_a_network_takes_no_runtime() -> None:
     with pytest.raises(UnknownName, match="there are: onnx, openvino"):
         Session(DEFAULT, runtime="tensors")
     with pytest.raises(DetectorError, match="spectrum takes no runtime; leave out --runtime"):
-        detectors.load_detector(ROOT / "benchmarks/detectors/spectrum", runtime="openvino")
+        detectors.load_detector(suites.SHIPPED / "spectrum", runtime="openvino")
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from detector.errors import CheckpointError, ScoresError
-from detector.statistics.calibration import VERBAL_SCALE, Calibration, describe, find_bounds, fit_calibration
+from detector.statistics.calibration import (
+    VERBAL_SCALE,
+    Calibration,
+    describe,
+    find_bounds,
+    fit_calibration,
+    state_ratio,
+)
 from detector.statistics.metrics import METRICS
 from detector.types import Opinion
 
@@ -155,16 +162,6 @@ def test_thresholds_keep_their_rates():
     assert 0.1 < c.miss_high < 0.15
 
 
-@pytest.mark.parametrize(("n", "alarms"), [(100, 0), (255, 0), (300, 1), (2000, 20)])
-def test_the_fake_threshold_keeps_its_upper_bound_too(n, alarms):
-    s, y = simulate(500, 500, 0)
-    photographs = np.random.default_rng(3).normal(-1, 1, n)
-    c = fit_calibration(s, y, unseen=photographs, surely=0.02)
-    assert np.sum(c.log_odds(photographs) > c.fake_above) == alarms
-    assert c.fpr_high <= 0.02 or alarms == 0
-    assert fit_calibration(s, y, unseen=photographs).fake_above <= c.fake_above
-
-
 def test_the_generator_that_is_missed_most_sets_the_real_threshold():
     s, y = simulate(400, 300, 0)
     kinds = np.where(y == 1, np.array(["easy", "hard", "rare"])[np.arange(700) % 3], "")
@@ -188,19 +185,6 @@ def test_thirty_fakes_of_a_generator_may_set_the_real_threshold(n, counts):
     c = fit_calibration(s, y, generators=kinds)
     missed = np.mean(c.log_odds(s[-n:]) < c.real_below)
     assert (missed <= 0.05) == counts
-
-
-def test_unseen_photographs_set_the_fake_threshold():
-    s, y = simulate(500, 500, 0)
-    strange = np.random.default_rng(1).normal(0.5, 1, 2000)  # photographs that look faker
-    c = fit_calibration(s, y, unseen=strange)
-    assert c.n_threshold == 2000
-    assert c.fake_above > fit_calibration(s, y).fake_above
-    assert np.mean(c.log_odds(strange) > c.fake_above) == c.fpr == 0.01
-    pairs = fit_calibration(s, y, unseen=np.repeat(strange, 2), unseen_groups=np.repeat(np.arange(2000), 2))
-    assert pairs.fpr_high == pytest.approx(c.fpr_high, rel=0.05)
-    with pytest.raises(ScoresError, match="NaN"):
-        fit_calibration(s, y, unseen=[np.nan])
 
 
 def test_the_bound_on_false_positives_holds_on_new_photographs():
@@ -233,6 +217,28 @@ def test_json_round_trip():
 def test_unusable_scores_are_refused(labels, scores):
     with pytest.raises(ScoresError):
         fit_calibration(scores, labels)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "interval", "text"),
+    [
+        (0.4, (0.2, 0.6), "+0.40 [0.20, 0.60]"),
+        (0.4, None, "+0.40"),
+        (1.79, (1.2, 1.79), "+1.79 [1.20, 1.79]"),
+        (1.79, (1.79, 1.79), "at least +1.79"),
+        (1.79, (1.788, 1.79), "at least +1.79"),  # would be [1.79, 1.79]
+        (-0.12, (-0.12, -0.12), "at most -0.12"),
+        (0.0, (-0.12, 1.79), "+0.00 [-0.12, 1.79]"),
+    ],
+)
+def test_an_interval_without_width_at_a_bound_is_said_to_have_no_end(ratio, interval, text):
+    assert state_ratio(ratio, interval, (-0.12, 1.79)) == text
+
+
+def test_a_score_far_beyond_the_bound_is_stated_as_at_least():
+    c = fit_calibration(*simulate(300, 300, 0))
+    text = state_ratio(c.log10_lr([20.0])[0], c.intervals([20.0])[0], (c.low, c.high))
+    assert text == f"at least {c.high:+.2f}"
 
 
 def test_words():

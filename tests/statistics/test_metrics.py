@@ -14,16 +14,13 @@ from detector.errors import ScoresError, UnknownName
 from detector.statistics.metrics import (
     METRICS,
     Tally,
-    apcer,
-    bpcer,
-    bpcer_at_apcer,
     check_scores,
     det,
+    name_operating_point,
     roc,
     tally,
-    threshold_at_apcer,
-    threshold_at_fpr,
 )
+from detector.statistics.thresholds import bpcer, threshold_at_apcer, threshold_at_fpr
 
 NAMES = ["ap", "auc", "balanced_accuracy", "brier", "cllr", "cllr_min", "ece", "eer", "tpr_at_fpr_1", "tpr_at_fpr_5"]
 RANKS = ["ap", "auc", "eer", "tpr_at_fpr_1", "tpr_at_fpr_5", "cllr_min"]  # see the order of scores, not their size
@@ -191,19 +188,33 @@ def test_curves():
 
 def test_operating_points():
     real, fake = np.arange(100.0), np.arange(90.0, 190.0)
-    assert apcer(fake, 94.0) == 0.05
     assert bpcer(real, 94.0) == 0.05
     assert threshold_at_fpr(real, 0.05) == 94
     assert bpcer(real, threshold_at_fpr(real, 0.05)) == 0.05
-    assert apcer(fake, threshold_at_apcer(fake, 0.05)) == 0.05
-    assert bpcer_at_apcer(real, fake, 0.05) == 0.05
-    assert bpcer_at_apcer(real, fake, 0.0) == 0.1
+    assert np.mean(fake <= threshold_at_apcer(fake, 0.05)) == 0.05
+    assert bpcer(real, threshold_at_apcer(fake, 0.0)) == 0.1
 
 
 @given(st.lists(st.integers(-5, 5), min_size=1, max_size=60), st.floats(0, 1))
 def test_thresholds_keep_their_promise(scores, rate):
     assert bpcer(scores, threshold_at_fpr(scores, rate)) <= rate + 1e-12
-    assert apcer(scores, threshold_at_apcer(scores, rate)) <= rate + 1e-12
+    assert np.mean(np.array(scores) <= threshold_at_apcer(scores, rate)) <= rate + 1e-12
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.02, 0.3])
+def test_every_operating_point_is_a_metric(rate):
+    y, s = simulate(3000, 1)
+    name = name_operating_point(rate)
+    fpr, tpr, _ = sk.roc_curve(y, s, drop_intermediate=False)
+    assert measure(name, y, s) == pytest.approx(tpr[fpr <= rate + 1e-12].max())
+    assert METRICS.facts(name)["title"] == f"TPR at {100 * rate:g} % FPR"
+    assert METRICS.names() == NAMES  # those that are measured unless others are named
+
+
+@pytest.mark.parametrize("name", ["tpr_at_fpr_0", "tpr_at_fpr_100", "tpr_at_fpr_1.0", "tpr_at_fpr_x", "tpr_at_fpr_"])
+def test_other_names_are_no_operating_points(name):
+    with pytest.raises(UnknownName):
+        METRICS.get(name)
 
 
 def test_one_class_must_be_there():

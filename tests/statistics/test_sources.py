@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from detector.errors import ScoresError
 from detector.statistics.calibration import fit_calibration
-from detector.statistics.sources import cllr_of_unseen_sources, even_weights, false_alarms, fit_over_sources
+from detector.statistics.proportions import clopper_pearson
+from detector.statistics.sources import (
+    cllr_of_unseen_sources,
+    even_weights,
+    false_alarms,
+    fit_over_sources,
+    share_verdicts,
+)
 
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -70,9 +77,28 @@ def test_related_photographs_count_for_less() -> None:
     assert related.high[0] > alone.high[0]
 
 
+def test_shares_of_verdicts_have_exact_intervals_by_groups() -> None:
+    verdicts = np.array(["likely-fake"] * 2 + ["inconclusive"] * 38)
+    alone = share_verdicts(verdicts, ["a"] * 40, np.arange(40))
+    assert alone.verdict.tolist() == ["inconclusive", "likely-fake"]
+    assert alone.share.tolist() == [0.95, 0.05]
+    assert (alone.low[1], alone.high[1]) == pytest.approx(clopper_pearson(2, 40))
+    related = share_verdicts(verdicts, ["a"] * 40, np.arange(40) // 10)
+    assert related.high[1] > alone.high[1]
+
+
+def test_related_pictures_widen_the_interval_of_cllr() -> None:
+    scores, labels, sources, groups = simulate(2)
+    alike = [f"{sources[i]}/{(scores[sources == sources[i]] < scores[i]).sum() // 50}" for i in groups]
+    alone, related = (cllr_of_unseen_sources(scores, labels, sources, g) for g in (groups, alike))
+    assert alone.cllr.tolist() == related.cllr.tolist()
+    assert np.mean(related.high - related.low) > np.mean(alone.high - alone.low)
+
+
 def test_ratios_of_sources_that_agree_hold_on_one_that_was_left_out() -> None:
     table = cllr_of_unseen_sources(*simulate(2)[:3])
     assert len(table) == 6
+    assert ((table.low < table.cllr) & (table.cllr < table.high)).all()
     assert ((table.cllr - table.cllr_min) < 0.08).all()  # PAV flatters by about 0.055 with 600 pictures
     apart = cllr_of_unseen_sources(*simulate(2, (0.0, 0.0, 3.0))[:3])
     assert (apart.cllr - apart.cllr_min).max() > 0.2

@@ -1,0 +1,28 @@
+"""Thresholds on scores that keep an error rate, and the share of photographs beyond a threshold."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from detector.statistics.metrics import check_scores
+
+
+def bpcer(real_scores: ArrayLike, threshold: float) -> float:
+    """Return the share of real pictures that are called fake, their score above the threshold.
+
+    Source: ISO/IEC 30107-3:2023, bona fide presentation classification error rate.
+    """
+    return float(np.mean(check_scores(real_scores) > threshold))
+
+
+def threshold_at_fpr(real_scores: ArrayLike, fpr: float) -> float:
+    """Return the lowest observed score above which at most that share of real pictures lies."""
+    falling = -np.sort(-check_scores(real_scores))
+    allowed = int(np.floor(fpr * len(falling) * (1 + 1e-12)))
+    return float(falling[min(allowed, len(falling) - 1)])
+
+
+def threshold_at_apcer(fake_scores: ArrayLike, rate: float) -> float:
+    """Return the highest threshold at which at most that share of the fakes passes for real."""
+    return float(np.nextafter(-threshold_at_fpr(-check_scores(fake_scores), rate), -np.inf))

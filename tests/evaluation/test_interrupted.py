@@ -1,0 +1,58 @@
+"""An evaluation that was killed and is repeated leaves what an unbroken one leaves, to the byte."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from conftest import make_manifest
+
+from detector.evaluation.suites import SHIPPED
+
+MOMENTS = ("scores/.spectrum.csv.partial", "aligned/*.jpg", "*.png")
+
+
+def start(folder: Path, manifest: Path) -> subprocess.Popen[bytes]:
+    """Start the same command in a folder."""
+    folder.mkdir(exist_ok=True)
+    words = ["evaluate", manifest, "--detector", SHIPPED / "spectrum", "-o", "out"]
+    return subprocess.Popen([sys.executable, "-m", "detector", *map(str, words)], cwd=folder,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+
+
+def kill_when(process: subprocess.Popen[bytes], out: Path, pattern: str) -> bool:
+    """Kill a process as soon as a file appears that was not there before; return whether that came in time."""
+    before = set(out.rglob("*"))
+    while process.poll() is None:
+        if set(out.glob(pattern)) - before:
+            process.kill()
+            process.wait()
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def test_killed_and_repeated_is_unbroken_to_the_byte(tmp_path: Path) -> None:
+    make_manifest(tmp_path, n=30)
+    manifest = tmp_path / "manifest.csv"
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert start(whole, manifest).wait() == 0
+    killed = 0
+    for moment in MOMENTS:
+        process = start(broken, manifest)
+        killed += kill_when(process, broken / "out", moment)
+        for name in (".report", "scores/.spectrum", "aligned/.picture"):  # as a process of that number leaves them
+            left = broken / "out" / f"{name}.{process.pid}.tmp.csv"
+            left.parent.mkdir(parents=True, exist_ok=True)
+            left.write_text("half a")
+    assert killed >= 2
+    assert start(broken, manifest).wait() == 0
+    files = {path.relative_to(whole): path for path in whole.rglob("*") if path.is_file()}
+    assert files.keys() == {path.relative_to(broken) for path in broken.rglob("*") if path.is_file()}
+    for name, path in files.items():
+        assert (broken / name).read_bytes() == path.read_bytes(), name
+    assert {"report.json", "scores/spectrum.csv", "scores/spectrum-aligned.csv"} <= {
+        str(name.relative_to("out")) for name in files
+    }
