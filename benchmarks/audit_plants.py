@@ -1,6 +1,7 @@
 """Which planted shortcuts `detector audit` finds, by what name and how clearly, as a Markdown table.
 
-    python benchmarks/audit_plants.py [-n 100] [--set portraits|style|photographs] [--only NAME ...]
+    python benchmarks/audit_plants.py [-n 200] [--set portraits|style|photographs] [--only NAME ...]
+    python benchmarks/audit_plants.py --labelings 200      # findings in a clean set under random labels
 
 A clean set consists of pictures of one kind, half of which are called fakes at random. A plant changes the files of the
 fakes, or of both classes in different ways, before both are saved alike. `portraits` are the ORL photographs of the
@@ -15,6 +16,7 @@ import argparse
 import io
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +30,8 @@ from PIL import ImageFilter, ImageOps, PngImagePlugin
 from detector.dataset.audit import audit
 from detector.dataset.findings import AuditFinding, Severity
 from detector.dataset.manifest import COLUMNS, assign_splits
+from detector.dataset.shortcuts import find_shortcuts
+from detector.dataset.traits import measure_traits
 from detector.files import sha256
 from detector.pictures.images import cut, encode
 from detector.types import Image, Label
@@ -347,8 +351,37 @@ def describe(findings: Sequence[AuditFinding], wanted: str) -> dict[str, str]:
     heard = [f for f in findings if f.severity is not Severity.OK and f.low is not None]
     named = next((f.severity.value for f in heard if f.name == wanted), "no")
     shown = [f"{f.name} {f.value:.2f} [{f.low:.2f}]{'' if f.severity is Severity.SERIOUS else ' (note)'}"
-             for f in sorted(heard, key=lambda f: -(f.low or 0))[:3]]  # fmt: skip
+             for f in heard[:3]]  # fmt: skip
     return {"named": named, "clearest findings: AUC [lower end]": "; ".join(shown) or "none"}
+
+
+def print_plants(words: argparse.Namespace, folder: Path) -> None:
+    """Print the table of plants."""
+    print("| plant | should be named | named | clearest findings: AUC [lower end] |\n|---|---|---|---|")
+    images, groups = SETS[words.set](words.n, folder)
+    fakes = choose_labels(groups, 0)
+    for i, name in enumerate(words.only):
+        what = PLANTS[name]
+        row = describe(audit(write(folder / str(i), images, groups, fakes, what)), what.finding)
+        cells = [name + (" (own)" if what.own else ""), what.finding, *row.values()]
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def print_labelings(words: argparse.Namespace, folder: Path) -> None:
+    """Print the findings in one clean set under many random labels; its pictures are measured once."""
+    images, groups = SETS[words.set](words.n, folder)
+    table = write(folder / "clean", images, groups, [False] * words.n, Plant("none", lambda x, fake, i: jpeg(x), ""))
+    traits = measure_traits(table)
+    heard = Counter[str]()
+    for seed in range(words.labelings):
+        fakes = np.array(choose_labels(groups, seed))
+        labelled = table.assign(label=fakes.astype(int), generator=np.where(fakes, "planted", ""))
+        findings = [f for f in find_shortcuts(labelled, traits, seed) if f.severity is not Severity.OK]
+        heard.update(f"{f.severity.value}: {f.name}" for f in findings)
+        heard["labelings with a serious finding"] += any(f.severity is Severity.SERIOUS for f in findings)
+    print(f"{words.set}, {words.n} pictures, {words.labelings} labelings")
+    for name, count in sorted(heard.items()):
+        print(f"{name}: {count}")
 
 
 def main() -> None:
@@ -356,18 +389,10 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=200, help="pictures of both classes together")
     parser.add_argument("--set", choices=list(SETS), default="portraits")
     parser.add_argument("--only", nargs="*", default=list(PLANTS), choices=list(PLANTS), metavar="NAME")
+    parser.add_argument("--labelings", type=int, default=0, help="random labels of the clean set instead of plants")
     words = parser.parse_args()
-    print("| plant | should be named | named | clearest findings: AUC [lower end] |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
-        images, groups = SETS[words.set](words.n, Path(temporary))
-        fakes = choose_labels(groups, 0)
-        for i, name in enumerate(words.only):
-            what = PLANTS[name]
-            table = write(Path(temporary) / str(i), images, groups, fakes, what)
-            found = describe(audit(table), what.finding)
-            print(
-                f"| {name}{' (own)' if what.own else ''} | {what.finding} | {' | '.join(cells.values())} |", flush=True
-            )
+        (print_labelings if words.labelings else print_plants)(words, Path(temporary))
 
 
 if __name__ == "__main__":

@@ -9,13 +9,15 @@ import pandas as pd
 
 from detector.dataset.findings import ERROR, AuditFinding, Severity
 from detector.dataset.manifest import COLUMNS, SPLITS
-from detector.dataset.traits import Hashes, near_pairs
+from detector.dataset.traits import Traits
+from detector.dataset.twins import find_pairs
 from detector.statistics.proportions import clopper_pearson
 from detector.types import Label
 
 LEAK = 0.005  # share of held-out pictures with a near twin elsewhere that is serious
 REPEATS = 0.01  # share of pictures that repeat another that is worth a note
 SLICES = 20  # a column of more values is no slice
+SHOWN = 5  # names that a finding lists
 ORDER = {split: rank for rank, split in enumerate(SPLITS)}  # of two twins the earlier split gives one up
 
 
@@ -57,12 +59,14 @@ def find_torn_labels(table: pd.DataFrame) -> AuditFinding:
     )  # fmt: skip
 
 
-def find_twins(table: pd.DataFrame, hashes: Hashes) -> Iterator[AuditFinding]:
+def find_twins(table: pd.DataFrame, traits: Traits) -> Iterator[AuditFinding]:
     """Yield what exact and near twins there are across splits, across labels and within both."""
     key = table.sha256.astype(str) + (" " + table["crop"].astype(str) if "crop" in table else "")
     chain = np.argsort(key.to_numpy(), kind="stable")
     equal = key.to_numpy()[chain][1:] == key.to_numpy()[chain][:-1]
-    a, b = np.concatenate([near_pairs(hashes), np.column_stack([chain[:-1], chain[1:]])[equal]]).T
+    a, b = np.concatenate(
+        [find_pairs(traits.hashes, traits.mirrored), np.column_stack([chain[:-1], chain[1:]])[equal]]
+    ).T
     exact = key.to_numpy()[a] == key.to_numpy()[b]
     split, label, group = (table[c].to_numpy() for c in ("split", "label", "group"))
     rank = np.array([ORDER.get(s, 0) for s in split])
@@ -91,6 +95,28 @@ def find_twins(table: pd.DataFrame, hashes: Hashes) -> Iterator[AuditFinding]:
         "repeats", Severity.NOTE if share > REPEATS else Severity.OK,
         f"{len(repeats):,} pictures ({share:.1%}) repeat another of their split and label",
         "they count less than they seem; give twins one group", share, rows=tuple(table.path.iloc[repeats]),
+    )  # fmt: skip
+
+
+def find_one_sided(table: pd.DataFrame) -> AuditFinding:
+    """Return how many pictures come from a source (column `dataset`) that holds only photographs or only fakes.
+
+    Such a source tells the label, so whatever its pictures share may be learnt instead of the face.
+    """
+    if "dataset" not in table:
+        return AuditFinding("label by dataset", Severity.OK, "the manifest names no datasets")
+    names = table.dataset.fillna("").astype(str)
+    alone = table.label.groupby(names).transform("nunique") == 1
+    share = float(alone.mean())
+    if not alone.any() or table.label.nunique() < 2:
+        return AuditFinding("label by dataset", Severity.OK, "every dataset holds photographs and fakes", value=share)
+    sources = [f"{name or 'unnamed'} ({'fakes' if part.iloc[0] == Label.FAKE else 'photographs'})"
+               for name, part in table.label[alone].groupby(names[alone])]  # fmt: skip
+    more = f" and {len(sources) - SHOWN} others" if len(sources) > SHOWN else ""
+    return AuditFinding(
+        "label by dataset", Severity.NOTE,
+        f"the dataset alone tells the label of {share:.0%} of the pictures: {', '.join(sources[:SHOWN])}{more}",
+        "add fakes made from each set of photographs, and evaluate on photographs of other sources", share,
     )  # fmt: skip
 
 

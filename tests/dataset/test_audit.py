@@ -1,4 +1,4 @@
-"""What but the face gives the label away: each shortcut and leak planted alone, and sets without any."""
+"""The audit of whole sets: shortcuts and leaks planted alone, and sets without any."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from PIL import Image as Pillow
 from PIL import ImageFilter
 
 from detector.dataset.audit import audit, mend
+from detector.dataset.families import FAMILIES
 from detector.dataset.findings import AuditFinding, Severity
 from detector.dataset.leaks import find_imbalances
 from detector.dataset.manifest import COLUMNS, assign_splits, merge, validate
 from detector.dataset.reencoding import balance, reencode
-from detector.dataset.shortcuts import FAMILIES, _folds, find_shortcut
 from detector.errors import ManifestError
 from detector.files import sha256
 from detector.pictures.images import encode, load
@@ -155,51 +155,8 @@ def test_a_clean_set_is_quiet(tmp_path: Path, n: int) -> None:
     steps: list[tuple[str, int, int]] = []
     findings = audit(plant(tmp_path, n=n), progress=lambda *step: steps.append(step))
     assert set(severities(findings).values()) == {Severity.OK}
-    assert steps[-1] == ("looking at pictures", 2 * n, 2 * n)
+    assert steps[-1] == ("measuring pictures", 2 * n, 2 * n)
     assert {family.name for family in FAMILIES} < set(severities(findings))
-
-
-def test_chance_alone_seldom_rings() -> None:
-    """Random traits under random labels, 300 questions: at most 1 in 100 may ring, and a shortcut rings at once."""
-    rng = np.random.default_rng(0)
-    colour = next(f for f in FAMILIES if f.name == "colour")
-    rings = 0
-    for trial in range(300):
-        n = int(rng.integers(8, 120))
-        label = np.arange(n) % 2
-        table = pd.DataFrame({"label": label, "generator": np.where(label, "g", ""), "path": "p",
-                              "group": rng.integers(0, n, n).astype(str)})  # fmt: skip
-        traits = pd.DataFrame(rng.normal(size=(n, 5)), columns=list(colour.columns))
-        rings += find_shortcut(colour, table, traits, 0.98, trial).severity is not Severity.OK
-    assert rings <= 3
-    assert find_shortcut(colour, table, traits.assign(red=label), 0.98, 0).severity is Severity.SERIOUS
-
-
-def test_a_generator_of_one_group_hides_no_shortcut_of_another() -> None:
-    """One group has no interval, and NaN would win or lose every comparison by the order of the names."""
-    rng, (colour,) = np.random.default_rng(0), [f for f in FAMILIES if f.name == "colour"]
-    label = np.repeat([0, 1], 60)
-    names = np.where(label, "b", "")
-    names[-20:] = "a"
-    groups = np.where(names == "a", "one", np.arange(120).astype(str))
-    table = pd.DataFrame({"label": label, "generator": names, "path": "p", "group": groups})
-    traits = pd.DataFrame(rng.normal(size=(120, 5)), columns=list(colour.columns))
-    found = find_shortcut(colour, table, traits.assign(red=label), 0.95, 0)
-    assert found.severity is Severity.SERIOUS
-    assert found.low > 0.6
-
-
-def test_folds_keep_groups_whole_and_both_classes_outside() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        fake = rng.random(60) < 0.5
-        groups = pd.Series(rng.integers(0, 20, 60).astype(str))  # most hold both
-        fold = _folds(groups, fake, 0)
-        assert fold is not None
-        assert (pd.Series(fold).groupby(groups).nunique() == 1).all()
-        for k in range(fold.max() + 1):
-            assert set(fake[fold != k]) == {False, True}
-    assert _folds(pd.Series(["a"] * 5 + ["b"] * 5), np.arange(10) < 5, 0) is None
 
 
 def test_leaks_between_splits_are_caught(tmp_path: Path) -> None:
