@@ -26,7 +26,7 @@ NEEDED = ("path", "sha256", "label", "generator", "group", "split")
 
 
 def audit(manifest: pd.DataFrame, *, seed: int = 0, progress: Progress = silent) -> list[AuditFinding]:
-    """Return one finding for each question: the serious ones first, and of them those with a higher value.
+    """Return one finding for each question: the serious ones first, and of these the more special ones.
 
     manifest: with path, sha256, label, generator, group and split; a crop is honoured. It need not be valid, since a
     group in two splits or the same bytes under two labels are what the audit looks for.
@@ -57,7 +57,7 @@ def audit(manifest: pd.DataFrame, *, seed: int = 0, progress: Progress = silent)
     found += find_shortcuts(kept, traits.keep(readable), seed)
     found += [find_one_sided(kept), *find_imbalances(kept)]
     rank = list(Severity)
-    return sorted(found, key=lambda finding: (-rank.index(finding.severity), -round(finding.value or 0, 1)))
+    return sorted(found, key=lambda finding: -rank.index(finding.severity))
 
 
 def mend(manifest: pd.DataFrame, findings: Sequence[AuditFinding], *, seed: int) -> pd.DataFrame:

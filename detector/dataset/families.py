@@ -46,14 +46,14 @@ FAMILIES = (  # the more special one first, which names a shortcut that several 
     Family("file date", "a detector does not see it, but it shows that the classes were gathered or processed at "
            "different times", ("file_day",), harmless=True),
     Family("black wedges", "leave out pictures whose crop or rotation reaches beyond their edge", ("wedge",)),
+    Family("sharpness", f"{RESIZE}; a generator that only blurs is caught by blur alone and teaches nothing else",
+           ("fine", "medium"), inherent=True),
     Family("frame", "cut frames and lines at the edges off", ("even_lines_top", "even_lines_bottom", "even_lines_left",
            "even_lines_right", "edge_step"), inherent=True),
     Family("face position", CUT, ("face_across", "face_down", "face_width", "face_height"), inherent=True),
     Family("colour", "make fakes from the photographs' own source, or match colours; grey pictures belong in both "
            "classes or in neither", ("red", "green", "blue", "red_over_green", "blue_over_green", "red_cast",
-           "blue_cast", "red_shadows", "blue_shadows", "spread", "saturation"), inherent=True, linear=True),
-    Family("sharpness", f"{RESIZE}; a generator that only blurs is caught by blur alone and teaches nothing else",
-           ("fine", "medium"), inherent=True),
+           "blue_cast", "red_shadows", "blue_shadows", "saturation"), inherent=True, linear=True),
     Family("border", "crop to the face: backgrounds and paddings differ", ("flat_border", "border_light"),
            inherent=True),
     Family("pixel values", PROCESS, ("even_values", "missing_values", "uneven_histogram", "distinct_colours",

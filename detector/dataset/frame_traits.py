@@ -24,7 +24,7 @@ REACH = 8  # cells of a corner, each way: a quarter of the picture
 DEEPEST = 0.25  # share of a side up to which a frame is followed
 EVEN = 6  # grey levels by which the pixels of an even line differ at most
 DARK = 16  # grey level up to which a corner may be a wedge
-LIKE = 4  # grey levels by which the pixels of a wedge differ from its corner at most
+LIKE = 8  # grey levels by which the pixels of a wedge are lighter than its corner at most
 MASK = 1.2  # sides of the mask, in sides of the face box
 LEAST = 1 / 16  # share of each side at the edge of a picture that no mask covers
 TILE = 112  # side of what is cut out of each corner of a masked picture, pixels
@@ -72,7 +72,7 @@ def measure_wedge(thin: NDArray[np.int16]) -> float:
     black = np.zeros(thin.shape[:2], bool)
     for row, column in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
         if thin[row, column].max() <= DARK:
-            parts, _ = label(np.abs(thin - thin[row, column]).max(2) <= LIKE)
+            parts, _ = label(thin.max(2) <= thin[row, column].max() + LIKE)
             black |= parts == parts[row, column]
     return float(black.mean())
 

@@ -52,11 +52,14 @@ def find_shortcut(family: Family, table: pd.DataFrame, traits: Traits, level: fl
     use = np.ones(len(table), bool)
     if family.needs:
         use = traits.table[family.needs].fillna("").ne("").to_numpy() if family.needs in traits.table else ~use
-    rows, (frame, x) = table[use].reset_index(drop=True), _choose_traits(family, traits.keep(use))
+    rows = table[use].reset_index(drop=True)
     fake = (rows.label == Label.FAKE).to_numpy()
-    fold = _folds(rows.group, fake, seed) if x.shape[1] else None
+    fold = _folds(rows.group, fake, seed)
     if fold is None:
         return AuditFinding(family.name, Severity.OK, "too few groups of photographs or of fakes to ask")
+    frame, x = _choose_traits(family, traits.keep(use))
+    if not x.shape[1]:
+        return AuditFinding(family.name, Severity.OK, "no picture has such traits")
     probability = np.zeros(len(rows))
     for k in range(fold.max() + 1):
         learnt = _classifier(family, len(x), seed).fit(x[fold != k], fake[fold != k])
@@ -144,7 +147,7 @@ def _numbers(frame: pd.DataFrame) -> Floats:
             columns.append(column.fillna(-1).to_numpy(np.float64)[:, None])
         else:
             common = column.value_counts().index[:VALUES]
-            columns.append(np.array([column.eq(value) for value in common], np.float64).reshape(-1, len(frame)).T)
+            columns += [column.eq(value).to_numpy(np.float64)[:, None] for value in common]
     return np.hstack(columns)
 
 

@@ -25,13 +25,14 @@ from detector.dataset.twins import Hashes, hash_both
 from detector.errors import ImageError
 from detector.pictures.faces import Box, centre_square
 from detector.pictures.features import radial_spectrum
-from detector.pictures.images import cut, decode_picture, read
+from detector.pictures.images import cut, decode_picture, read, resize
 from detector.types import Image, Progress, silent
 
 WINDOW = 256  # side of the window in the middle of a face in which fine traits are measured, pixels
 SMALLEST = 16  # side of a face below which it has no fine traits and no hash, pixels
 FIELDS = 64  # metadata fields that become traits, those found in nearest to half of all pictures
 FEW = 5  # pictures with and without a field, below which it is no trait
+COARSE = 16  # side at which colours are measured, so that neither noise nor sharpness moves them, pixels
 TINT = 0.1  # share of the pixels, the least colourful ones, that show a colour cast
 
 
@@ -122,10 +123,11 @@ def measure_square(face: Image) -> dict[str, float]:
     steps = np.abs(np.diff(ring, axis=0)).max(1) if len(ring) > 1 else np.zeros(1)
     top, left = max(0, (height - WINDOW) // 2), max(0, (width - WINDOW) // 2)
     bands = radial_spectrum(face[None, top : top + WINDOW, left : left + WINDOW], 16)[0]
-    red, green, blue = thin.mean((0, 1))
-    colourful = (thin.max(2) - thin.min(2)).ravel()
-    plain = thin.reshape(-1, 3)[np.argsort(colourful, kind="stable")[: max(1, int(TINT * colourful.size))]]
-    dark = thin.reshape(-1, 3)[np.argsort(light.ravel(), kind="stable")[: max(1, int(TINT * colourful.size))]]
+    coarse = resize(face, *(min(side, COARSE) for side in (width, height))).reshape(-1, 3).astype(np.int16)
+    red, green, blue = coarse.mean(0)
+    colourful = coarse.max(1) - coarse.min(1)
+    few = max(1, int(TINT * len(coarse)))
+    plain, dark = (coarse[np.argsort(values, kind="stable")[:few]] for values in (colourful, coarse.sum(1)))
     return {
         "red": red, "green": green, "blue": blue, "red_over_green": red - green, "blue_over_green": blue - green,
         "red_cast": float((plain[:, 0] - plain[:, 1]).mean()), "blue_cast": float((plain[:, 2] - plain[:, 1]).mean()),

@@ -16,7 +16,7 @@ from detector.dataset.shortcuts import _folds, find_shortcut, find_shortcuts
 from detector.dataset.traits import Traits, measure_traits
 from detector.types import Image
 
-N = 64  # pictures of a plant, half of them called fakes
+N = 56  # pictures of a plant, half of them called fakes
 LEVEL = 1 - 2 * ERROR / len(FAMILIES)
 BY_NAME = {family.name: family for family in FAMILIES}
 WEAK = {"colour cast of 4 levels": 160, "earlier JPEG on another grid": 160}  # plants that take more pictures
