@@ -17,8 +17,9 @@ from detector.pictures.jpeg import read_jpeg
 
 CODING = ("SOF", "DHT", "DQT", "DRI", "SOS", "APP0", "APP14")  # segments whose order depends on the encoder
 SHOWN_SEGMENTS = 24
-VALUED = ("Make", "Model", "Software", "Artist", "Copyright", "ImageDescription", "ColorSpace")  # fields that count by
-MAX_TOKEN = 40  # their value, of which so many characters are kept
+VALUED = ("Make", "Model", "Software", "Artist", "Copyright", "ImageDescription", "ColorSpace")  # count by value too
+MAX_TOKEN = 40  # characters of a name or value that are kept
+MAX_FIELDS = 256  # of one file that are kept: a crafted file has tens of thousands of segments
 DATES = ("DateTimeOriginal", "DateTime", "DateTimeDigitized")
 YEAR = 365.25 * 86_400  # seconds
 
@@ -70,7 +71,7 @@ def read_metadata(data: bytes) -> tuple[dict[str, Any], frozenset[str]]:
     end = extent(data).end
     if end is not None and end < len(data):
         fields.add("bytes after the end")
-    return {"exif_year": _read_year(tags)}, frozenset(fields)
+    return {"exif_year": _read_year(tags)}, frozenset(sorted(fields)[:MAX_FIELDS])
 
 
 def read_file_date(path: str) -> float:
