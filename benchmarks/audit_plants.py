@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -379,6 +380,8 @@ def print_labelings(words: argparse.Namespace, folder: Path) -> None:
         findings = [f for f in find_shortcuts(labelled, traits, seed) if f.severity is not Severity.OK]
         heard.update(f"{f.severity.value}: {f.name}" for f in findings)
         heard["labelings with a serious finding"] += any(f.severity is Severity.SERIOUS for f in findings)
+        if (seed + 1) % 10 == 0:
+            print(f"{seed + 1} labelings: {dict(heard)}", file=sys.stderr, flush=True)
     print(f"{words.set}, {words.n} pictures, {words.labelings} labelings")
     for name, count in sorted(heard.items()):
         print(f"{name}: {count}")

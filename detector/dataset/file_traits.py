@@ -19,7 +19,7 @@ CODING = ("SOF", "DHT", "DQT", "DRI", "SOS", "APP0", "APP14")  # segments whose 
 SHOWN_SEGMENTS = 24
 VALUED = ("Make", "Model", "Software", "Artist", "Copyright", "ImageDescription", "ColorSpace")  # count by value too
 MAX_TOKEN = 40  # characters of a name or value that are kept
-MAX_FIELDS = 256  # of one file that are kept: a crafted file has tens of thousands of segments
+MAX_FIELDS = 256  # fields of one file that are kept; a crafted file has tens of thousands of segments
 DATES = ("DateTimeOriginal", "DateTime", "DateTimeDigitized")
 YEAR = 365.25 * 86_400  # seconds
 

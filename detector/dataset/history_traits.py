@@ -15,10 +15,10 @@ from detector.types import Image
 
 Vector = NDArray[np.float64]
 
-QUALITIES = (30, 40, 50, 60, 70, 75, 80, 85, 90, 95)  # of earlier saves whose trace is looked for
+QUALITIES = (30, 40, 50, 60, 70, 75, 80, 85, 90, 95)  # IJG qualities of earlier saves that are looked for
 MODES = ZIGZAG[1:15]  # coefficients of a block that are looked at: the coarsest have steps that survive
-NEARBY = (0.83, 1.17)  # of the steps of a quality
-BINS = 48  # of the spectrum in which interpolation shows as a peak
+NEARBY = (0.83, 1.17)  # factors of the steps of a quality, for comparison
+BINS = 48  # bins of the spectrum in which interpolation shows as a peak
 SMALL = 1e-3  # added to ratios, grey levels
 
 
