@@ -53,7 +53,7 @@ def draw_style(n: int, folder: Path, seed: int = 0) -> tuple[list[Image], list[s
 def read_photographs(n: int, folder: Path, seed: int = 0) -> tuple[list[Image], list[str]]:
     """Return n photographs of one source of `../shared/data`, and who they show."""
     table = pd.read_csv(SHARED / "faces/manifest.csv", keep_default_na=False)
-    table = table[table.dataset == "real/fairface-m125"].sample(n, random_state=seed)
+    table = table[table.dataset == "fairface-m125"].sample(n, random_state=seed)
     return [load(SHARED / "faces" / path) for path in table.path], list(table.group)
 
 

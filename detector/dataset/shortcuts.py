@@ -140,14 +140,14 @@ def _classifier(family: Family, count: int, seed: int) -> Any:
 
 def _numbers(frame: pd.DataFrame) -> Floats:
     """Return numbers as they are, -1 if absent, and a column for each of the most frequent values of a text."""
-    columns = [np.empty((len(frame), 0))]
+    columns: list[Floats] = [np.empty((len(frame), 0))]
     for name in frame:
         column = frame[name]
         if pd.api.types.is_numeric_dtype(column):
             columns.append(column.fillna(-1).to_numpy(np.float64)[:, None])
         else:
             common = column.value_counts().index[:VALUES]
-            columns += [column.eq(value).to_numpy(np.float64)[:, None] for value in common]
+            columns += [np.asarray(column.eq(value), np.float64)[:, None] for value in common]
     return np.hstack(columns)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from audit_plants import jpeg, with_exif
 from conftest import draw_picture, png_with
+from planting import jpeg, with_exif
 
 from detector.dataset.file_traits import MAX_FIELDS, read_coding, read_metadata
 from detector.dataset.traits import measure_traits
