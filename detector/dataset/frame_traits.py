@@ -22,7 +22,7 @@ CORNERS = {"upper left corner": (0, 0), "upper right corner": (0, 1), "lower lef
            "lower right corner": (1, 1)}  # fmt: skip
 REACH = 8  # cells of a corner, each way: a quarter of the picture
 DEEPEST = 0.25  # share of a side up to which a frame is followed
-EVEN = 6  # grey levels by which the pixels of an even line differ at most
+EVEN = 2.5  # standard deviation of the pixels of an even line, at most, grey levels
 DARK = 16  # grey level up to which a corner may be a wedge
 LIKE = 8  # grey levels by which the pixels of a wedge are lighter than its corner at most
 MASK = 1.2  # sides of the mask, in sides of the face box
@@ -58,7 +58,7 @@ def measure_frame(image: Image) -> dict[str, float]:
     sides = {"top": image, "bottom": image[::-1], "left": image.swapaxes(0, 1), "right": image[:, ::-1].swapaxes(0, 1)}
     for name, lines in sides.items():
         near = lines[: max(1, int(len(lines) * DEEPEST))]
-        spread = np.subtract(*np.percentile(near[:, :: max(1, near.shape[1] // 64)], [90, 10], axis=1)).max(1)
+        spread = near[:, :: max(1, near.shape[1] // 64)].std(1).max(1)
         uneven = np.flatnonzero(spread > EVEN)
         found[f"even_lines_{name}"] = float(uneven[0] if len(uneven) else len(near)) / len(lines)
         if len(lines) > 3:

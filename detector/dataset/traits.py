@@ -28,7 +28,7 @@ from detector.pictures.features import radial_spectrum
 from detector.pictures.images import cut, decode_picture, read, resize
 from detector.types import Image, Progress, silent
 
-WINDOW = 256  # side of the window in the middle of a face in which fine traits are measured, pixels
+WINDOW = 192  # side of the window in the middle of a face in which fine traits are measured, pixels
 SMALLEST = 16  # side of a face below which it has no fine traits and no hash, pixels
 FIELDS = 64  # metadata fields that become traits, those found in nearest to half of all pictures
 FEW = 5  # pictures with and without a field, below which it is no trait
