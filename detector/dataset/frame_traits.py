@@ -23,6 +23,7 @@ CORNERS = {"upper left corner": (0, 0), "upper right corner": (0, 1), "lower lef
 REACH = 8  # cells of a corner, each way: a quarter of the picture
 DEEPEST = 0.25  # share of a side up to which a frame is followed
 EVEN = 2.5  # standard deviation of the pixels of an even line, at most, grey levels
+INSIDE = 2  # pixels from the edges at which a corner is looked at: a thin frame is no wedge
 DARK = 16  # grey level up to which a corner may be a wedge
 LIKE = 8  # grey levels by which the pixels of a wedge are lighter than its corner at most
 MASK = 1.2  # sides of the mask, in sides of the face box
@@ -70,7 +71,8 @@ def measure_frame(image: Image) -> dict[str, float]:
 def measure_wedge(thin: NDArray[np.int16]) -> float:
     """Return the share of black pixels of a picture (H, W, 3) that hang together with one of its corners."""
     black = np.zeros(thin.shape[:2], bool)
-    for row, column in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+    down, across = (min(INSIDE, side - 1) for side in black.shape)
+    for row, column in ((down, across), (down, -1 - across), (-1 - down, across), (-1 - down, -1 - across)):
         if thin[row, column].max() <= DARK:
             parts, _ = label(thin.max(2) <= thin[row, column].max() + LIKE)
             black |= parts == parts[row, column]
