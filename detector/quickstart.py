@@ -39,6 +39,7 @@ OPTIONS: dict[str, dict[str, float]] = {  # training options; pictures, not time
     "style": {"pictures": 9_600, "r1": 0.2, "half_life": 2000},
 }
 BEST = "style-128"  # the shipped generator whose faces are shown first
+TRUNCATION = 0.6  # of the shown faces; less than the generator's own, for fewer strange faces
 SHOWN = 24  # faces of a sheet, in rows of COLUMNS
 COLUMNS = 8
 ENLARGED = 128  # side of a face on a sheet, pixels
@@ -111,7 +112,7 @@ def _show_shipped(folder: Path, progress: Progress) -> None:
     progress("showing shipped faces", 0, 2)
     if not faces.is_file():
         generator: Any = load_generator("style", weights)
-        write_bytes(faces, encode(tile(generator.sample(SHOWN, seed=0), COLUMNS), "JPEG"))
+        write_bytes(faces, encode(tile(generator.sample(SHOWN, seed=0, truncation=TRUNCATION), COLUMNS), "JPEG"))
     progress("showing shipped faces", 1, 2)
     if not mixing.is_file():
         tasks.draw_mixing("style", range(1, 4), range(11, 16), mixing, weights=weights, label=False)
@@ -121,7 +122,7 @@ def _show_shipped(folder: Path, progress: Progress) -> None:
 def _show_trained(folder: Path, table: pd.DataFrame) -> None:
     """Write a sheet of what each generator of this run drew, and one of photographs, from the test split."""
     for name in ("", *OPTIONS):
-        rows = table[(table.split == "test") & (table.generator == name)].head(COLUMNS)
+        rows = table[(table.split == "test") & (table.generator == name)].drop_duplicates("group").head(COLUMNS)
         faces = np.stack([resize(load(path), ENLARGED, ENLARGED) for path in rows.path])
         write_bytes(folder / f"{name or 'photographs'}.jpg", encode(tile(faces, COLUMNS), "JPEG"))
 

@@ -1,1 +1,1 @@
-"""Many pictures: the manifest, where it comes from, copies saved alike, and what gives its labels away."""
+"""Data sets: manifests and how they are read, re-encoded copies, and the audit of what tells their labels."""

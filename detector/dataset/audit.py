@@ -1,4 +1,4 @@
-"""What but the face gives the label away, and what leaks from training into testing; the way to mend it."""
+"""Audit of a dataset: which traits tell the label without the face, what leaks between splits, and how to mend it."""
 
 from __future__ import annotations
 
@@ -6,23 +6,30 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from detector.dataset.findings import ERROR, AuditFinding, Severity
-from detector.dataset.leaks import find_imbalances, find_torn_groups, find_torn_labels, find_twins, find_unreadable
+from detector.dataset.findings import AuditFinding, Severity
+from detector.dataset.leaks import (
+    find_imbalances,
+    find_one_sided,
+    find_torn_groups,
+    find_torn_labels,
+    find_twins,
+    find_unreadable,
+)
 from detector.dataset.manifest import validate
 from detector.dataset.reencoding import balance
-from detector.dataset.shortcuts import FAMILIES, find_shortcut
+from detector.dataset.shortcuts import find_shortcuts
 from detector.dataset.traits import measure_traits
 from detector.errors import ManifestError
-from detector.types import Label, Progress, silent
+from detector.types import Progress, silent
 
 NEEDED = ("path", "sha256", "label", "generator", "group", "split")
 
 
 def audit(manifest: pd.DataFrame, *, seed: int = 0, progress: Progress = silent) -> list[AuditFinding]:
-    """Return one finding a question, the serious ones first.
+    """Return one finding for each question: the serious ones first, and of these the more special ones.
 
-    manifest: need not be valid: a group in two splits or the same bytes under two labels are what is looked for. It
-    needs path, sha256, label, generator, group and split; a crop is honoured.
+    manifest: with path, sha256, label, generator, group and split; a crop is honoured. It need not be valid, since a
+    group in two splits or the same bytes under two labels are what the audit looks for.
 
     Raises ManifestError if a column is missing, a label is neither 0 nor 1, or no picture can be read.
     """
@@ -36,21 +43,19 @@ def audit(manifest: pd.DataFrame, *, seed: int = 0, progress: Progress = silent)
     table["label"] = pd.to_numeric(table.label, errors="coerce")
     if not table.label.isin([0, 1]).all():
         raise ManifestError("a label is neither 0 (real) nor 1 (fake)")
-    traits, hashes = measure_traits(table, progress)
-    readable = traits.format != ""
+    traits = measure_traits(table, progress)
+    readable = traits.readable
     if not readable.any():
         raise ManifestError(f"not one of the {len(table)} pictures can be read, so there is nothing to audit")
     found = [
-        find_unreadable(table, ~readable),
+        find_unreadable(table, pd.Series(~readable)),
         find_torn_groups(table),
         find_torn_labels(table),
-        *find_twins(table, hashes),
+        *find_twins(table, traits),
     ]
-    kept, traits = table[readable].reset_index(drop=True), traits[readable].reset_index(drop=True).infer_objects()
-    generators = kept.generator[kept.label == Label.FAKE].nunique()
-    questions = len(FAMILIES) * (generators + 1 if generators > 1 else 1)
-    found += [find_shortcut(family, kept, traits, 1 - 2 * ERROR / questions, seed) for family in FAMILIES]
-    found += find_imbalances(kept)
+    kept = table[readable].reset_index(drop=True)
+    found += find_shortcuts(kept, traits.keep(readable), seed)
+    found += [find_one_sided(kept), *find_imbalances(kept)]
     rank = list(Severity)
     return sorted(found, key=lambda finding: -rank.index(finding.severity))
 

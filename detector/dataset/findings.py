@@ -1,15 +1,15 @@
-"""The answer to one question about a dataset, and how grave it is."""
+"""The answer to one question about a dataset, and how serious it is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-ERROR = 0.05  # chance that any alarm rings where the truth lies at its bound
+ERROR = 0.05  # chance that any finding is serious where every AUC lies at the bound from which on it is
 
 
 class Severity(StrEnum):
-    """What a finding asks for: nothing, a look, or a stop."""
+    """What a finding asks for: nothing, attention, or a stop."""
 
     OK = "ok"
     NOTE = "note"

@@ -1,4 +1,4 @@
-"""Tables and lists of other people, read as ours: any encoding and separator, their names of columns, labels in words.
+"""Tables and lists of other programs: any encoding and separator, other names of columns, labels in words.
 
 Everything that comes from outside as rows is read here: manifests, scores of other tools, lists of known pictures, and
 lists of paths on standard input.
@@ -21,10 +21,10 @@ import pandas as pd
 from detector.errors import DetectorError, ManifestError
 from detector.pictures.containers import sniff
 
-TABLES = frozenset({".csv", ".tsv", ".parquet", ".jsonl"})  # endings of tables that are read
+TABLES = frozenset({".csv", ".tsv", ".parquet", ".jsonl"})  # file name endings of tables that are read
 BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 SEPARATORS = ",;\t|"
-SYNONYMS = {  # our column -> what others call it, in small letters
+SYNONYMS = {  # our column -> names in other programs, lower case
     "path": ("filename", "file_name", "filepath", "file_path", "file", "image", "image_path", "img", "img_path",
              "picture"),
     "score": ("prediction", "pred", "probability", "prob", "logit", "fake_probability", "prob_fake"),
@@ -39,9 +39,9 @@ WORDS = {
 
 
 def read_table(path: Path | str, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """Return a CSV, JSONL or Parquet table, its columns under our names.
+    """Return a CSV, JSONL or Parquet table whose columns have our names.
 
-    columns: our name -> the name a column has in the table; others are recognised (SYNONYMS) where ours is not there.
+    columns: our name -> the column's name in the table. Other known names (SYNONYMS) are recognised if ours is missing.
     Semicolons and tabs separate cells too; a byte order mark, UTF-16 and Windows-1252 are understood.
 
     Raises ManifestError if it is missing, none of these, lacks one of `columns`, or two of its own could be meant.
@@ -176,7 +176,7 @@ def _parse_cells(text: str) -> pd.DataFrame:
         return pd.DataFrame({names[0].strip(): cells[1:]})
     text_columns = {name: str for name in names if _ours(name) in TEXT}
     with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # rows with more cells than the head
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # a row has more cells than the header
         table = pd.read_csv(
             io.StringIO(text), sep=separator, keep_default_na=False, index_col=False, low_memory=False,
             na_values={name: ["", "nan"] for name in names if name.strip() in ("score", "probability")},

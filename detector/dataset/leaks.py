@@ -1,4 +1,4 @@
-"""What leaks from training into testing: groups, labels and twins across splits, and uneven shares of fakes."""
+"""Leaks from training into testing (groups, labels, twins across splits), and uneven shares of fakes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ import pandas as pd
 
 from detector.dataset.findings import ERROR, AuditFinding, Severity
 from detector.dataset.manifest import COLUMNS, SPLITS
-from detector.dataset.traits import Hashes, near_pairs
+from detector.dataset.traits import Traits
+from detector.dataset.twins import find_pairs
 from detector.statistics.proportions import clopper_pearson
 from detector.types import Label
 
-LEAK = 0.005  # share of held-out pictures with a near twin elsewhere that is serious
-REPEATS = 0.01  # share of pictures that repeat another that is worth a note
-SLICES = 20  # a column of more values is no slice
-ORDER = {split: rank for rank, split in enumerate(SPLITS)}  # of two twins the earlier split gives one up
+LEAK = 0.005  # share of val and test pictures with a near twin in another split from which on it is serious
+REPEATS = 0.01  # share of pictures that repeat another from which on it is a note
+SLICES = 20  # most values of a column by which the share of fakes is compared
+SHOWN = 5  # names that a finding lists
+ORDER = {split: rank for rank, split in enumerate(SPLITS)}  # of two twins, the one in the earlier split is left out
 
 
 def find_unreadable(table: pd.DataFrame, bad: pd.Series) -> AuditFinding:
-    """Return how many pictures cannot be read; bad: one a row, true if it cannot."""
+    """Return how many pictures cannot be read. bad: for each row, whether its picture cannot be read."""
     if not bad.any():
         return AuditFinding("unreadable", Severity.OK, "every picture can be read", value=0.0)
     real, fake = (int((bad & (table.label == label)).sum()) for label in Label)
@@ -31,7 +33,7 @@ def find_unreadable(table: pd.DataFrame, bad: pd.Series) -> AuditFinding:
 
 
 def find_torn_groups(table: pd.DataFrame) -> AuditFinding:
-    """Return whether a group stands in two splits."""
+    """Return whether a group is in two splits."""
     torn = table.groupby("group").split.transform("nunique") > 1
     if not torn.any():
         return AuditFinding(
@@ -46,23 +48,25 @@ def find_torn_groups(table: pd.DataFrame) -> AuditFinding:
 
 
 def find_torn_labels(table: pd.DataFrame) -> AuditFinding:
-    """Return whether the same bytes stand under both labels."""
+    """Return whether the same bytes have both labels."""
     torn = table.groupby("sha256").label.transform("nunique") > 1
     if not torn.any():
-        return AuditFinding("two labels", Severity.OK, "no bytes stand under both labels", value=0.0)
+        return AuditFinding("two labels", Severity.OK, "no file has both labels", value=0.0)
     return AuditFinding(
-        "two labels", Severity.SERIOUS, f"the bytes of {int(torn.sum()):,} rows stand under both labels",
-        "look which label is true; `detector audit --fix` leaves them out", float(torn.mean()),
+        "two labels", Severity.SERIOUS, f"the bytes of {int(torn.sum()):,} rows have both labels",
+        "find out which label is right; `detector audit --fix` leaves them out", float(torn.mean()),
         rows=tuple(table.path[torn]),
     )  # fmt: skip
 
 
-def find_twins(table: pd.DataFrame, hashes: Hashes) -> Iterator[AuditFinding]:
-    """Yield what exact and near twins there are across splits, across labels and within both."""
+def find_twins(table: pd.DataFrame, traits: Traits) -> Iterator[AuditFinding]:
+    """Yield the exact and near twins across splits, across labels, and within a split and label."""
     key = table.sha256.astype(str) + (" " + table["crop"].astype(str) if "crop" in table else "")
     chain = np.argsort(key.to_numpy(), kind="stable")
     equal = key.to_numpy()[chain][1:] == key.to_numpy()[chain][:-1]
-    a, b = np.concatenate([near_pairs(hashes), np.column_stack([chain[:-1], chain[1:]])[equal]]).T
+    a, b = np.concatenate(
+        [find_pairs(traits.hashes, traits.mirrored), np.column_stack([chain[:-1], chain[1:]])[equal]]
+    ).T
     exact = key.to_numpy()[a] == key.to_numpy()[b]
     split, label, group = (table[c].to_numpy() for c in ("split", "label", "group"))
     rank = np.array([ORDER.get(s, 0) for s in split])
@@ -94,8 +98,30 @@ def find_twins(table: pd.DataFrame, hashes: Hashes) -> Iterator[AuditFinding]:
     )  # fmt: skip
 
 
+def find_one_sided(table: pd.DataFrame) -> AuditFinding:
+    """Return how many pictures come from a source (column `dataset`) that holds only photographs or only fakes.
+
+    Such a source tells the label, so whatever its pictures share may be learnt instead of the face.
+    """
+    if "dataset" not in table:
+        return AuditFinding("label by dataset", Severity.OK, "the manifest names no datasets")
+    names = table.dataset.fillna("").astype(str)
+    alone = table.label.groupby(names).transform("nunique") == 1
+    share = float(alone.mean())
+    if not alone.any() or table.label.nunique() < 2:
+        return AuditFinding("label by dataset", Severity.OK, "every dataset holds photographs and fakes", value=share)
+    sources = [f"{name or 'unnamed'} ({'fakes' if part.iloc[0] == Label.FAKE else 'photographs'})"
+               for name, part in table.label[alone].groupby(names[alone])]  # fmt: skip
+    more = f" and {len(sources) - SHOWN} others" if len(sources) > SHOWN else ""
+    return AuditFinding(
+        "label by dataset", Severity.NOTE,
+        f"the dataset alone tells the label of {share:.0%} of the pictures: {', '.join(sources[:SHOWN])}{more}",
+        "add fakes made from each set of photographs, and evaluate on photographs of other sources", share,
+    )  # fmt: skip
+
+
 def find_imbalances(table: pd.DataFrame) -> Iterator[AuditFinding]:
-    """Yield where the share of fakes depends on the split or on a further column with few values."""
+    """Yield whether the share of fakes depends on the split, or on a further column with few values."""
     extra = [c for c in table if c not in (*COLUMNS, "crop") and 2 <= table[c].nunique(dropna=False) <= SLICES]
     overall = float((table.label == Label.FAKE).mean())
     for column in ["split", *extra]:

@@ -1,4 +1,4 @@
-"""What lies below a folder: the pictures, and what is left out of it, counted by type."""
+"""The pictures below a folder, and the other files, counted by type."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from detector.dataset.foreign import find_format
 from detector.files import printable
 from detector.pictures.images import SUFFIXES
 
-OWN = frozenset({"manifest.csv"})  # written beside pictures by this package, and no news to anybody
-HEAD = 64  # bytes that tell the format of a file without an ending
-LONGEST = 12  # ending that is shown, characters
-SHOWN = 6  # types of files that are named
+OWN = frozenset({"manifest.csv"})  # files that this package writes beside pictures; they are not counted as left out
+HEAD = 64  # first bytes that are read to find the format of a file without an ending
+LONGEST = 12  # characters of the longest file name ending that is shown
+SHOWN = 6  # number of file types that are named; the others are counted together
 
 
 @dataclass
 class LeftOut:
-    """What was not taken of the folders that were named.
+    """Files in the given folders that were not taken.
 
     types: ending (or "without ending", "folder that cannot be opened") -> number of files. pictures: path -> why a
     picture could not be read.

@@ -1,4 +1,4 @@
-"""The table that is a dataset: one row a picture, validated in one place, CSV or Parquet.
+"""The manifest, the table that describes a data set: one row for each picture, CSV or Parquet.
 
 | column | meaning |
 |---|---|
@@ -9,7 +9,7 @@
 | dataset | where the picture comes from |
 | group | leakage unit: identity, video or seed; never in two splits |
 | split | train, val or test |
-| licence | of the picture |
+| licence | licence of the picture |
 | crop | optional: "left top right bottom" of the face, pixels; cut before anything else |
 | kind | optional: pictures of one kind are comparable (size, codec, framing); evaluations match pairs by it |
 | side | optional: of the face before it was resized, pixels; `reencode` keeps it, and training pairs by it |
@@ -38,8 +38,8 @@ from detector.types import Label
 
 COLUMNS = ("path", "sha256", "label", "generator", "dataset", "group", "split", "licence")
 SPLITS = ("train", "val", "test")
-MAX_SIDE = 20_000  # of a crop, pixels
-FRACTIONS = (0.6, 0.15, 0.25)  # of the groups, in the order of SPLITS
+MAX_SIDE = 20_000  # longest side of a crop, pixels
+FRACTIONS = (0.6, 0.15, 0.25)  # shares of the groups in train, val and test
 
 
 def validate(manifest: pd.DataFrame) -> pd.DataFrame:

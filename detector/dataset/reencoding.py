@@ -1,4 +1,7 @@
-"""A dataset in which only the faces differ: every picture through one decode, one crop, one resize, one encode."""
+"""A copy of a data set whose pictures were all cropped, resized and encoded alike.
+
+Traces of what was done to a picture before, such as an earlier JPEG save, may survive.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from detector.pictures.images import decode_picture, encode, read, resize
 from detector.types import Progress, silent
 
 ENDINGS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
-SKIPPED = "skipped.csv"  # path, sha256, reason: beside the pictures, if any were left out
+SKIPPED = "skipped.csv"  # file beside the copies that lists pictures left out: path, sha256, reason
 
 
 def reencode(

@@ -1,105 +1,113 @@
-"""What but the face gives the label away.
+"""Which traits tell the label of a picture without its face.
 
-A small tree is asked to tell fakes from photographs by what has nothing to do with a face: the container, the JPEG
-tables, the size, the colour, the border, the sharpness. It is asked about pictures it did not learn from, groups kept
-whole, and each generator is held against all photographs. What it can tell, a detector can, and will.
+A small classifier learns to tell fakes from photographs by the traits of one family. It is tested on pictures that it
+did not learn from, with groups kept whole, and each generator is held against all photographs. A detector can learn
+what it tells.
 
-A finding is serious only if the lower end of its interval, corrected for the number of questions, is well above
-chance: small clean sets stay quiet. An AUC of 0.6 is too much for headers, which no face depends on, if only for one
-generator. A generator may fail in colour or sharpness by itself, so there 0.6 is a note, and serious is what tells
-every generator from the photographs at 0.8: then it is the pictures that were treated differently. With fewer than
-some fifteen pictures of a class nothing is certain enough to be serious.
+A finding is serious only if the lower end of the interval of the AUC exceeds CLEAR, at a level that is corrected for
+the number of questions (Bonferroni), so clean sets seldom have one. A generator may differ in colour or noise by itself
+(`Family.inherent`): there such an AUC is a note, and it is serious if every generator can be told from the photographs
+at STRONG, because then the pictures were treated differently. With fewer than some fifteen pictures of a class nothing
+is certain enough to be serious.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from detector.dataset.findings import AuditFinding, Severity
+from detector.dataset.families import FAMILIES, Family
+from detector.dataset.findings import ERROR, AuditFinding, Severity
+from detector.dataset.traits import Traits
 from detector.statistics.intervals import Estimate, measure
 from detector.types import Label
 
-CLEAR = 0.6  # AUC that the lower end of an interval has to pass
-STRONG = 0.8  # AUC of every generator at which colour, border or sharpness are serious
+CLEAR = 0.6  # AUC that the lower end of an interval has to exceed
+STRONG = 0.8  # AUC of every generator above which traits that generators may differ in are serious
+SURE = 0.9  # probability of its true label from which on a picture is listed with a finding
 FOLDS = 5
+VALUES = 10  # most frequent values of a text that a classifier distinguishes
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class Family:
-    """Traits of a picture that are asked about together."""
-
-    name: str
-    columns: tuple[str, ...]
-    fix: str
-    only: str = ""  # a column that must not be empty for a picture to count
-    inherent: bool = False  # a generator may differ in them by itself
+def find_shortcuts(table: pd.DataFrame, traits: Traits, seed: int) -> Iterator[AuditFinding]:
+    """Yield one finding for each family of traits. table: the manifest's rows, all of them readable."""
+    generators = table.generator[table.label == Label.FAKE].nunique()
+    questions = len(FAMILIES) * (generators + 1 if generators > 1 else 1)
+    for family in FAMILIES:
+        yield find_shortcut(family, table, traits, 1 - 2 * ERROR / questions, seed)
 
 
-SAVE = "re-encode every picture alike: `detector audit --fix`"
-HEADER = ("format", "mode", "standard", "tables", "quality", "subsampling", "progressive", "width", "height", "aspect",
-          "exif", "icc", "xmp", "comment")  # fmt: skip
-FAMILIES = (
-    Family("file format", ("format", "mode"), SAVE),
-    Family("jpeg quality", ("quality", "standard", "tables", "subsampling", "progressive"),
-           f"{SAVE}; where qualities differ much, recompress the better ones first", only="tables"),
-    Family("picture size", ("width", "height", "aspect"), "take photographs and fakes of the same sizes, or "
-           "crop and resize alike: `detector audit --fix`"),
-    Family("metadata", ("exif", "icc", "xmp", "comment"), SAVE),
-    Family("header", HEADER, SAVE),
-    Family("black wedges", ("wedge",), "leave out pictures whose crop or rotation reaches beyond their edge"),
-    Family("border", ("flat_border", "border_light"), "crop to the face: backgrounds and paddings differ",
-           inherent=True),
-    Family("colour", ("red", "green", "blue", "spread", "saturation"), "make fakes from the photographs' own "
-           "source, or match colours; grey pictures belong in both classes or in neither", inherent=True),
-    Family("sharpness", ("fine", "medium"), "take both classes from one resolution and resize alike; a "
-           "generator that only blurs is caught by blur alone and teaches nothing else", inherent=True),
-)  # fmt: skip
+def find_shortcut(family: Family, table: pd.DataFrame, traits: Traits, level: float, seed: int) -> AuditFinding:
+    """Return how well a family of traits tells each generator from the photographs; the clearest one counts.
 
-
-def find_shortcut(family: Family, table: pd.DataFrame, traits: pd.DataFrame, level: float, seed: int) -> AuditFinding:
-    """Return how well a tree tells each generator from the photographs by the traits of a family; the worst counts."""
-    use = traits[family.only].ne("").to_numpy() if family.only else np.ones(len(table), bool)
-    rows, frame = table[use].reset_index(drop=True), traits.loc[use, list(family.columns)].reset_index(drop=True)
+    level: of the intervals.
+    """
+    use = np.ones(len(table), bool)
+    if family.needs:
+        use = traits.table[family.needs].fillna("").ne("").to_numpy() if family.needs in traits.table else ~use
+    rows = table[use].reset_index(drop=True)
     fake = (rows.label == Label.FAKE).to_numpy()
     fold = _folds(rows.group, fake, seed)
     if fold is None:
         return AuditFinding(family.name, Severity.OK, "too few groups of photographs or of fakes to ask")
-    x = _numbers(frame)
-    told = np.zeros(len(rows))
+    frame, x = _choose_traits(family, traits.keep(use))
+    if not x.shape[1]:
+        return AuditFinding(family.name, Severity.OK, "no picture has such traits")
+    probability = np.zeros(len(rows))
     for k in range(fold.max() + 1):
-        told[fold == k] = _tree(x[fold != k], fake[fold != k], seed).predict_proba(x[fold == k])[:, 1]
-    sides = {
-        generator: ~fake | (rows.generator == generator).to_numpy() for generator in sorted(set(rows.generator[fake]))
-    }
-    apart = {generator: _auc(fake[side], told[side], rows.group[side], level) for generator, side in sides.items()}
-    whole = _auc(fake, told, rows.group, level)
-    every = min(one.value for one in apart.values()) > STRONG and whole.low > CLEAR
-    sides["all fakes"], apart["all fakes"] = np.ones(len(rows), bool), whole
-    worst = max(apart, key=lambda generator: np.nan_to_num(apart[generator].low, nan=-1.0))  # NaN: of a single group
-    one, side = apart[worst], sides[worst]
+        learnt = _classifier(family, len(x), seed).fit(x[fold != k], fake[fold != k])
+        probability[fold == k] = learnt.predict_proba(x[fold == k])[:, 1]
+    best, side, every = _choose_generator(rows, fake, probability, level)
     loud = Severity.SERIOUS if every or not family.inherent else Severity.NOTE
-    severity = loud if one.low > CLEAR else Severity.OK
-    summary = f"AUC {one.value:.2f} [{one.low:.2f}, {one.high:.2f}] on {worst or 'fakes'}"
+    severity = Severity.OK if not best.low > CLEAR else Severity.NOTE if family.harmless else loud
+    named = rows.generator[side & fake].unique()
+    summary = f"AUC {best.value:.2f} [{best.low:.2f}, {best.high:.2f}] on "
+    summary += (named[0] or "fakes") if len(named) == 1 else "all fakes"
     if severity is Severity.OK:
-        return AuditFinding(family.name, severity, summary, "", one.value, one.low, one.high)
-    sure = side & (np.where(fake, told, 1 - told) >= 0.9)
+        return AuditFinding(family.name, severity, summary, "", best.value, best.low, best.high)
+    sure = side & (np.where(fake, probability, 1 - probability) >= SURE)
+    words = family.says or _contrast(frame[side], fake[side])
     return AuditFinding(
-        family.name, severity, f"{summary}: {_contrast(frame[side], fake[side])}", family.fix,
-        one.value, one.low, one.high, tuple(rows.path[sure]),
+        family.name, severity, f"{summary}: {words}", family.fix, best.value, best.low, best.high,
+        tuple(rows.path[sure]),
     )  # fmt: skip
+
+
+def _choose_traits(family: Family, traits: Traits) -> tuple[pd.DataFrame, Floats]:
+    """Return the named traits of a family, and what a classifier is given: numbers (N, D)."""
+    if not family.columns and not family.prefix:
+        return pd.DataFrame(), traits.vectors.get(family.name, np.zeros((len(traits.table), 0)))
+    names = [name for name in family.columns if name in traits.table]
+    names += [str(name) for name in traits.table if family.prefix and str(name).startswith(family.prefix)]
+    return traits.table[names], _numbers(traits.table[names])
+
+
+def _choose_generator(rows: pd.DataFrame, fake: Mask, scores: Floats, level: float) -> tuple[Estimate, Mask, bool]:
+    """Return the AUC of the generator told most clearly, or of all; its rows; and whether every one is told strongly.
+
+    A generator of a single group has no interval and is never the clearest.
+    """
+    sides = [~fake | (rows.generator == generator).to_numpy() for generator in sorted(set(rows.generator[fake]))]
+    sides.append(np.ones(len(rows), bool))
+    found = [_auc(fake[side], scores[side], rows.group[side], level) for side in sides]
+    every = min(one.value for one in found[:-1]) > STRONG and found[-1].low > CLEAR
+    best = max(range(len(found)), key=lambda k: np.nan_to_num(found[k].low, nan=-1.0))
+    return found[best], sides[best], every
 
 
 def _auc(fake: ArrayLike, scores: ArrayLike, groups: ArrayLike | None, level: float) -> Estimate:
     return measure(fake, scores, groups, ["auc"], seed=0, level=level)["auc"]
 
 
-def _folds(groups: pd.Series, fake: NDArray[np.bool_], seed: int) -> NDArray[np.intp] | None:
-    """Return a fold a picture, groups whole and both classes outside each fold; None if there are too few groups."""
+def _folds(groups: pd.Series, fake: Mask, seed: int) -> NDArray[np.intp] | None:
+    """Return a fold for each picture, groups whole and both classes outside each; None if there are too few groups."""
     names, where = np.unique(groups, return_inverse=True)
     has_fake, has_real = (np.bincount(where, side, len(names)) > 0 for side in (fake, ~fake))
     k = min(FOLDS, int(has_fake.sum()), int(has_real.sum()))
@@ -112,36 +120,47 @@ def _folds(groups: pd.Series, fake: NDArray[np.bool_], seed: int) -> NDArray[np.
     return np.asarray(fold[where])
 
 
-def _tree(x: NDArray[np.float64], fake: NDArray[np.bool_], seed: int) -> Any:
+def _classifier(family: Family, count: int, seed: int) -> Any:
+    """Return a classifier that has not learnt yet: a small tree, or a linear one with a shrunk covariance.
+
+    Source: Ledoit and Wolf 2004, doi:10.1016/S0047-259X(03)00096-4 (shrinkage).
+    """
+    if family.linear:
+        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        shrunk = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=[0.5, 0.5])
+        return make_pipeline(StandardScaler(), shrunk)
     from sklearn.tree import DecisionTreeClassifier
 
-    leaf = max(5, len(x) // 200)
-    tree = DecisionTreeClassifier(max_depth=4, min_samples_leaf=leaf, class_weight="balanced", random_state=seed)
-    return tree.fit(x, fake)
+    leaf = max(5, count // 200)
+    return DecisionTreeClassifier(max_depth=4, min_samples_leaf=leaf, class_weight="balanced", random_state=seed)
 
 
-def _numbers(frame: pd.DataFrame) -> NDArray[np.float64]:
-    """Return numbers as they are, -1 if absent, and a column for each of the ten most frequent values of a text."""
-    columns = []
+def _numbers(frame: pd.DataFrame) -> Floats:
+    """Return numbers as they are, -1 if absent, and a column for each of the most frequent values of a text."""
+    columns: list[Floats] = [np.empty((len(frame), 0))]
     for name in frame:
         column = frame[name]
         if pd.api.types.is_numeric_dtype(column):
-            columns.append(column.fillna(-1).to_numpy(np.float64))
+            columns.append(column.fillna(-1).to_numpy(np.float64)[:, None])
         else:
-            columns += [column.eq(value).to_numpy(np.float64) for value in column.value_counts().index[:10]]
-    return np.column_stack(columns)
+            common = column.value_counts().index[:VALUES]
+            columns += [np.asarray(column.eq(value), np.float64)[:, None] for value in common]
+    return np.hstack(columns)
 
 
-def _contrast(frame: pd.DataFrame, fake: NDArray[np.bool_]) -> str:
+def _contrast(frame: pd.DataFrame, fake: Mask) -> str:
     """Return in words the trait that differs most between photographs and fakes."""
     best, words = -1.0, ""
     for name in frame:
-        column, what = frame[name], str(name).replace("_", " ")
+        column, what = frame[name], str(name).removeprefix("field ").replace("_", " ")
         if column.dtype == bool or not pd.api.types.is_numeric_dtype(column):
-            for value in column.value_counts().index[:10]:
+            for value in column.value_counts().index[:VALUES]:
                 real, forged = (float(column[side].eq(value).mean()) for side in (~fake, fake))
                 if abs(forged - real) > best:
-                    best, is_what = abs(forged - real), what if column.dtype == bool else f"{what} {value}"
+                    best, is_what = abs(forged - real), what if value is True else f"{what} {value}"
                     words = f"{is_what} in {real:.0%} of photographs and {forged:.0%} of fakes"
         else:
             auc = _auc(fake, column.fillna(-1), None, 0.95).value

@@ -1,89 +1,121 @@
-"""What can be measured of a picture besides its face: header, colour, border, sharpness, and a hash to find its twins.
+"""All traits of every picture of a manifest that have nothing to do with its face, and hashes to find its twins.
 
-One row a picture; the audit asks whether any of it gives the label away.
+The audit asks whether any of them tells the label. Traits of the file are in `file_traits`, traces of processing in
+`history_traits`, what is seen around the face in `frame_traits`; colour, border and sharpness are measured here.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.ndimage import label
 
+from detector.dataset.file_traits import read_coding, read_file_date, read_metadata
+from detector.dataset.frame_traits import find_face, measure_frame, measure_surroundings, measure_wedge, place_face
+from detector.dataset.history_traits import measure_history
 from detector.dataset.manifest import read_crops
+from detector.dataset.twins import Hashes, hash_both
 from detector.errors import ImageError
 from detector.pictures.faces import Box, centre_square
 from detector.pictures.features import radial_spectrum
-from detector.pictures.fingerprints import perceptual_hash
-from detector.pictures.headers import describe
-from detector.pictures.images import cut, decode_picture, read
+from detector.pictures.images import cut, decode_picture, read, resize
 from detector.types import Image, Progress, silent
 
-Hashes = NDArray[np.uint8]  # (N, 32): 256 bits a picture; zeros where there is none
-NEAR = 20  # bits of 256 in which near twins differ at most
-TWINS = 1000  # neighbours looked at in one bucket of equal hash words
-WINDOW = 256  # pixels a side in the middle of a face whose sharpness is measured
-BLACK = 5  # grey level up to which a pixel may be a wedge
+WINDOW = 192  # side of the window in the middle of a face in which fine traits are measured, pixels
+SMALLEST = 16  # side of a face below which it has no fine traits and no hash, pixels
+FIELDS = 64  # metadata fields that become traits, those found in nearest to half of all pictures
+FEW = 5  # pictures with and without a field, below which it is no trait
+COARSE = 16  # side at which colours are measured, so that neither noise nor sharpness moves them, pixels
+TINT = 0.1  # share of the pixels, the least colourful ones, that show a colour cast
 
 
-def measure_traits(manifest: pd.DataFrame, progress: Progress = silent) -> tuple[pd.DataFrame, Hashes]:
-    """Return the traits of every picture, one row each, and the perceptual hashes.
+@dataclass(frozen=True)
+class Traits:
+    """What was measured of N pictures.
 
-    A picture that cannot be read has an empty `format` and no other trait. Header traits are the file's; colour, border
-    and sharpness are those of its crop, else of its centre square, at its own resolution.
+    table: one row a picture, one column a trait; `format` is empty if the picture cannot be read. vectors: name ->
+    (N, D). hashes, mirrored: perceptual hashes of the pictures and of their mirror images.
     """
-    rows, hashes = list[dict[str, Any]](), np.zeros((len(manifest), 32), np.uint8)
+
+    table: pd.DataFrame
+    vectors: dict[str, NDArray[np.float64]]
+    hashes: Hashes
+    mirrored: Hashes
+
+    @property
+    def readable(self) -> NDArray[np.bool_]:
+        """Whether each picture could be read."""
+        return self.table.format.ne("").to_numpy()
+
+    def keep(self, rows: NDArray[np.bool_]) -> Traits:
+        """Return the traits of some pictures."""
+        table = self.table[rows].reset_index(drop=True).infer_objects()
+        vectors = {name: values[rows] for name, values in self.vectors.items()}
+        return Traits(table, vectors, self.hashes[rows], self.mirrored[rows])
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """What was measured of one picture."""
+
+    traits: dict[str, Any]
+    fields: frozenset[str] = frozenset()
+    vectors: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    hashes: tuple[Hashes, Hashes] = (np.zeros(32, np.uint8), np.zeros(32, np.uint8))
+
+
+def measure_traits(manifest: pd.DataFrame, progress: Progress = silent) -> Traits:
+    """Return the traits of every picture, one row each.
+
+    Traits of the file are read from its bytes. Colour, border, sharpness, traces of processing and hashes are those of
+    the crop, else of the centre square, at its own resolution; frame, face and background those of the crop, else of
+    the whole picture.
+    """
+    pictures = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for i, (traits, phash) in enumerate(pool.map(_look, manifest.path, read_crops(manifest))):
-            rows.append(traits)
-            hashes[i] = phash
-            progress("looking at pictures", i + 1, len(manifest))
-    return pd.DataFrame(rows), hashes
+        for picture in pool.map(_measure, manifest.path, read_crops(manifest)):
+            pictures.append(picture)
+            progress("measuring pictures", len(pictures), len(manifest))
+    table = pd.DataFrame([picture.traits for picture in pictures])
+    names = list(dict.fromkeys(name for picture in pictures for name in picture.vectors))
+    vectors = {name: _stack([picture.vectors.get(name) for picture in pictures]) for name in names}
+    hashes, mirrored = (np.stack([picture.hashes[k] for picture in pictures]) for k in (0, 1))
+    return Traits(pd.concat([table, _count_fields(pictures)], axis=1), vectors, hashes, mirrored)
 
 
-def near_pairs(hashes: Hashes, limit: int = NEAR) -> NDArray[np.intp]:
-    """Return the pairs (K, 2), smaller first, of hashes (N, 32) that differ in at most `limit` of 256 bits.
-
-    Pictures that share one of the sixteen 16-bit words are compared: every pair up to 15 bits apart does, and of
-    random ones 20 apart all but one in some hundreds. Rows of zeros stand for no hash. Costs n log n and the pairs.
-    """
-    words = np.ascontiguousarray(hashes).view(np.uint16)
-    there = np.flatnonzero(hashes.any(1))
-    found = [np.empty((0, 2), np.intp)]
-    for word in words.T:
-        order = there[np.argsort(word[there], kind="stable")]
-        key, at = word[order], np.arange(len(order))
-        for step in range(1, TWINS + 1):
-            at = at[at + step < len(order)]
-            at = at[key[at] == key[at + step]]
-            if not len(at):
-                break
-            a, b = order[at], order[at + step]
-            close = np.bitwise_count(words[a] ^ words[b]).sum(1) <= limit
-            found.append(np.sort(np.column_stack([a, b])[close], axis=1))
-    return np.unique(np.concatenate(found), axis=0)
-
-
-def _look(path: str, crop: Box | None) -> tuple[dict[str, Any], Hashes]:
-    blank = np.zeros(32, np.uint8)
+def _measure(path: str, crop: Box | None) -> _Picture:
     try:
         data = read(path)
-        header, decoded = describe(data), decode_picture(data)
+        decoded = decode_picture(data)
     except ImageError:
-        return {"format": ""}, blank
-    face = cut(decoded.image, decoded.shrink(crop) if crop else centre_square(decoded.image))
-    traits = asdict(header) | {"aspect": header.width / header.height} | _pixels(face)
-    flat = min(face.shape[:2]) < 16 or traits["spread"] < 2  # blank pictures all agree
-    return traits, blank if flat else np.frombuffer(bytes.fromhex(perceptual_hash(face)), np.uint8)
+        return _Picture({"format": ""})
+    metadata, fields = read_metadata(data)
+    size = {"width": decoded.width, "height": decoded.height, "aspect": decoded.width / decoded.height}
+    traits = read_coding(data) | metadata | size | {"file_day": read_file_date(path)}
+    whole = cut(decoded.image, decoded.shrink(crop)) if crop else decoded.image
+    square = (0, 0, *whole.shape[1::-1]) if crop else centre_square(whole)
+    face = cut(whole, square)
+    traits |= measure_square(face)
+    if min(face.shape[:2]) < SMALLEST:
+        return _Picture(traits, fields)
+    box = find_face(whole)
+    traits |= place_face(box, whole.shape) | measure_frame(whole)
+    offset = (crop[0] % 8, crop[1] % 8) if crop and not decoded.reduced else (0, 0)
+    named, vectors = measure_history(_cut_window(whole, square, offset))
+    around, more = measure_surroundings(whole, box)
+    flat = traits["spread"] < 2  # blank pictures all have one hash
+    return _Picture(traits | named | around, fields, vectors | more, _Picture({}).hashes if flat else hash_both(face))
 
 
-def _pixels(face: Image) -> dict[str, float]:
-    """Return colour, border and sharpness of a face (H, W, 3)."""
+def measure_square(face: Image) -> dict[str, float]:
+    """Return colour, border and sharpness of a face (H, W, 3), in grey levels, shares and logarithms of power."""
     height, width = face.shape[:2]
     thin = face[:: max(1, height // 128), :: max(1, width // 128)].astype(np.int16)
     light = thin.mean(2)
@@ -91,12 +123,19 @@ def _pixels(face: Image) -> dict[str, float]:
     steps = np.abs(np.diff(ring, axis=0)).max(1) if len(ring) > 1 else np.zeros(1)
     top, left = max(0, (height - WINDOW) // 2), max(0, (width - WINDOW) // 2)
     bands = radial_spectrum(face[None, top : top + WINDOW, left : left + WINDOW], 16)[0]
-    red, green, blue = thin.mean((0, 1))
+    coarse = resize(face, *(min(side, COARSE) for side in (width, height))).reshape(-1, 3).astype(np.int16)
+    red, green, blue = coarse.mean(0)
+    colourful = coarse.max(1) - coarse.min(1)
+    few = max(1, int(TINT * len(coarse)))
+    plain, dark = (coarse[np.argsort(values, kind="stable")[:few]] for values in (colourful, coarse.sum(1)))
     return {
-        "red": red, "green": green, "blue": blue,
+        "red": red, "green": green, "blue": blue, "red_over_green": red - green, "blue_over_green": blue - green,
+        "red_cast": float((plain[:, 0] - plain[:, 1]).mean()), "blue_cast": float((plain[:, 2] - plain[:, 1]).mean()),
+        "red_shadows": float((dark[:, 0] - dark[:, 1]).mean()),
+        "blue_shadows": float((dark[:, 2] - dark[:, 1]).mean()),
         "spread": float(light.std()),
-        "saturation": float((thin.max(2) - thin.min(2)).mean()),
-        "wedge": _wedge(thin.max(2)),
+        "saturation": float(colourful.mean()),
+        "wedge": measure_wedge(thin),
         "flat_border": float((steps <= 1).mean()),
         "border_light": float(ring.mean() - light.mean()),
         "medium": float(bands[5:9].mean() - bands[1:4].mean()),
@@ -104,8 +143,30 @@ def _pixels(face: Image) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _wedge(brightest: NDArray[np.int16]) -> float:
-    """Return the share of black pixels (H, W) that hang together with the border."""
-    parts, _ = label(brightest <= BLACK)
-    edge = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
-    return float(np.isin(parts, np.unique(edge[edge > 0])).mean())
+def _cut_window(whole: Image, square: Box, offset: tuple[int, int]) -> Image:
+    """Return the window in the middle of a square that begins on the 8-pixel grid of the file.
+
+    offset: where the picture `whole` lies on that grid, (x, y).
+    """
+    starts, ends = [], []
+    for start, end, shift in zip(square[:2], square[2:], offset, strict=True):
+        first = start + max(0, (end - start - WINDOW) // 2)
+        first += -(first + shift) % 8 if end - first >= SMALLEST + 8 else 0
+        starts.append(first)
+        ends.append(min(first + WINDOW, end))
+    return cut(whole, (starts[0], starts[1], ends[0], ends[1]))
+
+
+def _stack(values: Sequence[NDArray[np.float64] | None]) -> NDArray[np.float64]:
+    """Return vectors (N, D); zeros for a picture without one."""
+    length = next(len(value) for value in values if value is not None)
+    return np.stack([np.zeros(length) if value is None else value for value in values])
+
+
+def _count_fields(pictures: Sequence[_Picture]) -> pd.DataFrame:
+    """Return a column for each of FIELDS metadata fields: whether each picture has it."""
+    counts = Counter(name for picture in pictures for name in picture.fields)
+    common = [name for name, count in sorted(counts.items()) if min(count, len(pictures) - count) >= FEW]
+    common.sort(key=lambda name: abs(counts[name] - len(pictures) / 2))
+    columns = {f"field {name}": [name in picture.fields for picture in pictures] for name in common[:FIELDS]}
+    return pd.DataFrame(columns, index=range(len(pictures)))

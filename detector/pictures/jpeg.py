@@ -83,6 +83,11 @@ def jpeg_quality(tables: Sequence[Sequence[int]]) -> tuple[int, bool]:
     return quality, bool(gaps[quality - 1] == 0 and others_fit)
 
 
+def luma_steps(quality: int) -> NDArray[np.int64]:
+    """Return IJG's quantisation steps of the brightness (64,), row by row, at a quality 1..100."""
+    return _standard_tables()[0][quality - 1]
+
+
 @cache
 def _standard_tables() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the luma and the chroma tables (100, 64) at quality 1..100."""

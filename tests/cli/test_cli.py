@@ -19,7 +19,7 @@ from PIL import Image
 
 from detector import __version__
 from detector.evaluation.suites import SHIPPED
-from detector.pictures.images import encode
+from detector.pictures.images import decode, encode
 from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 
 
@@ -279,7 +279,8 @@ def test_audit_says_what_gives_the_label_away(tmp_path: Path) -> None:
         for i in range(120):
             folder = tmp_path / name / ("real" if i % 2 else "fake/gan")
             folder.mkdir(parents=True, exist_ok=True)
-            data = encode(draw_picture(i, size=32), "PNG" if i % 2 else format)
+            picture = decode(encode(draw_picture(i, size=32), "JPEG"))  # what was never a JPEG would show even then
+            data = encode(picture, "PNG" if i % 2 else format)
             (folder / f"{i}.png").write_bytes(data)
         assert run_command("index", tmp_path / name, "-o", tmp_path / f"{name}.csv").returncode == 0
     clean, planted = (run_command("audit", tmp_path / f"{name}.csv") for name in ("clean", "planted"))

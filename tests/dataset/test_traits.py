@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from detector.dataset.traits import measure_traits, near_pairs
+from detector.dataset.traits import measure_traits
 from detector.pictures.images import encode
 from detector.types import Image
 
@@ -23,7 +21,7 @@ def traits_of(folder: Path, *images: Image, crop: str = "") -> pd.DataFrame:
     paths = [folder / f"{i}.png" for i in range(len(images))]
     for path, image in zip(paths, images, strict=True):
         path.write_bytes(encode(image))
-    return measure_traits(pd.DataFrame({"path": [str(p) for p in paths], "crop": crop}))[0]
+    return measure_traits(pd.DataFrame({"path": [str(p) for p in paths], "crop": crop})).table
 
 
 def test_wedges_are_black_corners_and_not_pupils(tmp_path: Path) -> None:
@@ -64,32 +62,6 @@ def test_unreadable_pictures_have_no_format_and_blank_ones_no_hash(tmp_path: Pat
     (tmp_path / "blank.png").write_bytes(encode(np.zeros((64, 64, 3), np.uint8)))
     (tmp_path / "good.png").write_bytes(encode(grain()))
     names = ["bad.png", "blank.png", "good.png", "none.png"]
-    traits, hashes = measure_traits(pd.DataFrame({"path": [str(tmp_path / name) for name in names]}))
-    assert list(traits.format) == ["", "PNG", "PNG", ""]
-    assert list(hashes.any(1)) == [False, False, True, False]
-
-
-@settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 2**32), n=st.integers(1, 60))
-def test_near_pairs_are_those_a_plain_loop_finds(seed: int, n: int) -> None:
-    """Up to 15 bits, where finding every pair is certain."""
-    rng = np.random.default_rng(seed)
-    hashes = rng.integers(0, 256, (n, 32), np.uint8)
-    for i in range(1, n, 2):  # a relative of the one before, 0..29 bits away
-        flip = np.zeros(256, np.uint8)
-        flip[rng.permutation(256)[: rng.integers(0, 30)]] = 1
-        hashes[i] = hashes[i - 1] ^ np.packbits(flip)
-    hashes[rng.random(n) < 0.1] = 0
-    plain = [(i, j) for i in range(n) for j in range(i + 1, n)
-             if hashes[i].any() and hashes[j].any() and np.unpackbits(hashes[i] ^ hashes[j]).sum() <= 15]  # fmt: skip
-    assert [tuple(pair) for pair in near_pairs(hashes, 15)] == plain
-
-
-def test_near_pairs_miss_few_at_the_limit_they_are_used_at() -> None:
-    rng = np.random.default_rng(0)
-    one = rng.integers(0, 256, (2000, 32), np.uint8)
-    flips = np.zeros((2000, 256), np.uint8)
-    flips[np.arange(2000)[:, None], rng.permuted(np.tile(np.arange(256), (2000, 1)), axis=1)[:, :20]] = 1
-    pairs = near_pairs(np.concatenate([one, one ^ np.packbits(flips, axis=1)]))
-    assert 1980 <= len(pairs) <= 2000
-    assert (pairs[:, 1] - pairs[:, 0] == 2000).all()
+    traits = measure_traits(pd.DataFrame({"path": [str(tmp_path / name) for name in names]}))
+    assert list(traits.table.format) == ["", "PNG", "PNG", ""]
+    assert list(traits.hashes.any(1)) == [False, False, True, False]
