@@ -65,7 +65,7 @@ def run(
         _generator(name, photographs, folder / "weights" / name, seed, progress)
     grid = folder / "style-mixing.png"
     if not grid.is_file():
-        tasks.draw_mixing("style", range(1, 4), range(11, 16), grid, weights=folder / "weights" / "style", label=False)
+        tasks.mix("style", range(1, 4), range(11, 16), grid, weights=folder / "weights" / "style", label=False)
     table = _mixed(photographs, folder, seed, progress)
 
     for name, arguments in ARGUMENTS.items():
@@ -80,7 +80,7 @@ def run(
         faces={name or "real": test[test.generator == name].path.tolist()[:16] for name in ("", *OPTIONS)},
     )  # fmt: skip
     shown = [test[test.generator == name].path.iloc[0] for name in ("", *OPTIONS)]
-    scored = tasks.score(shown, detector=folder / "weights" / "default")
+    scored = tasks.score_inputs(shown, detector=folder / "weights" / "default")
     assert isinstance(scored, list)
     paths = {"report": report / "report.html", "style-mixing grid": grid, "manifest": folder / "manifest.csv",
              "detector": folder / "weights" / "default"}  # fmt: skip

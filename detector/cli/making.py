@@ -114,7 +114,7 @@ def generate(
     if mix is not None:
         output = output if output.suffix.lower() == ".png" else output / "grid.png"
         sources, destinations = map(parse_seeds, mix)
-        tasks.draw_mixing(name, sources, destinations, output, weights=weights, **options, **drawn)
+        tasks.mix(name, sources, destinations, output, weights=weights, **options, **drawn)
         say(str(output))
         return
     n, seed = n or 16, seed or 0

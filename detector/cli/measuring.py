@@ -64,7 +64,7 @@ def score(
         raise DetectorError(f"standard input holds more than {MAX_BYTES:,} bytes")
     left_out = LeftOut()
     with show_progress() as progress:
-        answer = tasks.score(
+        answer = tasks.score_inputs(
             names, detector=detector, runtime=runtime, out=output, faces=faces,
             lines=read_list(given) if "-" in names else (), picture=given if stdin else None,
             columns=read_columns(column or ()), left_out=left_out, progress=progress,
@@ -157,7 +157,7 @@ def audit(
     if fix is None:
         refuse("pictures are re-encoded with --fix alone", size=size)
     with show_progress() as progress:
-        findings = tasks.check_data(manifest, fixed=fix, size=size or 128, seed=seed,
+        findings = tasks.audit(manifest, fixed=fix, size=size or 128, seed=seed,
                                     columns=read_columns(column or ()), progress=progress)  # fmt: skip
     print_table(
         ["finding", "severity", "what", "fix"], [[f.name, f.severity.value, f.summary, f.fix] for f in findings]

@@ -14,13 +14,13 @@ from detector.errors import ImageError
 from detector.evidence.checks import read_exhibit
 from detector.files import as_text
 from detector.scoring.checkpoint import digest_checkpoint, read_card
-from detector.scoring.targets import expand
+from detector.scoring.targets import as_list, expand
 from detector.tasks.catalogue import describe_environment
 from detector.types import Calibrated, Detector, Exhibit, Progress, silent
 
 
 def verify(
-    inputs: Sequence[str | Path],
+    inputs: str | Path | Sequence[str | Path],
     out: Path | str,
     *,
     detector: Path | str | None = None,
@@ -32,18 +32,25 @@ def verify(
     left_out: LeftOut | None = None,
     progress: Progress = silent,
 ) -> list[dict[str, Any]]:
-    """Write a folder of evidence for each picture, the custody log and index.html; return one row each, by priority.
+    """Return one row for each picture, the most suspicious first, and write an evidence report of each below `out`.
 
-    Rows: name, path, folder ("" if the file could not be read), opinion, log10_lr, others (checks beside the detector
-    that point to H1), statement, note (why an exhibit was examined again, else ""), changed (whether an earlier report
-    was changed since). An exhibit keeps the report that it has with the same settings, if that is as it was written.
+    Rows: name, path, folder ("" if the file could not be read), opinion, log10_lr (base-10 logarithm of the likelihood
+    ratio, None without one), others (checks beside the detector that point to H1), statement, note (why an exhibit was
+    examined again, else ""), changed (whether an earlier report was changed since). Below `out` are a folder for each
+    report, the custody log and index.html. An exhibit keeps the report that it has with the same settings, if that is
+    as it was written.
 
-    known: a list of known pictures. trust: trust lists for Content Credentials. key: Ed25519, signs the log's entries.
-    left_out: as `targets.expand`.
+    inputs: paths of pictures, folders or manifests, one or several. detector: a folder of weights; None takes the
+    shipped ones. known: a table of known pictures. trust: trust lists for Content Credentials. case, examiner: recorded
+    in the report. key: an Ed25519 key (PEM) that signs the entries of the log. left_out: collects the files of folders
+    that are not pictures.
+
+    Raises DetectorError if there is no picture at all or the log belongs to another case, CheckpointError for weights
+    that cannot be read, OSError if nothing can be written below `out`.
     """
     from detector.evidence import folders, validation
 
-    targets = expand([str(i) for i in inputs], left_out=left_out)
+    targets = expand([str(i) for i in as_list(inputs)], left_out=left_out)
     log = folders.open_case(Path(out), key)
     folder, thing = load_detector(detector)
     card, weights = read_card(folder, "detector"), digest_checkpoint(folder)
