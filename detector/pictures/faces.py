@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 
 from detector.pictures.images import cut, decode_picture, read, resize
-from detector.types import Image
+from detector.types import Decoded, Image
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom, pixels
 
@@ -45,6 +45,17 @@ class Face:
     crop: Box
     turns: int = 0
     reason: str = ""
+
+    def in_file(self, decoded: Decoded) -> Face:
+        """Return the face with its boxes in pixels of the file, of which a very large JPEG has more than were decoded.
+
+        Whether a face is large enough to be judged is a matter of the decoded pixels, for the detector has no others;
+        the reason then says at which size the picture was decoded.
+        """
+        size = f", in the picture decoded at 1/{decoded.divisor} of its size" if decoded.reduced else ""
+        return Face(
+            decoded.enlarge(self.box), decoded.enlarge(self.crop), self.turns, self.reason and self.reason + size
+        )
 
 
 def find_faces(image: Image) -> list[Face]:

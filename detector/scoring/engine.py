@@ -164,7 +164,8 @@ def _cut_faces(target: Target, decoded: Decoded, size: int, locates: bool) -> Op
         faces = [Face(box, box)]
     faces = faces[:MOST_FACES]
     given = tuple(prepare(image, size, face.crop, face.turns) for face in faces)
-    return Opened(row, tuple(replace(face, box=decoded.enlarge(face.box)) for face in faces), given)
+    shown = tuple(face.in_file(decoded) for face in faces)
+    return Opened(row, shown if target.crop is None else (Face(target.crop, target.crop),), given)
 
 
 def judge_faces(opened: Sequence[Opened], detector: Detector, transform: Transform, batch: int) -> list[Judged]:

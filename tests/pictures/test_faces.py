@@ -20,6 +20,7 @@ from detector.pictures.faces import (
     MODEL,
     SURE,
     Box,
+    Face,
     centre_square,
     face_square,
     find_faces,
@@ -29,7 +30,7 @@ from detector.pictures.faces import (
     widen,
 )
 from detector.pictures.images import load, resize
-from detector.types import Image
+from detector.types import Decoded, Image
 
 
 def test_every_tenth_embedded_photograph_has_its_face_in_the_middle(tmp_path: Path) -> None:
@@ -114,6 +115,15 @@ def test_a_face_of_less_than_40_pixels_is_not_judged(width: int, judged: bool) -
     assert (too_small((7, 100, 200, 100 + width), turns=1) == "") is judged
     if not judged:
         assert too_small((0, 0, width, 90)) == "the face is 39 pixels wide, less than 40"
+
+
+def test_a_face_of_a_reduced_picture_is_shown_in_pixels_of_its_file_and_measured_in_decoded_ones() -> None:
+    decoded = Decoded(np.zeros((500, 700, 3), np.uint8), 1399, 1000)
+    small, large = (0, 0, 39, 45), (300, 200, 340, 250)
+    found = [Face(box, face_square(box, (500, 700)), 0, too_small(box)).in_file(decoded) for box in (small, large)]
+    assert [face.box for face in found] == [(0, 0, 78, 90), (600, 400, 680, 500)]
+    assert found[0].reason == "the face is 39 pixels wide, less than 40, in the picture decoded at 1/2 of its size"
+    assert found[1].reason == ""
 
 
 def test_the_faces_of_a_large_group_photograph_are_found_where_they_are(portraits: list[Image]) -> None:
