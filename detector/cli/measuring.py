@@ -22,7 +22,8 @@ from detector.cli.rendering import (
 )
 
 RUNTIME = typer.Option(
-    "--runtime", help="Of the network: onnx, or openvino (an extra): faster, in bf16 if the CPU can."
+    "--runtime",
+    help="What runs the network: onnx, or openvino (an extra), which is faster and computes in bf16 if the CPU can.",
 )
 Runtime = Annotated[str, RUNTIME]
 
@@ -79,7 +80,7 @@ def score(
 
 
 def evaluate(
-    manifest: Annotated[Path | None, typer.Argument(help="What the pictures are; not with --suite.")] = None,
+    manifest: Annotated[Path | None, typer.Argument(help="Manifest of the pictures; not with --suite.")] = None,
     detector: Annotated[
         list[Path] | None, typer.Option("--detector", help="Folder of a trained detector; may be repeated.")
     ] = None,
@@ -90,7 +91,9 @@ def evaluate(
     column: Column = None,
     output: Out = Path("evaluation"),
     split: Annotated[str | None, typer.Option(help="train, val or test (default).")] = None,
-    no_audit: Annotated[bool, typer.Option("--no-audit", help="Do not look for shortcuts in the pictures.")] = False,
+    no_audit: Annotated[
+        bool, typer.Option("--no-audit", help="Leave out the audit for shortcuts in the pictures.")
+    ] = False,
     by: Annotated[
         list[str] | None, typer.Option("--by", help="Column by whose values errors are compared; may be repeated.")
     ] = None,
@@ -140,7 +143,7 @@ def evaluate(
 
 
 def audit(
-    manifest: Annotated[Path, typer.Argument(help="What the pictures are said to be.")],
+    manifest: Annotated[Path, typer.Argument(help="Manifest of the pictures.")],
     fix: Annotated[
         Path | None, typer.Option(help="Folder for a balanced copy, every picture re-encoded alike, with its manifest.")
     ] = None,

@@ -43,11 +43,10 @@ def evaluate(
     columns: Mapping[str, str] | None = None,
     progress: Progress = silent,
 ) -> pd.DataFrame:
-    """Return a table of every metric with its 95 % interval, and write a report of it below `out`.
+    """Return a table of every metric with its 95 % interval, and write a report (HTML, JSON, Markdown) below `out`.
 
     One row for each detector, generator and source of photographs (column `real`) and metric: columns detector,
-    generator, real, perturbation, severity, metric, value, low, high, n_real and n_fake among others. The report is
-    report.html, report.json and report.md, with plots.
+    generator, real, perturbation, severity, metric, value, low, high, n_real and n_fake among others.
 
     manifest: the path of a table with one row for each picture, as `index` writes it. split: which of its pictures are
     measured. detectors: folders of weights, one or several. scores: tables of scores by any tool, with the columns
@@ -80,16 +79,11 @@ def evaluate(
     results = measuring.measure_scores(joined, seed=seed)
     progress("measuring", 1, 1)
     metadata = {
-        "command": command,
-        "split": split,
-        "runtime": runtime,
+        "command": command, "split": split, "runtime": runtime,
         "pictures": {label.name.lower(): int((wanted.label == label).sum()) for label in Label},
-        "manifest": manifest.name,
-        "manifest_sha256": describe_data(wanted)["manifest_sha256"],
-        "seed": seed,
-        "resamples": 2000,
-        "versions": describe_environment(),
-    }
+        "manifest": manifest.name, "manifest_sha256": describe_data(wanted)["manifest_sha256"], "seed": seed,
+        "resamples": 2000, "versions": describe_environment(),
+    }  # fmt: skip
     fairness = measure_fairness(joined, by, seed=seed) if by else None
     findings, aligned = look_behind(wanted, joined, named, out, seed, progress) if audited else ([], None)
     figures.publish(joined, results, out, pairs=measure_pairs(find_pairs(wanted), joined), metadata=metadata,
