@@ -25,7 +25,7 @@ def verify(
     fail_on: Annotated[
         Literal["likely-fake", "inconclusive"] | None,
         typer.Option(
-            help="Exit with status 1 if any exhibit gets this opinion or a worse one."
+            help="Exit with status 1 if any exhibit gets this opinion or a worse one; declared-generated is the worst."
         ),
     ] = None,
     check: Annotated[

@@ -21,9 +21,9 @@ from detector.types import Image
 
 URGENT = {"declared-generated": 0, "likely-fake": 1, "inconclusive": 3, "not-applicable": 4, "error": 5,
           "likely-real": 6}  # fmt: skip
-OTHERS = 2  # of an exhibit to which checks beside the detector point
-SIDE = 96  # of a face in the index, pixels
-DIGITS = 16  # of an exhibit's hash in the name of its folder
+OTHERS = 2  # urgency of an exhibit for which checks beside the detector point to H1
+SIDE = 96  # side of a face in the index, pixels
+DIGITS = 16  # digits of an exhibit's hash in the name of its folder
 
 
 def open_case(out: Path, key: Path | None = None) -> CustodyLog:

@@ -14,7 +14,7 @@ from detector.files import printable
 from detector.types import Outcome
 
 ONE, TWO, SOFT, LINE = "#b8421c", "#1f5fa8", "#59636d", "#c9ced2"
-BREADTH = 487.0  # of the text, points
+BREADTH = 487.0  # width of the text, points
 
 
 def make_pdf(record: Mapping[str, Any], pictures: Sequence[Picture]) -> bytes:
@@ -158,8 +158,8 @@ def _ratio(c: Mapping[str, Any]) -> str:
 def _backing(found: Mapping[str, Any]) -> str:
     worst, missed = found["apcer_worst"]
     return (
-        f"{found['real']} photographs and {sum(found['fake'].values())} generated faces that set neither line nor "
-        f"thresholds. Called likely-fake: {found['false_alarms'][0]} of {found['false_alarms'][1]} photographs. "
+        f"{found['real']} photographs and {sum(found['fake'].values())} generated faces that were not used for "
+        f"calibration. Called likely-fake: {found['false_alarms'][0]} of {found['false_alarms'][1]} photographs. "
         f"Worst generator: {worst}, of which {missed:.0%} are not called likely-fake. Cllr {found['cllr']:.3f}, after "
         f"the best recalibration {found['cllr_min']:.3f}."
     )

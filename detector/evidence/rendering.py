@@ -24,10 +24,10 @@ from detector.pictures.images import decode, encode, resize
 from detector.types import Decoded, Image, Outcome
 
 TEMPLATES = Path(__file__).parent
-SIDE = 420  # of a picture on the page, pixels
-WINDOW = 1024  # of error levels, pixels from the middle
+SIDE = 420  # longer side of a picture on the page, pixels
+WINDOW = 1024  # side of the middle part whose error levels are shown, pixels
 MADE, KEPT = np.array([214.0, 69.0, 32.0]), np.array([38.0, 110.0, 190.0])  # colours of a map's two ends
-ROWS = 60  # of a finding's details
+ROWS = 60  # most rows of a finding's details that are shown
 
 
 @dataclass(frozen=True)

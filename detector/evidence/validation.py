@@ -15,7 +15,7 @@ from detector.statistics.calibration import Calibration
 from detector.statistics.metrics import METRICS
 
 VALIDATION = "validation.json"  # beside a detector's weights: how it did on pictures that set nothing
-POINTS = 60  # of each curve that is kept
+POINTS = 60  # most points of a curve that are kept
 
 
 def read_backing(folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def read_backing(folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def summarise_validation(scores: pd.DataFrame, calibration: Calibration) -> dict[str, Any]:
-    """Return what VALIDATION holds, from pictures that set neither line nor thresholds.
+    """Return what VALIDATION holds, from pictures that were not used for calibration.
 
     scores: columns generator ("" for real pictures) and score, log-odds. Curves are lists of points [x, y]: ROC as
     (false-positive rate, true-positive rate), Tippett as (log10 likelihood ratio, share of pictures above it).

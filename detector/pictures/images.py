@@ -34,13 +34,13 @@ MAX_BYTES = 100 * 2**20
 MAX_PIXELS = 50_000_000
 MAX_REDUCED = 220_000_000  # pixels of a JPEG, which can be decoded at half its size and less: telephones have 50 to 200
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # formats whose first frame may be blank
-MAX_FRAMES = 6  # that are looked at for one that is not blank
-FRAME_PIXELS = 25_000_000  # in all frames that are looked at
+MAX_FRAMES = 6  # most frames that are searched for one that is not blank
+FRAME_PIXELS = 25_000_000  # most pixels of all the frames that are searched
 BLANK = 2.0  # standard deviation below which a frame is blank, grey levels
-SAMPLE = 64  # points a side at which a frame is looked at
+SAMPLE = 64  # points along a side at which a frame is sampled to see whether it is blank
 STRIP = 2**16  # pixels converted at a time: copies of a whole picture cost memory, and more time than decoding does
-MAX_READS = 1_000_000  # of a decoder in one file: honest files take thousands, a file of one-byte blocks millions
-RESIZE_FILTER = "lanczos"  # Pillow's, antialiased; cv2's filters differ in high frequencies, which is what we look at
+MAX_READS = 1_000_000  # most reads of a decoder in one file: honest files take thousands, one-byte blocks millions
+RESIZE_FILTER = "lanczos"  # Pillow's, antialiased; cv2's filters differ in high frequencies, on which detection rests
 REDUCING_GAP = 2.0  # Pillow's advice for fast and almost as fair as the kernel alone; at 3 it takes twice the time
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on odd files; what matters is raised
@@ -210,7 +210,7 @@ def as_stored(image: Image, turn: int) -> Image:
 
 
 def is_blank(image: Image) -> bool:
-    """Return whether a picture shows one colour and nothing else; of a large one, some hundred rows are looked at."""
+    """Return whether a picture shows one colour and nothing else; of a large one, some hundred rows are sampled."""
     height, width = image.shape[:2]
     return bool(image[:: max(1, height // 512), :: max(1, width // 512)].std((0, 1)).max() < BLANK)
 
@@ -283,7 +283,7 @@ def _open(data: bytes, formats: tuple[str, ...]) -> Pillow.Image:
     if sniff(data) == "HEIC":
         raise UnsupportedFormat("HEIC pictures are not decoded; save it as JPEG, PNG or AVIF")
     if b"iCCP" in data and sniff(data) == "PNG":
-        data = without_huge_profile(data)  # for which Pillow would refuse the picture
+        data = without_huge_profile(data)  # Pillow would refuse the picture because of it
     try:
         return Pillow.open(_Reader(data), formats=formats)
     except Pillow.DecompressionBombError:

@@ -185,7 +185,7 @@ def _decide(picture: Opened, answers: Sequence[tuple[float, Opinion]]) -> Judged
     """Return the rows of a picture and of its faces; answers: score and verdict of what the detector was given."""
     row = picture.row
     if not picture.faces:
-        for score, _ in answers:  # of the middle of a picture without a face: the row says that it is not judged
+        for score, _ in answers:  # a picture without a face: the score of its middle, although it is not judged
             row = replace(row, score=score, probability=_probability(score))
         return Judged(row)
     faces = []

@@ -19,7 +19,7 @@ from detector.errors import DetectorError, ManifestError
 from detector.pictures.faces import Box
 from detector.types import Image
 
-Picture = str | Path | Pillow.Image | Image  # of Python: a file's name, a picture of Pillow, or RGB (H, W, 3)
+Picture = str | Path | Pillow.Image | Image  # a file's name, a Pillow picture, or RGB (H, W, 3)
 
 
 @dataclass(frozen=True)

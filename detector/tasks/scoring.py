@@ -20,7 +20,7 @@ from detector.scoring.tables import COLUMNS, score_to_file
 from detector.scoring.targets import Picture, Target, expand, list_pictures
 from detector.types import Progress, silent
 
-NO_FILE = "standard input"  # what the row of a picture is called that is no file
+NO_FILE = "standard input"  # path in the row of a picture that was read from standard input
 
 
 def score(

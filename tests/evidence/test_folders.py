@@ -380,3 +380,5 @@ def test_words_of_the_index_do_not_break_letter_by_letter_on_a_telephone() -> No
     assert "overflow-wrap: anywhere" not in narrow
     assert [rule.split("{")[0].strip() for rule in wide.splitlines() if "overflow-wrap: anywhere" in rule] == [".path"]
     assert "table, tbody, tr, td { display: block;" in narrow
+    report = (ROOT / "detector" / "evidence" / "evidence.html.jinja").read_text()
+    assert "dl { grid-template-columns: 1fr;" in report.split("@media (max-width: 48rem)")[1].splitlines()[0]

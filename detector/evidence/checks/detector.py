@@ -38,9 +38,9 @@ LIMITS = (
 )
 REFERENCE = "thresholds for 1 % false alarms on photographs of a set it did not learn from; see the backing"
 MILD = (("jpeg", 1), ("jpeg", 2), ("webp", 1), ("resize", 1), ("resize_jpeg", 1))  # what platforms do every day
-FACES = 16  # of one picture that are described, the most suspicious first; all are judged
+FACES = 16  # most faces of a picture that are described, the most suspicious first; all are judged
 LARGEST = 512  # side at which mild changes are made, pixels
-SHIFTS = (-0.06, 0.0, 0.06)  # of the crop for the score map, in sides
+SHIFTS = (-0.06, 0.0, 0.06)  # shifts of the crop for the score map, in sides
 OUTCOMES = {Opinion.LIKELY_FAKE: Outcome.SUPPORTS_FAKE, Opinion.LIKELY_REAL: Outcome.SUPPORTS_REAL}
 
 
