@@ -254,8 +254,7 @@ def work(pipe: Connection, limit: float) -> None:
 def run(paths: list[Path], jobs: int, limit: float, end: float = np.inf) -> Iterator[dict[str, Any]]:
     """Yield what became of each file: word, what, CPU seconds, peak memory in bytes, bytes on standard error.
 
-    limit: CPU seconds, so that a busy machine makes no hangs; who sleeps is found after PATIENCE times as long.
-    end: the time (of `time.monotonic`) after which no further file is started.
+    limit: CPU seconds; who sleeps is found after PATIENCE times as long. end: when, by `time.monotonic`, to stop.
     """
     spawn, queue = multiprocessing.get_context("spawn"), list(reversed(paths))
     workers: dict[Connection, Any] = {}

@@ -117,8 +117,7 @@ def generate(
         output = output if output.suffix.lower() == ".png" else output / "grid.png"
         sources, destinations = map(parse_seeds, mix)
         tasks.mix(name, sources, destinations, output, weights=weights, **options, **drawn)
-        say(str(output))
-        return
+        return say(str(output))
     n, seed = n or 16, seed or 0
     with show_progress() as progress:
         if originals is not None:

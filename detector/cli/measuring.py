@@ -91,9 +91,7 @@ def evaluate(
     column: Column = None,
     output: Out = Path("evaluation"),
     split: Annotated[str | None, typer.Option(help="train, val or test (default).")] = None,
-    no_audit: Annotated[
-        bool, typer.Option("--no-audit", help="Leave out the audit for shortcuts in the pictures.")
-    ] = False,
+    no_audit: Annotated[bool, typer.Option("--no-audit", help="Skip the audit for shortcuts in the pictures.")] = False,
     by: Annotated[
         list[str] | None, typer.Option("--by", help="Column by whose values errors are compared; may be repeated.")
     ] = None,

@@ -45,8 +45,7 @@ def evaluate(
 ) -> pd.DataFrame:
     """Return a table of every metric with its 95 % interval, and write a report (HTML, JSON, Markdown) below `out`.
 
-    One row for each detector, generator and source of photographs (column `real`) and metric: columns detector,
-    generator, real, perturbation, severity, metric, value, low, high, n_real and n_fake among others.
+    One row for each detector, generator, source of photographs (column `real`) and metric, with value, low and high.
 
     manifest: the path of a table with one row for each picture, as `index` writes it. split: which of its pictures are
     measured. detectors: folders of weights, one or several. scores: tables of scores by any tool, with the columns
@@ -57,9 +56,8 @@ def evaluate(
     `alignment.AUDITED` pictures is used. faces: caption -> paths of pictures to show. columns: our name of a column ->
     its name in these tables. command: what to record as the command that made the report.
 
-    Raises ManifestError for a table that cannot be read or a picture that is not the one the manifest names by hash,
-    ScoresError for scores that cannot be measured, such as those of one class only, CheckpointError for weights that
-    cannot be read, OSError if nothing can be written below `out`.
+    Raises ManifestError for a table that cannot be read or a picture with another hash, ScoresError for scores that
+    cannot be measured, CheckpointError for weights that cannot be read, OSError if `out` cannot be written.
     """
     from detector.evaluation import figures, measuring
     from detector.evaluation.pairs import find_pairs, measure_pairs
