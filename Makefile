@@ -1,11 +1,17 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+READY = $(VENV)/.installed
 
-.PHONY: quickstart test lint format clean
-quickstart: $(VENV)/.installed ; $(BIN)/detector quickstart
-test: $(VENV)/.installed ; $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
-lint: $(VENV)/.installed ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
-format: $(VENV)/.installed ; $(BIN)/ruff check --fix . && $(BIN)/ruff format .
+.PHONY: quickstart check test lint format clean
+quickstart: $(READY) ; $(BIN)/detector quickstart
+check: lint ; $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow" tests
+test: $(READY) ; $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+lint: $(READY) ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+format: $(READY) ; $(BIN)/ruff check --fix . && $(BIN)/ruff format .
 clean: ; rm -rf $(VENV) quickstart build dist
-$(VENV)/.installed: pyproject.toml ; $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --editable '.[imagenet,test]' && touch $@
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'  # the first that installs dependency groups
+	$(BIN)/python -m pip install --quiet --editable '.[imagenet,evidence]' --group dev
+	touch $@

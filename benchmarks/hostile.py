@@ -161,9 +161,9 @@ def _judge() -> Callable[[Path], str]:
 
 def _score(path: Path) -> str:
     """Score a file, or all of a folder in one batch."""
-    from detector.tasks import score
+    from detector.tasks import score_inputs
 
-    rows = score([path])
+    rows = score_inputs([path])
     if not isinstance(rows, list) or len(rows) != (len(list(path.iterdir())) if path.is_dir() else 1):
         raise InvalidReport(f"{rows} is not a row for each file")
     if any(row.verdict not in ("error", "not-applicable") and row.score is None for row in rows):
@@ -251,10 +251,10 @@ def work(pipe: Connection, limit: float) -> None:
         pipe.send((word, what, _seconds() - start, watch.peak, noise))
 
 
-def run(paths: list[Path], jobs: int, limit: float) -> Iterator[dict[str, Any]]:
+def run(paths: list[Path], jobs: int, limit: float, end: float = np.inf) -> Iterator[dict[str, Any]]:
     """Yield what became of each file: word, what, CPU seconds, peak memory in bytes, bytes on standard error.
 
-    limit: CPU seconds, so that a busy machine makes no hangs; who sleeps is found after PATIENCE times as long.
+    limit: CPU seconds; who sleeps is found after PATIENCE times as long. end: when, by `time.monotonic`, to stop.
     """
     spawn, queue = multiprocessing.get_context("spawn"), list(reversed(paths))
     workers: dict[Connection, Any] = {}
@@ -278,6 +278,8 @@ def run(paths: list[Path], jobs: int, limit: float) -> Iterator[dict[str, Any]]:
     for _ in range(min(jobs, len(paths))):
         start()
     while workers:
+        if time.monotonic() > end:
+            queue.clear()
         ready = wait(list(workers), timeout=0.5)
         for pipe in list(workers):
             task = doing[pipe]
@@ -318,6 +320,7 @@ def main() -> int:
     parser.add_argument("-n", type=int, default=1000)
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=np.inf, help="start no further file after these")
     parser.add_argument("--command", choices=list(LIMITS), default="verify")
     given = parser.parse_args()
     os.environ["HOSTILE_COMMAND"] = given.command
@@ -327,7 +330,7 @@ def main() -> int:
     if given.command == "score":
         paths.insert(0, together(given.out))
     seen = []
-    for row in run(paths, given.jobs, limit):
+    for row in run(paths, given.jobs, limit, time.monotonic() + 60 * given.minutes):
         seen.append(row)
         if row["what"]:
             print(f"{row['word']}: {row['path'].name!a}\n{row['what']}", file=sys.stderr, flush=True)
@@ -336,7 +339,10 @@ def main() -> int:
 
     counts = Counter(row["word"] for row in seen)
     noisy = [row["path"].name for row in seen if row["noise"]]
-    print(f"{given.command}, {len(seen)} files:", ", ".join(f"{n} {word}" for word, n in counts.most_common()))
+    print(
+        f"{given.command}, {len(seen)} of {len(paths)} files:",
+        ", ".join(f"{n} {word}" for word, n in counts.most_common()),
+    )
     print(f"crashes {counts['crash']}, hangs over {limit} s {counts['hang']}, invalid {counts['invalid']}")
     print(f"wrote to standard error: {noisy or 'none'}")
     for name, unit in (("seconds", 1), ("memory", 2**20)):

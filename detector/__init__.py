@@ -1,12 +1,16 @@
 """Tells synthetic and manipulated faces from photographs.
 
-The public API is five functions, imported on first use:
+The public API is nine functions, imported on first use:
 
     detector.index(folder, "manifest.csv")                      pictures -> manifest
     detector.generate("style", 100, "fakes")                    labelled fakes with their manifest
+    detector.alter("swap", "manifest.csv", "swapped")           fakes made from the photographs of a manifest
+    detector.mix("style", [1, 2], [11, 12, 13], "grid.png")     the source x destination grid of a style-based generator
     detector.train("detector", "cnn", "manifest.csv", "cnn")    manifest -> a folder of weights
-    detector.score(["photo.jpg"])                               pictures -> log-odds and verdicts
-    detector.evaluate("manifest.csv", detectors=["cnn"], out="report")
+    detector.score("photo.jpg")                                 pictures -> a table of log-odds and verdicts
+    detector.evaluate("manifest.csv", detectors="cnn", out="report")    metrics with intervals, and a report
+    detector.audit("manifest.csv")                              what gives the labels away besides the face
+    detector.verify("photo.jpg", "evidence")                    an evidence report and a custody log
 """
 
 from __future__ import annotations
@@ -14,22 +18,52 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read as ONNX Runtime loads: else it reports to its maker (its Privacy.md)
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime reads this as it loads, and would else report to its maker
 
-__version__ = "0.1.0"
-__all__ = ["DetectorError", "Label", "evaluate", "generate", "index", "score", "train"]
+__all__ = [
+    "DetectorError",
+    "Label",
+    "alter",
+    "audit",
+    "evaluate",
+    "generate",
+    "index",
+    "mix",
+    "score",
+    "train",
+    "verify",
+]
 
 if TYPE_CHECKING:
     from detector.errors import DetectorError
-    from detector.tasks import evaluate, generate, index, score, train
+    from detector.tasks import alter, audit, evaluate, generate, index, mix, score, train, verify
     from detector.types import Label
+
+    __version__: str
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for (PEP 562)."""
+    """Return a public name, imported when it is first asked for (PEP 562)."""
+    if name == "__version__":
+        return _read_version()
     if name not in __all__:
         raise AttributeError(f"module 'detector' has no attribute {name!r}")
     from importlib import import_module
 
     home = {"DetectorError": "errors", "Label": "types"}.get(name, "tasks")
     return getattr(import_module(f"detector.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names, those too that are not imported yet."""
+    return [*__all__, "__version__"]
+
+
+def _read_version() -> str:
+    """Return the version of the installed distribution; "0+unknown" if the package is run without being installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("face-forgery-detector")
+    except PackageNotFoundError:
+        return "0+unknown"

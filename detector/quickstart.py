@@ -76,7 +76,7 @@ def run(
         _generator(name, photographs, folder / "weights" / name, seed, progress)
     grid = folder / "style-mixing.png"
     if not grid.is_file():
-        tasks.draw_mixing("style", range(1, 4), range(11, 16), grid, weights=folder / "weights" / "style", label=False)
+        tasks.mix("style", range(1, 4), range(11, 16), grid, weights=folder / "weights" / "style", label=False)
     table = _mixed(photographs, folder, seed, progress)
 
     for name, arguments in ARGUMENTS.items():
@@ -91,7 +91,7 @@ def run(
         faces={name or "real": test[test.generator == name].path.tolist()[:16] for name in ("", *OPTIONS)},
     )  # fmt: skip
     shown = [test[test.generator == name].path.iloc[0] for name in ("", *OPTIONS)]
-    scored = tasks.score(shown, detector=folder / "weights" / "default")
+    scored = tasks.score_inputs(shown, detector=folder / "weights" / "default")
     assert isinstance(scored, list)
     page = folder / "index.html"
     _show_trained(folder / "shown", table)
@@ -115,7 +115,7 @@ def _show_shipped(folder: Path, progress: Progress) -> None:
         write_bytes(faces, encode(tile(generator.sample(SHOWN, seed=0, truncation=TRUNCATION), COLUMNS), "JPEG"))
     progress("showing shipped faces", 1, 2)
     if not mixing.is_file():
-        tasks.draw_mixing("style", range(1, 4), range(11, 16), mixing, weights=weights, label=False)
+        tasks.mix("style", range(1, 4), range(11, 16), mixing, weights=weights, label=False)
     progress("showing shipped faces", 2, 2)
 
 

@@ -172,18 +172,28 @@ class Decoded:
         """Whether the picture was decoded at less than its size."""
         return self.image.shape[:2] != (self.height, self.width)
 
+    @property
+    def divisor(self) -> int:
+        """How many pixels of the file, along a side, make one of `image`: 1, 2, 4 or 8."""
+        sides, whole = self.image.shape[:2], (self.height, self.width)
+        return next((d for d in (2, 4, 8) if self.reduced and sides == tuple(-(-side // d) for side in whole)), 1)
+
     def shrink(self, box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-        """Return a box (left, top, right, bottom) in pixels of the file in pixels of `image`."""
-        return self._scale(box, self.image.shape[1] / self.width, self.image.shape[0] / self.height)
+        """Return a box (left, top, right, bottom) in pixels of the file in pixels of `image`; squares stay squares."""
+        d, (height, width) = self.divisor, self.image.shape[:2]
+        left, top, right, bottom = box
+        across, down = -(-(right - left) // d), -(-(bottom - top) // d)
+        x, y = (2 * left + d) // (2 * d), (2 * top + d) // (2 * d)
+        x = min(x, width - across) if right <= self.width else x
+        y = min(y, height - down) if bottom <= self.height else y
+        return x, y, x + across, y + down
 
     def enlarge(self, box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-        """Return a box (left, top, right, bottom) in pixels of `image` in pixels of the file."""
-        return self._scale(box, self.width / self.image.shape[1], self.height / self.image.shape[0])
-
-    @staticmethod
-    def _scale(box: tuple[int, int, int, int], x: float, y: float) -> tuple[int, int, int, int]:
+        """Return a box (left, top, right, bottom) in pixels of `image` in pixels of the file; `shrink` undoes it."""
+        d, (height, width) = self.divisor, self.image.shape[:2]
         left, top, right, bottom = box
-        return round(left * x), round(top * y), round(right * x), round(bottom * y)
+        return (left * d, top * d, self.width if right == width else right * d,
+                self.height if bottom == height else bottom * d)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,14 @@ from detector.files import sha256
 from detector.pictures.images import encode
 
 ROOT = Path(__file__).parents[1]
+SLOW = (  # files and folders of tests that train, start processes or bootstrap: more than three CPU seconds each
+    "cli/test_cli.py", "cli/test_ways_in.py", "cli/test_options.py", "contracts", "dataset/test_audit.py", "detectors",
+    "evaluation/test_gate.py", "evaluation/test_report.py", "evaluation/test_suites.py",
+    "evaluation/test_measuring.py", "evidence/test_folders.py", "evidence/test_integrity.py", "evidence/test_record.py",
+    "generators", "learning", "pictures/test_labelling.py", "pictures/test_sandbox.py", "scoring/test_engine.py",
+    "statistics/test_intervals.py", "tasks", "test_house_rules.py", "test_kills.py",
+    "test_kills_measuring.py", "test_public.py", "test_quickstart.py",
+)  # fmt: skip
 
 
 def draw_picture(seed: int, *, size: int = 48, fake: bool = False) -> np.ndarray:
@@ -69,6 +77,14 @@ def make_manifest(folder: Path, *, n: int = 60, size: int = 48, seed: int = 0) -
     table = assign_splits(pd.DataFrame(rows, columns=list(COLUMNS)), seed=seed)
     write_manifest(table, folder / "manifest.csv")
     return table
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of SLOW, which `make check` leaves out."""
+    slow = [ROOT / "tests" / name for name in SLOW]
+    for item in items:
+        if any(item.path.is_relative_to(path) for path in slow):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -20,17 +20,18 @@ def index(
     folder: Annotated[Path, typer.Argument(help="Folder of pictures, or what --layout reads.")],
     output: Out = Path("manifest.csv"),
     label: Annotated[
-        Literal["real", "fake"] | None, typer.Option(help="Of all of them; else the layout real/, fake/<generator>/.")
+        Literal["real", "fake"] | None,
+        typer.Option(help="Label of every picture; without it the folders real/ and fake/<generator>/ say it."),
     ] = None,
     generator: Annotated[str, typer.Option(help="What made the fakes.")] = "",
     dataset: Annotated[str, typer.Option(help="Where the pictures come from; else the folder's name.")] = "",
     group: Annotated[
         str | None, typer.Option(help='Leakage unit: "file" (default), "folder", or a regular expression on the path.')
     ] = None,
-    licence: Annotated[str, typer.Option(help="Of the pictures.")] = "unknown",
+    licence: Annotated[str, typer.Option(help="Licence of the pictures.")] = "unknown",
     layout: Annotated[
         Literal["folders", "jsonl", "deepfakebench", "webdataset"] | None,
-        typer.Option(help="Of another tool's data set."),
+        typer.Option(help="Layout of another tool's data set."),
     ] = None,
     seed: Seed = 0,
 ) -> None:
@@ -79,23 +80,24 @@ def generate(
         typer.Option(metavar="SOURCES DESTINATIONS", help="Seeds such as 1,2,5-8: draw the style-mixing grid."),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=16, max=1024, help="Side in pixels, of a generator that can choose.")
+        int | None, typer.Option(min=16, max=1024, help="Side in pixels, where the generator offers a choice.")
     ] = None,
     originals: Annotated[
         Path | None, typer.Option("--from", help="Manifest whose real pictures are altered (reconstruct, swap).")
     ] = None,
     column: Column = None,
-    format: Annotated[Literal["png", "jpg", "webp"] | None, typer.Option(help="Of the files; png by default.")] = None,
+    format: Annotated[Literal["png", "jpg", "webp"] | None, typer.Option(help="File format; png by default.")] = None,
     no_label: Annotated[
-        bool, typer.Option("--no-label", help="Plain files, the same bytes every time: to train on.")
+        bool,
+        typer.Option("--no-label", help="Write plain files without labels, the same bytes every time, to train on."),
     ] = False,
     signer: Annotated[
         Path | None, typer.Option("--sign-with", help="PEM with your key and certificates, instead of local ones.")
     ] = None,
 ) -> None:
-    """Make fake faces that say so, with their manifest, or the source x destination grid of the StyleGAN paper.
+    """Make fake faces with their manifest, or the source x destination grid of the StyleGAN paper.
 
-    Every file carries XMP, Content Credentials where c2pa-python is installed, and is remembered in ~/.detector.
+    Files are labelled by XMP, by Content Credentials where c2pa-python is installed, and in ~/.detector.
     """
     from detector import tasks
     from detector.dataset.foreign import read_columns
@@ -114,9 +116,8 @@ def generate(
     if mix is not None:
         output = output if output.suffix.lower() == ".png" else output / "grid.png"
         sources, destinations = map(parse_seeds, mix)
-        tasks.draw_mixing(name, sources, destinations, output, weights=weights, **options, **drawn)
-        say(str(output))
-        return
+        tasks.mix(name, sources, destinations, output, weights=weights, **options, **drawn)
+        return say(str(output))
     n, seed = n or 16, seed or 0
     with show_progress() as progress:
         if originals is not None:

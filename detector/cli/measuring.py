@@ -22,7 +22,8 @@ from detector.cli.rendering import (
 )
 
 RUNTIME = typer.Option(
-    "--runtime", help="Of the network: onnx, or openvino (an extra): faster, in bf16 if the CPU can."
+    "--runtime",
+    help="What runs the network: onnx, or openvino (an extra), which is faster and computes in bf16 if the CPU can.",
 )
 Runtime = Annotated[str, RUNTIME]
 
@@ -64,7 +65,7 @@ def score(
         raise DetectorError(f"standard input holds more than {MAX_BYTES:,} bytes")
     left_out = LeftOut()
     with show_progress() as progress:
-        answer = tasks.score(
+        answer = tasks.score_inputs(
             names, detector=detector, runtime=runtime, out=output, faces=faces,
             lines=read_list(given) if "-" in names else (), picture=given if stdin else None,
             columns=read_columns(column or ()), left_out=left_out, progress=progress,
@@ -79,7 +80,7 @@ def score(
 
 
 def evaluate(
-    manifest: Annotated[Path | None, typer.Argument(help="What the pictures are; not with --suite.")] = None,
+    manifest: Annotated[Path | None, typer.Argument(help="Manifest of the pictures; not with --suite.")] = None,
     detector: Annotated[
         list[Path] | None, typer.Option("--detector", help="Folder of a trained detector; may be repeated.")
     ] = None,
@@ -90,7 +91,7 @@ def evaluate(
     column: Column = None,
     output: Out = Path("evaluation"),
     split: Annotated[str | None, typer.Option(help="train, val or test (default).")] = None,
-    no_audit: Annotated[bool, typer.Option("--no-audit", help="Do not look for shortcuts in the pictures.")] = False,
+    no_audit: Annotated[bool, typer.Option("--no-audit", help="Skip the audit for shortcuts in the pictures.")] = False,
     by: Annotated[
         list[str] | None, typer.Option("--by", help="Column by whose values errors are compared; may be repeated.")
     ] = None,
@@ -145,7 +146,7 @@ def evaluate(
 
 
 def audit(
-    manifest: Annotated[Path, typer.Argument(help="What the pictures are said to be.")],
+    manifest: Annotated[Path, typer.Argument(help="Manifest of the pictures.")],
     fix: Annotated[
         Path | None, typer.Option(help="Folder for a balanced copy, every picture re-encoded alike, with its manifest.")
     ] = None,
@@ -162,7 +163,7 @@ def audit(
     if fix is None:
         refuse("pictures are re-encoded with --fix alone", size=size)
     with show_progress() as progress:
-        findings = tasks.check_data(manifest, fixed=fix, size=size or 128, seed=seed,
+        findings = tasks.audit(manifest, fixed=fix, size=size or 128, seed=seed,
                                     columns=read_columns(column or ()), progress=progress)  # fmt: skip
     print_table(
         ["finding", "severity", "what", "fix"], [[f.name, f.severity.value, f.summary, f.fix] for f in findings]

@@ -9,7 +9,7 @@ import typer
 
 SERIOUS, BAD_INPUT, SOME_UNREADABLE = 1, 2, 3  # exit statuses; 1 means a serious finding and nothing else
 INTERNAL, INTERRUPTED, BROKEN_PIPE = 70, 130, 141  # a mistake of ours; Ctrl-C; nobody reads the output
-MAX_SEED = 2**32 - 1  # that numpy, torch and scikit-learn all take
+MAX_SEED = 2**32 - 1  # the largest seed that numpy, torch and scikit-learn all accept
 
 Out = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="The same seed gives the same result.")]

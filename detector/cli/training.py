@@ -17,17 +17,20 @@ train_app = typer.Typer(no_args_is_help=True, help="Train a generator or a detec
 @train_app.command("generator")
 def train_generator(
     name: Annotated[str, typer.Argument(help="A generator; `detector list` names them.")],
-    manifest: Annotated[Path, typer.Option("--manifest", help="Its real pictures of the training split are learnt.")],
+    manifest: Annotated[Path, typer.Option("--manifest", help="Trains on the real pictures of its training split.")],
     output: Out,
     seed: Seed = 0,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; else what there is.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; by default a GPU if there is one.")] = None,
     column: Column = None,
     size: Annotated[int | None, typer.Option(min=16, max=1024, help="Side in pixels: 32, 64, 128 or 256.")] = None,
     pictures: Annotated[
         int | None, typer.Option(min=1, max=10**10, help="Length of the run, in real pictures shown.")
     ] = None,
     minutes: Annotated[float | None, typer.Option(min=0, max=10**6, help="Stop after this much time.")] = None,
-    loss: Annotated[Literal["logistic", "relativistic"] | None, typer.Option(help="The game they play.")] = None,
+    loss: Annotated[
+        Literal["logistic", "relativistic"] | None,
+        typer.Option(help="GAN loss: non-saturating logistic, or relativistic."),
+    ] = None,
     start: Annotated[Path | None, typer.Option(help="Folder of a trained generator to begin from.")] = None,
 ) -> None:
     """Train a generator; run it again to go on after an interrupt. Under torchrun it uses every process."""
@@ -55,11 +58,11 @@ def train_detector(
     manifest: Annotated[Path, typer.Option("--manifest", help="Trains on its train split, stops by its val split.")],
     output: Out,
     seed: Seed = 0,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; else what there is.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; by default a GPU if there is one.")] = None,
     column: Column = None,
     size: Annotated[int | None, typer.Option(min=16, max=1024, help="Side of the face in pixels.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Any name timm knows (cnn).")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, max=100_000, help="At most this many (cnn).")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, max=100_000, help="Maximum number of epochs (cnn).")] = None,
 ) -> None:
     """Train a detector; run it again to go on after an interrupt. It ends by exporting ONNX."""
     from detector import tasks

@@ -15,7 +15,7 @@ def verify(
     inputs: Annotated[list[str] | None, typer.Argument(help="Pictures, folders or manifests.")] = None,
     output: Out = Path("evidence"),
     case: Annotated[str, typer.Option(help="Name or number of the case.")] = "",
-    examiner: Annotated[str, typer.Option(help="Who examines.")] = "",
+    examiner: Annotated[str, typer.Option(help="Name of the examiner.")] = "",
     detector: Annotated[
         Path | None, typer.Option("--detector", help="Folder of a trained detector, instead of the shipped one.")
     ] = None,
@@ -31,17 +31,18 @@ def verify(
     check: Annotated[
         Path | None,
         typer.Option(
-            help="A report.json or a case's folder: is it as its log says? Status 1 if not, 3 if parts are away."
+            help="Compare a report.json, or a case, with the log. Status 1 if it differs, 3 if parts are missing."
         ),
     ] = None,
     key: Annotated[
-        Path | None, typer.Option(help="With --check: public key (PEM) that has to have signed the log.")
+        Path | None, typer.Option(help="With --check: public key (PEM) with which the log must be signed.")
     ] = None,
     head: Annotated[
-        str, typer.Option(help="With --check: the head printed earlier, without which a cut-off end does not show.")
+        str,
+        typer.Option(help="With --check: the head that was printed earlier; without it, a cut-off end is not noticed."),
     ] = "",
     exhibit: Annotated[
-        Path | None, typer.Option(help="With --check: where the exhibit lies now, or the folder of all of them.")
+        Path | None, typer.Option(help="With --check: where the exhibit is now, or the folder of all exhibits.")
     ] = None,
 ) -> None:
     """Examine questioned pictures: an evidence report each (JSON, HTML, PDF, Markdown), a custody log, an index."""
@@ -120,11 +121,12 @@ def feedback(
         Path | None, typer.Option(help="Write a manifest of all answers, for train and evaluate, instead.")
     ] = None,
     split: Annotated[
-        Literal["train", "val", "test"] | None, typer.Option(help="Of all that is exported; else drawn by the seed.")
+        Literal["train", "val", "test"] | None,
+        typer.Option(help="Put every exported picture in this split; without it they are split at random."),
     ] = None,
     seed: MaybeSeed = None,
 ) -> None:
-    """Keep what a verified picture turned out to be, or export all of that: mistakes become the next test set."""
+    """Record what a verified picture turned out to be, or export all answers as a manifest."""
     from detector.errors import DetectorError
     from detector.evidence.feedback import export_feedback, give_feedback
 

@@ -34,7 +34,7 @@ LIMIT = 3  # steps between pixels are counted up to this
 
 def find_face(image: Image) -> Box | None:
     """Return the box of the largest face of a picture; None if there is none."""
-    boxes = locate_faces(image, look=SEARCH)
+    boxes = locate_faces(image, side=SEARCH)
     return boxes[0] if boxes else None
 
 
@@ -71,7 +71,8 @@ def measure_frame(image: Image) -> dict[str, float]:
 def measure_wedge(thin: NDArray[np.int16]) -> float:
     """Return the share of black pixels of a picture (H, W, 3) that hang together with one of its corners."""
     black = np.zeros(thin.shape[:2], bool)
-    down, across = (min(INSIDE, side - 1) for side in black.shape)
+    height, width = thin.shape[:2]
+    down, across = min(INSIDE, height - 1), min(INSIDE, width - 1)
     for row, column in ((down, across), (down, -1 - across), (-1 - down, across), (-1 - down, -1 - across)):
         if thin[row, column].max() <= DARK:
             parts, _ = label(thin.max(2) <= thin[row, column].max() + LIKE)

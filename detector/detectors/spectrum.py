@@ -96,4 +96,5 @@ class Spectrum:
 
     def _logits(self, spectra: NDArray[np.float64]) -> Scores:
         w = self._weights
-        return np.asarray((spectra - w["mean"]) / w["spread"] @ w["slope"] + w["offset"], np.float64)
+        # A sum along each row: a matrix product rounds a row differently when there are more of them.
+        return np.asarray(((spectra - w["mean"]) / w["spread"] * w["slope"]).sum(1) + w["offset"], np.float64)

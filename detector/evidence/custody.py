@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 LOG, RECORD, INDEX = "custody.jsonl", "report.json", "index.html"
-FIRST = "0" * 64  # what the first entry names as the hash of the one before
+FIRST = "0" * 64  # the hash of the previous entry that the first entry names
 OPENING = ("received", "reopened")  # events before an examination
 
 Entry = dict[str, Any]
@@ -78,7 +78,7 @@ class CustodyLog:
         )
         self._file: FileIO | None = None
         self._state: tuple[int, int] | None = None  # size and time of change when the log was read last
-        self._end, self._hash = 0, hashlib.sha256()  # of the bytes that `entries` were read from
+        self._end, self._hash = 0, hashlib.sha256()  # length and hash of the bytes that `entries` were read from
         if path.is_file():
             self._catch_up(path.read_bytes())
 

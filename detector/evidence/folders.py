@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +21,9 @@ from detector.types import Image
 
 URGENT = {"declared-generated": 0, "likely-fake": 1, "inconclusive": 3, "not-applicable": 4, "error": 5,
           "likely-real": 6}  # fmt: skip
-OTHERS = 2  # of an exhibit to which checks beside the detector point
-SIDE = 96  # of a face in the index, pixels
-DIGITS = 16  # of an exhibit's hash in the name of its folder
+OTHERS = 2  # urgency of an exhibit for which checks beside the detector point to H1
+SIDE = 96  # side of a face in the index, pixels
+DIGITS = 16  # digits of an exhibit's hash in the name of its folder
 
 
 def open_case(out: Path, key: Path | None = None) -> CustodyLog:
@@ -179,6 +179,33 @@ def rank(row: Mapping[str, Any]) -> tuple[int, float]:
     return min(URGENT[row["opinion"]], OTHERS if row["others"] else 9), -(row["log10_lr"] or 0)
 
 
+def tell_apart(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows of the index in which two exhibits of one name have as many of their folders in it as differ.
+
+    >>> [row["name"] for row in tell_apart([{"name": "p.jpg", "path": f"/x/{day}/p.jpg"} for day in ("mon", "tue")])]
+    ['mon/p.jpg', 'tue/p.jpg']
+    """
+    alike: dict[str, set[str]] = {}
+    for row in rows:
+        alike.setdefault(row["name"], set()).add(row["path"])
+    names: dict[str, str] = {}
+    for paths in alike.values():
+        ends = {path: Path(path).parts for path in paths}
+        depth = next(n for n in range(1, 9999) if len({parts[-n:] for parts in ends.values()}) == len(paths))
+        names |= {path: "/".join(parts[-depth:]).replace("//", "/") for path, parts in ends.items()}
+    return [{**row, "name": names[row["path"]]} for row in rows]
+
+
+def refresh_index(log: CustodyLog) -> None:
+    """Write index.html of what is there so far, while further exhibits are examined; `file_index` ends the run.
+
+    Nothing is logged, and nothing is written before the run adds to the log: the index that the log names then stays.
+    """
+    with log.locked():
+        if (_last_change(log) or {"event": "indexed"})["event"] != "indexed":
+            write_bytes(log.path.parent / INDEX, _make_index(log))
+
+
 def file_index(log: CustodyLog) -> None:
     """Write index.html, which lists the whole case as the log has it, and its hash into the log.
 
@@ -189,11 +216,9 @@ def file_index(log: CustodyLog) -> None:
     with log.locked():
         out = log.path.parent
         remove_leftovers(out / INDEX)
-        cases = sorted({entry["settings"]["case"] for entry in log.entries if entry["event"] == "reported"} - {""})
-        title = ", ".join(["Evidence", *(f"case {case}" for case in cases)])
-        page = rendering.make_index(_list_rows(log), title).encode()
+        page = _make_index(log)
         hashes = {INDEX: sha256(page)}
-        last = next(e for e in reversed(log.entries) if e["event"] in ("indexed", "reported", "unreadable"))
+        last = _last_change(log) or {"event": ""}
         known, there = last.get("files", {}) if last["event"] == "indexed" else {}, _read(out / INDEX)
         if there != page:
             write_bytes(out / INDEX, page, durable=True)
@@ -201,6 +226,17 @@ def file_index(log: CustodyLog) -> None:
             log.append("indexed", {"files": hashes, "instead_of": sha256(there)})
         elif known != hashes:
             log.append("indexed", {"files": hashes})
+
+
+def _make_index(log: CustodyLog) -> bytes:
+    cases = sorted({entry["settings"]["case"] for entry in log.entries if entry["event"] == "reported"} - {""})
+    title = ", ".join(["Evidence", *(f"case {case}" for case in cases)])
+    return rendering.make_index(tell_apart(_list_rows(log)), title).encode()
+
+
+def _last_change(log: CustodyLog) -> Entry | None:
+    """Return the last entry that adds to what the index shows, or says that it was written."""
+    return next((e for e in reversed(log.entries) if e["event"] in ("indexed", "reported", "unreadable")), None)
 
 
 def _about(log: CustodyLog, source: Mapping[str, str]) -> list[Entry]:

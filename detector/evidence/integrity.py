@@ -33,9 +33,9 @@ from detector.evidence.custody import (
 )
 from detector.files import printable
 
-REPORT = frozenset({RECORD, "report.html", "report.md", "report.pdf"})  # what every report consists of
+REPORT = frozenset({RECORD, "report.html", "report.md", "report.pdf"})  # files that every report consists of
 SUMMARY = "summary.json"  # the report's row of the index, which reports of earlier versions lack
-IGNORED = ("Thumbs.db", "desktop.ini")  # what file managers leave, beside hidden files
+IGNORED = ("Thumbs.db", "desktop.ini")  # files that file managers leave; hidden files are ignored too
 TAILS = 4  # parts of an exhibit's path, from its end, by which it is looked for after a move
 
 

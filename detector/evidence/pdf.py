@@ -15,80 +15,26 @@ from detector.files import printable
 from detector.types import Outcome
 
 ONE, TWO, SOFT, LINE = "#b8421c", "#1f5fa8", "#59636d", "#c9ced2"
-BREADTH = 487.0  # of the text, points
+BREADTH = 487.0  # width of the text, points
 
 
 def make_pdf(record: Mapping[str, Any], pictures: Sequence[Picture]) -> bytes:
     """Return the pages of one record: conclusion, pictures, findings, what the ratio rests on, custody."""
     from reportlab.lib.pagesizes import A4
-    from reportlab.lib.styles import ParagraphStyle
-    from reportlab.platypus import Image, KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table
+    from reportlab.platypus import SimpleDocTemplate
 
     plain, bold = _fonts()
-
-    def style(name: str, font: str, size: float, **rest: Any) -> Any:
-        return ParagraphStyle(name, fontName=font, fontSize=size, leading=1.35 * size, **rest)
-
-    styles = {
-        "text": style("text", plain, 9, spaceAfter=4, wordWrap="CJK"),
-        "soft": style("soft", plain, 8, spaceAfter=3, wordWrap="CJK", textColor=SOFT),
-        "head": style("head", bold, 11, spaceBefore=10, spaceAfter=4),
-        "name": style("name", bold, 9),
-        "say": style("say", bold, 15, spaceAfter=8),
-    }
-
-    def p(text: Any, kind: str = "text") -> Any:
-        return Paragraph(escape(printable(str(text))), styles[kind])
-
-    def rows(pairs: Sequence[tuple[Any, Any]], first: float = 120) -> Any:
-        grid = Table([[p(a, "soft"), p(b)] for a, b in pairs], [first, BREADTH - first])
-        grid.setStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), ("LINEBELOW", (0, 0), (-1, -2), 0.3, LINE),
-                       ("LEFTPADDING", (0, 0), (-1, -1), 0), ("TOPPADDING", (0, 0), (-1, -1), 1),
-                       ("BOTTOMPADDING", (0, 0), (-1, -1), 0)])  # fmt: skip
-        return grid
-
-    r, c = record, record["conclusion"]
-    about = [("case", r["case"]), ("examiner", r["examiner"]), ("made", r["made"]["at"])]
-    story: list[Any] = [p(" · ".join(["Evidence report", *(f"{k} {v}" for k, v in about if v)]), "soft"),
-                        p(c["statement"], "say")]  # fmt: skip
-    story += [p(f"{name}: {text}") for name, text in r["propositions"].items()]
-    if c["log10_lr"] is not None:
-        story += [Spacer(1, 4), _gauge(c, plain), p(_ratio(c), "soft")]
-        story.append(rows([("share before", "share after, among pictures like this one"),
-                           *((f"{q['prior']:.1%}", f"{q['posterior']:.2%}") for q in c["posteriors"])]))  # fmt: skip
-    story += [p(f"Outside of the validated domain: {reason}") for reason in c["reasons"]]
-    if pictures:
-        story.append(p("Pictures", "head"))
-        cells = []
-        for picture in pictures:
-            scale = min(154 / picture.width, 150 / picture.height)
-            image = Image(io.BytesIO(picture.jpeg), picture.width * scale, picture.height * scale)
-            cells.append([image, Spacer(1, 3), p(picture.caption, "soft")])
-        lines = [cells[i : i + 3] for i in range(0, len(cells), 3)]
-        grid = Table([line + [""] * (3 - len(line)) for line in lines], [BREADTH / 3] * 3)
-        grid.setStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), ("LEFTPADDING", (0, 0), (-1, -1), 0)])
-        story.append(grid)
-    story.append(p("Findings", "head"))
-    for f in r["findings"]:
-        story.append(KeepTogether([
-            p(f"{f['check']}: {Outcome(f['outcome']).words}", "name"), p(f["summary"][:1500]), p(f["limits"], "soft"),
-        ]))  # fmt: skip
-    story += [p("Other explanations", "head"), *(p(f"• {text}") for text in c["alternatives"])]
-    story += [p("Limits", "head"), *(p(f"• {text}") for text in [*r["limits"], *r["backing"].get("limits", [])])]
-    found = r["backing"].get("validation")
-    if found:
-        story += [KeepTogether([p("What the ratio rests on", "head"), p(_backing(found)), _curves(found, plain)])]
-        story.append(
-            rows([("generator", "AUC"), *((f"{n} ({found['fake'][n]})", f"{a:.3f}") for n, a in found["auc"].items())])
-        )
-    story += [p("Exhibit and custody", "head")]
-    story.append(
-        rows([*r["exhibit"].items(), ("record, SHA-256", r["sha256"]), *r["made"].items(), *r["components"].items()])
-    )
+    text = _Text(plain, bold)
+    story = [
+        *_conclusion(record, text), *_pictures(pictures, text), *_findings(record, text),
+        text.paragraph("Exhibit and custody", "head"),
+        text.rows([*record["exhibit"].items(), ("record, SHA-256", record["sha256"]), *record["made"].items(),
+                   *record["components"].items()]),
+    ]  # fmt: skip
 
     def number(canvas: Any, document: Any) -> None:
         canvas.setFont(plain, 7)
-        canvas.drawString(54, 30, f"SHA-256 of the record {r['sha256']}")
+        canvas.drawString(54, 30, f"SHA-256 of the record {record['sha256']}")
         canvas.drawRightString(54 + BREADTH, 30, str(document.page))
 
     buffer = io.BytesIO()
@@ -96,6 +42,95 @@ def make_pdf(record: Mapping[str, Any], pictures: Sequence[Picture]) -> bytes:
                                  title="Evidence report", invariant=1)  # fmt: skip
     document.build(story, onFirstPage=number, onLaterPages=number)
     return buffer.getvalue()
+
+
+class _Text:
+    """Paragraphs and tables in the styles of the report. plain, bold: names of fonts."""
+
+    def __init__(self, plain: str, bold: str) -> None:
+        from reportlab.lib.styles import ParagraphStyle
+
+        def style(name: str, font: str, size: float, **rest: Any) -> Any:
+            return ParagraphStyle(name, fontName=font, fontSize=size, leading=1.35 * size, **rest)
+
+        self.plain = plain
+        self.styles = {
+            "text": style("text", plain, 9, spaceAfter=4, wordWrap="CJK"),
+            "soft": style("soft", plain, 8, spaceAfter=3, wordWrap="CJK", textColor=SOFT),
+            "head": style("head", bold, 11, spaceBefore=10, spaceAfter=4),
+            "name": style("name", bold, 9),
+            "say": style("say", bold, 15, spaceAfter=8),
+        }
+
+    def paragraph(self, text: Any, style: str = "text") -> Any:
+        """Return a paragraph; markup in the text is shown as it is."""
+        from reportlab.platypus import Paragraph
+
+        return Paragraph(escape(printable(str(text))), self.styles[style])
+
+    def rows(self, pairs: Sequence[tuple[Any, Any]], first: float = 120) -> Any:
+        """Return a table of two columns. first: width of the left one, points."""
+        from reportlab.platypus import Table
+
+        grid = Table([[self.paragraph(a, "soft"), self.paragraph(b)] for a, b in pairs], [first, BREADTH - first])
+        grid.setStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), ("LINEBELOW", (0, 0), (-1, -2), 0.3, LINE),
+                       ("LEFTPADDING", (0, 0), (-1, -1), 0), ("TOPPADDING", (0, 0), (-1, -1), 1),
+                       ("BOTTOMPADDING", (0, 0), (-1, -1), 0)])  # fmt: skip
+        return grid
+
+
+def _conclusion(r: Mapping[str, Any], text: _Text) -> list[Any]:
+    """Return the statement, the propositions, and the ratio where there is one."""
+    from reportlab.platypus import Spacer
+
+    c, p = r["conclusion"], text.paragraph
+    about = [("case", r["case"]), ("examiner", r["examiner"]), ("made", r["made"]["at"])]
+    story: list[Any] = [p(" · ".join(["Evidence report", *(f"{k} {v}" for k, v in about if v)]), "soft"),
+                        p(c["statement"], "say")]  # fmt: skip
+    story += [p(f"{name}: {proposition}") for name, proposition in r["propositions"].items()]
+    if c["log10_lr"] is not None:
+        story += [Spacer(1, 4), _gauge(c, text.plain), p(_ratio(c), "soft")]
+        shares = [(f"{q['prior']:.1%}", f"{q['posterior']:.2%}") for q in c["posteriors"]]
+        story.append(text.rows([("share before", "share after, among pictures like this one"), *shares]))
+    return story + [p(f"Outside of the validated domain: {reason}") for reason in c["reasons"]]
+
+
+def _pictures(pictures: Sequence[Picture], text: _Text) -> list[Any]:
+    """Return the pictures with their captions, three abreast."""
+    from reportlab.platypus import Image, Spacer, Table
+
+    if not pictures:
+        return []
+    cells = []
+    for picture in pictures:
+        scale = min(154 / picture.width, 150 / picture.height)
+        image = Image(io.BytesIO(picture.jpeg), picture.width * scale, picture.height * scale)
+        cells.append([image, Spacer(1, 3), text.paragraph(picture.caption, "soft")])
+    lines = [cells[i : i + 3] for i in range(0, len(cells), 3)]
+    grid = Table([line + [""] * (3 - len(line)) for line in lines], [BREADTH / 3] * 3)
+    grid.setStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), ("LEFTPADDING", (0, 0), (-1, -1), 0)])
+    return [text.paragraph("Pictures", "head"), grid]
+
+
+def _findings(r: Mapping[str, Any], text: _Text) -> list[Any]:
+    """Return what each check found, other explanations, limits, and what the ratio rests on."""
+    from reportlab.platypus import KeepTogether
+
+    p, found = text.paragraph, r["backing"].get("validation")
+    story = [p("Findings", "head")]
+    for f in r["findings"]:
+        story.append(KeepTogether([
+            p(f"{f['check']}: {Outcome(f['outcome']).words}", "name"), p(f["summary"][:1500]), p(f["limits"], "soft"),
+        ]))  # fmt: skip
+    story += [p("Other explanations", "head"), *(p(f"• {line}") for line in r["conclusion"]["alternatives"])]
+    story += [p("Limits", "head"), *(p(f"• {line}") for line in [*r["limits"], *r["backing"].get("limits", [])])]
+    if found:
+        story.append(
+            KeepTogether([p("What the ratio rests on", "head"), p(_backing(found)), _curves(found, text.plain)])
+        )
+        aucs = [(f"{name} ({found['fake'][name]})", f"{auc:.3f}") for name, auc in found["auc"].items()]
+        story.append(text.rows([("generator", "AUC"), *aucs]))
+    return story
 
 
 def _fonts() -> tuple[str, str]:
@@ -123,8 +158,8 @@ def _ratio(c: Mapping[str, Any]) -> str:
 
 def _backing(found: Mapping[str, Any]) -> str:
     return (
-        f"{found['real']} photographs and {sum(found['fake'].values())} generated faces that set neither line nor "
-        f"thresholds. {describe_validation(found)}"
+        f"{found['real']} photographs and {sum(found['fake'].values())} generated faces that were not used for "
+        f"calibration. {describe_validation(found)}"
     )
 
 

@@ -28,11 +28,11 @@ PROPOSITIONS = {
     "H1": "The face was produced or altered by a generator of the covered families.",
     "H2": "The face is part of a photograph that was processed as photographs ordinarily are.",
 }
-PRIORS = (0.001, 0.01, 0.1, 0.5)  # shares of generated faces among pictures like this one, before looking
+PRIORS = (0.001, 0.01, 0.1, 0.5)  # shares of generated faces among pictures like this one, before the examination
 SIMILAR = 2  # factor by which a face may be smaller or larger than those of a source and still resemble them in size
 MIN_SOURCES = 2  # sources of photographs with faces of an exhibit's size on which the detector must have been measured
-WORST_QUALITY = 30  # of a JPEG, below which nothing was measured
-STABLE = 3  # of five mild recompressions that must leave a verdict as it is
+WORST_QUALITY = 30  # JPEG quality below which nothing was measured
+STABLE = 3  # mild recompressions, of five, that must not change a verdict
 ALTERNATIVES = (
     "A photograph after beauty filters, portrait modes, heavy noise reduction or enlargement by a neural network.",
     "A photograph of a print or a screen, a drawing, a render or a wax figure.",
@@ -53,7 +53,7 @@ class Closed(BaseModel):
 
 
 class ExhibitRecord(Closed):
-    """Which file was looked at."""
+    """The examined file."""
 
     path: str
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -74,7 +74,7 @@ class FindingRecord(Closed):
 
 
 class Posterior(Closed):
-    """What the ratio makes of one base rate."""
+    """How the ratio changes one base rate."""
 
     prior: float
     posterior: float

@@ -23,13 +23,13 @@ from detector.files import printable, printable_in_html
 from detector.pictures.faces import prepare
 from detector.pictures.images import decode, encode, resize
 from detector.statistics.calibration import state_ratio
-from detector.types import Image, Outcome
+from detector.types import Decoded, Image, Outcome
 
 TEMPLATES = Path(__file__).parent
-SIDE = 420  # of a picture on the page, pixels
-WINDOW = 1024  # of error levels, pixels from the middle
+SIDE = 420  # longer side of a picture on the page, pixels
+WINDOW = 1024  # side of the middle part whose error levels are shown, pixels
 MADE, KEPT = np.array([214.0, 69.0, 32.0]), np.array([38.0, 110.0, 190.0])  # colours of a map's two ends
-ROWS = 60  # of a finding's details
+ROWS = 60  # most rows of a finding's details that are shown
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,9 @@ def draw_pictures(record: Mapping[str, Any], image: Image | None) -> list[Pictur
 
 def locate_box(box: Sequence[int], record: Mapping[str, Any], image: Image) -> tuple[int, int, int, int]:
     """Return a box in pixels of the exhibit in pixels of its decoded picture, smaller for a very large JPEG."""
-    left, top, right, bottom = (round(v * image.shape[1] / record["exhibit"]["width"]) for v in box)
-    return left, top, right, bottom
+    left, top, right, bottom = box
+    whole = Decoded(image, record["exhibit"]["width"], record["exhibit"]["height"])
+    return whole.shrink((left, top, right, bottom))
 
 
 def make_page(record: Mapping[str, Any], pictures: Sequence[Picture]) -> str:

@@ -18,7 +18,7 @@ from detector.statistics.metrics import METRICS
 from detector.statistics.proportions import clopper_pearson, effective_count
 
 VALIDATION = "validation.json"  # beside a detector's weights: how it did on pictures that set nothing
-POINTS = 60  # of each curve that is kept
+POINTS = 60  # most points of a curve that are kept
 
 
 def read_backing(folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def read_backing(folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def summarise_validation(scores: pd.DataFrame, calibration: Calibration) -> dict[str, Any]:
-    """Return what VALIDATION holds, from pictures that set neither line nor thresholds.
+    """Return what VALIDATION holds, from pictures that were not used for calibration.
 
     scores: columns generator ("" for real pictures), score (log-odds) and, where pictures belong together, group.
     intervals: 95 % of the figure of that name; a class of one group has none. Curves are lists of points [x, y]: ROC as

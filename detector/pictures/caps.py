@@ -13,16 +13,16 @@ from typing import Literal, NamedTuple
 from detector.errors import TooCostly
 from detector.pictures.containers import Part, sniff, walk
 
-MAX_SCANS = 100  # of a JPEG; encoders write 1 to 20, and each scan goes over the whole picture
+MAX_SCANS = 100  # most scans of a JPEG; encoders write 1 to 20, and each scan covers the whole picture
 MAX_COEFFICIENTS = 450 * 2**20  # bytes of a JPEG of several scans, which a decoder keeps however small it decodes it
 MAX_EXIF = 16  # segments of 64 kB; the standard allows one
-MAX_PROFILES = 4  # in a PNG, which may have one; each may unfold a thousandfold
-MAX_VALUES = 2**17  # of one directory of a TIFF: strips, tiles and the like; one strip a row makes some thousands
-MAX_DIRECTORIES = 8  # that are looked at
-MAX_ENTRIES = 2**16  # of one of them; only one with 64-bit offsets can have more
+MAX_PROFILES = 4  # most profiles in a PNG, which may have one; each may expand a thousandfold
+MAX_VALUES = 2**17  # most values of one TIFF directory (strips, tiles ...); one strip a row makes some thousands
+MAX_DIRECTORIES = 8  # most directories of a TIFF that are checked
+MAX_ENTRIES = 2**16  # most entries of a directory; only one with 64-bit offsets can have more
 
 PLAIN_BYTES = 16 * 2**20
-PLAIN_PIXELS = 26_000_000  # that are decoded without a process of their own; cameras have 12, 24 and 50 megapixels
+PLAIN_PIXELS = 26_000_000  # most pixels that are decoded in this process; cameras have 12, 24 or 50 megapixels
 PLAIN_WEBP = 6_000_000  # pixels of a WebP, whose decoder takes four times the memory
 PLAIN_GIF = 2 * 2**20  # bytes
 PLAIN_SCANNED = 12 * PLAIN_PIXELS  # pixels, over all scans of a JPEG

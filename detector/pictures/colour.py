@@ -19,7 +19,7 @@ from detector.pictures.containers import walk
 
 MAX_PROFILE = 2**20  # bytes
 MAX_TAGS = 64
-LEVELS = (0, 32, 64, 96, 128, 160, 192, 224, 255)  # at which a profile is compared with sRGB
+LEVELS = (0, 32, 64, 96, 128, 160, 192, 224, 255)  # levels of a channel at which a profile is compared with sRGB
 ALIKE = 6  # grey levels by which the colours of sRGB's many profiles differ at most
 NEEDED = (b"rXYZ", b"gXYZ", b"bXYZ", b"rTRC", b"gTRC", b"bTRC")
 
@@ -64,7 +64,7 @@ def find_transform(profile: bytes) -> Any:
         transform = ImageCms.buildTransform(given, srgb, "RGB", "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC)
         cube = Pillow.frombytes("RGB", (len(LEVELS) ** 3, 1), bytes(chain(*product(LEVELS, repeat=3))))
         moved = ImageCms.applyTransform(cube, transform)
-    except Exception:  # what cannot be read, or has no inverse: lcms raises several kinds
+    except Exception:  # lcms raises several kinds for a profile that cannot be read or has no inverse
         return None
     pairs = zip(cube.tobytes(), moved.tobytes() if moved else b"", strict=False)
     return transform if max((abs(a - b) for a, b in pairs), default=0) > ALIKE else None

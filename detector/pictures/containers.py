@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 MAX_PARTS = 65_536  # segments, chunks or blocks that are followed in one file
-MAX_BLOCKS = 2**20  # of 255 bytes at most, that are followed in one GIF
-MAX_TEXT = 2**20  # bytes of one text, XMP or EXIF block, and of all texts of one file, that are looked at
-MAX_PAIRS = 256  # of a PNG's texts
+MAX_BLOCKS = 2**20  # most blocks, of at most 255 bytes each, that are followed in one GIF
+MAX_TEXT = 2**20  # most bytes that are read of one text, XMP or EXIF block, and of all texts of one file
+MAX_PAIRS = 256  # most texts of a PNG that are read
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 XMP_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
 XMP_PNG = b"XML:com.adobe.xmp"
@@ -37,7 +37,7 @@ _BRANDS = {
     b"avif": "AVIF", b"avis": "AVIF",
     b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"hevx": "HEIC", b"heim": "HEIC", b"heis": "HEIC",
 }  # fmt: skip
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")  # in no text
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")  # characters that occur in no text
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # not stuffing, fill or restart
 
 

@@ -50,17 +50,17 @@ def read_thumbnail(data: bytes) -> bytes:
 
 
 def _directories(block: bytes) -> list[dict[int, Any]]:
-    if not block or is_heavy(block):  # in a TIFF these are the directories of its strips, too
+    if not block or is_heavy(block):  # in a TIFF the block holds the directories of its strips too
         return []
     try:
         parsed = Pillow.Exif()
         parsed.load(block)
         main = dict(parsed)
-    except Exception:  # as above
+    except Exception:  # Pillow again raises many kinds
         return []
     try:
         return [main, dict(parsed.get_ifd(ExifTags.IFD.Exif))]
-    except Exception:  # as above; the main directory still counts
+    except Exception:  # Pillow again; the main directory still counts
         return [main]
 
 

@@ -11,26 +11,26 @@ import numpy as np
 import onnxruntime
 
 from detector.pictures.images import cut, decode_picture, read, resize
-from detector.types import Image
+from detector.types import Decoded, Image
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom, pixels
 
 MODEL = Path(__file__).parents[1] / "weights" / "yunet" / "model.onnx"
-LOOK = 320  # longer side at which faces are looked for, pixels
-SURE = 0.7  # least confidence of a face
+DETECTION_SIDE = 320  # longer side at which faces are looked for, pixels
+MIN_CONFIDENCE = 0.7  # least confidence of a face
 RELIABLE = 16  # width of a face, pixels of the search, from which on nearly all are found
-FINEST = 2048  # longer side of the finer search of a large picture at most, pixels
+MAX_DETECTION_SIDE = 2048  # longer side of the finer search of a large picture at most, pixels
 TURNS = (0, 1, 3)  # quarter turns, counter-clockwise, under which a picture is searched until a face is found
-SMALLEST = 40  # width of a face, pixels, below which it is not judged
-MOST_FACES = 128  # of one picture that are judged, the largest: thousands must not fill the memory
+MIN_WIDTH = 40  # width of a face, pixels, below which it is not judged
+MOST_FACES = 128  # most faces of a picture that are judged, the largest: thousands must not fill the memory
 MARGIN = 1.5  # side of the square that is cut out, in sides of the face box
-SLACK = 1.1  # how much larger than the picture that square may be before it counts as cut too tightly
-WIDEST = 3  # side of the square that is mirrored, in sides of the picture, at most
-GLANCE = 160  # as LOOK, where the picture is a face
+TIGHT_CROP_RATIO = 1.1  # how much larger than the picture that square may be before it counts as cut too tightly
+MAX_PADDING = 3  # side of the square that is mirrored, in sides of the picture, at most
+CROP_DETECTION_SIDE = 160  # DETECTION_SIDE for a picture that is a face crop
 
 STRIDES = (8, 16, 32)  # pixels between the places at which the network looks
 OUTPUTS = [f"{kind}_{stride}" for kind in ("cls", "obj", "bbox") for stride in STRIDES]  # no landmarks
-OVERLAP = 0.3  # of two boxes, above which they are one face
+OVERLAP = 0.3  # overlap (intersection over union) of two boxes above which they are one face
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,25 @@ class Face:
     turns: int = 0
     reason: str = ""
 
+    def in_file(self, decoded: Decoded) -> Face:
+        """Return the face with its boxes in pixels of the file, of which a very large JPEG has more than were decoded.
+
+        Whether a face is large enough to be judged is a matter of the decoded pixels, for the detector has no others;
+        the reason then says at which size the picture was decoded.
+        """
+        size = f", in the picture decoded at 1/{decoded.divisor} of its size" if decoded.reduced else ""
+        return Face(
+            decoded.enlarge(self.box), decoded.enlarge(self.crop), self.turns, self.reason and self.reason + size
+        )
+
 
 def find_faces(image: Image) -> list[Face]:
     """Return every face of a picture, largest first; an empty list if there are none.
 
-    The picture is searched at LOOK pixels. It is searched again, finer, only where that can pay: where faces that are
-    large enough to be judged may have been too small to be found, and no face of twice the reliable width was found,
-    beside which others of the same group would have been seen. Where there is no face at all, the picture may lie on
-    its side and is searched after a turn.
+    The picture is searched at DETECTION_SIDE pixels. It is searched again, finer, only where that can pay: where faces
+    that are large enough to be judged may have been too small to be found, and no face of twice the reliable width was
+    found, beside which others of the same group would have been seen. Where there is no face at all, the picture may
+    lie on its side and is searched after a turn.
     """
     for turns in TURNS:
         if boxes := _search(image, turns):
@@ -65,47 +76,47 @@ def _search(image: Image, turns: int) -> list[Box]:
     """Return the boxes of the faces that are upright after some quarter turns, largest first, of a finer search too."""
     boxes = locate_faces(image, turns=turns)
     longer = max(image.shape[:2])
-    finer = min(round(longer * RELIABLE / SMALLEST), FINEST)
-    if finer <= LOOK or any(_width(box, turns) * LOOK >= 2 * RELIABLE * longer for box in boxes):
+    finer = min(round(longer * RELIABLE / MIN_WIDTH), MAX_DETECTION_SIDE)
+    if finer <= DETECTION_SIDE or any(_width(box, turns) * DETECTION_SIDE >= 2 * RELIABLE * longer for box in boxes):
         return boxes
-    more = locate_faces(image, look=finer, turns=turns)
+    more = locate_faces(image, side=finer, turns=turns)
     boxes += [box for box in more if all(_overlap(box, known) <= OVERLAP for known in boxes)]
     return sorted(boxes, key=_area, reverse=True)
 
 
-def locate_faces(image: Image, *, look: int = LOOK, turns: int = 0) -> list[Box]:
+def locate_faces(image: Image, *, side: int = DETECTION_SIDE, turns: int = 0) -> list[Box]:
     """Return the boxes of the faces that one search finds in a picture, largest first.
 
-    look: longer side at which they are looked for, pixels. turns: quarter turns, counter-clockwise, after which they
+    side: longer side at which they are looked for, pixels. turns: quarter turns, counter-clockwise, after which they
     are upright; the boxes are those in the picture as it lies.
 
     Source: Wu, Peng and Yu 2023, YuNet, doi:10.1007/s11633-023-1423-y; boxes are read off as OpenCV's FaceDetectorYN
     does, which runs the same network at half the speed.
     """
-    block = max(max(image.shape[:2]) // look, 1)  # means of whole blocks first: three times as fast
-    height, width = (max(side // block, 1) for side in image.shape[:2])
+    block = max(max(image.shape[:2]) // side, 1)  # means of whole blocks first: three times as fast
+    height, width = (max(length // block, 1) for length in image.shape[:2])
     part = image[: height * block, : width * block]
     image = np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    scale = look / max(height, width)
+    scale = side / max(height, width)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
     small = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) if scale < 1 else resize(image, *size)
     extent = small.shape[:2]
     small = np.rot90(small, turns)
-    rows, columns = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in small.shape[:2])
+    rows, columns = (-(-length // STRIDES[-1]) * STRIDES[-1] for length in small.shape[:2])
     padded = np.zeros((1, 3, rows, columns), np.float32)
     padded[0, :, : small.shape[0], : small.shape[1]] = small[:, :, ::-1].transpose(2, 0, 1)  # the network takes BGR
     found = dict(zip(OUTPUTS, _locator().run(OUTPUTS, {"input": padded}), strict=True))
     boxes, scores = [], []
     for stride in STRIDES:
         sure = np.sqrt(np.clip(found[f"cls_{stride}"], 0, 1) * np.clip(found[f"obj_{stride}"], 0, 1))[0, :, 0]
-        places = np.flatnonzero(sure >= SURE)
+        places = np.flatnonzero(sure >= MIN_CONFIDENCE)
         x, y, w, h = found[f"bbox_{stride}"][0, places].T
         w, h = stride * np.exp(w), stride * np.exp(h)
         x, y = stride * (places % (columns // stride) + x) - w / 2, stride * (places // (columns // stride) + y) - h / 2
         boxes.append(np.stack([x, y, w, h], 1))
         scores.append(sure[places])
     every, sure = np.concatenate(boxes), np.concatenate(scores)
-    kept = every[np.asarray(cv2.dnn.NMSBoxes(every.tolist(), sure.tolist(), SURE, OVERLAP), int).ravel()]
+    kept = every[np.asarray(cv2.dnn.NMSBoxes(every.tolist(), sure.tolist(), MIN_CONFIDENCE, OVERLAP), int).ravel()]
     kept = kept[np.argsort(-kept[:, 2] * kept[:, 3], kind="stable")]
     edges = np.stack([kept[:, 0], kept[:, 1], kept[:, 0] + kept[:, 2], kept[:, 1] + kept[:, 3]], 1)
     for turned in range(turns, 0, -1):  # back into the picture as it lies, a quarter at a time
@@ -136,10 +147,10 @@ def widen(face: Image) -> Image | None:
     So a face that somebody cut out tightly is seen at the scale of all others: how tightly must not tell what it is.
     """
     height, width = face.shape[:2]
-    boxes = locate_faces(face, look=GLANCE)
-    if not boxes or (side := round(_longer(boxes[0]) * MARGIN)) <= SLACK * min(height, width):
+    boxes = locate_faces(face, side=CROP_DETECTION_SIDE)
+    if not boxes or (side := round(_longer(boxes[0]) * MARGIN)) <= TIGHT_CROP_RATIO * min(height, width):
         return None
-    square = _square(boxes[0], min(side, WIDEST * max(height, width)), face.shape)
+    square = _square(boxes[0], min(side, MAX_PADDING * max(height, width)), face.shape)
     return resize(cut(face, square, mirrored=True), width, height)
 
 
@@ -178,7 +189,7 @@ def _square(box: Box, side: int, shape: tuple[int, ...]) -> Box:
 def too_small(box: Box, turns: int = 0) -> str:
     """Return why a located face is not judged; empty if it is large enough. turns: after which it is upright."""
     width = _width(box, turns)
-    return f"the face is {width} pixels wide, less than {SMALLEST}" if width < SMALLEST else ""
+    return f"the face is {width} pixels wide, less than {MIN_WIDTH}" if width < MIN_WIDTH else ""
 
 
 def centre_square(image: Image) -> Box:

@@ -14,7 +14,7 @@ from detector.types import Images
 Vectors = NDArray[np.float64]
 
 FLOOR = 1e-3  # power below that of rounding to 8 bits (1/12): a flat picture has a finite logarithm
-MODES = 64  # of an 8 x 8 DCT
+MODES = 64  # coefficients of an 8 x 8 DCT
 
 
 def radial_spectrum(images: Images, bins: int) -> Vectors:

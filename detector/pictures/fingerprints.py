@@ -35,7 +35,7 @@ class Fingerprint:
 
 
 def registry_path() -> Path:
-    """Return the file that `append` adds to unless told otherwise."""
+    """Return the file that `append` adds to by default."""
     return home() / "fingerprints.jsonl"
 
 

@@ -47,7 +47,7 @@ def describe(data: bytes) -> Header:
     """
     with opened(data, part="header") as picture:
         width, height = picture.size
-        quantization = getattr(picture, "quantization", {})  # of JPEG and of MPO, which some telephones write
+        quantization = getattr(picture, "quantization", {})  # JPEG has it, and MPO, which some telephones write
         tables = [list(quantization[key]) for key in sorted(quantization)]
         quality, standard = jpeg_quality(tables) if tables else (None, False)
         sampling = JpegImagePlugin.get_sampling(picture) if tables and len(picture.getbands()) == 3 else None

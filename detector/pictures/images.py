@@ -34,13 +34,13 @@ MAX_BYTES = 100 * 2**20
 MAX_PIXELS = 50_000_000
 MAX_REDUCED = 220_000_000  # pixels of a JPEG, which can be decoded at half its size and less: telephones have 50 to 200
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # formats whose first frame may be blank
-MAX_FRAMES = 6  # that are looked at for one that is not blank
-FRAME_PIXELS = 25_000_000  # in all frames that are looked at
+MAX_FRAMES = 6  # most frames that are searched for one that is not blank
+FRAME_PIXELS = 25_000_000  # most pixels of all the frames that are searched
 BLANK = 2.0  # standard deviation below which a frame is blank, grey levels
-SAMPLE = 64  # points a side at which a frame is looked at
+SAMPLE = 64  # points along a side at which a frame is sampled to see whether it is blank
 STRIP = 2**16  # pixels converted at a time: copies of a whole picture cost memory, and more time than decoding does
-MAX_READS = 1_000_000  # of a decoder in one file: honest files take thousands, a file of one-byte blocks millions
-RESIZE_FILTER = "lanczos"  # Pillow's, antialiased; cv2's filters differ in high frequencies, which is what we look at
+MAX_READS = 1_000_000  # most reads of a decoder in one file: honest files take thousands, one-byte blocks millions
+RESIZE_FILTER = "lanczos"  # Pillow's, antialiased; cv2's filters differ in high frequencies, on which detection rests
 REDUCING_GAP = 2.0  # Pillow's advice for fast and almost as fair as the kernel alone; at 3 it takes twice the time
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on odd files; what matters is raised
@@ -83,7 +83,7 @@ def opened(
 
     Raises UnsupportedFormat, ImageTooLarge (from the header) or DamagedImage.
     """
-    try:
+    with _translating(formats, max_pixels, part):
         refuse(data)
         with _open(data, formats) as picture:
             width, height = picture.size
@@ -95,6 +95,13 @@ def opened(
             if width * height > cap:
                 raise ImageTooLarge(f"{width} x {height} pixels; the cap is {cap / 1e6:g} megapixels")
             yield picture
+
+
+@contextmanager
+def _translating(formats: tuple[str, ...], max_pixels: int, part: str) -> Iterator[None]:
+    """Turn whatever Pillow raises in the block into one of our errors, as `opened` says."""
+    try:
+        yield
     except ImageError:
         raise
     except Pillow.DecompressionBombError:
@@ -124,7 +131,30 @@ def decode_picture(
     Raises as `opened`, or TooCostly if decoding exceeds the limits of `sandbox`.
     """
     options: dict[str, Any] = {"max_pixels": max_pixels, "formats": formats, "srgb": srgb}
-    items = pieces(data, **options) if is_plain(data) else sandbox.stream(f"{__name__}:pieces", data, **options)
+    return _assemble(
+        pieces(data, **options) if is_plain(data) else sandbox.stream(f"{__name__}:pieces", data, **options)
+    )
+
+
+def convert_picture(picture: Pillow.Image, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """Return a picture that somebody opened with Pillow, its pixels as `decode_picture` returns those of its file.
+
+    Of an animation it is the frame that the picture stands at. The picture itself stays as it is.
+
+    Raises ImageTooLarge above `max_pixels`, UnsupportedFormat for floating-point pixels, DamagedImage if its file does
+    not decode.
+    """
+    if picture.width * picture.height > max_pixels:
+        raise ImageTooLarge(f"{picture.width} x {picture.height} pixels; the cap is {max_pixels / 1e6:g} megapixels")
+    if not picture.width * picture.height:
+        raise DamagedImage("it has no pixels")
+    with _translating(FORMATS, max_pixels, "picture"):
+        picture.load()
+        return _assemble(_describe_pixels(picture, whole=picture.size, remark="", srgb=True))
+
+
+def _assemble(items: Iterator[Any]) -> Decoded:
+    """Return the picture that the items of `pieces` make up; TooCostly if there is not enough memory for it."""
     head = next(items)
     (columns, rows), (width, height) = head["size"], head["whole"]
     if head["turn"] >= 5:
@@ -152,12 +182,17 @@ def pieces(data: bytes, *, max_pixels: int, formats: Sequence[str], srgb: bool) 
         _reduce(picture, max_pixels)
         picture.load()
         remark = _choose_frame(picture, data, max_pixels)
-        turn = picture.getexif().get(ExifTags.Base.Orientation, 1)
-        profile = picture.info.get("icc_profile") if srgb and picture.mode in ("RGB", "RGBA", "P") else None
-        transform = find_transform(profile) if profile else None
-        yield {"size": picture.size, "whole": whole, "turn": turn if turn in range(1, 9) else 1, "remark": remark,
-               "converted": transform is not None}  # fmt: skip
-        yield from _rows(picture, transform)
+        yield from _describe_pixels(picture, whole=whole, remark=remark, srgb=srgb)
+
+
+def _describe_pixels(picture: Pillow.Image, *, whole: tuple[int, int], remark: str, srgb: bool) -> Iterator[Any]:
+    """Yield what `pieces` yields, of a picture that is loaded."""
+    turn = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    profile = picture.info.get("icc_profile") if srgb and picture.mode in ("RGB", "RGBA", "P") else None
+    transform = find_transform(profile) if profile else None
+    yield {"size": picture.size, "whole": whole, "turn": turn if turn in range(1, 9) else 1, "remark": remark,
+           "converted": transform is not None}  # fmt: skip
+    yield from _rows(picture, transform)
 
 
 def load(path: Path | str, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Image:
@@ -175,7 +210,7 @@ def as_stored(image: Image, turn: int) -> Image:
 
 
 def is_blank(image: Image) -> bool:
-    """Return whether a picture shows one colour and nothing else; of a large one, some hundred rows are looked at."""
+    """Return whether a picture shows one colour and nothing else; of a large one, some hundred rows are sampled."""
     height, width = image.shape[:2]
     return bool(image[:: max(1, height // 512), :: max(1, width // 512)].std((0, 1)).max() < BLANK)
 
@@ -248,7 +283,7 @@ def _open(data: bytes, formats: tuple[str, ...]) -> Pillow.Image:
     if sniff(data) == "HEIC":
         raise UnsupportedFormat("HEIC pictures are not decoded; save it as JPEG, PNG or AVIF")
     if b"iCCP" in data and sniff(data) == "PNG":
-        data = without_huge_profile(data)  # for which Pillow would refuse the picture
+        data = without_huge_profile(data)  # Pillow would refuse the picture because of it
     try:
         return Pillow.open(_Reader(data), formats=formats)
     except Pillow.DecompressionBombError:

@@ -78,14 +78,14 @@ def jpeg_quality(tables: Sequence[Sequence[int]]) -> tuple[int, bool]:
     luma, chroma = _standard_tables()
     given = np.asarray(tables, np.int64)
     gaps = np.abs(luma - given[0]).sum(1)
-    quality = 100 - int(np.argmin(gaps[::-1]))  # of equal tables (all 255 at the lowest) the highest
+    quality = 100 - int(np.argmin(gaps[::-1]))  # the highest of those with equal tables
     others_fit = all((t == chroma[quality - 1]).all() or (t == luma[quality - 1]).all() for t in given[1:])
     return quality, bool(gaps[quality - 1] == 0 and others_fit)
 
 
 def luma_steps(quality: int) -> NDArray[np.int64]:
     """Return IJG's quantisation steps of the brightness (64,), row by row, at a quality 1..100."""
-    return _standard_tables()[0][quality - 1]
+    return np.asarray(_standard_tables()[0][quality - 1])
 
 
 @cache

@@ -25,7 +25,7 @@ from detector.pictures.fingerprints import Fingerprint, append, perceptual_hash
 from detector.pictures.images import decode
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-LABELLED = ("JPEG", "PNG", "WEBP")  # what can be labelled without touching the pixels
+LABELLED = ("JPEG", "PNG", "WEBP")  # formats that can be labelled without changing the pixels
 VALID_DAYS = 3650
 _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----\s*", re.S)
 _CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}  # C2PA's names of the algorithms

@@ -35,7 +35,7 @@ KERNELS: dict[Kernel, Pillow.Resampling] = {
     "lanczos": Pillow.Resampling.LANCZOS,
 }
 QUALITIES = (90, 75, 60, 45, 30)  # jpeg and webp, mild to harsh
-SCALES = (0.8, 0.65, 0.5, 0.35, 0.25)  # of the side
+SCALES = (0.8, 0.65, 0.5, 0.35, 0.25)  # new side, as a share of the old one, by severity
 
 
 def perturb(image: Image, name: str, severity: int, *, seed: int, key: str) -> Image:

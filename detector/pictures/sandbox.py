@@ -25,7 +25,7 @@ from detector import errors
 from detector.errors import ImageError, TooCostly
 
 MEMORY = 680 * 2**20  # bytes that a job may take beside the idle process, less what the caller holds of the file
-SECONDS = 6  # of CPU time a job may take, rounded up; what else scoring takes comes on top
+SECONDS = 6  # CPU time that a job may take, rounded up; the rest of scoring is not included
 PATIENCE = 600  # seconds to wait for a job: on a busy machine those of the CPU may take that long
 
 _lock = threading.Lock()

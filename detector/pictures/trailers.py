@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from detector.pictures.containers import extent, parts, sniff
 
-MAX_TRAILERS = 8  # that are named in one file
-MAX_BOXES = 4096  # of one video that are followed
+MAX_TRAILERS = 8  # most trailers of one file that are named
+MAX_BOXES = 4096  # most boxes of one video that are followed
 HEAD = 2**16  # bytes of a further picture in which its own description is looked for
 GAIN_MAP = re.compile(rb"hdr-gain-map|hdrgainmap|urn:iso:std:iso:ts:21496", re.I)
 DEPTH_MAP = re.compile(rb"AuxiliaryImageType[^<]{0,80}(?:depth|disparity)|photos/1\.0/depthmap", re.I)

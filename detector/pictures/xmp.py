@@ -17,7 +17,7 @@ EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"  # then GUID (32 bytes), len
 MAX_PROPERTIES = 4096
 _START = re.compile(r"<(?:[\w.-]+:)?(?:xmpmeta|xapmeta|RDF)[\s>]")  # the element around rdf:RDF is optional
 _STRUCTURE = {"xmpmeta", "xapmeta", "RDF", "Description", "Alt", "Bag", "Seq", "li", "value"}
-_ATTRIBUTES = {"about", "xmptk", "lang", "parseType", "ID", "nodeID", "datatype"}  # of RDF, not properties
+_ATTRIBUTES = {"about", "xmptk", "lang", "parseType", "ID", "nodeID", "datatype"}  # attributes of RDF, not properties
 
 
 def read_xmp(data: bytes) -> list[tuple[str, str]]:
@@ -65,7 +65,7 @@ def _cut(block: bytes) -> str:
 
 def _read(packet: str) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
-    names, text = [""], [""]  # of the properties that are open, of the one that is read
+    names, text = [""], [""]  # names of the open properties; text of the innermost one
 
     def flush() -> None:
         if (value := "".join(text).strip()) and names[-1]:
@@ -90,6 +90,6 @@ def _read(packet: str) -> list[tuple[str, str]]:
     parser.CharacterDataHandler = text.append
     try:
         parser.Parse(packet, True)
-    except (expat.ExpatError, ValueError):  # what came before counts
+    except (expat.ExpatError, ValueError):  # what was read before the error counts
         flush()
     return [(name, value) for name, value in found if name]

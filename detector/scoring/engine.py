@@ -16,12 +16,13 @@ from itertools import islice
 from threading import RLock
 
 import numpy as np
+from PIL import Image as Pillow
 
 from detector.errors import ImageError
 from detector.files import from_text, sha256
 from detector.pictures.caps import PLAIN_BYTES, is_plain
 from detector.pictures.faces import MOST_FACES, Face, centre_square, find_faces, prepare
-from detector.pictures.images import decode_picture, read
+from detector.pictures.images import convert_picture, decode_picture, read
 from detector.scoring.targets import Target
 from detector.types import Decoded, Detector, Image, Locating, Opinion, Transform, rank_suspicion
 
@@ -118,6 +119,9 @@ def open_target(target: Target, size: int, locates: bool) -> Opened:
     digest = target.sha256
     try:
         with ExitStack() as turn:
+            if target.pixels is not None:
+                turn.enter_context(_TURN)  # pictures of Pillow are not for several threads
+                return _cut_faces(target, _convert(target.pixels), size, locates)
             if target.data is None and _is_large(target.path):
                 turn.enter_context(_TURN)
             data = read(target.path) if target.data is None else target.data
@@ -128,6 +132,13 @@ def open_target(target: Target, size: int, locates: bool) -> Opened:
             return _cut_faces(replace(target, sha256=digest), decode_picture(data), size, locates)
     except ImageError as error:
         return Opened(Row(target.path, digest, verdict="error", reason=f"{error.reason}: {error}"))
+
+
+def _convert(pixels: Pillow.Image | Image) -> Decoded:
+    """Return a picture that is in memory; ImageError if it cannot be judged."""
+    if not isinstance(pixels, Pillow.Image):
+        pixels = Pillow.fromarray(pixels)
+    return convert_picture(pixels)
 
 
 def _is_large(path: str) -> bool:
@@ -153,7 +164,8 @@ def _cut_faces(target: Target, decoded: Decoded, size: int, locates: bool) -> Op
         faces = [Face(box, box)]
     faces = faces[:MOST_FACES]
     given = tuple(prepare(image, size, face.crop, face.turns) for face in faces)
-    return Opened(row, tuple(replace(face, box=decoded.enlarge(face.box)) for face in faces), given)
+    shown = tuple(face.in_file(decoded) for face in faces)
+    return Opened(row, shown if target.crop is None else (Face(target.crop, target.crop),), given)
 
 
 def judge_faces(opened: Sequence[Opened], detector: Detector, transform: Transform, batch: int) -> list[Judged]:
@@ -173,7 +185,7 @@ def _decide(picture: Opened, answers: Sequence[tuple[float, Opinion]]) -> Judged
     """Return the rows of a picture and of its faces; answers: score and verdict of what the detector was given."""
     row = picture.row
     if not picture.faces:
-        for score, _ in answers:  # of the middle of a picture without a face: the row says that it is not judged
+        for score, _ in answers:  # a picture without a face: the score of its middle, although it is not judged
             row = replace(row, score=score, probability=_probability(score))
         return Judged(row)
     faces = []

@@ -6,14 +6,20 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from PIL import Image as Pillow
 
 from detector.dataset.foreign import TABLES, find_paths, read_table
 from detector.dataset.listing import LeftOut, find_pictures
 from detector.dataset.manifest import read_crops
 from detector.errors import DetectorError, ManifestError
 from detector.pictures.faces import Box
+from detector.types import Image
+
+Picture = str | Path | Pillow.Image | Image  # a file's name, a Pillow picture, or RGB (H, W, 3)
 
 
 @dataclass(frozen=True)
@@ -21,13 +27,14 @@ class Target:
     """One picture to score: its path as the user named it, and the face's square if a manifest gave one.
 
     sha256: of the only file that may be scored under this path; empty if any may. data: the bytes of a picture that is
-    no file; `path` is then what to call it.
+    no file. pixels: a picture that is in memory, of Pillow or RGB (H, W, 3). `path` is then what to call it.
     """
 
     path: str
     crop: Box | None = None
     sha256: str = ""
     data: bytes | None = field(default=None, repr=False)
+    pixels: Pillow.Image | Image | None = field(default=None, repr=False, compare=False)
 
     def check(self, digest: str) -> None:
         """Raise ManifestError if the file, which has that SHA-256, is not the one that is to be scored."""
@@ -84,3 +91,54 @@ def list_targets(manifest: pd.DataFrame, *, checked: bool = False) -> list[Targe
     """Return what to score of a manifest, in its order. checked: nothing but the files that it names by hash."""
     digests = manifest.sha256 if checked else [""] * len(manifest)
     return [Target(*row) for row in zip(manifest.path, read_crops(manifest), digests, strict=True)]
+
+
+def as_list(pictures: Any) -> list[Any]:
+    """Return one picture, or the name of one, as a list; a list and other iterables as a list of what they hold."""
+    single = isinstance(pictures, str | Path | Pillow.Image | np.ndarray)
+    return [pictures] if single else list(pictures)
+
+
+def list_pictures(
+    pictures: Picture | Iterable[Picture] | pd.DataFrame,
+    *,
+    columns: Mapping[str, str] | None = None,
+    left_out: LeftOut | None = None,
+) -> list[Target]:
+    """Return what to score of one picture or several, in order; names are opened as by `expand`.
+
+    A picture in memory is called "picture 1", "picture 2", ... by its place among what was given. A table in memory
+    needs the column `path`, and may have `crop`.
+
+    Raises DetectorError for an empty name, an array of another shape or type, anything else, and as `expand`.
+    """
+    if isinstance(pictures, pd.DataFrame):
+        if "path" not in pictures:
+            raise DetectorError("the table has no column 'path', which names the pictures")
+        return list_targets(pictures)
+    targets: list[Target] = []
+    for number, picture in enumerate(as_list(pictures), 1):
+        if isinstance(picture, str | Path):
+            if str(picture) == "":
+                raise DetectorError('an empty name is no picture; name a file, or "." for the working folder')
+            targets += expand([str(picture)], columns=columns, left_out=left_out)
+        else:
+            _check_pixels(picture, number)
+            targets.append(Target(f"picture {number}", pixels=picture))
+    if not targets:
+        raise DetectorError("there is no picture to score: the list is empty")
+    return targets
+
+
+def _check_pixels(picture: object, number: int) -> None:
+    """Raise DetectorError unless it is a picture of Pillow, or an array of RGB pixels."""
+    if isinstance(picture, Pillow.Image):
+        return
+    if not isinstance(picture, np.ndarray):
+        raise DetectorError(
+            f"picture {number} is of type {type(picture).__name__}; give a path, a PIL picture or an array"
+        )
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+        raise DetectorError(
+            f"picture {number} is an array {picture.shape} of {picture.dtype}; pixels are RGB, (H, W, 3), uint8"
+        )

@@ -46,9 +46,15 @@ def index(
     left_out: LeftOut | None = None,
     progress: Progress = silent,
 ) -> pd.DataFrame:
-    """Write and return the manifest of the pictures below a folder; as `manifest.index_folder`.
+    """Return a manifest of the pictures below a folder, one row for each, and write it to `out` (CSV or Parquet).
 
-    layout: of another tool's data set, a name in `layouts.LAYOUTS`; as `layouts.read_layout`.
+    Columns: path, sha256, label (0 real, 1 fake), generator, dataset, group, split (train, val or test) and licence.
+    A group never straddles two splits. label: of every picture; None takes it from the folders real/ and
+    fake/<generator>/. generator: what made the fakes. dataset: where the pictures come from; else the folder's name.
+    group_by: "file", "folder" or a regular expression on the path. layout: a name in `layouts.LAYOUTS`, if the folder
+    is the data set of another tool. seed: of the splits. left_out: collects what is not in the manifest, and why.
+
+    Raises ManifestError if there is no picture or no label, OSError if `out` cannot be written.
     """
     check_output(out)
     if layout is not None:
@@ -78,13 +84,18 @@ def generate(
     progress: Progress = silent,
     **options: Any,
 ) -> pd.DataFrame:
-    """Write n labelled fakes and their manifest, split by seed, below a folder, and return the manifest.
+    """Return the manifest of n fakes that are written below a folder, labelled as such; columns as in `index`.
 
-    name: of a generator. weights: a folder with its checkpoint; None takes the shipped one or quickstart's.
-    options: passed to the generator's `sample`, such as truncation=0.7. Picture i is that of seed + i.
-    label: as `labelling.label_file`: XMP, a C2PA manifest where c2pa-python is installed, and a line in the fingerprint
-    registry. The pixels of a seed are always the same; a signed file has an identifier and a time of its own, and
-    `sha256` is that of the file. signer: a PEM file, as `labelling.read_signer`; None is the local certificate.
+    name: of a generator; `detector list` shows them. Picture i has the seed `seed` + i. weights: a folder with its
+    checkpoint; None takes the shipped one or quickstart's. format: "png", "jpg" or "webp". options: passed to the
+    generator's `sample`, such as truncation=0.7. label: whether files are labelled as `labelling.label_file` does it:
+    XMP, a C2PA manifest where c2pa-python is installed, and a line in the fingerprint registry. The pixels of a seed
+    are always the same; a signed file has an identifier and a time of its own, and `sha256` is that of the file.
+    signer: a PEM file, as `labelling.read_signer`; None is the local certificate.
+
+    Raises UnknownName for a generator that does not exist, CheckpointError if it has no weights, DetectorError for a
+    generator that only alters pictures, an option that it does not take or a seed out of range, OSError if the folder
+    cannot be written.
     """
     folder = Path(folder)
     if not 0 <= seed <= MAX_SEED - n:
@@ -127,13 +138,14 @@ def alter(
     columns: Mapping[str, str] | None = None,
     progress: Progress = silent,
 ) -> pd.DataFrame:
-    """Write fakes that a generator makes of real pictures, as PNG with their manifest, and return it.
+    """Return the manifest of fakes that a generator makes of real pictures, written below a folder as PNG.
 
-    originals: a manifest; its first n real pictures are cut, resized to `size` pixels a side and altered. A fake keeps
-    the group and split of its original, so that a pair never straddles two splits. label, signer: as `generate`.
-    columns: as `foreign.read_table`, of the manifest.
+    originals: a manifest, as a table or a path; its first n real pictures are cut, resized to `size` pixels a side and
+    altered. A fake keeps the group and split of its original, so that a pair never straddles two splits. weights,
+    label, signer: as in `generate`. columns: our name of a column -> its name in the manifest.
 
-    Raises DetectorError if the generator makes faces from nothing, or there is no real picture.
+    Raises DetectorError if the generator makes faces from nothing, there is no real picture, or one cannot be read;
+    UnknownName and CheckpointError as `generate`, OSError if the folder cannot be written.
     """
     table = originals if isinstance(originals, pd.DataFrame) else read_manifest(originals, columns=columns)
     reals = table[table.label == Label.REAL].iloc[:n]
@@ -161,7 +173,7 @@ def alter(
     return made.reset_index(drop=True)
 
 
-def draw_mixing(
+def mix(
     name: str,
     sources: Sequence[int],
     destinations: Sequence[int],
@@ -172,9 +184,12 @@ def draw_mixing(
     signer: Path | str | None = None,
     **options: Any,
 ) -> None:
-    """Write the source x destination grid of a generator that mixes styles, as a PNG; options go to its `sample`.
+    """Write the source x destination grid of a generator that mixes styles to `out`, a PNG.
 
-    label, signer: as `generate`; the seed it names is the first source's.
+    sources, destinations: seeds of the faces at the rows and the columns. options: passed to the generator's `sample`
+    and `mix`, such as truncation=0.7. weights, label, signer: as in `generate`; the label names the first source.
+
+    Raises DetectorError if the generator has no styles; UnknownName, CheckpointError and OSError as `generate`.
     """
     from detector.evaluation import plots
 

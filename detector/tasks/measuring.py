@@ -1,28 +1,21 @@
-"""Measure: scores of pictures, evaluations, suites, and what gives the labels of a dataset away."""
+"""Measure: evaluations, suites, and what gives the labels of a dataset away."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from detector.dataset.foreign import read_tables
-from detector.dataset.listing import LeftOut
 from detector.dataset.manifest import complete, describe_data, read_manifest, write_manifest
-from detector.detectors import load_detector
-from detector.errors import DetectorError
 from detector.evaluation.alignment import look_behind
 from detector.evaluation.measuring import METRIC_NAMES
 from detector.evaluation.naming import Source, name_apart
 from detector.files import check_folder, sweep
-from detector.scoring.checkpoint import digest_checkpoint, find_checkpoint, read_card
-from detector.scoring.engine import Row, score_pictures
-from detector.scoring.tables import score_to_file
-from detector.scoring.targets import Target, expand
+from detector.scoring.checkpoint import find_checkpoint, read_card
+from detector.scoring.targets import as_list
 from detector.tasks.catalogue import describe_environment
 from detector.types import Label, Progress, silent
 
@@ -33,79 +26,45 @@ if TYPE_CHECKING:
     from detector.evaluation.suites import Suite
 
 WRITTEN = ("scores", "aligned", "alike", "pictures", "embedded")  # folders that an evaluation writes below its own
-NO_FILE = "standard input"  # what the row of a picture is called that is no file
-
-
-def score(
-    inputs: Sequence[str | Path],
-    *,
-    detector: Path | str | None = None,
-    runtime: str = "onnx",
-    out: Path | str | None = None,
-    faces: Path | str | None = None,
-    lines: Iterable[str] = (),
-    picture: bytes | None = None,
-    columns: Mapping[str, str] | None = None,
-    left_out: LeftOut | None = None,
-    progress: Progress = silent,
-) -> list[Row] | Counter[str]:
-    """Score files, folders and tables, in order; return the rows, or with `out` write them and count the verdicts.
-
-    Every face is judged; a picture's row is that of its most suspicious face. faces: a file beside `out`, a row a face.
-    detector: a folder of weights; None takes the shipped ones or quickstart's. lines: what `-` stands for. picture: the
-    bytes of a picture that is no file, scored after the others. columns, left_out: as `targets.expand`. runtime: what
-    runs an exported network, "onnx" or "openvino", as `load_detector`.
-    """
-    if faces is not None and out is None:
-        raise DetectorError("the faces are written beside the table of pictures; name that one too, with -o")
-    targets: list[Target] = []
-    if inputs or picture is None:
-        targets += expand([str(i) for i in inputs], lines=lines, columns=columns, left_out=left_out)
-    if picture is not None:
-        targets.append(Target(NO_FILE, data=picture))
-    folder, thing = load_detector(detector, runtime=runtime)
-    if out is None:
-        rows = []
-        for (judged,) in score_pictures(targets, thing):
-            rows.append(judged.row)
-            progress("scoring", len(rows), len(targets))
-        return rows
-    return score_to_file(
-        targets, thing, Path(out), faces=None if faces is None else Path(faces), fingerprint=digest_checkpoint(folder),
-        progress=partial(progress, "scoring"),
-    )  # fmt: skip
 
 
 def evaluate(
     manifest: Path | str,
     *,
     out: Path | str,
-    detectors: Sequence[Path | str] = (),
+    detectors: Path | str | Sequence[Path | str] = (),
     runtime: str = "onnx",
-    scores: Sequence[Path | str] = (),
+    scores: Path | str | Sequence[Path | str] = (),
     split: str = "test",
     seed: int = 0,
     command: str = "",
     faces: Mapping[str, Sequence[str]] | None = None,
     audited: bool = True,
-    by: Sequence[str] = (),
+    by: str | Sequence[str] = (),
     columns: Mapping[str, str] | None = None,
     progress: Progress = silent,
 ) -> pd.DataFrame:
-    """Measure detectors (folders of weights) and scores (tables of any tool) on a manifest; return the tidy results.
+    """Return a table of every metric with its 95 % interval, and write a report (HTML, JSON, Markdown) below `out`.
 
-    Writes report.json, report.html, report.md and plots below `out`. Without either, the shipped detector is measured.
-    faces: caption -> paths of pictures to show in the report. audited: whether the report says what gives the labels
-    away besides the face, and what each detector's AUC is once all pictures are re-encoded alike; of a larger set,
-    AUDITED pictures drawn at random are looked at. by: columns by whose values the detectors are compared.
-    runtime: as `load_detector`. columns: as `foreign.read_tables`, of the manifest and the scores.
+    One row for each detector, generator, source of photographs (column `real`) and metric, with value, low and high.
 
-    Detectors of one name are told apart by the folders that they or their scores lie in, as `naming.name_apart`.
+    manifest: the path of a table with one row for each picture, as `index` writes it. split: which of its pictures are
+    measured. detectors: folders of weights, one or several. scores: tables of scores by any tool, with the columns
+    path or sha256, and score. Without either, the shipped detector is measured. Detectors of one name are told apart by
+    the folders that they or their scores lie in. runtime: what runs the networks, "onnx" or "openvino". by: columns of
+    the manifest by whose values errors are compared. audited: whether the report also says what gives the labels away
+    besides the face, and the AUC after every picture is re-encoded alike; of a larger set, a random sample of
+    `alignment.AUDITED` pictures is used. faces: caption -> paths of pictures to show. columns: our name of a column ->
+    its name in these tables. command: what to record as the command that made the report.
+
+    Raises ManifestError for a table that cannot be read or a picture with another hash, ScoresError for scores that
+    cannot be measured, CheckpointError for weights that cannot be read, OSError if `out` cannot be written.
     """
     from detector.evaluation.running import run_suite as run
     from detector.evaluation.suites import Suite
 
     out, manifest = Path(out), Path(manifest)
+    detectors, scores, by = as_list(detectors), as_list(scores), as_list(by)
     _prepare(out)
     first, *others = read_tables([manifest, *scores], columns or {})
     suite = Suite(name=manifest.name, manifests=[str(manifest)], split=split, metrics=list(METRIC_NAMES), by=list(by),
@@ -180,7 +139,7 @@ def read_headline(folder: Path | str) -> tuple[list[str], list[dict[str, Any]]]:
     return [*headlines, *metadata["power"]], metadata["sources"]
 
 
-def check_data(
+def audit(
     manifest: Path | str,
     *,
     fixed: Path | str | None = None,
@@ -189,21 +148,25 @@ def check_data(
     columns: Mapping[str, str] | None = None,
     progress: Progress = silent,
 ) -> list[AuditFinding]:
-    """Return what gives a manifest's labels away besides the face, serious findings first; as `audit.audit`.
+    """Return what gives the labels of a manifest away besides the face, serious findings first.
 
-    fixed: a folder for a balanced copy of the pictures, all re-encoded alike, `size` pixels a side. columns: as
-    `foreign.read_table`.
+    Each finding has a name, a severity ("serious" or "note"), a summary and a fix. fixed: a folder for a balanced copy
+    of the pictures, all re-encoded alike, `size` pixels a side, with its manifest. columns: our name of a column ->
+    its name in the manifest.
+
+    Raises ManifestError for a table that cannot be read, OSError if `fixed` cannot be written.
     """
-    from detector.dataset import audit
+    from detector.dataset.audit import audit as find_shortcuts
+    from detector.dataset.audit import mend
     from detector.dataset.reencoding import reencode
 
     if fixed is not None:
         check_folder(fixed)
         sweep(Path(fixed), Path(fixed) / "pictures")
     table = read_manifest(manifest, check=False, columns=columns)
-    findings = audit.audit(table, seed=seed, progress=progress)
+    findings = find_shortcuts(table, seed=seed, progress=progress)
     if fixed is not None:
-        copy = reencode(audit.mend(table, findings, seed=seed), Path(fixed) / "pictures", size=size, progress=progress)
+        copy = reencode(mend(table, findings, seed=seed), Path(fixed) / "pictures", size=size, progress=progress)
         write_manifest(copy, Path(fixed) / "manifest.csv")
     return findings
 

@@ -38,11 +38,16 @@ def train(
     progress: Progress = silent,
     **options: Any,
 ) -> Any:
-    """Train a "generator" or a "detector" on a manifest into a folder, resuming what it holds, and return it.
+    """Return the generator or detector that is trained on a manifest; its weights are written into a folder.
 
-    arguments: of the constructor. columns: as `foreign.read_table`, of the manifest. options: of its `fit`.
+    kind: "generator" or "detector". name: of one; `detector list` shows them. manifest: a table or its path. A run
+    that was interrupted is resumed from the folder. device: "cpu", "cuda", ...; None takes what there is. arguments:
+    of the constructor, such as {"size": 64}. options: of its `fit`. columns: our name of a column -> its name in the
+    manifest.
 
-    Raises CheckpointError that names what differs if the folder was trained with something else.
+    Raises UnknownName for a name that does not exist, ManifestError if a class or split is missing, DetectorError for
+    an argument it does not take or a device that is not there, CheckpointError that names what differs if the folder
+    was trained with something else, OSError if the folder cannot be written.
     """
     registry: Registry[Any] = GENERATORS if kind == "generator" else DETECTORS
     table = manifest if isinstance(manifest, pd.DataFrame) else read_manifest(manifest, columns=columns)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detector.dataset.listing import LeftOut
 from detector.detectors import load_detector
@@ -14,13 +15,18 @@ from detector.errors import ImageError
 from detector.evidence.checks import read_exhibit
 from detector.files import as_text
 from detector.scoring.checkpoint import digest_checkpoint, read_card
-from detector.scoring.targets import expand
+from detector.scoring.targets import Target, as_list, expand
 from detector.tasks.catalogue import describe_environment
 from detector.types import Calibrated, Detector, Exhibit, Progress, silent
 
+if TYPE_CHECKING:
+    from detector.evidence.custody import CustodyLog
+
+REFRESHES = 20  # the index is written anew after each exhibit, and after each twentieth part once there are many
+
 
 def verify(
-    inputs: Sequence[str | Path],
+    inputs: str | Path | Sequence[str | Path],
     out: Path | str,
     *,
     detector: Path | str | None = None,
@@ -32,66 +38,84 @@ def verify(
     left_out: LeftOut | None = None,
     progress: Progress = silent,
 ) -> list[dict[str, Any]]:
-    """Write a folder of evidence for each picture, the custody log and index.html; return one row each, by priority.
+    """Return one row for each picture, the most suspicious first, and write an evidence report of each below `out`.
 
-    Rows: name, path, folder ("" if the file could not be read), opinion, log10_lr, ratio (log10_lr with its interval
-    in words, "" without one), others (checks beside the detector that point to H1), statement, note (why an exhibit was
-    examined again, else ""), changed (whether an earlier report was changed since). An exhibit keeps the report that it
-    has with the same settings, if that is as it was written.
+    Rows: name, path, folder ("" if the file could not be read), opinion, log10_lr (base-10 logarithm of the likelihood
+    ratio, None without one), ratio (log10_lr with its interval in words, "" without one), others (checks beside the
+    detector that point to H1), statement, note (why an exhibit was examined again, else ""), changed (whether an
+    earlier report was changed since). Below `out` are a folder for each report, the custody log and index.html. An
+    exhibit keeps the report that it has with the same settings, if that is as it was written.
 
-    known: a list of known pictures. trust: trust lists for Content Credentials. key: Ed25519, signs the log's entries.
-    left_out: as `targets.expand`.
+    inputs: paths of pictures, folders or manifests, one or several. detector: a folder of weights; None takes the
+    shipped ones. known: a table of known pictures. trust: trust lists for Content Credentials. case, examiner: recorded
+    in the report. key: an Ed25519 key (PEM) that signs the entries of the log. left_out: collects the files of folders
+    that are not pictures.
+
+    Raises DetectorError if there is no picture at all or the log belongs to another case, CheckpointError for weights
+    that cannot be read, OSError if nothing can be written below `out`.
     """
     from detector.evidence import folders, validation
 
-    targets = expand([str(i) for i in inputs], left_out=left_out)
+    targets = expand([str(i) for i in as_list(inputs)], left_out=left_out)
     log = folders.open_case(Path(out), key)
     folder, thing = load_detector(detector)
     card, weights = read_card(folder, "detector"), digest_checkpoint(folder)
-    backing = validation.read_backing(folder, card)
     components = describe_environment() | {"weights": weights}
     settings = components | folders.describe_settings(case, examiner, log, known=known, trust=trust)
     given = {"--detector": detector, "--known": known, "--trust": trust, "--case": case, "--examiner": examiner}
     options = [word for name, value in given.items() if value for word in (name, str(value))]
+    examine = partial(
+        _examine, thing=thing, card=card, known=known, trust=trust, weights=weights, case=case, examiner=examiner,
+        backing=validation.read_backing(folder, card), components=components, options=options,
+    )  # fmt: skip
     rows: list[dict[str, Any]] = []
     for done, target in enumerate(targets, 1):
-        path = Path(target.path).resolve()
-        try:
-            exhibit = replace(read_exhibit(path), path=Path(as_text(path)), crop=target.crop)
-        except ImageError as error:
-            rows.append(folders.read_row(log, folders.note_unreadable(log, path, error)))
-            progress("verifying", done, len(targets))
-            continue
-        crop = {} if target.crop is None else {"crop": " ".join(map(str, target.crop))}
-        chosen = settings | crop
-        source = {"exhibit": exhibit.sha256, "path": str(exhibit.path)}
-        entry, why, changed = folders.find_report(log, source, chosen)
-        if entry is None:
-            folders.receive(log, source, why)
-            record = _examine(
-                exhibit, thing, card, known=known, trust=trust, weights=weights,
-                backing=backing, components=components | crop, case=case, examiner=examiner,
-                command=shlex.join(["detector", "verify", str(exhibit.path), *options]),
-            )  # fmt: skip
-            entry = folders.file_report(log, record, exhibit.image, chosen, why)
-        rows.append(folders.read_row(log, entry) | {"note": why, "changed": changed})
+        rows.append(_file_exhibit(target, log, settings, examine))
+        if done % max(1, done // REFRESHES) == 0:
+            folders.refresh_index(log)
         progress("verifying", done, len(targets))
     folders.file_index(log)
-    rows.sort(key=folders.rank)
+    rows = sorted(folders.tell_apart(rows), key=folders.rank)
     return [{"note": "", "changed": False, **{k: v for k, v in row.items() if k != "jpeg"}} for row in rows]
 
 
+def _file_exhibit(
+    target: Target, log: CustodyLog, settings: Mapping[str, str], examine: Callable[..., dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the row of one picture: of the report that it has or now gets, or of why it cannot be read."""
+    from detector.evidence import folders
+
+    path = Path(target.path).resolve()
+    try:
+        exhibit = replace(read_exhibit(path), path=Path(as_text(path)), crop=target.crop)
+    except ImageError as error:
+        return folders.read_row(log, folders.note_unreadable(log, path, error))
+    crop = {} if target.crop is None else {"crop": " ".join(map(str, target.crop))}
+    chosen = {**settings, **crop}
+    source = {"exhibit": exhibit.sha256, "path": str(exhibit.path)}
+    entry, why, changed = folders.find_report(log, source, chosen)
+    if entry is None:
+        folders.receive(log, source, why)
+        entry = folders.file_report(log, examine(exhibit, crop), exhibit.image, chosen, why)
+    return folders.read_row(log, entry) | {"note": why, "changed": changed}
+
+
 def _examine(
-    exhibit: Exhibit, detector: Detector, card: Mapping[str, Any], *, known: Path | None, trust: Path | None,
-    weights: str, command: str, **recorded: Any,
+    exhibit: Exhibit, crop: Mapping[str, str], *, thing: Detector, card: Mapping[str, Any], known: Path | None,
+    trust: Path | None, weights: str, components: Mapping[str, str], options: Sequence[str], **recorded: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return the sealed record of an exhibit; recorded: further arguments of `record.make_record`."""
+    """Return the sealed record of an exhibit.
+
+    crop: what a manifest says of its crop. options: of the command line, to be recorded. recorded: further arguments of
+    `record.make_record`.
+    """
     from detector.evidence import custody
     from detector.evidence.record import conclude, examine, make_record
 
-    findings = examine(exhibit, detector, known=known, trust=trust, weights=weights,
+    findings = examine(exhibit, thing, known=known, trust=trust, weights=weights,
                        false_alarms=card.get("false_alarms"))  # fmt: skip
-    calibration = detector.calibration if isinstance(detector, Calibrated) else None
+    calibration = thing.calibration if isinstance(thing, Calibrated) else None
     conclusion = conclude(findings, calibration, card.get("domain"))
-    made = {"at": custody.now(), "command": command}
-    return custody.seal(make_record(exhibit, findings, conclusion, made=made, **recorded).model_dump(mode="json"))
+    made = {"at": custody.now(), "command": shlex.join(["detector", "verify", str(exhibit.path), *options])}
+    record = make_record(exhibit, findings, conclusion, made=made, components={**components, **crop}, **recorded)
+    return custody.seal(record.model_dump(mode="json"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import draw_picture, write_key
+from conftest import ROOT, draw_picture, write_key
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -336,3 +336,49 @@ def test_a_list_that_cannot_be_read_is_named_before_the_work(tmp_path: Path, mon
         with pytest.raises(DetectorError, match=f"absent cannot be read.*--{option}"):
             tasks.verify([write_picture(tmp_path / "p.png")], tmp_path / "out", **{option: tmp_path / "absent"})
     assert not (tmp_path / "out").exists()
+
+
+def test_the_index_grows_with_each_exhibit_and_the_log_names_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages: list[int] = []
+    refresh = folders.refresh_index
+
+    def look(log: CustodyLog) -> None:
+        refresh(log)
+        pages.append((tmp_path / "out" / "index.html").read_text().count("<tr><td>"))
+        assert check_case(tmp_path / "out").problems == []
+
+    monkeypatch.setattr(folders, "refresh_index", look)
+    inputs = [write_picture(tmp_path / f"{seed}.png", seed) for seed in range(3)]
+    tasks.verify([*inputs, tmp_path / "absent.png"], tmp_path / "out")
+    assert pages == [1, 2, 3, 4]
+    assert events(tmp_path / "out").count("indexed") == 1
+    before = (tmp_path / "out" / "index.html").read_bytes()
+    (tmp_path / "out" / "index.html").write_text("forged")
+    with monkeypatch.context() as patch:  # a run that adds nothing leaves the index to the end, where it is compared
+        patch.setattr(folders, "refresh_index", refresh)
+        tasks.verify(inputs, tmp_path / "out")
+    assert (tmp_path / "out" / "index.html").read_bytes() == before
+    assert open_case(tmp_path / "out").entries[-1]["instead_of"] == sha256(b"forged")
+
+
+def test_two_exhibits_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    inputs = [write_picture(tmp_path / day / "in" / "photo.png", seed) for seed, day in enumerate(("mon", "tue"))]
+    inputs.append(write_picture(tmp_path / "mon" / "in" / "other.png", 3))
+    rows = tasks.verify([*inputs, tmp_path / "mon" / "in" / "absent.png"], tmp_path / "out")
+    assert {row["name"] for row in rows} == {"mon/in/photo.png", "tue/in/photo.png", "other.png", "absent.png"}
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert ">mon/in/photo.png<" in page
+    assert ">tue/in/photo.png<" in page
+    assert folders.tell_apart([{"name": "p", "path": "/p"}, {"name": "p", "path": "/a/p"}])[0]["name"] == "/p"
+
+
+def test_words_of_the_index_do_not_break_letter_by_letter_on_a_telephone() -> None:
+    page = (ROOT / "detector" / "evidence" / "triage.html.jinja").read_text()
+    wide, narrow = page.split("@media (max-width: 48rem)")
+    assert "overflow-wrap: anywhere" not in narrow
+    assert [rule.split("{")[0].strip() for rule in wide.splitlines() if "overflow-wrap: anywhere" in rule] == [".path"]
+    assert "table, tbody, tr, td { display: block;" in narrow
+    report = (ROOT / "detector" / "evidence" / "evidence.html.jinja").read_text()
+    assert "dl { grid-template-columns: 1fr;" in report.split("@media (max-width: 48rem)")[1].splitlines()[0]

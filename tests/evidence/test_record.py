@@ -268,7 +268,8 @@ def test_the_most_suspicious_face_decides_and_its_box_is_named(group: Exhibit) -
     assert conclusion.opinion == "likely-fake"
     assert conclusion.log10_lr == faces[0]["log10_lr"] > 0
     assert conclusion.statement.endswith("the most suspicious of 3 faces, at 270 70 330 130.")
-    record = {"findings": [f.model_dump() for f in findings], "exhibit": {"path": "group.png", "width": 600},
+    record = {"findings": [f.model_dump() for f in findings],
+              "exhibit": {"path": "group.png", "width": 600, "height": 200},
               "conclusion": conclusion.model_dump()}  # fmt: skip
     shown = decode(draw_pictures(record, group.image)[1].jpeg)
     assert abs(shown.mean() - 220) < 4
@@ -321,7 +322,10 @@ def test_a_face_that_lies_on_its_side_is_judged_and_shown_upright(
     findings = examine(Exhibit(photograph, b"", "0" * 64, Decoded(lying, *lying.shape[1::-1])), detector)
     face = findings[0].details["faces"][0]
     assert (face["box"], face["turns"]) == (list(side), 3)
-    record = {"findings": [f.model_dump() for f in findings], "exhibit": {"width": lying.shape[1]}}
+    record = {
+        "findings": [f.model_dump() for f in findings],
+        "exhibit": {"width": lying.shape[1], "height": lying.shape[0]},
+    }
     shown = decode(draw_pictures(record, lying)[1].jpeg)
     assert np.abs(shown.astype(int) - prepare(upright, len(shown), crop)).mean() < 3
 

@@ -15,11 +15,12 @@ from detector.dataset.embedded import unpack_faces
 from detector.dataset.reencoding import add_crops
 from detector.pictures import faces
 from detector.pictures.faces import (
-    LOOK,
+    DETECTION_SIDE,
     MARGIN,
+    MIN_CONFIDENCE,
     MODEL,
-    SURE,
     Box,
+    Face,
     centre_square,
     face_square,
     find_faces,
@@ -29,7 +30,7 @@ from detector.pictures.faces import (
     widen,
 )
 from detector.pictures.images import load, resize
-from detector.types import Image
+from detector.types import Decoded, Image
 
 
 def test_every_tenth_embedded_photograph_has_its_face_in_the_middle(tmp_path: Path) -> None:
@@ -45,12 +46,12 @@ def test_every_tenth_embedded_photograph_has_its_face_in_the_middle(tmp_path: Pa
 
 
 def test_boxes_are_those_that_opencv_reads_off_the_same_network(tmp_path: Path) -> None:
-    theirs = cv2.FaceDetectorYN.create(str(MODEL), "", (LOOK, LOOK), SURE)
+    theirs = cv2.FaceDetectorYN.create(str(MODEL), "", (DETECTION_SIDE, DETECTION_SIDE), MIN_CONFIDENCE)
     compared = 0
     for path in unpack_faces(tmp_path).path[::40]:
         image = load(path)
         pair = np.concatenate([image, image[:, ::-1]], 1)  # two faces, wider than high
-        scale = LOOK / max(pair.shape[:2])
+        scale = DETECTION_SIDE / max(pair.shape[:2])
         size = round(pair.shape[1] * scale), round(pair.shape[0] * scale)
         theirs.setInputSize(size)
         _, found = theirs.detect(np.ascontiguousarray(resize(pair, *size)[:, :, ::-1]))
@@ -91,9 +92,9 @@ def count_searches(image: Image, monkeypatch: pytest.MonkeyPatch) -> list[tuple[
     """Return the side and the turns of every search that `find_faces` makes."""
     searches: list[tuple[int, int]] = []
 
-    def locate(image: Image, *, look: int = LOOK, turns: int = 0) -> list[Box]:
-        searches.append((look, turns))
-        return locate_faces(image, look=look, turns=turns)
+    def locate(image: Image, *, side: int = DETECTION_SIDE, turns: int = 0) -> list[Box]:
+        searches.append((side, turns))
+        return locate_faces(image, side=side, turns=turns)
 
     with monkeypatch.context() as patch:
         patch.setattr(faces, "locate_faces", locate)
@@ -114,6 +115,15 @@ def test_a_face_of_less_than_40_pixels_is_not_judged(width: int, judged: bool) -
     assert (too_small((7, 100, 200, 100 + width), turns=1) == "") is judged
     if not judged:
         assert too_small((0, 0, width, 90)) == "the face is 39 pixels wide, less than 40"
+
+
+def test_a_face_of_a_reduced_picture_is_shown_in_pixels_of_its_file_and_measured_in_decoded_ones() -> None:
+    decoded = Decoded(np.zeros((500, 700, 3), np.uint8), 1399, 1000)
+    small, large = (0, 0, 39, 45), (300, 200, 340, 250)
+    found = [Face(box, face_square(box, (500, 700)), 0, too_small(box)).in_file(decoded) for box in (small, large)]
+    assert [face.box for face in found] == [(0, 0, 78, 90), (600, 400, 680, 500)]
+    assert found[0].reason == "the face is 39 pixels wide, less than 40, in the picture decoded at 1/2 of its size"
+    assert found[1].reason == ""
 
 
 def test_the_faces_of_a_large_group_photograph_are_found_where_they_are(portraits: list[Image]) -> None:
@@ -146,8 +156,8 @@ def test_a_large_picture_is_searched_again_only_where_that_can_pay(
 def test_a_face_that_both_searches_find_is_one_and_keeps_its_box(portraits: list[Image]) -> None:
     sheet = paste(portraits[3:4], 2000, 1500, [(100, 100, 1.8)])
     assert [face.box for face in find_faces(sheet)] == locate_faces(sheet)
-    assert len(locate_faces(sheet)) == len(locate_faces(sheet, look=800)) == 1
-    assert locate_faces(sheet) != locate_faces(sheet, look=800)
+    assert len(locate_faces(sheet)) == len(locate_faces(sheet, side=800)) == 1
+    assert locate_faces(sheet) != locate_faces(sheet, side=800)
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
@@ -169,8 +179,8 @@ def test_what_lies_on_its_side_is_searched_after_a_turn_and_given_upright(
 ) -> None:
     """The locator is made to find a face after one turn only; it would find half of those on their side as well."""
 
-    def locate(image: Image, *, look: int = LOOK, turns: int = 0) -> list[Box]:
-        return locate_faces(image, look=look, turns=turns) if turns == wanted else []
+    def locate(image: Image, *, side: int = DETECTION_SIDE, turns: int = 0) -> list[Box]:
+        return locate_faces(image, side=side, turns=turns) if turns == wanted else []
 
     monkeypatch.setattr(faces, "locate_faces", locate)
     for wanted in (1, 3):

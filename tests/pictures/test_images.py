@@ -18,6 +18,7 @@ from PIL import ImageOps
 
 from detector.errors import DamagedImage, ImageError, ImageTooLarge, TooCostly, UnsupportedFormat
 from detector.pictures import images
+from detector.types import Decoded
 
 
 def saved(picture: Pillow.Image, format: str, **options: object) -> bytes:
@@ -136,6 +137,24 @@ def test_a_large_jpeg_is_decoded_smaller_and_keeps_its_size(limit: int, monkeypa
     whole = images.decode_picture(data)
     assert not whole.reduced
     assert np.abs(images.resize(whole.image, width, height).astype(int) - found.image).mean() < 12
+
+
+@pytest.mark.parametrize("divisor", [1, 2, 4, 8])
+@pytest.mark.parametrize(("width", "height"), [(808, 600), (803, 597), (601, 807)])
+def test_a_box_keeps_its_shape_and_place_at_every_size_of_decoding(divisor: int, width: int, height: int) -> None:
+    reduced = np.zeros((-(-height // divisor), -(-width // divisor), 3), np.uint8)
+    decoded = Decoded(reduced, width, height)
+    assert decoded.divisor == divisor
+    rng = np.random.default_rng(divisor)
+    for _ in range(200):
+        side = int(rng.integers(17, 500))
+        left, top = int(rng.integers(0, width - side + 1)), int(rng.integers(0, height - side + 1))
+        x, y, right, bottom = decoded.shrink((left, top, left + side, top + side))
+        assert right - x == bottom - y == -(-side // divisor)  # a square is not stretched by a pixel
+        assert min(x, y) >= 0
+        assert (right <= reduced.shape[1], bottom <= reduced.shape[0]) == (True, True)
+        assert max(abs(x * divisor - left), abs(y * divisor - top)) <= max(divisor - 1, divisor // 2)
+        assert decoded.shrink(decoded.enlarge((x, y, right, bottom))) == (x, y, right, bottom)
 
 
 def test_a_jpeg_beyond_what_can_be_reduced_is_refused() -> None:

@@ -45,8 +45,19 @@ def test_a_logit_does_not_depend_on_batch_or_thread(session: Session) -> None:
     whole = session.logits(FACES)
     parts = [FACES[i : i + n] for n in (1, 2, 3) for i in range(0, 9, n)]
     with ThreadPoolExecutor(4) as pool:
-        assert np.allclose(np.concatenate(list(pool.map(session.logits, parts))), np.tile(whole, 3), atol=1e-3)
+        assert np.concatenate(list(pool.map(session.logits, parts))).tolist() == np.tile(whole, 3).tolist()
     assert session.logits(FACES[:0]).shape == (0,)
+
+
+def test_a_logit_and_a_map_are_the_same_in_any_batch_and_order() -> None:
+    plain = Session(DEFAULT, threads=1)
+    whole, maps = plain.logits(FACES), plain.maps(FACES)
+    for n in (1, 2, 4, 5):
+        assert np.concatenate([plain.logits(FACES[i : i + n]) for i in range(0, 9, n)]).tolist() == whole.tolist()
+    order = [3, 8, 0, 5, 1, 2, 7, 4, 6]
+    assert plain.logits(FACES[order]).tolist() == whole[order].tolist()
+    assert np.array_equal(plain.maps(FACES[order]), maps[order])
+    assert plain.logits(FACES[:0]).shape == (0,)
 
 
 @pytest.mark.parametrize("command", [["score", "in"], ["verify", "in/0.png", "-o", "report"]])

@@ -24,7 +24,7 @@ WINDOW = 1024  # pixels a side, from the middle
 QUALITIES = tuple(range(30, 100, 5))
 FLAT = 1.0  # log squared error at the lowest quality; flatter blocks show no ghost
 GLOBAL = 0.15  # depth of the median dip that means: all of it was saved so before
-LOCAL_DEPTH, LOCAL_Z = 0.6, 6.5  # of a dip in some blocks alone; see benchmarks/false_alarms.py
+LOCAL_DEPTH, LOCAL_Z = 0.6, 6.5  # thresholds for a dip in some blocks alone; see benchmarks/false_alarms.py
 GRID_Z = 6.0
 NEAR, FAR = (1.15, 8), (1.9, 48)  # a face with its edge, and with its surroundings: times its box, and pixels more
 # Of 83 pasted faces these two found 82; of 299 portraits on pages and on photographs they accused 1.
@@ -48,9 +48,9 @@ def check(exhibit: Exhibit) -> Finding:
     decoded = exhibit.decoded
     if decoded is None or min(decoded.image.shape[:2]) < 64 or decoded.reduced:
         if header is None:
-            why = "Neither a JPEG header nor pixels to look at."
+            why = "It has neither a JPEG header nor pixels."
             return Finding("compression", Outcome.NOT_APPLICABLE, why, details)
-        why = "too few pixels to look at"
+        why = "it has too few pixels"
         if decoded is not None and decoded.reduced:
             why = "decoded at less than its size, so its blocks were not searched"
         return Finding("compression", Outcome.NEUTRAL, f"{_say(header)}; {why}.", details)

@@ -38,9 +38,9 @@ LIMITS = (
 )
 REFERENCE = "thresholds for 1 % false alarms on photographs of a set it did not learn from; see the backing"
 MILD = (("jpeg", 1), ("jpeg", 2), ("webp", 1), ("resize", 1), ("resize_jpeg", 1))  # what platforms do every day
-FACES = 16  # of one picture that are described, the most suspicious first; all are judged
+FACES = 16  # most faces of a picture that are described, the most suspicious first; all are judged
 LARGEST = 512  # side at which mild changes are made, pixels
-SHIFTS = (-0.06, 0.0, 0.06)  # of the crop for the score map, in sides
+SHIFTS = (-0.06, 0.0, 0.06)  # shifts of the crop for the score map, in sides
 OUTCOMES = {Opinion.LIKELY_FAKE: Outcome.SUPPORTS_FAKE, Opinion.LIKELY_REAL: Outcome.SUPPORTS_REAL}
 
 
@@ -65,6 +65,8 @@ def check(exhibit: Exhibit, *, detector: Detector | None = None) -> Finding:
     if not found:
         return Finding("detector", Outcome.NOT_APPLICABLE, f"No face found.{remark}", {"faces": []})
     faces = [_judge(decoded, face, detector) for face in _rank(image, found[:MOST_FACES], detector)[:FACES]]
+    if exhibit.crop is not None:
+        faces = [face | {"box": list(exhibit.crop), "crop": list(exhibit.crop)} for face in faces]
     first = faces[0]
     said = f"Most suspicious of {len(found)} faces" if len(found) > 1 else "One face"
     said += f", at {' '.join(map(str, first['box']))}: score {first['score']:+.2f}, {first['opinion']}"
@@ -106,7 +108,7 @@ def _rank(image: Image, faces: Sequence[Face], detector: Detector) -> list[Face]
 
 def _judge(decoded: Decoded, found: Face, detector: Detector) -> dict[str, Any]:
     """Return what the detector says of one face, boxes in pixels of the file; found: in those of the decoded one."""
-    image = decoded.image
+    image, shown = decoded.image, found.in_file(decoded)
     face = np.ascontiguousarray(np.rot90(cut(image, found.crop), found.turns))
     if len(face) > LARGEST:  # a mild change of a large face is one of the picture that platforms make of it
         face = resize(face, LARGEST, LARGEST)
@@ -118,14 +120,14 @@ def _judge(decoded: Decoded, found: Face, detector: Detector) -> dict[str, Any]:
     places = map_scores(image, found.crop, detector, turns=found.turns)
     intervals = calibration.intervals(scores[:1]) if calibration else None
     return {
-        "box": list(decoded.enlarge(found.box)),
-        "crop": list(decoded.enlarge(found.crop)),
+        "box": list(shown.box),
+        "crop": list(shown.crop),
         "turns": found.turns,
         "score": round(float(scores[0]), 4),
         "log10_lr": round(float(calibration.log10_lr(scores[:1])[0]), 3) if calibration else None,
         "interval": None if intervals is None else np.round(intervals[0], 3).tolist(),
         "opinion": (Opinion.INCONCLUSIVE if found.reason else opinions[0]).value,
-        "reason": found.reason,
+        "reason": shown.reason,
         "stability": {
             "kept": sum(opinion is opinions[0] for opinion in opinions[1:]),
             "scores": {f"{name} {severity}": round(float(s), 3)

@@ -30,7 +30,7 @@ SOFTWARE_FIELDS = ("Software", "ProcessingSoftware", "HostComputer", "CreatorToo
 IPTC_FIELDS = {5: "ObjectName", 40: "SpecialInstructions", 55: "DateCreated", 65: "OriginatingProgram", 80: "Byline",
                105: "Headline", 110: "Credit", 115: "Source", 116: "Copyright", 120: "Caption"}  # fmt: skip
 MAX_FIELDS, MAX_TEXT = 80, 300
-MAX_DATASETS = 1000  # of IPTC that are read
+MAX_DATASETS = 1000  # most IPTC datasets that are read
 
 
 @CHECKS.register("metadata", limits=LIMITS, reference="absence is neutral; so is every camera field")

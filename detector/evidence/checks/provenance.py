@@ -27,9 +27,9 @@ REFERENCE = "states: absent, valid-untrusted, trusted, invalid, remote-only, unr
 CAPTURED = ("digitalCapture", "computationalCapture")
 UNTRUSTED = "signingCredential.untrusted"
 CONTAINED = ("parentOf", "componentOf")  # ingredients that the picture shows; others were only put into a program
-MAX_MANIFESTS = 256  # of one store that are read
-MAX_TEXTS = 4096  # of one manifest that are compared with what generators write
-MAX_READS = 500_000  # of one file by c2pa, which goes through a GIF byte by byte; honest pictures take hundreds
+MAX_MANIFESTS = 256  # most manifests of one store that are read
+MAX_TEXTS = 4096  # most texts of one manifest that are compared with the marks of generators
+MAX_READS = 500_000  # most reads of one file by c2pa, which reads a GIF byte by byte; honest pictures take hundreds
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 

@@ -1,0 +1,111 @@
+"""Score: pictures in, one row each out; for Python as a table, for the command line as it prints it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from detector.dataset.foreign import read_table
+from detector.dataset.listing import LeftOut
+from detector.detectors import load_detector
+from detector.errors import DetectorError
+from detector.scoring.checkpoint import digest_checkpoint
+from detector.scoring.engine import Row, score_pictures
+from detector.scoring.tables import COLUMNS, score_to_file
+from detector.scoring.targets import Picture, Target, expand, list_pictures
+from detector.types import Progress, silent
+
+NO_FILE = "standard input"  # path in the row of a picture that was read from standard input
+
+
+def score(
+    pictures: Picture | Iterable[Picture] | pd.DataFrame,
+    *,
+    detector: Path | str | None = None,
+    runtime: str = "onnx",
+    out: Path | str | None = None,
+    faces: Path | str | None = None,
+    columns: Mapping[str, str] | None = None,
+    left_out: LeftOut | None = None,
+    progress: Progress = silent,
+) -> pd.DataFrame:
+    """Return a table with one row for each picture, in the order given.
+
+    pictures: one picture or a list of them, each the path of a file, a Pillow picture, or an array (H, W, 3) of RGB
+    pixels, uint8. The path of a folder stands for every picture below it ("." for those below the working folder), the
+    path of a table (.csv, .jsonl, .parquet) for those that its column `path` names; a manifest that `index` or
+    `generate` returned may be given as it is.
+
+    Columns: path ("picture 1" by its place for one in memory), sha256 (of the file), width, height (pixels), score
+    (log-odds of fake against real at equal priors, natural logarithm), probability (0 to 1), verdict (likely-real,
+    likely-fake, inconclusive, not-applicable or error), reason and faces (how many were found). Every face is judged,
+    and the most suspicious one decides for its picture. A picture that cannot be read has a row with the verdict
+    "error" whose reason says why, and no score.
+
+    detector: a folder of weights; None takes the shipped ones. runtime: what runs the network, "onnx" or "openvino"
+    (an extra). out: also write the table to a .csv, .jsonl or .parquet file; a run that was interrupted goes on from
+    there. faces: a file beside `out`, one row for each face. columns: our name of a column -> its name in the tables
+    that are given. left_out: collects the files of folders that are not pictures. progress: called with what is being
+    done, pictures done, pictures in all.
+
+    Raises DetectorError for an empty name, an empty list, an array of another shape or type, or a folder without any
+    picture; ManifestError for a table that cannot be read; CheckpointError for weights that cannot be read;
+    MissingExtra if the runtime is not installed; OSError if `out` cannot be written.
+    """
+    targets = list_pictures(pictures, columns=columns, left_out=left_out)
+    if out is not None and any(target.pixels is not None for target in targets):
+        raise DetectorError("pictures in memory have no name that a file could keep; leave out `out`, or give paths")
+    answer = _score(targets, detector, runtime, out, faces, progress)
+    if isinstance(answer, Counter):
+        return read_table(out or "")
+    return pd.DataFrame([asdict(row) for row in answer], columns=list(COLUMNS)).astype({"faces": "Int64"})
+
+
+def score_inputs(
+    inputs: Sequence[str | Path],
+    *,
+    detector: Path | str | None = None,
+    runtime: str = "onnx",
+    out: Path | str | None = None,
+    faces: Path | str | None = None,
+    lines: Iterable[str] = (),
+    picture: bytes | None = None,
+    columns: Mapping[str, str] | None = None,
+    left_out: LeftOut | None = None,
+    progress: Progress = silent,
+) -> list[Row] | Counter[str]:
+    """Return the rows of what a command line names, in order; with `out` write them and count the verdicts instead.
+
+    lines: what `-` stands for. picture: the bytes of a picture that is no file, scored after the others. The rest, and
+    the errors, are as in `score`.
+    """
+    targets: list[Target] = []
+    if inputs or picture is None:
+        targets += expand([str(i) for i in inputs], lines=lines, columns=columns, left_out=left_out)
+    if picture is not None:
+        targets.append(Target(NO_FILE, data=picture))
+    return _score(targets, detector, runtime, out, faces, progress)
+
+
+def _score(
+    targets: Sequence[Target], detector: Path | str | None, runtime: str, out: Path | str | None,
+    faces: Path | str | None, progress: Progress,
+) -> list[Row] | Counter[str]:  # fmt: skip
+    if faces is not None and out is None:
+        raise DetectorError("the faces are written beside the table of pictures; name that one too, with -o")
+    folder, thing = load_detector(detector, runtime=runtime)
+    if out is None:
+        rows = []
+        for (judged,) in score_pictures(targets, thing):
+            rows.append(judged.row)
+            progress("scoring", len(rows), len(targets))
+        return rows
+    return score_to_file(
+        targets, thing, Path(out), faces=None if faces is None else Path(faces), fingerprint=digest_checkpoint(folder),
+        progress=partial(progress, "scoring"),
+    )  # fmt: skip
