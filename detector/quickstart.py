@@ -33,17 +33,17 @@ from detector.scoring.engine import Row
 from detector.types import Label, Progress
 
 SIZE = 64  # side of every picture the detectors see, pixels
-QUALITY = 95  # of the JPEG that real and fake alike are saved as
+QUALITY = 95  # JPEG quality at which photographs and fakes are saved
 OPTIONS: dict[str, dict[str, float]] = {  # training options; pictures, not time: a busy machine gives the same result
     "crude": {"pictures": 20_000},
     "style": {"pictures": 9_600, "r1": 0.2, "half_life": 2000},
 }
 BEST = "style-128"  # the shipped generator whose faces are shown first
-TRUNCATION = 0.6  # of the shown faces; less than the generator's own, for fewer strange faces
+TRUNCATION = 0.6  # truncation psi of the shown faces; lower than by default, for fewer strange faces
 SHOWN = 24  # faces of a sheet, in rows of COLUMNS
 COLUMNS = 8
 ENLARGED = 128  # side of a face on a sheet, pixels
-ARGUMENTS = {"cnn": {"size": SIZE, "epochs": 6, "patience": 2}, "spectrum": {"size": SIZE}}  # of each constructor
+ARGUMENTS = {"cnn": {"size": SIZE, "epochs": 6, "patience": 2}, "spectrum": {"size": SIZE}}  # constructor arguments
 
 
 @dataclass(frozen=True)

@@ -108,8 +108,7 @@ def generate(
         refuse("altered pictures are as the generator makes them", size=size, format=format, truncation=truncation)
     else:
         refuse("it is of a manifest, which --from names", column=column)
-    if no_label:
-        refuse("nothing is signed with --no-label", sign_with=signer)
+    refuse("nothing is signed with --no-label", sign_with=signer if no_label else None)
     options: dict[str, Any] = {"label": not no_label, "signer": signer}
     drawn: dict[str, Any] = {k: v for k, v in (("truncation", truncation), ("size", size)) if v is not None}
     print(tasks.describe_licence(name), end="", file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,9 @@ from detector.cli.rendering import (
     show_progress,
     summarise,
 )
+
+if TYPE_CHECKING:
+    from detector.evaluation.gate import GateReport
 
 RUNTIME = typer.Option(
     "--runtime",
@@ -137,6 +140,11 @@ def evaluate(
     print_results(results)
     print_sources(*tasks.read_headline(output))
     say(f"report: {output / 'report.html'}")
+    _show_gate(report)
+
+
+def _show_gate(report: GateReport | None) -> None:
+    """Print what the gate found, if there was one, and exit with status 1 if it failed."""
     if report is not None:
         for line in (*report.reasons, *report.notes):
             say(line)

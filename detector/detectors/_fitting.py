@@ -24,7 +24,7 @@ from detector.learning.steps import Replay, optimizer_step, update_ema
 from detector.types import Images, Progress
 
 LOG = logging.getLogger("detector.training")  # one line at the end of each epoch
-WEIGHT_DECAY = 0.02  # of AdamW
+WEIGHT_DECAY = 0.02  # weight decay of AdamW
 WARMUP = 0.5  # epochs over which the learning rate rises to its peak
 LAST_RATE = 0.05  # learning rate of the last step, as a share of the peak
 

@@ -69,7 +69,7 @@ class Cnn:
     """
 
     name = "cnn"
-    runtime = "onnx"  # of the session
+    runtime = "onnx"  # what runs the exported network
 
     def __init__(
         self,

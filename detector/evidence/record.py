@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,10 +19,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import expit
 
+from detector.errors import DetectorError
 from detector.evidence.checks import CHECKS, read_reference, weigh
 from detector.statistics.calibration import VERBAL_SCALE, Calibration, describe
 from detector.types import Detector, Exhibit, Finding, Opinion, Outcome
 
+LOG = logging.getLogger("detector")
 SCHEMA = Path(__file__).with_name("evidence.schema.json")
 VERSION: Literal["detector-evidence/1"] = "detector-evidence/1"
 PROPOSITIONS = {
@@ -141,7 +144,7 @@ def examine(
     for name in names:
         check: Callable[..., Finding] = functools.partial(CHECKS.get(name), **given.get(name, {}))
         facts = CHECKS.facts(name)
-        finding = check(exhibit)
+        finding = _run(name, check, exhibit)
         if name != "detector" or name in measured:
             finding = weigh(finding, measured)
         records.append(
@@ -155,6 +158,19 @@ def examine(
             )
         )
     return records
+
+
+def _run(name: str, check: Callable[[Exhibit], Finding], exhibit: Exhibit) -> Finding:
+    """Return the finding of a check; one that breaks says so in its place, and the report keeps all the others."""
+    try:
+        return check(exhibit)
+    except (DetectorError, OSError):  # a list or trust file that the user named
+        raise
+    except Exception as error:
+        if name == "detector":
+            raise
+        LOG.warning("the check %s failed: %s: %s", name, type(error).__name__, error)
+        return Finding(name, Outcome.NOT_APPLICABLE, f"This check failed: {type(error).__name__}.")
 
 
 def conclude(

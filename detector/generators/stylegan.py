@@ -27,14 +27,14 @@ from detector.types import Images
 
 PACKAGE, VERSION = "random_face", "2021.7.21.1"
 FIX = f"pip install 'face-forgery-detector[stylegan]' && pip install --no-deps {PACKAGE}=={VERSION}"
-DIGEST = "cf72cabd092bc7b9553779b98fafd8dd2ffc40e0c8b1f2db628dceaa096add34"  # of the four files' hashes, in order
+DIGEST = "cf72cabd092bc7b9553779b98fafd8dd2ffc40e0c8b1f2db628dceaa096add34"  # SHA-256 of the four files' hashes
 NETS = ("MappingNetwork", "SynthesisNetwork")
 LICENCE = "MobileStyleGAN, distilled from NVIDIA's StyleGAN2 for FFHQ: non-commercial use only"
 NOTICE = (
     "stylegan draws with MobileStyleGAN from the package random_face (labelled Apache-2.0), distilled from NVIDIA's "
     "StyleGAN2 for FFHQ, whose terms allow non-commercial use only."
 )
-SIDE = 1024  # of the network's pictures, pixels
+SIDE = 1024  # side of the pictures that the network draws, pixels
 AVERAGED = 2048  # styles whose mean truncation pulls towards
 COARSE, MIDDLE = 8, 14  # first layers of the next range
 RANGES = {"coarse": (0, COARSE), "middle": (COARSE, MIDDLE), "fine": (MIDDLE, None)}
@@ -45,7 +45,7 @@ class Stylegan:
     """Pretrained faces; needs the extra and cannot be trained here."""
 
     name = "stylegan"
-    licence = LICENCE  # of its pictures, for a manifest
+    licence = LICENCE  # licence of its pictures, for a manifest
 
     @staticmethod
     def notice() -> str:

@@ -65,7 +65,7 @@ class Run:
         self.step, spent = 0, 0.0
         self.tally, self.counted = torch.zeros(len(losses), device=device), 0
         self.seed, self.rng = seed, torch.Generator(device)
-        self.decay = torch.ones((), device=device)  # of the weight average (EMA), at the present step
+        self.decay = torch.ones((), device=device)  # decay of the weight average (EMA) at this step
         resume = folder / "resume.safetensors"
         if resume.is_file():
             facts = state.load_state(resume, parts)

@@ -12,7 +12,7 @@ from detector.statistics.intervals import compare_auc, measure
 
 POWER = 0.8  # chance that a drop of the size found is noticed
 CORRELATION = 0.5  # assumed between the sampling errors of the AUCs of two versions of a detector
-STEPS = 100  # of the iteration to the drop, which converges in far fewer
+STEPS = 100  # most iterations of the search for the drop, which converges in far fewer
 
 
 def find_visible_drop(

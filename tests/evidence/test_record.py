@@ -31,7 +31,7 @@ from detector.scoring import engine
 from detector.scoring.checkpoint import SHIPPED
 from detector.scoring.targets import Target
 from detector.statistics.calibration import fit_calibration
-from detector.types import Decoded, Exhibit, Images, Opinion, Scores
+from detector.types import Decoded, Exhibit, Finding, Images, Opinion, Outcome, Scores
 
 ATTACK = "<script>alert(1)</script>&\"'"
 
@@ -153,6 +153,20 @@ def test_a_list_of_known_pictures_is_used(photograph: Path, tmp_path: Path) -> N
     known.write_text("sha256\nnothing\n")
     with pytest.raises(DetectorError, match=r"known.csv, line 2"):
         tasks.verify([photograph], tmp_path / "other", known=known)
+
+
+def test_a_check_that_breaks_says_so_and_a_broken_list_is_the_users_error() -> None:
+    from detector.evidence.record import _run
+
+    exhibit = Exhibit(Path("x.jpg"), b"", "0" * 64, None)
+
+    def fail(error: Exception) -> Finding:
+        raise error
+
+    finding = _run("plug-in", lambda _: fail(TypeError("no")), exhibit)
+    assert (finding.outcome, finding.summary) == (Outcome.NOT_APPLICABLE, "This check failed: TypeError.")
+    with pytest.raises(DetectorError):
+        _run("duplicates", lambda _: fail(DetectorError("not a list")), exhibit)
 
 
 def test_a_declaration_decides_before_the_detector(photograph: Path, tmp_path: Path) -> None:
