@@ -151,7 +151,7 @@ def measure(folder: Path, measured: pd.DataFrame, out: Path) -> None:
     """Add to card and folder what the detector does on the half that neither trained nor calibrated."""
     detector, card = Cnn.load(folder), read_card(folder, "detector")
     assert detector.calibration is not None
-    tasks.score([str(out / "measured.csv")], detector=folder, out=out / "measured-scores.csv")
+    tasks.score_inputs([str(out / "measured.csv")], detector=folder, out=out / "measured-scores.csv")
     scores = read_table(out / "measured-scores.csv").merge(
         measured[["sha256", "label", "generator", "dataset", "group"]], on="sha256"
     )

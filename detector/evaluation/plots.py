@@ -56,7 +56,7 @@ def to_png(figure: Any, *, dpi: int = DPI) -> bytes:
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message=r"Glyph .* missing from"
-        )  # a name has a letter that the font lacks; a box is drawn
+        )  # the font lacks a letter: a box is drawn
         figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.08, metadata={"Software": None})
     return buffer.getvalue()
 
