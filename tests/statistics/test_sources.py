@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.errors import ScoresError
-from detector.statistics.calibration import fit_calibration
+from detector.statistics.calibration import MIN_FAKES, fit_calibration
 from detector.statistics.proportions import clopper_pearson
 from detector.statistics.sources import (
     cllr_of_unseen_sources,
@@ -108,3 +108,15 @@ def test_one_source_is_not_enough() -> None:
     scores, labels, sources, groups = simulate(0, (0.0,), (300,))
     with pytest.raises(ScoresError, match="at least two datasets"):
         fit_over_sources(scores, labels, sources, groups)
+
+
+@pytest.mark.parametrize(("fakes", "counts"), [(MIN_FAKES, True), (MIN_FAKES - 1, False)])
+def test_a_generator_sets_a_threshold_from_the_least_number_of_fakes_on(fakes: int, counts: bool) -> None:
+    """Fakes that score like photographs lower the threshold of likely-real, if there are MIN_FAKES of them."""
+    scores, labels, sources, groups = simulate(3)
+    hidden = np.full(fakes, -4.0)
+    c = fit_over_sources(
+        np.r_[scores, hidden], np.r_[labels, np.ones(fakes, int)], np.r_[sources, np.full(fakes, "hidden")],
+        np.r_[groups, len(groups) + np.arange(fakes)],
+    )  # fmt: skip
+    assert (c.real_below <= c.log_odds(hidden).max()) == counts
