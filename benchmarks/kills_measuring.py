@@ -22,7 +22,7 @@ from detector.evidence.integrity import check_case
 from detector.files import sha256
 from detector.pictures.images import encode
 
-PICTURES = Path(__file__).parent / "data" / "smoke"
+PICTURES = Path(__file__).parents[1] / "detector" / "evaluation" / "shipped" / "pictures"
 EXHIBITS = 5
 
 

@@ -150,7 +150,7 @@ def test_how_a_command_ends(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(tasks, "score", fail)
+    monkeypatch.setattr(tasks, "score_inputs", fail)
     assert run("score", "in") == status
     out, err = capsys.readouterr()
     assert words in err
