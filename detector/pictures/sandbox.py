@@ -1,7 +1,7 @@
 """A process with limits on memory and CPU time, for bytes whose decoding may cost too much.
 
 One process serves all jobs, one at a time, and lives as long as the program; it starts with the first job, and anew
-after one that was stopped. Both sides talk through pipes: lines of JSON, some followed by bytes.
+after one that was stopped or where a job is of another module. Both sides talk through pipes: lines of JSON, some followed by bytes.
 
     python -m detector.pictures.sandbox MODULE       the limited side; `stream` starts it
 """
@@ -32,13 +32,15 @@ _lock = threading.Lock()
 _process: subprocess.Popen[bytes] | None = None
 
 
-def stream(task: str, data: bytes, **options: Any) -> Iterator[Any]:
+def stream(task: str, data: bytes, *, seconds: int | None = None, **options: Any) -> Iterator[Any]:
     """Yield what a generator yields in the limited process: dicts of plain values, and bytes.
 
-    task: "module:function", called with `data` and the options, which are plain values too.
+    task: "module:function", called with `data` and the options, which are plain values too. seconds: of CPU time, in
+    place of SECONDS.
 
     Raises the ImageError that the function raises; TooCostly if a limit stops it, or if no process can be started.
     """
+    seconds = SECONDS if seconds is None else seconds
     with _lock:
         process = _started(task.partition(":")[0])
         timer = threading.Timer(PATIENCE, process.kill)
@@ -47,7 +49,7 @@ def stream(task: str, data: bytes, **options: Any) -> Iterator[Any]:
         try:
             assert process.stdin is not None
             assert process.stdout is not None
-            _send(process.stdin, {"task": task, "options": options, "memory": MEMORY, "seconds": SECONDS}, data)
+            _send(process.stdin, {"task": task, "options": options, "memory": MEMORY, "seconds": seconds}, data)
             while (item := _receive(process.stdout)) is not None and "done" not in item:
                 if "error" in item:
                     raise getattr(errors, item["error"])(item["message"])
@@ -56,7 +58,7 @@ def stream(task: str, data: bytes, **options: Any) -> Iterator[Any]:
                 raise EOFError
             whole = True
         except (OSError, EOFError):
-            raise TooCostly(_why(process)) from None
+            raise TooCostly(_why(process, seconds)) from None
         except ImageError:
             whole = True
             raise
@@ -99,9 +101,10 @@ def main() -> None:
 
 
 def _started(module: str) -> subprocess.Popen[bytes]:
-    """Return the limited process, started with the module imported if there is none or if it ended."""
+    """Return the limited process, started with the module imported if there is none, if it ended or has another."""
     global _process
-    if _process is not None and _process.poll() is None:
+    command = [sys.executable, "-P", "-m", __name__, module]
+    if _process is not None and _process.poll() is None and _process.args == command:
         return _process
     close()
     # With -P the current folder, which may hold strangers' files, is searched only if this program searches it.
@@ -109,8 +112,7 @@ def _started(module: str) -> subprocess.Popen[bytes]:
     settings = {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     try:
         _process = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__, module],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | settings,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | settings,
         )  # fmt: skip
         assert _process.stdout is not None
         if _receive(_process.stdout) is None:
@@ -121,10 +123,10 @@ def _started(module: str) -> subprocess.Popen[bytes]:
     return _process
 
 
-def _why(process: subprocess.Popen[bytes]) -> str:
+def _why(process: subprocess.Popen[bytes], seconds: int) -> str:
     status = process.wait()
     if hasattr(signal, "SIGXCPU") and status == -signal.SIGXCPU:
-        return f"it takes more than {SECONDS} seconds of CPU time"
+        return f"it takes more than {seconds} seconds of CPU time"
     if hasattr(signal, "SIGKILL") and status == -signal.SIGKILL:
         return f"it takes more than {PATIENCE} seconds, or more memory than there is"
     return f"its decoder ended with status {status}"
