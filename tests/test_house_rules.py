@@ -20,6 +20,8 @@ OWNERS = {  # heavy library -> the modules and packages that may import it
     "cv2": {"learning.augment", "learning.pairs", "pictures.faces", "pictures.features", "pictures.perturbations"},
     "matplotlib": {"evaluation.plots"},
     "openvino": {"generators", "scoring.runtime"},
+    "av": {"pictures.frames"},
+    "pi_heif": {"pictures.images"},
     "typer": {"cli"},
     "rich": {"cli"},
     "pickle": set(),

@@ -33,7 +33,8 @@ Runtime = Annotated[str, RUNTIME]
 
 def score(
     inputs: Annotated[
-        list[str] | None, typer.Argument(help="Pictures, folders, tables of paths, or - for a list on standard input.")
+        list[str] | None,
+        typer.Argument(help="Pictures, videos, folders, tables of paths, or - for a list on standard input."),
     ] = None,
     detector: Annotated[
         Path | None, typer.Option("--detector", help="Folder of a trained detector, instead of the shipped one.")
@@ -45,8 +46,15 @@ def score(
         Path | None, typer.Option("-o", "--output", help="A .csv, .jsonl or .parquet file; else a table.")
     ] = None,
     faces: Annotated[Path | None, typer.Option(help="A second such file, with a row for every face.")] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Frames of a video that are looked at; 16 by default.")
+    ] = None,
+    frames_out: Annotated[
+        Path | None,
+        typer.Option("--frames-out", help="A .jsonl file, with a row for every face in a frame of a video."),
+    ] = None,
 ) -> None:
-    """Score pictures by their most suspicious face: log-odds, larger is more fake.
+    """Score pictures and videos by their most suspicious face: log-odds, larger is more fake.
 
     Status 3 if some cannot be read or were left out of a folder; the others have their rows.
     """
@@ -70,8 +78,8 @@ def score(
     with show_progress() as progress:
         answer = tasks.score_inputs(
             names, detector=detector, runtime=runtime, out=output, faces=faces,
-            lines=read_list(given) if "-" in names else (), picture=given if stdin else None,
-            columns=read_columns(column or ()), left_out=left_out, progress=progress,
+            frames=frames, frames_out=frames_out, lines=read_list(given) if "-" in names else (),
+            picture=given if stdin else None, columns=read_columns(column or ()), left_out=left_out, progress=progress,
         )  # fmt: skip
     if isinstance(answer, list):
         print_rows(answer)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from detector.dataset.foreign import find_format
 from detector.files import printable
+from detector.pictures import video
 from detector.pictures.images import SUFFIXES
 
 OWN = frozenset({"manifest.csv"})  # files that this package writes beside pictures; they are not counted as left out
@@ -44,16 +45,20 @@ class LeftOut:
         return f"{types.total():,} left out: {', '.join(named)} (passed over: not read as pictures)"
 
 
-def find_pictures(folder: Path | str, left_out: LeftOut | None = None) -> list[Path]:
+def find_pictures(folder: Path | str, left_out: LeftOut | None = None, *, videos: bool = False) -> list[Path]:
     """Return every picture below a folder, sorted: by its ending, or by its first bytes where a name has none.
 
     Folders behind links are entered, each once on any way down and none that lies below `folder` anyway, so that loops
-    end. Hidden files and folders are passed over. left_out: collects what else is there.
+    end. Hidden files and folders are passed over. left_out: collects what else is there. videos: whether they
+    are taken too.
     """
+    endings = SUFFIXES | (video.SUFFIXES if videos else frozenset())
     folder, left_out = Path(folder), LeftOut() if left_out is None else left_out
     found = []
     for path in _walk(folder, left_out):
-        if path.suffix.lower() in SUFFIXES or (path.suffix == "" and _is_picture(path)):
+        if path.suffix.lower() in endings or (
+            path.suffix == "" and (_is_picture(path) or (videos and video.find_container(str(path))))
+        ):
             found.append(path)
         elif path.name not in OWN:
             left_out.types[_type(path)] += 1

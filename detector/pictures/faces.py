@@ -80,7 +80,7 @@ def _search(image: Image, turns: int) -> list[Box]:
     if finer <= DETECTION_SIDE or any(_width(box, turns) * DETECTION_SIDE >= 2 * RELIABLE * longer for box in boxes):
         return boxes
     more = locate_faces(image, side=finer, turns=turns)
-    boxes += [box for box in more if all(_overlap(box, known) <= OVERLAP for known in boxes)]
+    boxes += [box for box in more if all(measure_overlap(box, known) <= OVERLAP for known in boxes)]
     return sorted(boxes, key=_area, reverse=True)
 
 
@@ -170,7 +170,7 @@ def _area(box: Box) -> int:
     return max(right - left, 0) * max(bottom - top, 0)
 
 
-def _overlap(one: Box, other: Box) -> float:
+def measure_overlap(one: Box, other: Box) -> float:
     """Return the area that two boxes share, as a share of what they cover together."""
     shared = _area((max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])))
     return shared / max(_area(one) + _area(other) - shared, 1)

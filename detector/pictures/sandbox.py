@@ -1,7 +1,8 @@
 """A process with limits on memory and CPU time, for bytes whose decoding may cost too much.
 
 One process serves all jobs, one at a time, and lives as long as the program; it starts with the first job, and anew
-after one that was stopped or where a job is of another module. Both sides talk through pipes: lines of JSON, some followed by bytes.
+after one that was stopped or where a job is of another module. Both sides talk through pipes: lines of JSON, some
+followed by bytes.
 
     python -m detector.pictures.sandbox MODULE       the limited side; `stream` starts it
 """
@@ -112,7 +113,8 @@ def _started(module: str) -> subprocess.Popen[bytes]:
     settings = {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     try:
         _process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | settings,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env=os.environ | settings,
         )  # fmt: skip
         assert _process.stdout is not None
         if _receive(_process.stdout) is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -61,14 +61,32 @@ class FaceRow:
 
 
 @dataclass(frozen=True)
+class FrameRow:
+    """What is said of one face in one frame of a video: one line of the table of frames, the columns in this order."""
+
+    path: str
+    sha256: str
+    time: float  # seconds from the first frame
+    box: str  # as in FaceRow
+    track: int  # the number of its face in the table of faces
+    score: float
+    reason: str
+    track_score: float
+    track_low: float | None  # 95 % interval of the track's score; None for fewer than five frames
+    track_high: float | None
+    verdict: str  # of the track
+
+
+@dataclass(frozen=True)
 class Judged:
     """What is said of a picture and of each of its faces, largest first; the most suspicious decides for the picture.
 
-    faces: none where the picture cannot be read or no face was found in it.
+    faces: none where the picture cannot be read or no face was found in it; of a video, its tracks. frames: of a video.
     """
 
     row: Row
     faces: tuple[FaceRow, ...] = ()
+    frames: tuple[FrameRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +99,13 @@ class Opened:
     row: Row
     faces: tuple[Face, ...] = ()
     given: tuple[Image, ...] = ()
+
+    def decide(self, answers: Sequence[tuple[float, Opinion]], detector: Detector) -> Judged:
+        """Return the rows of the picture and of its faces; answers: score and verdict of each picture in `given`."""
+        return _decide(self, answers)
+
+
+Opener = Callable[[Target, int, bool], Opened]  # as `open_target`
 
 
 def untouched(face: Image, key: str) -> Image:
@@ -95,18 +120,22 @@ def score_pictures(
     transforms: Sequence[Transform] = (untouched,),
     batch: int = BATCH,
     threads: int = THREADS,
+    opener: Opener | None = None,
 ) -> Iterator[list[Judged]]:
     """Yield, for each target in order, what is said of it under each transform of its faces.
 
+    opener: opens a target in place of `open_target`.
+
     Raises ManifestError if a picture is not the one that its target names by hash.
     """
+    opener = opener or open_target
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Opened]] = deque()
         coming = iter(targets)
         locates = isinstance(detector, Locating) and detector.locates
         while True:
             for target in islice(coming, 2 * batch - len(waiting)):
-                waiting.append(pool.submit(open_target, target, detector.size, locates))
+                waiting.append(pool.submit(opener, target, detector.size, locates))
             if not waiting:
                 return
             opened = [waiting.popleft().result() for _ in range(min(batch, len(waiting)))]
@@ -178,7 +207,7 @@ def judge_faces(opened: Sequence[Opened], detector: Detector, transform: Transfo
         scores += found.tolist()
         opinions += detector.judge(found)
     answers = iter(zip(scores, opinions, strict=True))
-    return [_decide(picture, list(islice(answers, len(picture.given)))) for picture in opened]
+    return [picture.decide(list(islice(answers, len(picture.given))), detector) for picture in opened]
 
 
 def _decide(picture: Opened, answers: Sequence[tuple[float, Opinion]]) -> Judged:
@@ -186,20 +215,23 @@ def _decide(picture: Opened, answers: Sequence[tuple[float, Opinion]]) -> Judged
     row = picture.row
     if not picture.faces:
         for score, _ in answers:  # a picture without a face: the score of its middle, although it is not judged
-            row = replace(row, score=score, probability=_probability(score))
+            row = replace(row, score=score, probability=to_probability(score))
         return Judged(row)
     faces = []
     for number, (face, (score, opinion)) in enumerate(zip(picture.faces, answers, strict=True), 1):
         verdict = Opinion.INCONCLUSIVE if face.reason else opinion
         box = " ".join(map(str, face.box))
-        faces.append(FaceRow(row.path, row.sha256, number, box, score, _probability(score), verdict.value, face.reason))
+        faces.append(
+            FaceRow(row.path, row.sha256, number, box, score, to_probability(score), verdict.value, face.reason)
+        )
     first = max(faces, key=lambda face: rank_suspicion(face.verdict, face.score, face.reason))
     reason = "; ".join(filter(None, (_name_face(first, row.faces or 1), first.reason, row.reason)))
     row = replace(row, score=first.score, probability=first.probability, verdict=first.verdict, reason=reason)
     return Judged(row, tuple(faces))
 
 
-def _probability(score: float) -> float:
+def to_probability(score: float) -> float:
+    """Return the probability of a score at even prior odds."""
     return float(1 / (1 + np.exp(-score)))
 
 

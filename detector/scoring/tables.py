@@ -23,13 +23,14 @@ from detector.dataset.foreign import read_table
 from detector.errors import DetectorError
 from detector.files import as_cell, check_output, from_text, locking, remove_leftovers, replacing, sha256
 from detector.pictures.perturbations import Condition
-from detector.scoring.engine import BATCH, FaceRow, Row, score_pictures
+from detector.scoring.engine import BATCH, FaceRow, FrameRow, Opener, Row, score_pictures
 from detector.scoring.targets import Target, list_targets
 from detector.types import Detector, Progress, silent
 
 WRITTEN = frozenset({".csv", ".jsonl", ".parquet"})  # endings of tables that are written
 COLUMNS = tuple(field.name for field in fields(Row))
 FACE_COLUMNS = tuple(field.name for field in fields(FaceRow))
+FRAME_COLUMNS = tuple(field.name for field in fields(FrameRow))
 CONDITION = ("perturbation", "severity")  # columns that tell the rows of a picture apart where there are several
 NUMBERS = {"width": "int64", "height": "int64", "faces": "int64", "face": "int64", "severity": "int64",
            "score": "float64", "probability": "float64"}  # fmt: skip
@@ -41,14 +42,18 @@ def score_to_file(
     out: Path,
     *,
     faces: Path | None = None,
+    frames: Path | None = None,
+    opener: Opener | None = None,
+    opening: str = "",
     conditions: Sequence[Condition] = (),
     fingerprint: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Counter[str]:
     """Score into a CSV, JSONL or Parquet file and return how many rows have each verdict, "error" among them.
 
-    faces: a second file, one row a face. conditions: what is done to the faces first; the tables then have a row for
-    each, and the columns perturbation and severity.
+    faces: a second file, one row a face. frames: a third one, JSONL, one row for each face in a frame of a video.
+    opener: opens targets, as in `score_pictures`, and opening says how, for resuming. conditions: what is done to the
+    faces first; the tables then have a row for each, and the columns perturbation and severity.
 
     What was scored is kept beside `out` while it comes; a run that was killed goes on from there if the pictures, the
     conditions, the detector (`fingerprint`) and its runtime are the same. The files appear whole, at the end.
@@ -64,15 +69,20 @@ def score_to_file(
             check_output(path)
     if faces is not None and faces.resolve() == out.resolve():
         raise DetectorError(f"{out.name} is named for the pictures and for their faces; name two files")
+    if frames is not None:
+        check_frames(frames, out, faces)
     partial = out.with_name(f".{out.name}.partial")
     head = {
         "detector": fingerprint or detector.name, "runtime": getattr(detector, "runtime", ""),
         "targets": sha256(json.dumps([_describe(t) for t in targets]).encode()),
-        "columns": [*COLUMNS, *FACE_COLUMNS], "conditions": [asdict(c) for c in conditions],
+        "columns": [*COLUMNS, *FACE_COLUMNS, *FRAME_COLUMNS], "opening": opening,
+        "conditions": [asdict(c) for c in conditions],
     }  # fmt: skip
     try:
         with locking(partial, wait=False):
-            _score_rest(targets, detector, partial, head, conditions, progress)
+            _score_rest(targets, detector, partial, head, conditions, opener, progress)
+            if frames is not None:
+                write_frames(frames, (row for _, _, several in _read_rows(partial) for row in several))
             verdicts = _write_tables(partial, len(targets), out, faces, CONDITION if conditions else ())
             partial.unlink()
     except BlockingIOError:
@@ -89,11 +99,11 @@ def _write_tables(partial: Path, pictures: int, out: Path, faces: Path | None, m
     remove_leftovers(out)
     if faces is not None:
         remove_leftovers(faces)
-        _write_rows(faces, (*FACE_COLUMNS, *more), (row for _, several in _read_rows(partial) for row in several))
+        _write_rows(faces, (*FACE_COLUMNS, *more), (row for _, several, _ in _read_rows(partial) for row in several))
     verdicts: Counter[str] = Counter()
 
     def count() -> Iterator[dict[str, Any]]:
-        for row, _ in _read_rows(partial):
+        for row, _, _ in _read_rows(partial):
             verdicts[row["verdict"]] += 1
             yield row
 
@@ -103,7 +113,7 @@ def _write_tables(partial: Path, pictures: int, out: Path, faces: Path | None, m
 
 def _score_rest(
     targets: Sequence[Target], detector: Detector, partial: Path, head: dict[str, Any],
-    conditions: Sequence[Condition], progress: Callable[[int, int], None],
+    conditions: Sequence[Condition], opener: Opener | None, progress: Callable[[int, int], None],
 ) -> None:  # fmt: skip
     """Append a line for each target that an interrupted run did not get to."""
     done = _kept_lines(partial, head, targets)
@@ -111,9 +121,11 @@ def _score_rest(
     with open(partial, "a" if done else "w", encoding="utf-8") as file:
         if not done:
             file.write(json.dumps(head) + "\n")
-        for i, judged in enumerate(score_pictures(targets[done:], detector, transforms=conditions), done + 1):
+        answered = score_pictures(targets[done:], detector, transforms=conditions, opener=opener)
+        for i, judged in enumerate(answered, done + 1):
             answers = [
                 [asdict(answer.row), [asdict(face) for face in answer.faces],
+                 [asdict(frame) for frame in answer.frames],
                  {"perturbation": condition.perturbation, "severity": condition.severity}]
                 for answer, condition in zip(judged, conditions, strict=True)
             ]  # fmt: skip
@@ -158,13 +170,28 @@ def _kept_lines(partial: Path, head: dict[str, Any], targets: Sequence[Target]) 
     return good
 
 
-def _read_rows(partial: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Yield the row of each picture, and the rows of its faces, once for every condition."""
+def check_frames(frames: Path, *others: Path | None) -> None:
+    """Raise DetectorError if the table of frames is no JSONL, or another table; OSError if it cannot be written."""
+    if frames.suffix.lower() != ".jsonl":
+        raise DetectorError(f"{frames.name}: frames are written as .jsonl; choose this ending")
+    if frames.resolve() in [other.resolve() for other in others if other is not None]:
+        raise DetectorError(f"{frames.name} is named for the frames and for another table; name two files")
+    check_output(frames)
+
+
+def write_frames(out: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write the table of frames, JSONL: one line for each face in a frame of a video."""
+    remove_leftovers(out)
+    _write_rows(out, FRAME_COLUMNS, rows)
+
+
+def _read_rows(partial: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]]:
+    """Yield the row of each picture, the rows of its faces and of its frames, once for every condition."""
     with open(partial, encoding="utf-8") as file:
         next(file)
         for line in file:
-            for row, faces, condition in json.loads(line)["answers"]:
-                yield row | condition, [face | condition for face in faces]
+            for row, faces, frames, condition in json.loads(line)["answers"]:
+                yield row | condition, [face | condition for face in faces], frames
 
 
 def _write_rows(out: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:

@@ -50,11 +50,13 @@ def expand(
     lines: Iterable[str] = (),
     columns: Mapping[str, str] | None = None,
     left_out: LeftOut | None = None,
+    videos: bool = False,
 ) -> list[Target]:
     """Return what to score, in order: files as they are, folders and tables opened, `-` replaced by `lines`.
 
     A name that leads nowhere, and a folder without a picture, stay as targets, whose rows say why they have no score.
-    columns: as `foreign.read_table`, of the tables. left_out: collects what else lies in the folders.
+    columns: as `foreign.read_table`, of the tables. left_out: collects what else lies in the folders. videos: whether
+    those that lie there are taken.
 
     Raises DetectorError if nothing is found at all, ManifestError if a table cannot be read or has no paths.
     """
@@ -65,7 +67,7 @@ def expand(
         if name == "-":
             targets += [Target(line) for raw in lines if (line := raw.rstrip("\r\n"))]
         elif os.path.isdir(name):
-            found = find_pictures(name, left_out)
+            found = find_pictures(name, left_out, videos=videos)
             empty += not found
             targets += [Target(str(path)) for path in found] or [Target(name)]
         elif Path(name).suffix.lower() in TABLES:
@@ -104,6 +106,7 @@ def list_pictures(
     *,
     columns: Mapping[str, str] | None = None,
     left_out: LeftOut | None = None,
+    videos: bool = False,
 ) -> list[Target]:
     """Return what to score of one picture or several, in order; names are opened as by `expand`.
 
@@ -121,7 +124,7 @@ def list_pictures(
         if isinstance(picture, str | Path):
             if str(picture) == "":
                 raise DetectorError('an empty name is no picture; name a file, or "." for the working folder')
-            targets += expand([str(picture)], columns=columns, left_out=left_out)
+            targets += expand([str(picture)], columns=columns, left_out=left_out, videos=videos)
         else:
             _check_pixels(picture, number)
             targets.append(Target(f"picture {number}", pixels=picture))

@@ -7,17 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from detector.dataset.foreign import read_table
 from detector.dataset.listing import LeftOut
 from detector.detectors import load_detector
-from detector.errors import DetectorError
+from detector.errors import DetectorError, MissingExtra
+from detector.pictures import video
 from detector.scoring.checkpoint import digest_checkpoint
 from detector.scoring.engine import Row, score_pictures
-from detector.scoring.tables import COLUMNS, score_to_file
+from detector.scoring.tables import COLUMNS, check_frames, score_to_file, write_frames
 from detector.scoring.targets import Picture, Target, expand, list_pictures
+from detector.scoring.video import is_video, opening
 from detector.types import Progress, silent
 
 NO_FILE = "standard input"  # path in the row of a picture that was read from standard input
@@ -30,6 +33,8 @@ def score(
     runtime: str = "onnx",
     out: Path | str | None = None,
     faces: Path | str | None = None,
+    frames: int | None = None,
+    frames_out: Path | str | None = None,
     columns: Mapping[str, str] | None = None,
     left_out: LeftOut | None = None,
     progress: Progress = silent,
@@ -49,7 +54,8 @@ def score(
 
     detector: a folder of weights; None takes the shipped ones. runtime: what runs the network, "onnx" or "openvino"
     (an extra). out: also write the table to a .csv, .jsonl or .parquet file; a run that was interrupted goes on from
-    there. faces: a file beside `out`, one row for each face. columns: our name of a column -> its name in the tables
+    there. faces: a file beside `out`, one row for each face. frames: how many frames of a video are scored, 16
+    by default (`scoring.video`); frames_out: a .jsonl file, one row for each face in a frame. columns: our name of a column -> its name in the tables
     that are given. left_out: collects the files of folders that are not pictures. progress: called with what is being
     done, pictures done, pictures in all.
 
@@ -57,10 +63,10 @@ def score(
     picture; ManifestError for a table that cannot be read; CheckpointError for weights that cannot be read;
     MissingExtra if the runtime is not installed; OSError if `out` cannot be written.
     """
-    targets = list_pictures(pictures, columns=columns, left_out=left_out)
+    targets = list_pictures(pictures, columns=columns, left_out=left_out, videos=video.can_decode())
     if out is not None and any(target.pixels is not None for target in targets):
         raise DetectorError("pictures in memory have no name that a file could keep; leave out `out`, or give paths")
-    answer = _score(targets, detector, runtime, out, faces, progress)
+    answer = _score(targets, detector, runtime, out, faces, frames, frames_out, progress)
     if isinstance(answer, Counter):
         return read_table(out or "")
     return pd.DataFrame([asdict(row) for row in answer], columns=list(COLUMNS)).astype({"faces": "Int64"})
@@ -73,6 +79,8 @@ def score_inputs(
     runtime: str = "onnx",
     out: Path | str | None = None,
     faces: Path | str | None = None,
+    frames: int | None = None,
+    frames_out: Path | str | None = None,
     lines: Iterable[str] = (),
     picture: bytes | None = None,
     columns: Mapping[str, str] | None = None,
@@ -86,26 +94,47 @@ def score_inputs(
     """
     targets: list[Target] = []
     if inputs or picture is None:
-        targets += expand([str(i) for i in inputs], lines=lines, columns=columns, left_out=left_out)
+        targets += expand([str(i) for i in inputs], lines=lines, columns=columns, left_out=left_out,
+                          videos=video.can_decode())  # fmt: skip
     if picture is not None:
         targets.append(Target(NO_FILE, data=picture))
-    return _score(targets, detector, runtime, out, faces, progress)
+    return _score(targets, detector, runtime, out, faces, frames, frames_out, progress)
 
 
 def _score(
     targets: Sequence[Target], detector: Path | str | None, runtime: str, out: Path | str | None,
-    faces: Path | str | None, progress: Progress,
+    faces: Path | str | None, frames: int | None, frames_out: Path | str | None, progress: Progress,
 ) -> list[Row] | Counter[str]:  # fmt: skip
     if faces is not None and out is None:
         raise DetectorError("the faces are written beside the table of pictures; name that one too, with -o")
+    if frames is not None or frames_out is not None:
+        if frames is not None and not 1 <= frames <= video.MAX_FRAMES:
+            raise DetectorError(f"--frames is a number from 1 to {video.MAX_FRAMES}")
+        _require_video(targets, "--frames" if frames is not None else "--frames-out")
+    if frames_out is not None:
+        check_frames(Path(frames_out))
     folder, thing = load_detector(detector, runtime=runtime)
+    opener = opening(frames)
     if out is None:
-        rows = []
-        for (judged,) in score_pictures(targets, thing):
+        rows: list[Row] = []
+        seen: list[dict[str, Any]] = []
+        for (judged,) in score_pictures(targets, thing, opener=opener):
             rows.append(judged.row)
+            seen += map(asdict, judged.frames if frames_out is not None else ())
             progress("scoring", len(rows), len(targets))
+        if frames_out is not None:
+            write_frames(Path(frames_out), seen)
         return rows
     return score_to_file(
-        targets, thing, Path(out), faces=None if faces is None else Path(faces), fingerprint=digest_checkpoint(folder),
-        progress=partial(progress, "scoring"),
+        targets, thing, Path(out), faces=None if faces is None else Path(faces),
+        frames=None if frames_out is None else Path(frames_out), opener=opener, opening=f"{frames or ''}",
+        fingerprint=digest_checkpoint(folder), progress=partial(progress, "scoring"),
     )  # fmt: skip
+
+
+def _require_video(targets: Sequence[Target], option: str) -> None:
+    """Raise DetectorError if no target is a video; MissingExtra, one of its kinds, if videos cannot be decoded."""
+    if not video.can_decode():
+        raise MissingExtra(f"{option} is for videos; {video.EXTRA}")
+    if not any(is_video(target) for target in targets):
+        raise DetectorError(f"leave out {option}: there is no video among the inputs")
