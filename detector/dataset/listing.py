@@ -11,7 +11,7 @@ from pathlib import Path
 from detector.dataset.foreign import find_format
 from detector.files import printable
 from detector.pictures import video
-from detector.pictures.images import SUFFIXES
+from detector.pictures.images import HEIF_SUFFIXES, SUFFIXES, can_read_heif
 
 OWN = frozenset({"manifest.csv"})  # files that this package writes beside pictures; they are not counted as left out
 HEAD = 64  # first bytes that are read to find the format of a file without an ending
@@ -52,7 +52,7 @@ def find_pictures(folder: Path | str, left_out: LeftOut | None = None, *, videos
     end. Hidden files and folders are passed over. left_out: collects what else is there. videos: whether they
     are taken too.
     """
-    endings = SUFFIXES | (video.SUFFIXES if videos else frozenset())
+    endings = SUFFIXES | (HEIF_SUFFIXES if can_read_heif() else set()) | (video.SUFFIXES if videos else set())
     folder, left_out = Path(folder), LeftOut() if left_out is None else left_out
     found = []
     for path in _walk(folder, left_out):

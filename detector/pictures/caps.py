@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import Literal, NamedTuple
 
 from detector.errors import TooCostly
@@ -197,4 +198,5 @@ _PLAIN: dict[str, Callable[[bytes], bool]] = {
     "BMP": _plain_bmp,
     "TIFF": lambda data: False,  # libtiff has many codecs, and writes its warnings to standard error
     "AVIF": lambda data: False,  # its decoder starts threads
+    "HEIC": lambda data: find_spec("pi_heif") is None,  # as libtiff; without the extra it is refused
 }

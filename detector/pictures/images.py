@@ -13,6 +13,8 @@ import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ from detector.types import Decoded, Image, Images
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")  # not MPO, EPS, PSD ...: the first frame alone
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
+HEIF_SUFFIXES = frozenset({".heic", ".heif"})  # read where the extra `heif` is installed
+HEIF_EXTRA = "install the extra `heif` (pip install 'face-forgery-detector[heif]'), or save it as JPEG, PNG or AVIF"
 MAX_BYTES = 100 * 2**20
 MAX_PIXELS = 50_000_000
 MAX_REDUCED = 220_000_000  # pixels of a JPEG, which can be decoded at half its size and less: telephones have 50 to 200
@@ -177,6 +181,9 @@ def pieces(data: bytes, *, max_pixels: int, formats: Sequence[str], srgb: bool) 
     First a dict: size (width, height) of what follows, whole (as the file has it), turn (EXIF's orientation, 1..8),
     remark and converted as in `Decoded`.
     """
+    if sniff(data) == "HEIC" and "AVIF" in formats:
+        _register_heif()
+        formats = ("HEIF",)
     with opened(data, max_pixels=max_pixels, formats=tuple(formats)) as picture:
         whole = picture.size
         _reduce(picture, max_pixels)
@@ -280,8 +287,8 @@ class _Reader(io.BytesIO):
 
 
 def _open(data: bytes, formats: tuple[str, ...]) -> Pillow.Image:
-    if sniff(data) == "HEIC":
-        raise UnsupportedFormat("HEIC pictures are not decoded; save it as JPEG, PNG or AVIF")
+    if sniff(data) == "HEIC" and "HEIF" not in formats:
+        raise UnsupportedFormat("HEIC pictures are not read here")
     if b"iCCP" in data and sniff(data) == "PNG":
         data = without_huge_profile(data)  # Pillow would refuse the picture because of it
     try:
@@ -290,6 +297,21 @@ def _open(data: bytes, formats: tuple[str, ...]) -> Pillow.Image:
         if sniff(data) != "JPEG" or "JPEG" not in formats:
             raise
         return JpegImagePlugin.jpeg_factory(_Reader(data))  # Pillow's own limit lies below what can be reduced
+
+
+def can_read_heif() -> bool:
+    """Return whether the extra `heif` is installed."""
+    return find_spec("pi_heif") is not None
+
+
+@cache
+def _register_heif() -> None:
+    """Let Pillow open HEIC through libheif, in one thread and without thumbnails; UnsupportedFormat without it."""
+    try:
+        import pi_heif
+    except ImportError:
+        raise UnsupportedFormat(f"HEIC pictures need an extra; {HEIF_EXTRA}") from None
+    pi_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
 
 
 def _reduce(picture: Pillow.Image, max_pixels: int) -> None:

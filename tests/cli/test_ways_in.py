@@ -48,12 +48,12 @@ def feed(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_score_ends_with_a_line_of_what_it_did(folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("score", "in", "--detector", weights) == 0
     assert capsys.readouterr().err.splitlines()[-1].startswith("2 scored: ")
-    for name in ("a.heic", "b.HEIC", "c.mp4", "torn.png"):
+    for name in ("a.svg", "b.SVG", "c.psd", "torn.png"):
         (folder / "in" / name).write_text("x")
     assert run("score", "in", "--detector", weights, "-o", "s.csv") == 3
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("3 scored: ")
-    assert "1 error; 3 left out: 2 .heic, 1 .mp4" in last
+    assert "1 error; 3 left out: 2 .svg, 1 .psd" in last
     assert last.endswith("; status 3")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import draw_picture
 
+from detector.dataset import listing
 from detector.dataset.listing import LeftOut, find_pictures
 from detector.dataset.manifest import index_folder
 from detector.errors import ManifestError
@@ -28,14 +29,27 @@ def found(folder: Path, left_out: LeftOut | None = None) -> list[str]:
 
 def test_what_is_left_out_is_counted_by_type(tmp_path: Path) -> None:
     fill(tmp_path, "a.JPG", "b/c.webp", "9f86d081", ".hidden.png", ".git/x.png", "manifest.csv")
-    for name, count in ((".heic", 12), (".MP4", 8), (".txt", 1), ("", 1)):
+    for name, count in ((".svg", 12), (".MP4", 8), (".txt", 1), ("", 1)):
         for i in range(count):
             (tmp_path / f"x{i}{name}").write_text("no picture")
     left_out = LeftOut()
     assert found(tmp_path, left_out) == ["9f86d081", "a.JPG", "b/c.webp"]
-    assert left_out.describe().startswith("22 left out: 12 .heic, 8 .mp4, 1 .txt, 1 without ending")
+    assert left_out.describe().startswith("22 left out: 12 .svg, 8 .mp4, 1 .txt, 1 without ending")
     assert not LeftOut()
     assert LeftOut().describe() == ""
+
+
+def test_videos_and_heic_are_taken_where_they_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.heic", "b.MP4", "c.webm"):
+        (tmp_path / name).touch()
+    (tmp_path / "d").write_bytes(b"\0\0\0\x18ftypisom\0\0\0\0isommp42")
+    monkeypatch.setattr(listing, "can_read_heif", lambda: True)
+    assert found(tmp_path) == ["a.heic"]
+    assert [path.name for path in find_pictures(tmp_path, videos=True)] == ["a.heic", "b.MP4", "c.webm", "d"]
+    monkeypatch.setattr(listing, "can_read_heif", lambda: False)
+    left_out = LeftOut()
+    assert found(tmp_path, left_out) == []
+    assert left_out.types == {".heic": 1, ".mp4": 1, ".webm": 1, "without ending": 1}
 
 
 def test_endings_of_strangers_are_shown_escaped_and_long_ones_not_at_all(tmp_path: Path) -> None:
@@ -115,8 +129,8 @@ def test_index_names_the_pictures_it_leaves_out(tmp_path: Path) -> None:
 
 
 def test_nothing_found_says_what_is_there(tmp_path: Path) -> None:
-    (tmp_path / "a.heic").touch()
-    with pytest.raises(ManifestError, match=r"no pictures .*: 1 left out: 1 \.heic"):
+    (tmp_path / "a.svg").touch()
+    with pytest.raises(ManifestError, match=r"no pictures .*: 1 left out: 1 \.svg"):
         index_folder(tmp_path, label=Label.REAL)
 
 

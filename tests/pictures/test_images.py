@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from detector.errors import DamagedImage, ImageError, ImageTooLarge, TooCostly, UnsupportedFormat
-from detector.pictures import images
+from detector.pictures import caps, images
 from detector.types import Decoded
 
 
@@ -202,8 +204,11 @@ def test_a_damaged_later_frame_does_not_lose_the_first() -> None:
     assert found.remark == "only frame 1 of 3 was looked at"
 
 
-def test_heic_is_named() -> None:
-    with pytest.raises(UnsupportedFormat, match="HEIC pictures are not decoded; save it as JPEG"):
+def test_heic_without_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    monkeypatch.setattr(caps, "find_spec", lambda name: None)
+    images._register_heif.cache_clear()
+    with pytest.raises(UnsupportedFormat, match=r"install the extra `heif` .* or save it as JPEG"):
         images.decode(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
 
 
@@ -391,3 +396,33 @@ def test_the_cap_is_lower_for_webp_whose_decoder_holds_a_picture_thrice() -> Non
         assert images.decode(saved(Pillow.new("RGB", (100, allowed // 100)), format), max_pixels=10_000).shape[1] == 100
         with pytest.raises(ImageTooLarge, match="the cap is"):
             images.decode(saved(Pillow.new("RGB", (100, allowed // 100 + 1)), format), max_pixels=10_000)
+
+
+# 96 x 64 pixels, red over blue: one frame of x265 (preset ultrafast, keyint 1) in the boxes that ISO/IEC 23008-12 asks
+# for: ftyp, meta (hdlr, pitm, iinf, iloc, iprp with hvcC and ispe) and mdat.
+HEIC = base64.b64decode(
+    "AAAAGGZ0eXBoZWljAAAAAG1pZjFoZWljAAABJm1ldGEAAAAAAAAAIWhkbHIAAAAAAAAAAHBpY3QAAAAAAAAAAAAAAAAAAAAADnBp"
+    "dG0AAAAAAAEAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAB5pbG9jAAAAAEQAAAEAAQAAAAEAAAFGAAAANgAA"
+    "AKppcHJwAAAAjWlwY28AAABxaHZjQwEBYAAAAJAAAAAAAB7wAPz9+PgAAA8DoAABABdAAQwB//8ECAAAAwCfqAAAAwAAHroCQKEA"
+    "AQAmQgEBBAgAAAMAn6gAAAMAAB6gMIEFlukpMLmgIAAAAwAgAAADACGiAAEABkQBwHGBEgAAABRpc3BlAAAAAAAAAGAAAABAAAAA"
+    "FWlwbWEAAAAAAAAAAQABAoECAAAAPm1kYXQAAAAyKAGt4Gk7/pv37eUNzOV8QIFCDeJxE1CuQGKeMOJ7/5i8HRpoze+GumlyUra9"
+    "Rg4wSCg="
+)
+
+
+def test_heic_is_decoded_in_the_limited_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pi_heif")
+    decoded = images.decode_picture(HEIC)
+    assert decoded.image.shape == (64, 96, 3)
+    assert abs(decoded.image[5, 5].astype(int) - (200, 30, 30)).max() < 4
+    assert abs(decoded.image[60, 90].astype(int) - (20, 60, 210)).max() < 4
+    assert not caps.is_plain(HEIC)
+    with pytest.raises(ImageTooLarge, match="96 x 64 pixels"):
+        images.decode(HEIC, max_pixels=6000)
+
+
+@pytest.mark.parametrize("end", [40, 200, len(HEIC) - 20])
+def test_damaged_heic_is_refused(end: int) -> None:
+    pytest.importorskip("pi_heif")
+    with pytest.raises(ImageError):
+        images.decode(HEIC[:end])

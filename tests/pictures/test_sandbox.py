@@ -28,6 +28,22 @@ def test_too_much_cpu_time_stops_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
         ask("spin")
 
 
+def test_a_job_may_have_its_own_time() -> None:
+    with pytest.raises(TooCostly, match="more than 0 seconds of CPU time"):
+        list(sandbox.stream("greedy:spin", b"", seconds=0))
+
+
+def test_a_job_of_another_module_has_a_process_of_its_own() -> None:
+    pytest.importorskip("av")
+    ask("echo")
+    process = sandbox._process
+    with pytest.raises(DamagedImage, match="changed"):
+        list(sandbox.stream("detector.pictures.frames:sample", b"", path=__file__, stamp=[], kind="mov", count=1))
+    assert sandbox._process is not process
+    assert process is not None
+    assert process.poll() is not None
+
+
 def test_too_much_memory_ends_a_job_and_not_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     ask("echo")
     process = sandbox._process

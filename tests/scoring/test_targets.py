@@ -39,15 +39,15 @@ def test_a_table_without_paths_says_what_it_has(folder: Path) -> None:
 
 def test_nothing_where_something_was_named_is_an_error(folder: Path) -> None:
     (folder / "empty").mkdir()
-    (folder / "empty" / "a.heic").touch()
-    with pytest.raises(DetectorError, match=r"no picture in what was named: 1 left out: 1 \.heic"):
+    (folder / "empty" / "a.svg").touch()
+    with pytest.raises(DetectorError, match=r"no picture in what was named: 1 left out: 1 \.svg"):
         expand([str(folder / "empty")])
     with pytest.raises(DetectorError, match="no picture"):
         expand(["-"], lines=[])
     left_out = LeftOut()
     targets = expand([str(folder / "empty"), str(folder / "in")], left_out=left_out)
     assert [Path(t.path).name for t in targets] == ["empty", "a.png", "b.png"]
-    assert left_out.types == {".heic": 1}
+    assert left_out.types == {".svg": 1}
 
 
 def test_names_that_no_file_can_have_stay_as_targets() -> None:
