@@ -16,7 +16,7 @@ from detector.pictures import sandbox, video
 from detector.pictures.video import Frame, digest_video, find_container, read_frames, sniff_video
 
 pytest.importorskip("av", reason="the extra video is not installed")
-from detector.pictures import frames  # noqa: E402
+from detector.pictures import frames
 
 
 def sample(path: Path, count: int = 4) -> list[Frame]:
