@@ -54,14 +54,14 @@ def score(
 
     detector: a folder of weights; None takes the shipped ones. runtime: what runs the network, "onnx" or "openvino"
     (an extra). out: also write the table to a .csv, .jsonl or .parquet file; a run that was interrupted goes on from
-    there. faces: a file beside `out`, one row for each face. frames: how many frames of a video are scored, 16
-    by default (`scoring.video`); frames_out: a .jsonl file, one row for each face in a frame. columns: our name of a column -> its name in the tables
-    that are given. left_out: collects the files of folders that are not pictures. progress: called with what is being
+    there. faces: a file beside `out`, one row for each face. frames: how many frames of a video are scored, 16 by
+    default (`scoring.video`); frames_out: a .jsonl file, one row for each face in a frame. columns: our name of a
+    column -> its name in the tables that are given. left_out: collects the files of folders that are not pictures. progress: called with what is being
     done, pictures done, pictures in all.
 
     Raises DetectorError for an empty name, an empty list, an array of another shape or type, or a folder without any
     picture; ManifestError for a table that cannot be read; CheckpointError for weights that cannot be read;
-    MissingExtra if the runtime is not installed; OSError if `out` cannot be written.
+    MissingExtra if the runtime, or what reads videos, is not installed; OSError if `out` cannot be written.
     """
     targets = list_pictures(pictures, columns=columns, left_out=left_out, videos=video.can_decode())
     if out is not None and any(target.pixels is not None for target in targets):
