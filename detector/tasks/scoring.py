@@ -56,8 +56,8 @@ def score(
     (an extra). out: also write the table to a .csv, .jsonl or .parquet file; a run that was interrupted goes on from
     there. faces: a file beside `out`, one row for each face. frames: how many frames of a video are scored, 16 by
     default (`scoring.video`); frames_out: a .jsonl file, one row for each face in a frame. columns: our name of a
-    column -> its name in the tables that are given. left_out: collects the files of folders that are not pictures. progress: called with what is being
-    done, pictures done, pictures in all.
+    column -> its name in the tables that are given. left_out: collects the files of folders that are not pictures.
+    progress: called with what is being done, pictures done, pictures in all.
 
     Raises DetectorError for an empty name, an empty list, an array of another shape or type, or a folder without any
     picture; ManifestError for a table that cannot be read; CheckpointError for weights that cannot be read;
