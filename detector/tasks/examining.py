@@ -34,7 +34,9 @@ class Examiner:
         """
         decoded = decode_picture(data)
         if decoded.width * decoded.height > max_pixels:
-            raise ImageTooLarge(f"{decoded.width} x {decoded.height} pixels; the cap is {max_pixels / 1e6:g} megapixels")
+            raise ImageTooLarge(
+                f"{decoded.width} x {decoded.height} pixels; the cap is {max_pixels / 1e6:g} megapixels"
+            )
         exhibit = Exhibit(Path(name), data, sha256(data), decoded)
         record = examine_exhibit(
             exhibit, {}, thing=self.detector, card=self.card, known=None, trust=None,
