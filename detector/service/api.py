@@ -20,7 +20,7 @@ from detector.service import tables
 from detector.service.bodies import receive
 from detector.service.problems import Problem, explain_failure
 from detector.service.store import KeyReused
-from detector.service.wording import find_label, list_faces, say_plainly
+from detector.service.wording import find_label, list_faces, say_plainly, write_sentence
 
 KINDS = {"json": "application/json", "html": "text/html", "pdf": "application/pdf"}
 REPORT_CSP = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
@@ -159,7 +159,7 @@ def describe_verdict(picture: tables.Picture, report: tables.Report) -> dict[str
     record = json.loads(report.record)
     return {
         "name": picture.name, "sha256": report.sha256, "opinion": report.opinion, "plain": say_plainly(report.opinion),
-        "statement": report.statement, "score": report.score, "log10_lr": report.log10_lr,
+        "sentence": write_sentence(report.opinion, report.statement), "statement": report.statement, "score": report.score, "log10_lr": report.log10_lr,
         "interval": record["conclusion"]["interval"], "faces": list_faces(record),
         "report": f"/v1/reports/{report.sha256}",
     }  # fmt: skip

@@ -16,7 +16,7 @@ from detector.files import printable_in_html
 from detector.service.access import COOKIE
 from detector.service.keys import find_owner
 from detector.service.problems import Problem
-from detector.service.wording import PLAIN, list_faces, say_plainly
+from detector.service.wording import PLAIN, list_faces, say_plainly, write_sentence
 from detector.types import Outcome
 
 HERE = Path(__file__).parent
@@ -113,5 +113,5 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True,
                                      trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
                                      finalize=printable_in_html)  # fmt: skip
-    environment.filters["plain"] = say_plainly
+    environment.filters |= {"plain": say_plainly, "sentence": write_sentence}
     return environment

@@ -18,6 +18,13 @@ def say_plainly(opinion: str) -> str:
     return PLAIN.get(opinion, opinion.replace("-", " "))
 
 
+def write_sentence(opinion: str, statement: str) -> str:
+    """Return the conclusion as one reads it aloud: the opinion in plain words, then why, without H1 and H2."""
+    why = statement.replace("H1 over H2", "a generated face over a photograph")
+    why = why.replace("H2 over H1", "a photograph over a generated face")
+    return f"{say_plainly(opinion).capitalize()}. {why}"
+
+
 def find_label(opinion: str, answer: str) -> str | None:
     """Return the label that an answer (confirm, overturn, unsure) gives; None where there is nothing to overturn."""
     if answer == "unsure":
