@@ -159,9 +159,9 @@ def describe_verdict(picture: tables.Picture, report: tables.Report) -> dict[str
     record = json.loads(report.record)
     return {
         "name": picture.name, "sha256": report.sha256, "opinion": report.opinion, "plain": say_plainly(report.opinion),
-        "sentence": write_sentence(report.opinion, report.statement), "statement": report.statement, "score": report.score, "log10_lr": report.log10_lr,
-        "interval": record["conclusion"]["interval"], "faces": list_faces(record),
-        "report": f"/v1/reports/{report.sha256}",
+        "sentence": write_sentence(report.opinion, report.statement), "statement": report.statement,
+        "score": report.score, "log10_lr": report.log10_lr, "interval": record["conclusion"]["interval"],
+        "faces": list_faces(record), "report": f"/v1/reports/{report.sha256}",
     }  # fmt: skip
 
 

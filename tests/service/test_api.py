@@ -85,7 +85,9 @@ def test_a_job_answers_for_every_picture_and_hostile_ones_cost_themselves(client
     assert [p["position"] for p in job["pictures"]] == [0, 1, 2, 3, 4]
     assert [p["state"] for p in job["pictures"]] == ["done", "failed", "failed", "failed", "done"]
     assert job["pictures"][2]["problem"]["type"] == KNOWN + "unsupported-format"
-    assert "<b>" not in client.get("/").text
+    page = client.get("/").text
+    assert "a&lt;b&gt;.png" in page or "blob.png" in page  # the same bytes have the name that came last or first
+    assert "a<b>" not in page
 
     again = client.post("/v1/jobs", files=files, headers={"idempotency-key": "first"})
     assert again.headers["location"] == answer.headers["location"]
