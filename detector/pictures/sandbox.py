@@ -91,6 +91,11 @@ class Sandbox:
                 if not whole:  # stopped, or nobody wants the rest of its answer
                     self.close()
 
+    def start(self) -> None:
+        """Start and prepare the limited process before the first job needs it; raises ProcessDied if that fails."""
+        with self._lock:
+            self._started("")
+
     def close(self) -> None:
         """End the limited process; the next job starts another."""
         process, self.process = self.process, None

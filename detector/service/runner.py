@@ -82,6 +82,8 @@ class Runner:
         self._watchers.pop(job_id, None)
 
     def _work(self, sandbox: Sandbox) -> None:
+        with suppress(ImageError):  # the first picture tries again, and its answer says why
+            sandbox.start()
         while not self._stopping.is_set():
             try:
                 taken = self.store.take()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -128,12 +129,29 @@ def test_every_error_is_a_problem_document(client: TestClient, method: str, path
     expect_problem(client.request(method, path), status, slug)
 
 
-def test_limits_hold_while_the_body_is_read(closed: TestClient) -> None:
-    def endless() -> Any:
-        while True:
-            yield bytes(10_000)
+def test_an_endless_body_is_refused_as_soon_as_it_is_too_long(closed: TestClient) -> None:
+    from starlette.requests import Request
 
-    expect_problem(closed.post("/v1/images", content=endless()), 413, "too-large")
+    from detector.service.bodies import receive
+    from detector.service.problems import Problem
+
+    sent = 0
+
+    async def more() -> dict[str, Any]:
+        nonlocal sent
+        sent += 10_000
+        assert sent < 100_000
+        return {"type": "http.request", "body": bytes(10_000), "more_body": True}
+
+    settings = closed.app.state.settings  # type: ignore[attr-defined]
+    scope = {"type": "http", "method": "POST", "path": "/v1/images", "query_string": b"", "headers": []}
+    with pytest.raises(Problem) as found:
+        asyncio.run(receive(Request(scope, more), settings, most=1))
+    assert (found.value.status, sent) == (413, 30_000)
+    assert not list((settings.folder / "incoming").iterdir())
+
+
+def test_limits_hold_while_the_body_is_read(closed: TestClient) -> None:
     wide = closed.post("/v1/images", content=png_header(30_000, 30_000))
     assert "30000 x 30000" in expect_problem(wide, 413, "too-large")["detail"]
     form = [("p", (f"{i}.png", b"x", "image/png")) for i in range(4)]
