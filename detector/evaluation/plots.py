@@ -54,9 +54,7 @@ def to_png(figure: Any, *, dpi: int = DPI) -> bytes:
     """Return a figure as the bytes of a PNG file, cut to what is drawn; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message=r"Glyph .* missing from"
-        )  # the font lacks a letter: a box is drawn
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")  # the font lacks a letter: a box is drawn
         figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.08, metadata={"Software": None})
     return buffer.getvalue()
 

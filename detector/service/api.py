@@ -174,14 +174,14 @@ async def _accept(request: Request, *, most: int, priority: int) -> str:
         raise Problem(503, "queue-full", "Too many pictures wait; try again later.", {"retry-after": "30"})
     uploads = await receive(request, app.settings, most=most)
     try:
-        job_id, _ = await run_in_threadpool(
+        accepted: tuple[str, bool] = await run_in_threadpool(
             app.store.add_job, request.state.owner, uploads, priority=priority,
             request_id=request.state.request_id, idempotency_key=key,
         )  # fmt: skip
     except KeyReused:
         raise Problem(422, "idempotency-key-reused", "That key came with other pictures before.") from None
     app.runner.wake()
-    return job_id
+    return accepted[0]
 
 
 def _choose(accept: str) -> str:

@@ -65,8 +65,8 @@ def verify(
     given = {"--detector": detector, "--known": known, "--trust": trust, "--case": case, "--examiner": examiner}
     options = [word for name, value in given.items() if value for word in (name, str(value))]
     examine = partial(
-        examine_exhibit, thing=thing, card=card, known=known, trust=trust, weights=weights, case=case, examiner=examiner,
-        backing=validation.read_backing(folder, card), components=components, options=options,
+        examine_exhibit, thing=thing, card=card, known=known, trust=trust, weights=weights, case=case,
+        examiner=examiner, backing=validation.read_backing(folder, card), components=components, options=options,
     )  # fmt: skip
     rows: list[dict[str, Any]] = []
     for done, target in enumerate(targets, 1):
