@@ -13,5 +13,5 @@ clean: ; rm -rf $(VENV) quickstart build dist
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'  # the first that installs dependency groups
-	$(BIN)/python -m pip install --quiet --editable '.[imagenet,evidence]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[imagenet,evidence,serve]' --group dev
 	touch $@

@@ -6,6 +6,7 @@ DetectorError                  anything below; the command line prints it as one
 |   +-- ImageTooLarge          more bytes or pixels than the cap
 |   +-- DamagedImage           truncated, corrupt or empty
 |   +-- TooCostly              made so that decoding takes too much time or memory
+|       +-- ProcessDied        the process that decoded it ended, and no limit ended it
 +-- ManifestError              a table of pictures contradicts itself or lacks a column
 +-- ScoresError                a table of scores cannot be evaluated (one class, NaN, unknown pictures)
 +-- UnknownName                no such generator, detector, perturbation, metric, suite ...
@@ -53,6 +54,10 @@ class TooCostly(ImageError):
     """Decoding takes more time or memory than a picture may."""
 
     reason = "too costly to decode"
+
+
+class ProcessDied(TooCostly):
+    """The process that decoded the picture ended, and none of its limits ended it."""
 
 
 class ManifestError(DetectorError):

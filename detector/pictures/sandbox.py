@@ -1,10 +1,10 @@
 """A process with limits on memory and CPU time, for bytes whose decoding may cost too much.
 
-One process serves all jobs, one at a time, and lives as long as the program; it starts with the first job, and anew
-after one that was stopped or where a job is of another module. Both sides talk through pipes: lines of JSON, some
-followed by bytes.
+A `Sandbox` serves its jobs one at a time and lives as long as the program; its process starts with the first job, and
+anew after one that was stopped, or where a job is of another module than it was prepared for. Both sides talk through
+pipes: lines of JSON, some followed by bytes. `stream` uses the one sandbox in which pictures are decoded.
 
-    python -m detector.pictures.sandbox MODULE       the limited side; `stream` starts it
+    python -m detector.pictures.sandbox MODULE[:FUNCTION] [WORD ...]       the limited side; a `Sandbox` starts it
 """
 
 from __future__ import annotations
@@ -23,68 +23,135 @@ from pathlib import Path
 from typing import IO, Any
 
 from detector import errors
-from detector.errors import ImageError, TooCostly
+from detector.errors import ImageError, ProcessDied, TooCostly
 
 MEMORY = 680 * 2**20  # bytes that a job may take beside the idle process, less what the caller holds of the file
 SECONDS = 6  # CPU time that a job may take, rounded up; the rest of scoring is not included
 PATIENCE = 600  # seconds to wait for a job: on a busy machine those of the CPU may take that long
 
-_lock = threading.Lock()
-_process: subprocess.Popen[bytes] | None = None
+
+class Sandbox:
+    """One process with limits, for one job at a time; threads that share it wait for each other.
+
+    prepare: "module:function", called with `words` when the process starts, before any limit; what it loads is not
+    counted. Empty imports the module of the first task. memory: bytes, seconds: of CPU time, patience: seconds on the
+    clock that one job may take; None takes MEMORY, SECONDS and PATIENCE.
+    """
+
+    def __init__(
+        self, prepare: str = "", *words: str, memory: int | None = None, seconds: int | None = None,
+        patience: float | None = None,
+    ) -> None:  # fmt: skip
+        self.process: subprocess.Popen[bytes] | None = None
+        self._prepare, self._words = prepare, words
+        self._memory, self._seconds, self._patience = memory, seconds, patience
+        self._lock = threading.Lock()
+
+    def stream(self, task: str, data: bytes, *, seconds: int | None = None, **options: Any) -> Iterator[Any]:
+        """Yield what a generator yields in the limited process: dicts of plain values, and bytes.
+
+        task: "module:function", called with `data` and the options, which are plain values too. seconds: of CPU time,
+        in place of the sandbox's own.
+
+        Raises the ImageError that the function raises; TooCostly if a limit stops it, or if no process can be started;
+        ProcessDied, one of those, if the process ended and no limit of the job ended it.
+        """
+        memory = MEMORY if self._memory is None else self._memory
+        if seconds is None:
+            seconds = SECONDS if self._seconds is None else self._seconds
+        patience = PATIENCE if self._patience is None else self._patience
+        with self._lock:
+            process, late = self._started(task.partition(":")[0]), threading.Event()
+
+            def stop() -> None:
+                late.set()
+                process.kill()
+
+            timer = threading.Timer(patience, stop)
+            timer.start()
+            whole = False
+            try:
+                assert process.stdin is not None
+                assert process.stdout is not None
+                _send(process.stdin, {"task": task, "options": options, "memory": memory, "seconds": seconds}, data)
+                while (item := _receive(process.stdout)) is not None and "done" not in item:
+                    if "error" in item:
+                        raise getattr(errors, item["error"])(item["message"])
+                    yield item.get("value", item.get("bytes"))
+                if item is None:
+                    raise EOFError
+                whole = True
+            except (OSError, EOFError):
+                if late.is_set():
+                    raise TooCostly(f"it takes more than {patience} seconds") from None
+                raise _explain(process, seconds) from None
+            except ImageError:
+                whole = True
+                raise
+            finally:
+                timer.cancel()
+                if not whole:  # stopped, or nobody wants the rest of its answer
+                    self.close()
+
+    def start(self) -> None:
+        """Start and prepare the limited process before the first job needs it; raises ProcessDied if that fails."""
+        with self._lock:
+            self._started("")
+
+    def close(self) -> None:
+        """End the limited process; the next job starts another."""
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+    def _started(self, module: str) -> subprocess.Popen[bytes]:
+        """Return the limited process, started anew if there is none, if it ended, or if it has another module."""
+        command = [sys.executable, "-P", "-m", __name__, self._prepare or module, *self._words]
+        if self.process is not None and self.process.poll() is None and self.process.args == command:
+            return self.process
+        self.close()
+        # With -P the current folder, which may hold strangers' files, is searched only if this program searches it.
+        paths = [str(Path(__file__).parents[__name__.count(".")]), *filter(None, sys.path)]
+        settings = {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        try:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | settings,
+            )  # fmt: skip
+            assert self.process.stdout is not None
+            if _receive(self.process.stdout) is None:
+                raise OSError(f"it ended with status {self.process.wait()}")
+        except OSError as error:
+            self.close()
+            raise ProcessDied(f"the process that would decode it does not start: {error}") from None
+        return self.process
+
+
+_shared = Sandbox()
 
 
 def stream(task: str, data: bytes, *, seconds: int | None = None, **options: Any) -> Iterator[Any]:
-    """Yield what a generator yields in the limited process: dicts of plain values, and bytes.
-
-    task: "module:function", called with `data` and the options, which are plain values too. seconds: of CPU time, in
-    place of SECONDS.
-
-    Raises the ImageError that the function raises; TooCostly if a limit stops it, or if no process can be started.
-    """
-    seconds = SECONDS if seconds is None else seconds
-    with _lock:
-        process = _started(task.partition(":")[0])
-        timer = threading.Timer(PATIENCE, process.kill)
-        timer.start()
-        whole = False
-        try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            _send(process.stdin, {"task": task, "options": options, "memory": MEMORY, "seconds": seconds}, data)
-            while (item := _receive(process.stdout)) is not None and "done" not in item:
-                if "error" in item:
-                    raise getattr(errors, item["error"])(item["message"])
-                yield item.get("value", item.get("bytes"))
-            if item is None:
-                raise EOFError
-            whole = True
-        except (OSError, EOFError):
-            raise TooCostly(_why(process, seconds)) from None
-        except ImageError:
-            whole = True
-            raise
-        finally:
-            timer.cancel()
-            if not whole:  # stopped, or nobody wants the rest of its answer
-                close()
+    """Yield what a task yields in the sandbox that all of this program share; as `Sandbox.stream`."""
+    return _shared.stream(task, data, seconds=seconds, **options)
 
 
 def close() -> None:
-    """End the limited process; the next job starts another."""
-    global _process
-    if _process is not None:
-        _process.kill()
-        _process.communicate()
-        _process = None
+    """End the shared limited process; the next job starts another."""
+    _shared.close()
 
 
 def main() -> None:
     """Serve jobs from standard input until it closes."""
-    with suppress(ValueError):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program; its end closes the pipe
+    for number in (signal.SIGINT, signal.SIGTERM):  # both are for the program; its end closes the pipe
+        with suppress(ValueError):
+            signal.signal(number, signal.SIG_IGN)
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a decoder that prints does not write into the answer
-    import_module(sys.argv[1])  # before the first job, whose limits do not count it
+    module, _, function = sys.argv[1].partition(":")
+    loaded = import_module(module)  # before the first job, whose limits do not count it
+    if function:
+        getattr(loaded, function)(*sys.argv[2:])
     idle = _address_space()
     _send(sink, {"value": "ready"})
     while (job := _receive(source)) is not None:
@@ -101,37 +168,14 @@ def main() -> None:
         _send(sink, answer)
 
 
-def _started(module: str) -> subprocess.Popen[bytes]:
-    """Return the limited process, started with the module imported if there is none, if it ended or has another."""
-    global _process
-    command = [sys.executable, "-P", "-m", __name__, module]
-    if _process is not None and _process.poll() is None and _process.args == command:
-        return _process
-    close()
-    # With -P the current folder, which may hold strangers' files, is searched only if this program searches it.
-    paths = [str(Path(__file__).parents[__name__.count(".")]), *filter(None, sys.path)]
-    settings = {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    try:
-        _process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env=os.environ | settings,
-        )  # fmt: skip
-        assert _process.stdout is not None
-        if _receive(_process.stdout) is None:
-            raise OSError(f"it ended with status {_process.wait()}")
-    except OSError as error:
-        close()
-        raise TooCostly(f"the process that would decode it does not start: {error}") from None
-    return _process
-
-
-def _why(process: subprocess.Popen[bytes], seconds: int) -> str:
+def _explain(process: subprocess.Popen[bytes], seconds: int) -> TooCostly:
+    """Return the error that says why a process ended in mid-job."""
     status = process.wait()
     if hasattr(signal, "SIGXCPU") and status == -signal.SIGXCPU:
-        return f"it takes more than {seconds} seconds of CPU time"
+        return TooCostly(f"it takes more than {seconds} seconds of CPU time")
     if hasattr(signal, "SIGKILL") and status == -signal.SIGKILL:
-        return f"it takes more than {PATIENCE} seconds, or more memory than there is"
-    return f"its decoder ended with status {status}"
+        return ProcessDied("its decoder was killed; it may take more memory than there is")
+    return ProcessDied(f"its decoder ended with status {status}")
 
 
 def _limit(memory: int, seconds: int) -> None:
@@ -181,8 +225,8 @@ def _receive(pipe: IO[bytes]) -> dict[str, Any] | None:
 
 def _forget() -> None:
     """Leave the process to the parent: a fork must not talk through its pipes, nor wait for its lock."""
-    global _lock, _process
-    _lock, _process = threading.Lock(), None
+    global _shared
+    _shared = Sandbox()
 
 
 atexit.register(close)

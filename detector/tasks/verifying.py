@@ -65,8 +65,8 @@ def verify(
     given = {"--detector": detector, "--known": known, "--trust": trust, "--case": case, "--examiner": examiner}
     options = [word for name, value in given.items() if value for word in (name, str(value))]
     examine = partial(
-        _examine, thing=thing, card=card, known=known, trust=trust, weights=weights, case=case, examiner=examiner,
-        backing=validation.read_backing(folder, card), components=components, options=options,
+        examine_exhibit, thing=thing, card=card, known=known, trust=trust, weights=weights, case=case,
+        examiner=examiner, backing=validation.read_backing(folder, card), components=components, options=options,
     )  # fmt: skip
     rows: list[dict[str, Any]] = []
     for done, target in enumerate(targets, 1):
@@ -100,14 +100,15 @@ def _file_exhibit(
     return folders.read_row(log, entry) | {"note": why, "changed": changed}
 
 
-def _examine(
+def examine_exhibit(
     exhibit: Exhibit, crop: Mapping[str, str], *, thing: Detector, card: Mapping[str, Any], known: Path | None,
-    trust: Path | None, weights: str, components: Mapping[str, str], options: Sequence[str], **recorded: Any,
+    trust: Path | None, weights: str, components: Mapping[str, str], options: Sequence[str] = (), command: str = "",
+    **recorded: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the sealed record of an exhibit.
 
-    crop: what a manifest says of its crop. options: of the command line, to be recorded. recorded: further arguments of
-    `record.make_record`.
+    crop: what a manifest says of its crop. options: of the command line, to be recorded. command: recorded instead of
+    `detector verify`. recorded: further arguments of `record.make_record`.
     """
     from detector.evidence import custody
     from detector.evidence.record import conclude, examine, make_record
@@ -116,6 +117,7 @@ def _examine(
                        false_alarms=card.get("false_alarms"))  # fmt: skip
     calibration = thing.calibration if isinstance(thing, Calibrated) else None
     conclusion = conclude(findings, calibration, card.get("domain"))
-    made = {"at": custody.now(), "command": shlex.join(["detector", "verify", str(exhibit.path), *options])}
+    command = command or shlex.join(["detector", "verify", str(exhibit.path), *options])
+    made = {"at": custody.now(), "command": command}
     record = make_record(exhibit, findings, conclusion, made=made, components={**components, **crop}, **recorded)
     return custody.seal(record.model_dump(mode="json"))

@@ -46,10 +46,10 @@ def test_a_job_of_another_module_has_a_process_of_its_own() -> None:
 
 def test_too_much_memory_ends_a_job_and_not_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     ask("echo")
-    process = sandbox._process
+    process = sandbox._shared.process
     with pytest.raises(TooCostly, match="more memory than a picture may"):
         ask("grow")
-    assert sandbox._process is process
+    assert sandbox._shared.process is process
     monkeypatch.setattr(sandbox, "MEMORY", 2**31)
     assert ask("grow") == [{"bytes": 2**30}]
 
@@ -76,11 +76,11 @@ def test_a_decoder_that_dies_costs_its_own_job() -> None:
 
 def test_errors_keep_their_kind_and_the_process_lives_on() -> None:
     ask("echo")
-    process = sandbox._process
+    process = sandbox._shared.process
     with pytest.raises(DamagedImage, match="found late"):
         ask("refuse")
     assert ask("echo", b"ab") == [{}, b"a", b"b"]
-    assert sandbox._process is process
+    assert sandbox._shared.process is process
 
 
 def test_an_answer_that_is_not_read_to_its_end_does_not_mix_with_the_next() -> None:

@@ -1,0 +1,1 @@
+"""The service: an HTTP interface and a page around the examination of pictures. Needs the extra `serve`."""

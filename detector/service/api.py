@@ -1,0 +1,194 @@
+"""The interface for programs: `/v1/...`, health and metrics."""
+
+from __future__ import annotations
+
+import json
+from asyncio import wait_for
+from contextlib import suppress
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import text
+from starlette.concurrency import run_in_threadpool
+
+from detector.evidence.pdf import make_pdf
+from detector.evidence.rendering import Picture as Drawn
+from detector.evidence.rendering import make_page
+from detector.service import tables
+from detector.service.bodies import receive
+from detector.service.problems import Problem, explain_failure
+from detector.service.store import KeyReused
+from detector.service.wording import find_label, list_faces, say_plainly, write_sentence
+
+KINDS = {"json": "application/json", "html": "text/html", "pdf": "application/pdf"}
+REPORT_CSP = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
+router = APIRouter()
+
+
+class Answer(BaseModel):
+    """What somebody found out about a picture: an answer to the opinion, or the label itself."""
+
+    model_config = ConfigDict(extra="forbid")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    answer: Literal["confirm", "overturn", "unsure"] | None = None
+    label: Literal["real", "fake", "unsure"] | None = None
+    note: str = Field("", max_length=2000)
+
+
+@router.post("/v1/images")
+async def post_image(request: Request) -> Response:
+    """Examine one picture (raw, or a form with one file) and return the verdict; 202 if that takes too long."""
+    app = request.app.state
+    job_id = await _accept(request, most=1, priority=0)
+    done = app.runner.watch(job_id)
+    try:
+        _, rows = await run_in_threadpool(app.store.read_job, request.state.owner, job_id)
+        if rows[0][0].state not in (tables.DONE, tables.FAILED):
+            with suppress(TimeoutError):
+                await wait_for(done.wait(), app.settings.wait)
+    finally:
+        app.runner.unwatch(job_id)
+    _, rows = await run_in_threadpool(app.store.read_job, request.state.owner, job_id)
+    picture, report = rows[0]
+    if picture.state == tables.FAILED:
+        raise explain_failure(picture.slug, picture.detail)
+    if report is None:
+        return JSONResponse({"job": job_id, "status": "pending"}, 202, {"location": f"/v1/jobs/{job_id}"})
+    return JSONResponse(describe_verdict(picture, report))
+
+
+@router.post("/v1/jobs", status_code=202)
+async def post_job(request: Request) -> Response:
+    """Accept many pictures (a form, one part each); the answer names where their verdicts will be."""
+    job_id = await _accept(request, most=request.app.state.settings.max_pictures, priority=1)
+    return JSONResponse({"id": job_id}, 202, {"location": f"/v1/jobs/{job_id}"})
+
+
+@router.get("/v1/jobs/{job_id}")
+def get_job(request: Request, job_id: str) -> dict[str, Any]:
+    """Return how far a job is, and the verdict or the problem of each picture in the order they were sent."""
+    found = request.app.state.store.read_job(request.state.owner, job_id)
+    if found is None:
+        raise Problem(404, "not-found", f"There is no job {job_id}.")
+    job, rows = found
+    pictures = []
+    for picture, report in rows:
+        entry: dict[str, Any] = {"position": picture.position, "name": picture.name, "state": picture.state}
+        if picture.state == tables.FAILED:
+            entry["problem"] = explain_failure(picture.slug, picture.detail).describe()
+        pictures.append(entry if report is None else entry | describe_verdict(picture, report))
+    open_ = sum(picture.state in (tables.WAITING, tables.RUNNING) for picture, _ in rows)
+    return {"id": job.id, "created": job.created, "status": "pending" if open_ else "done",
+            "counts": {"pictures": len(rows), "open": open_}, "pictures": pictures}  # fmt: skip
+
+
+@router.get("/v1/reports/{name}")
+def get_report(request: Request, name: str) -> Response:
+    """Return the report on a picture, by its SHA-256: JSON, HTML or PDF, by suffix (.json) or by Accept."""
+    digest, _, suffix = name.partition(".")
+    kind = suffix or _choose(request.headers.get("accept", "*/*"))
+    if kind not in KINDS:
+        raise Problem(406 if not suffix else 404, "no-such-form", "A report is JSON, HTML or PDF.")
+    store = request.app.state.store
+    report = store.read_report(request.state.owner, digest)
+    if report is None:
+        raise Problem(404, "not-found", "There is no report on a picture of yours with that SHA-256.")
+    record = json.loads(report.record)
+    headers = {"etag": f'"{record["sha256"]}-{kind}"', "vary": "Accept"}
+    if kind == "html":
+        headers["content-security-policy"] = REPORT_CSP
+    if headers["etag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    drawn = [] if kind == "json" else [Drawn(d.caption, d.jpeg, d.width, d.height) for d in store.read_drawings(digest)]
+    body = {
+        "json": lambda: json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False).encode(),
+        "html": lambda: make_page(record, drawn).encode(),
+        "pdf": lambda: make_pdf(record, drawn),
+    }[kind]()
+    if suffix:
+        headers["content-disposition"] = f'inline; filename="report-{digest[:16]}.{kind}"'
+    return Response(body, media_type=KINDS[kind], headers=headers)
+
+
+@router.post("/v1/feedback", status_code=201)
+def post_feedback(request: Request, answer: Answer) -> dict[str, str]:
+    """Keep what a picture turned out to be."""
+    if (answer.answer is None) == (answer.label is None):
+        raise Problem(422, "invalid-request", "Give either an answer or a label.")
+    store, owner = request.app.state.store, request.state.owner
+    report = store.read_report(owner, answer.sha256)
+    if report is None:
+        raise Problem(404, "not-found", "There is no report on a picture of yours with that SHA-256.")
+    label = answer.label or find_label(report.opinion, answer.answer or "unsure")
+    if label is None:
+        raise Problem(422, "nothing-to-overturn",
+                      f"The opinion is {report.opinion}; give a label, real or fake, instead.")  # fmt: skip
+    store.give_feedback(owner=owner, sha256=answer.sha256, answer=answer.answer or "", label=label,
+                        opinion=report.opinion, note=answer.note)  # fmt: skip
+    return {"sha256": answer.sha256, "label": label, "opinion": report.opinion}
+
+
+@router.get("/healthz")
+def get_health() -> dict[str, str]:
+    """Say that the service answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+def get_readiness(request: Request) -> dict[str, str]:
+    """Say whether the database answers and the workers take pictures; 503 if not."""
+    app = request.app.state
+    with app.store.engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+    if not app.runner.running:
+        raise Problem(503, "not-ready", "The workers are not running.")
+    return {"status": "ready"}
+
+
+@router.get("/metrics")
+def get_metrics(request: Request) -> Response:
+    """Return the counters as Prometheus reads them."""
+    app = request.app.state
+    return Response(app.meters.write(app.store.count_waiting()), media_type="text/plain; version=0.0.4")
+
+
+def describe_verdict(picture: tables.Picture, report: tables.Report) -> dict[str, Any]:
+    """Return what is said of a picture: opinion, sentence, score, ratio with its interval, and the faces."""
+    record = json.loads(report.record)
+    return {
+        "name": picture.name, "sha256": report.sha256, "opinion": report.opinion, "plain": say_plainly(report.opinion),
+        "sentence": write_sentence(report.opinion, report.statement), "statement": report.statement,
+        "score": report.score, "log10_lr": report.log10_lr, "interval": record["conclusion"]["interval"],
+        "faces": list_faces(record), "report": f"/v1/reports/{report.sha256}",
+    }  # fmt: skip
+
+
+async def _accept(request: Request, *, most: int, priority: int) -> str:
+    """Return the id of the job that a request becomes, once its pictures and its row are on the disk."""
+    app, key = request.app.state, request.headers.get("idempotency-key")
+    if key is not None and not 0 < len(key) <= 255:
+        raise Problem(400, "invalid-idempotency-key", "An idempotency key has 1 to 255 characters.")
+    if await run_in_threadpool(app.store.count_waiting) >= app.settings.max_waiting:
+        raise Problem(503, "queue-full", "Too many pictures wait; try again later.", {"retry-after": "30"})
+    uploads = await receive(request, app.settings, most=most)
+    try:
+        accepted: tuple[str, bool] = await run_in_threadpool(
+            app.store.add_job, request.state.owner, uploads, priority=priority,
+            request_id=request.state.request_id, idempotency_key=key,
+        )  # fmt: skip
+    except KeyReused:
+        raise Problem(422, "idempotency-key-reused", "That key came with other pictures before.") from None
+    app.runner.wake()
+    return accepted[0]
+
+
+def _choose(accept: str) -> str:
+    """Return the first form of a report that a header asks for; a browser gets HTML, who asks for nothing JSON."""
+    for part in accept.split(","):
+        kind = part.partition(";")[0].strip()
+        for name, media in KINDS.items():
+            if kind in (media, "*/*", media.partition("/")[0] + "/*"):
+                return name
+    return ""

@@ -1,0 +1,67 @@
+"""The application: routes, errors and what stands before them, around one store and one runner."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from detector import __version__
+from detector.errors import DetectorError
+from detector.files import check_folder, locking, sha256
+from detector.service import api, page, problems
+from detector.service.access import Gate, Tracing
+from detector.service.meters import Meters
+from detector.service.runner import Runner
+from detector.service.settings import Settings
+from detector.service.store import Store, name_database
+from detector.tasks.examining import describe_settings
+
+
+def make_app(settings: Settings) -> FastAPI:
+    """Return the application; its workers run between the start and the end of its lifespan.
+
+    Raises CheckpointError if there is no detector in the named folder, OSError if the state cannot be written.
+    """
+    check_folder(settings.folder)
+    described = json.dumps(describe_settings(settings.detector), sort_keys=True)
+    store, meters = Store(name_database(settings.folder, settings.database), sha256(described.encode())), Meters()
+    runner = Runner(store, settings, meters)
+
+    @asynccontextmanager
+    async def live(_: FastAPI) -> AsyncIterator[None]:
+        with locking_state(settings):
+            runner.start()
+            try:
+                yield
+            finally:
+                await run_in_threadpool(runner.stop)
+                store.engine.dispose()
+
+    app = FastAPI(title="detector", version=__version__, lifespan=live, docs_url=None, redoc_url=None)
+    app.state.store, app.state.runner, app.state.meters, app.state.settings = store, runner, meters, settings
+    problems.install(app)
+    app.include_router(api.router)
+    app.include_router(page.router)
+    app.add_middleware(Gate, store=store, rate=settings.rate)
+    app.add_middleware(Tracing, meters=meters)  # added last, it stands first
+    return app
+
+
+@contextmanager
+def locking_state(settings: Settings) -> Iterator[None]:
+    """Hold the folder of the state for this process alone, and remove what a killed one was receiving.
+
+    Raises DetectorError if another service uses the folder.
+    """
+    try:
+        with locking(settings.folder / "lock", wait=False):
+            incoming = settings.folder / "incoming"
+            for path in incoming.iterdir() if incoming.is_dir() else ():
+                path.unlink()
+            yield
+    except BlockingIOError:
+        raise DetectorError(f"another service uses {settings.folder}; name another one with --folder") from None

@@ -1,0 +1,117 @@
+"""The pages for people: the queue, one exhibit, and the form that takes an API key. Every asset is our own."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import jinja2
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
+from starlette.concurrency import run_in_threadpool
+
+from detector.files import printable_in_html
+from detector.service.access import COOKIE
+from detector.service.keys import find_owner
+from detector.service.problems import Problem
+from detector.service.wording import PLAIN, list_faces, say_plainly, write_sentence
+from detector.types import Outcome
+
+HERE = Path(__file__).parent
+MAX_FORM = 4096  # bytes of the form with the key
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+def show_queue(
+    request: Request, verdict: Annotated[str, Query(max_length=40)] = "", sort: Annotated[str, Query()] = "priority"
+) -> HTMLResponse:
+    """Return the page with the queue, or with the rows of one verdict."""
+    store, owner = request.app.state.store, request.state.owner
+    rows = store.list_queue(owner, order="new" if sort == "new" else "priority")
+    counts = {name: sum(row["verdict"] == name for row in rows) for name in PLAIN}
+    counts = {name: count for name, count in counts.items() if count or name == verdict}
+    shown = [row for row in rows if verdict in ("", row["verdict"])]
+    return _render("queue.html.jinja", rows=shown, counts=counts, total=len(rows), verdict=verdict,
+                   sort=sort, most=request.app.state.settings.max_pictures)  # fmt: skip
+
+
+@router.get("/exhibits/{digest}")
+def show_exhibit(request: Request, digest: str) -> HTMLResponse:
+    """Return the page of one picture."""
+    store = request.app.state.store
+    report = store.read_report(request.state.owner, digest)
+    if report is None:
+        raise Problem(404, "not-found", "There is no report on a picture of yours with that SHA-256.")
+    record: dict[str, Any] = json.loads(report.record)
+    drawings = store.read_drawings(digest)
+    rows = store.list_queue(request.state.owner)
+    answer = next((row["answer"] for row in rows if row["sha256"] == digest), "")
+    order = [row["sha256"] for row in rows if row["opinion"]]
+    following = order[order.index(digest) + 1 :][:1] if digest in order else []
+    return _render("exhibit.html.jinja", r=record, report=report, drawings=drawings, faces=list_faces(record),
+                   answer=answer, next="".join(following), outcomes={o.value: o.words for o in Outcome})  # fmt: skip
+
+
+@router.get("/thumbnails/{digest}")
+def get_thumbnail(request: Request, digest: str) -> Response:
+    """Return the deciding face of a picture as a small JPEG."""
+    report = request.app.state.store.read_report(request.state.owner, digest)
+    if report is None:
+        raise Problem(404, "not-found", "There is no such picture.")
+    return Response(report.thumbnail, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
+
+
+@router.get("/drawings/{digest}/{number}")
+def get_drawing(request: Request, digest: str, number: int) -> Response:
+    """Return a drawing of a report as a JPEG."""
+    store = request.app.state.store
+    drawings = store.read_drawings(digest) if store.read_report(request.state.owner, digest) else []
+    if not 0 <= number < len(drawings):
+        raise Problem(404, "not-found", "There is no such picture.")
+    return Response(drawings[number].jpeg, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
+
+
+@router.get("/static/{name}")
+def get_static(name: str) -> FileResponse:
+    """Return the style sheet or the script."""
+    if name not in ("page.css", "page.js"):
+        raise Problem(404, "not-found", "There is no such file.")
+    return FileResponse(HERE / "static" / name)
+
+
+@router.get("/login")
+def show_login() -> HTMLResponse:
+    """Return the form that takes an API key."""
+    return _render("login.html.jinja", wrong=False)
+
+
+@router.post("/login")
+async def log_in(request: Request) -> Response:
+    """Keep a valid key in a cookie that scripts cannot read and other sites cannot send."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_FORM:
+            raise Problem(413, "too-large", "A key is shorter.")
+    key = body.decode(errors="replace").removeprefix("key=").strip()  # no character of a key is escaped in a form
+    if await run_in_threadpool(find_owner, request.app.state.store.engine, key) is None:
+        return _render("login.html.jinja", status=401, wrong=True)
+    answer = RedirectResponse("/", 303)
+    answer.set_cookie(COOKIE, key, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+    return answer
+
+
+def _render(name: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    return HTMLResponse(_environment().get_template(name).render(values), status)
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True,
+                                     trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+                                     finalize=printable_in_html)  # fmt: skip
+    environment.filters |= {"plain": say_plainly, "sentence": write_sentence}
+    return environment

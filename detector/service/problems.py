@@ -1,0 +1,69 @@
+"""Errors as RFC 9457 problem documents: every answer of 400 and above is one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from detector.files import printable
+
+TYPE = "urn:problem-type:detector:"
+STATUS = {  # of a picture that could not be examined, by the reason of its ImageError
+    "too-large": 413, "unsupported-format": 415, "damaged": 422, "too-costly": 422, "unreadable": 422,
+}  # fmt: skip
+
+
+class Problem(Exception):
+    """An answer of 400 and above. slug: the end of its type; further members are added to the document."""
+
+    def __init__(
+        self, status: int, slug: str, detail: str, headers: Mapping[str, str] | None = None, **members: Any
+    ) -> None:
+        self.status, self.slug, self.detail = status, slug, detail
+        self.headers, self.members = headers, members
+
+    def describe(self) -> dict[str, Any]:
+        """Return the document."""
+        return {"type": TYPE + self.slug, "title": self.slug.replace("-", " ").capitalize(), "status": self.status,
+                "detail": printable(self.detail), **self.members}  # fmt: skip
+
+    def respond(self) -> JSONResponse:
+        """Return the answer."""
+        return JSONResponse(self.describe(), self.status, self.headers, "application/problem+json")
+
+
+def explain_failure(slug: str, detail: str) -> Problem:
+    """Return the problem of a picture that could not be examined."""
+    return Problem(STATUS.get(slug, 422), slug, detail)
+
+
+def install(app: FastAPI) -> None:
+    """Have every error of an application answered as a problem."""
+
+    def show(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, Problem)
+        return error.respond()
+
+    def show_http(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        phrase = HTTPStatus(error.status_code).phrase
+        return Problem(error.status_code, phrase.lower().replace(" ", "-"), str(error.detail), error.headers).respond()
+
+    def show_invalid(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        found = [{"at": list(map(str, e["loc"])), "what": str(e["msg"])} for e in error.errors()]
+        return Problem(422, "invalid-request", "The request is not as documented.", errors=found).respond()
+
+    def show_broken(_: Request, error: Exception) -> JSONResponse:
+        return Problem(500, "internal-error", "The service made a mistake; its log says which.").respond()
+
+    app.add_exception_handler(Problem, show)
+    app.add_exception_handler(HTTPException, show_http)
+    app.add_exception_handler(RequestValidationError, show_invalid)
+    app.add_exception_handler(Exception, show_broken)

@@ -1,0 +1,58 @@
+"""Run the service, or make and revoke its keys."""
+
+from __future__ import annotations
+
+import logging
+
+import uvicorn
+
+from detector.errors import DetectorError
+from detector.files import check_folder
+from detector.service import keys
+from detector.service.access import JsonLines
+from detector.service.app import locking_state, make_app
+from detector.service.settings import Settings, is_loopback
+from detector.service.store import name_database, open_database
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT: then nothing new is taken, and what runs may end.
+
+    Raises DetectorError if others could reach the service and there is no key, or nothing can listen there.
+    """
+    app = make_app(settings)
+    if not is_loopback(settings.host) and not keys.count_keys(app.state.store.engine):
+        raise DetectorError(
+            f"others can reach {settings.host}, and there is no key; make one with --new-key NAME, or leave out --host"
+        )
+    with locking_state(settings):
+        pass  # a second service on one folder is refused before it listens
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    for name, level in (("detector.service", logging.INFO), ("uvicorn.error", logging.INFO)):
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        logger.handlers, logger.propagate = [handler], False
+    config = uvicorn.Config(
+        app, host=settings.host, port=settings.port, log_config=None, access_log=False, server_header=False,
+        timeout_graceful_shutdown=int(settings.drain + settings.wait), lifespan="on",
+    )  # fmt: skip
+    try:
+        listening = config.bind_socket()
+    except SystemExit:
+        raise DetectorError(
+            f"nothing can listen at {settings.host}, port {settings.port}; choose another --port"
+        ) from None
+    uvicorn.Server(config).run([listening])
+
+
+def make_key(settings: Settings, name: str) -> str:
+    """Return a new API key, which is shown this once."""
+    check_folder(settings.folder)
+    return keys.make_key(open_database(name_database(settings.folder, settings.database)), name)
+
+
+def revoke_key(settings: Settings, name: str) -> None:
+    """Revoke the API key of that name."""
+    check_folder(settings.folder)
+    keys.revoke_key(open_database(name_database(settings.folder, settings.database)), name)

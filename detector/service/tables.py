@@ -1,0 +1,94 @@
+"""The tables of the service's database."""
+
+from __future__ import annotations
+
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"  # states of a picture
+
+
+class Base(DeclarativeBase):
+    """All tables."""
+
+
+class Key(Base):
+    """An API key; the key itself is not kept. digest: SHA-256 of the key, which has 256 random bits."""
+
+    __tablename__ = "keys"
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    created: Mapped[str] = mapped_column(String(40))
+
+
+class Job(Base):
+    """An accepted request. owner: name of the key, empty without keys. priority: jobs with a smaller one come first."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (UniqueConstraint("owner", "idempotency_key"),)
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(64), index=True)
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    fingerprint: Mapped[str] = mapped_column(String(64))  # SHA-256 of what was sent
+    request_id: Mapped[str] = mapped_column(String(64))
+    priority: Mapped[int]
+    created: Mapped[str] = mapped_column(String(40))
+
+
+class Picture(Base):
+    """One picture of a job. slug, detail: why it failed, as in a problem document; empty otherwise."""
+
+    __tablename__ = "pictures"
+    __table_args__ = (Index("by_state", "state"), Index("by_sha256", "sha256"))
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(255))
+    sha256: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int]  # bytes
+    state: Mapped[str] = mapped_column(String(8))
+    attempts: Mapped[int] = mapped_column(default=0)
+    slug: Mapped[str] = mapped_column(String(40), default="")
+    detail: Mapped[str] = mapped_column(Text, default="")
+
+
+class Report(Base):
+    """The sealed record of some bytes, made once for each setting (versions and weights)."""
+
+    __tablename__ = "reports"
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    settings: Mapped[str] = mapped_column(String(64), primary_key=True)
+    opinion: Mapped[str] = mapped_column(String(32))
+    urgency: Mapped[int]  # smaller comes first in the queue
+    score: Mapped[float | None]
+    log10_lr: Mapped[float | None]
+    statement: Mapped[str] = mapped_column(Text)
+    record: Mapped[str] = mapped_column(Text)  # canonical JSON
+    thumbnail: Mapped[bytes] = mapped_column(LargeBinary)  # JPEG of the deciding face
+
+
+class Drawing(Base):
+    """A picture of a report: the exhibit with its faces, the face, maps."""
+
+    __tablename__ = "drawings"
+    __table_args__ = (ForeignKeyConstraint(["sha256", "settings"], ["reports.sha256", "reports.settings"]),)
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    settings: Mapped[str] = mapped_column(String(64), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    caption: Mapped[str] = mapped_column(Text)
+    width: Mapped[int]
+    height: Mapped[int]
+    jpeg: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Feedback(Base):
+    """What somebody found out about a picture; the last answer of an owner counts."""
+
+    __tablename__ = "feedback"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    owner: Mapped[str] = mapped_column(String(64))
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    answer: Mapped[str] = mapped_column(String(8))  # confirm, overturn or unsure
+    label: Mapped[str] = mapped_column(String(8))  # what that makes of the opinion: real, fake or unsure
+    opinion: Mapped[str] = mapped_column(String(32))
+    note: Mapped[str] = mapped_column(Text)
+    created: Mapped[str] = mapped_column(String(40))

@@ -1,0 +1,182 @@
+"""The interface for programs: verdicts, jobs, reports, feedback, and errors that are all problem documents."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from conftest import draw_picture, png_header
+
+pytest.importorskip("fastapi", reason="the extra serve is not installed")
+
+from starlette.testclient import TestClient
+
+from detector.files import sha256
+from detector.pictures.images import encode
+
+PICTURE = encode(draw_picture(3, size=96))
+KNOWN = "urn:problem-type:detector:"
+
+
+def expect_problem(answer: Any, status: int, slug: str) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = answer.json()
+    assert (body["status"], body["type"]) == (status, KNOWN + slug)
+    assert body["title"]
+    assert body["detail"]
+    return body
+
+
+def wait_for_job(client: TestClient, place: str) -> dict[str, Any]:
+    for _ in range(1200):
+        job: dict[str, Any] = client.get(place).json()
+        if job["status"] == "done":
+            return job
+        time.sleep(0.2)
+    raise AssertionError(job)
+
+
+def test_a_picture_gets_a_verdict_a_report_and_feedback(client: TestClient) -> None:
+    answer = client.post("/v1/images?name=blob.png", content=PICTURE, headers={"x-request-id": "mine-1"})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["x-request-id"] == "mine-1"
+    verdict, digest = answer.json(), sha256(PICTURE)
+    assert verdict["sha256"] == digest
+    assert verdict["opinion"] == "not-applicable"
+    assert verdict["plain"] == "no face to judge"
+    assert verdict["sentence"].startswith("No face to judge. ")
+    assert {"statement", "score", "log10_lr", "interval", "faces"} <= set(verdict)
+
+    report = client.get(verdict["report"])
+    assert report.json()["exhibit"]["sha256"] == digest
+    again = client.get(verdict["report"], headers={"if-none-match": report.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    page = client.get(verdict["report"], headers={"accept": "text/html,*/*;q=0.8"})
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.headers["etag"] != report.headers["etag"]
+    assert client.get(f"/v1/reports/{digest}.pdf").content.startswith(b"%PDF")
+    expect_problem(client.get(verdict["report"], headers={"accept": "image/gif"}), 406, "no-such-form")
+
+    assert client.post("/v1/feedback", json={"sha256": digest, "label": "fake"}).status_code == 201
+    expect_problem(
+        client.post("/v1/feedback", json={"sha256": digest, "answer": "overturn"}), 422, "nothing-to-overturn"
+    )
+    exhibit = client.get(f"/exhibits/{digest}")
+    assert "no face to judge" in exhibit.text
+    assert "blob.png" in exhibit.text
+    assert client.get(f"/drawings/{digest}/0").content[:2] == b"\xff\xd8"
+    assert client.get(f"/thumbnails/{digest}").content[:2] == b"\xff\xd8"
+    assert "blob.png" in client.get("/").text
+    assert "blob.png" not in client.get("/?verdict=likely-fake").text
+    metrics = client.get("/metrics").text
+    assert 'detector_pictures_total{verdict="not-applicable"}' in metrics
+    assert 'route="/v1/images"' in metrics
+
+
+def test_a_job_answers_for_every_picture_and_hostile_ones_cost_themselves(client: TestClient) -> None:
+    sent = [("a<b>.png", PICTURE), ("bomb.gif", b"GIF89a\x08\x00\x08\x00" + bytes(40)), ("text.jpg", b"no picture"),
+            ("torn.png", png_header(64, 64)), ("b.png", encode(draw_picture(4, size=64)))]  # fmt: skip
+    files = [("picture", (name, data, "image/png")) for name, data in sent]
+    answer = client.post("/v1/jobs", files=files, headers={"idempotency-key": "first"})
+    assert answer.status_code == 202
+    job = wait_for_job(client, answer.headers["location"])
+    assert [p["position"] for p in job["pictures"]] == [0, 1, 2, 3, 4]
+    assert [p["state"] for p in job["pictures"]] == ["done", "failed", "failed", "failed", "done"]
+    assert job["pictures"][2]["problem"]["type"] == KNOWN + "unsupported-format"
+    page = client.get("/").text
+    assert "a&lt;b&gt;.png" in page or "blob.png" in page  # the same bytes have the name that came last or first
+    assert "a<b>" not in page
+
+    again = client.post("/v1/jobs", files=files, headers={"idempotency-key": "first"})
+    assert again.headers["location"] == answer.headers["location"]
+    other = client.post("/v1/jobs", files=files[:1], headers={"idempotency-key": "first"})
+    expect_problem(other, 422, "idempotency-key-reused")
+    expect_problem(client.post("/v1/images", content=b"no picture"), 415, "unsupported-format")
+
+
+def test_a_worker_that_dies_is_replaced_and_the_picture_is_tried_again(client: TestClient) -> None:
+    client.post("/v1/images", content=PICTURE)
+    (sandbox,) = client.app.state.runner._sandboxes  # type: ignore[attr-defined]
+    before = sandbox.process
+    before.kill()
+    before.wait()
+    answer = client.post("/v1/images", content=encode(draw_picture(5, size=64)))
+    assert answer.status_code == 200
+    assert sandbox.process is not before
+
+
+def test_readiness_needs_running_workers(client: TestClient, closed: TestClient) -> None:
+    assert client.get("/readyz").json() == {"status": "ready"}
+    assert closed.get("/healthz").status_code == 200
+    expect_problem(closed.get("/readyz"), 503, "not-ready")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "slug"),
+    [
+        ("GET", "/nothing", 404, "not-found"),
+        ("DELETE", "/healthz", 405, "method-not-allowed"),
+        ("GET", "/v1/jobs/none", 404, "not-found"),
+        ("GET", "/v1/reports/" + "0" * 64, 404, "not-found"),
+        ("POST", "/v1/feedback", 422, "invalid-request"),
+        ("POST", "/v1/images", 400, "invalid-body"),
+    ],
+)
+def test_every_error_is_a_problem_document(client: TestClient, method: str, path: str, status: int, slug: str) -> None:
+    expect_problem(client.request(method, path), status, slug)
+
+
+def test_an_endless_body_is_refused_as_soon_as_it_is_too_long(closed: TestClient) -> None:
+    from starlette.requests import Request
+
+    from detector.service.bodies import receive
+    from detector.service.problems import Problem
+
+    sent = 0
+
+    async def more() -> dict[str, Any]:
+        nonlocal sent
+        sent += 10_000
+        assert sent < 100_000
+        return {"type": "http.request", "body": bytes(10_000), "more_body": True}
+
+    settings = closed.app.state.settings  # type: ignore[attr-defined]
+    scope = {"type": "http", "method": "POST", "path": "/v1/images", "query_string": b"", "headers": []}
+    with pytest.raises(Problem) as found:
+        asyncio.run(receive(Request(scope, more), settings, most=1))
+    assert (found.value.status, sent) == (413, 30_000)
+    assert not list((settings.folder / "incoming").iterdir())
+
+
+def test_limits_hold_while_the_body_is_read(closed: TestClient) -> None:
+    wide = closed.post("/v1/images", content=png_header(30_000, 30_000))
+    assert "30000 x 30000" in expect_problem(wide, 413, "too-large")["detail"]
+    form = [("p", (f"{i}.png", b"x", "image/png")) for i in range(4)]
+    expect_problem(closed.post("/v1/jobs", files=form), 413, "too-many-pictures")
+    expect_problem(closed.post("/v1/jobs", files={"p": ("a.png", bytes(20_001))}), 413, "too-large")
+    folder = closed.app.state.settings.folder  # type: ignore[attr-defined]
+    assert not list((folder / "incoming").iterdir())
+    assert not (folder / "pictures").exists()
+
+
+def test_a_full_queue_and_a_long_wait_are_answered(closed: TestClient) -> None:
+    slow = closed.post("/v1/images", content=PICTURE)
+    assert slow.status_code == 202
+    assert closed.get(slow.headers["location"]).json()["status"] == "pending"
+    form = [("p", (f"{i}.png", PICTURE, "image/png")) for i in range(3)]
+    assert closed.post("/v1/jobs", files=form).status_code == 202
+    full = closed.post("/v1/images", content=PICTURE)
+    expect_problem(full, 503, "queue-full")
+    assert full.headers["retry-after"]
+
+
+def test_torn_forms_are_refused(closed: TestClient) -> None:
+    kind = {"content-type": "multipart/form-data; boundary=b"}
+    head = b'--b\r\nContent-Disposition: form-data; name="p"; filename="a.png"\r\n\r\n'
+    expect_problem(closed.post("/v1/jobs", content=head + PICTURE, headers=kind), 400, "invalid-body")
+    expect_problem(closed.post("/v1/jobs", content=b"no form", headers=kind), 400, "invalid-body")
+    expect_problem(closed.post("/v1/jobs", content=b"", headers={"content-type": "multipart/form-data"}), 400,
+                   "invalid-body")  # fmt: skip
