@@ -36,10 +36,10 @@ def test_a_job_may_have_its_own_time() -> None:
 def test_a_job_of_another_module_has_a_process_of_its_own() -> None:
     pytest.importorskip("av")
     ask("echo")
-    process = sandbox._process
+    process = sandbox._shared.process
     with pytest.raises(DamagedImage, match="changed"):
         list(sandbox.stream("detector.pictures.frames:sample", b"", path=__file__, stamp=[], kind="mov", count=1))
-    assert sandbox._process is not process
+    assert sandbox._shared.process is not process
     assert process is not None
     assert process.poll() is not None
 
