@@ -199,7 +199,7 @@ def _curves(found: Mapping[str, Any], font: str) -> Any:
         (30.0, "ROC: true-positive rate over false-positive rate", 0.0, 1.0, [(found["roc"], ONE)]),
         (270.0, "Tippett: share above a log10 ratio (red: H1 true)", low, top, two),
     ]
-    for left, title, start, end, curves in plots:
+    for left, title, start, end, curves in plots if top > low else plots[:1]:
 
         def across(value: float, left: float = left, start: float = start, end: float = end) -> float:
             return left + side * (min(max(value, start), end) - start) / (end - start)

@@ -21,7 +21,7 @@ from scipy.special import expit
 
 from detector.errors import DetectorError
 from detector.evidence.checks import CHECKS, read_reference, weigh
-from detector.statistics.calibration import VERBAL_SCALE, Calibration, describe
+from detector.statistics.calibration import SMALLEST_WIDTH, VERBAL_SCALE, Calibration, describe
 from detector.types import Detector, Exhibit, Finding, Opinion, Outcome
 
 LOG = logging.getLogger("detector")
@@ -241,6 +241,9 @@ def _conclude_on_face(
         statement = f"No opinion: only {kept} of 5 mild recompressions leave the verdict as it is."
     elif opinion is Opinion.INCONCLUSIVE:
         statement = "No opinion: the score lies between the thresholds."
+    elif calibration.high - calibration.low < SMALLEST_WIDTH:
+        side = "above the upper" if opinion is Opinion.LIKELY_FAKE else "below the lower"
+        statement = f"The score lies {side} threshold; the measured sources of photographs differ too much for a ratio."
     else:
         statement = f"The detector's result gives {describe(ratio, 'H1', 'H2')}."
     if (count := seen["detector"].details.get("located", 1)) > 1:

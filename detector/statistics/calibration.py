@@ -201,14 +201,18 @@ def state_ratio(log10_lr: float, interval: Sequence[float] | None, bounds: Seque
     """Return a log10 likelihood ratio with its 95 % interval, as text.
 
     interval: low and high, None if there is none. bounds: the least and the greatest ratio that the calibration
-    supports. An interval that lies at a bound as a whole has no width left; then the text says that the ratio is at
-    least, or at most, the bound.
+    supports; where they meet, it supports none. An interval that lies at a bound as a whole has no width left; then the
+    text says that the ratio is at least, or at most, the bound.
 
     >>> state_ratio(0.4, (0.2, 0.6), (-2.0, 1.79))
     '+0.40 [0.20, 0.60]'
     >>> state_ratio(1.79, (1.79, 1.79), (-2.0, 1.79))
     'at least +1.79'
+    >>> state_ratio(0.0, (0.0, 0.0), (0.0, 0.0))
+    'none'
     """
+    if bounds[1] - bounds[0] < SMALLEST_WIDTH:
+        return "none"
     low, high = (-np.inf, np.inf) if interval is None else interval
     if low > bounds[1] - SMALLEST_WIDTH:
         return f"at least {log10_lr:+.2f}"

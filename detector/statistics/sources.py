@@ -23,6 +23,8 @@ from detector.statistics.proportions import clopper_pearson, effective_count
 from detector.statistics.thresholds import bpcer, threshold_at_apcer, threshold_at_fpr
 from detector.types import Scores
 
+MIN_PHOTOGRAPHS = 30  # a source with fewer photographs does not set the bounds of the likelihood ratio by itself
+
 
 def fit_over_sources(
     scores: ArrayLike,
@@ -137,9 +139,15 @@ def cllr_of_unseen_sources(
 def _worst_bounds(
     raw: Scores, fake: NDArray[np.bool_], names: NDArray[Any], groups: NDArray[Any]
 ) -> tuple[float, float]:
-    """Return the narrowest bounds of the log10 likelihood ratio over sources, each left out of its line in turn."""
+    """Return the narrowest bounds of the log10 likelihood ratio over sources, each left out of its line in turn.
+
+    Sources with fewer than MIN_PHOTOGRAPHS pictures are passed over if there are larger ones: few photographs support
+    hardly any ratio, whatever the detector is worth.
+    """
     bounds = []
-    for name in np.unique(names[~fake]):
+    found, counts = np.unique(names[~fake], return_counts=True)
+    large = found[counts >= MIN_PHOTOGRAPHS]
+    for name in large if len(large) else found:
         out = ~fake & (names == name)
         slope, offset, _ = fit_line(raw[~out], fake[~out], groups[~out], even_weights(names[~out], fake[~out]))
         odds = slope * raw + offset

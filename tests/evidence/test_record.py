@@ -155,6 +155,26 @@ def test_a_list_of_known_pictures_is_used(photograph: Path, tmp_path: Path) -> N
         tasks.verify([photograph], tmp_path / "other", known=known)
 
 
+def test_bounds_that_meet_give_no_ratio_and_the_report_is_written_all_the_same(case: tuple[Path, Any]) -> None:
+    from detector.evidence.pdf import make_pdf
+    from detector.evidence.record import FindingRecord
+
+    record = read_record(case, "photograph.jpg")
+    findings = [FindingRecord(**f) for f in record["findings"]]
+    face = findings[0].details["faces"][0]
+    face |= {"opinion": "likely-fake", "log10_lr": 0.0, "interval": [0.0, 0.0], "stability": {"kept": 5}}
+    calibration = fit_calibration(np.r_[np.linspace(-3, 1, 50), np.linspace(-1, 3, 50)], np.repeat([0, 1], 50))
+    conclusion = conclude(findings, replace(calibration, low=0.0, high=0.0))
+    assert conclusion.opinion == "likely-fake"
+    assert "differ too much" in conclusion.statement
+    record["conclusion"] = conclusion.model_dump(mode="json")
+    flat = [[0.0, 1.0], [0.0, 0.0]]
+    record["backing"]["validation"]["tippett"] = {"H1": flat, "H2": flat}
+    assert "nothing to plot" in make_page(record, [])
+    assert make_pdf(record, []).startswith(b"%PDF-")
+    assert "none" in make_markdown(record)
+
+
 def test_a_check_that_breaks_says_so_and_a_broken_list_is_the_users_error() -> None:
     from detector.evidence.record import _run
 
@@ -425,8 +445,8 @@ def test_the_renderings_take_the_record_alone(case: tuple[Path, Any]) -> None:
 
 def test_a_ratio_at_the_bound_is_stated_as_at_least(case: tuple[Path, Any]) -> None:
     record = read_record(case, "photograph.jpg")
-    top = record["conclusion"]["bounds"][1]
-    record["conclusion"] |= {"log10_lr": top, "interval": [top, top]}
+    top = 1.79
+    record["conclusion"] |= {"log10_lr": top, "interval": [top, top], "bounds": [-1.0, top]}
     for text in (make_page(record, []), make_markdown(record)):
         assert f"at least {top:+.2f}" in text
         assert f"[{top:.2f}, {top:.2f}]" not in text

@@ -11,6 +11,7 @@ from detector.errors import ScoresError
 from detector.statistics.calibration import MIN_FAKES, fit_calibration
 from detector.statistics.proportions import clopper_pearson
 from detector.statistics.sources import (
+    MIN_PHOTOGRAPHS,
     cllr_of_unseen_sources,
     even_weights,
     false_alarms,
@@ -120,3 +121,15 @@ def test_a_generator_sets_a_threshold_from_the_least_number_of_fakes_on(fakes: i
         np.r_[groups, len(groups) + np.arange(fakes)],
     )  # fmt: skip
     assert (c.real_below <= c.log_odds(hidden).max()) == counts
+
+
+@pytest.mark.parametrize(("photographs", "counts"), [(MIN_PHOTOGRAPHS, True), (MIN_PHOTOGRAPHS - 1, False)])
+def test_a_source_narrows_the_bounds_from_the_least_number_of_photographs_on(photographs: int, counts: bool) -> None:
+    """Photographs of one source that score like fakes leave no ratio, if there are MIN_PHOTOGRAPHS of them."""
+    scores, labels, sources, groups = simulate(4)
+    odd = np.random.default_rng(4).normal(1.5, 1, photographs)
+    c = fit_over_sources(
+        np.r_[scores, odd], np.r_[labels, np.zeros(photographs, int)], np.r_[sources, np.full(photographs, "odd")],
+        np.r_[groups, len(groups) + np.arange(photographs)],
+    )  # fmt: skip
+    assert (c.high < 0.3) == counts
