@@ -203,7 +203,8 @@ def find_declaration(seen: Mapping[str, FindingRecord]) -> str:
     for check in ("provenance", "metadata"):
         details = seen[check].details if check in seen else {}
         for declared in details.get("declared_generated", ()):
-            by = f", by {declared['by']}" if declared["by"] else ""
+            signed = declared["by"].startswith("signed by")
+            by = f", {'' if signed else 'by '}{declared['by']}" if declared["by"] else ""
             return f"The file declares that it was generated: {declared['says']} in {declared['where']}{by}."
     match = (seen["duplicates"].details.get("match") if "duplicates" in seen else None) or {}
     if match.get("exact") and seen["duplicates"].outcome is Outcome.SUPPORTS_FAKE:
