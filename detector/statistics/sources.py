@@ -145,8 +145,8 @@ def _worst_bounds(
     hardly any ratio, whatever the detector is worth.
     """
     bounds = []
-    found, counts = np.unique(names[~fake], return_counts=True)
-    large = found[counts >= MIN_PHOTOGRAPHS]
+    found, sizes = np.unique(names[~fake], return_counts=True)
+    large = found[sizes >= MIN_PHOTOGRAPHS]
     for name in large if len(large) else found:
         out = ~fake & (names == name)
         slope, offset, _ = fit_line(raw[~out], fake[~out], groups[~out], even_weights(names[~out], fake[~out]))

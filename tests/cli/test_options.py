@@ -41,6 +41,8 @@ REFUSED = [  # words of the command, the option that would do nothing, what the 
     ("index folder --layout folders", "--group folder", "the layout says it"),
     ("score a.jpg", "--column path=x", "no table"),
     ("score a.jpg", "--faces f.csv", "-o"),
+    ("score a.jpg", "--frames 4", "no video among the inputs"),
+    ("score a.jpg", "--frames-out f.jsonl", "no video among the inputs"),
     ("score - --stdin", "", "either a list (-) or one picture"),
     ("audit m.csv", "--size 64", "--fix"),
     ("verify a.jpg", "--key k.pem", "--check"),
