@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,17 +155,17 @@ COMMANDS = {
 }  # fmt: skip
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main(words: Sequence[str] | None = None, commands: Mapping[str, Command] = COMMANDS) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kills", type=int, help="of each command")
-    parser.add_argument("commands", nargs="*", metavar="COMMAND", help=f"of {', '.join(COMMANDS)}; all by default")
+    parser.add_argument("commands", nargs="*", metavar="COMMAND", help=f"of {', '.join(commands)}; all by default")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     given = parser.parse_args(words)
-    if unknown := set(given.commands) - set(COMMANDS):
-        parser.error(f"there is no command {', '.join(sorted(unknown))}; there are {', '.join(COMMANDS)}")
+    if unknown := set(given.commands) - set(commands):
+        parser.error(f"there is no command {', '.join(sorted(unknown))}; there are {', '.join(commands)}")
     failed = False
-    for name in given.commands or COMMANDS:
-        hits, wrong = run(COMMANDS[name], given.kills, seed=given.seed)
+    for name in given.commands or commands:
+        hits, wrong = run(commands[name], given.kills, seed=given.seed)
         print(f"{name}: {given.kills} kills, {hits} of a running process, {len(wrong)} differences", *wrong, sep="\n  ")
         failed |= bool(wrong)
     sys.exit(failed)

@@ -13,10 +13,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import kills
 import numpy as np
 import pandas as pd
-from kills import OUT, Command
+from kills import OUT, Command, main
 
 from detector.evidence.integrity import check_case
 from detector.files import sha256
@@ -96,5 +95,4 @@ COMMANDS = {
 }
 
 if __name__ == "__main__":
-    kills.COMMANDS = COMMANDS
-    kills.main()
+    main(commands=COMMANDS)

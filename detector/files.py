@@ -9,10 +9,14 @@ import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import jinja2
 
 try:
     import fcntl
@@ -185,6 +189,21 @@ def printable(text: str, *, keep: str = JOINERS) -> str:
 def printable_in_html(value: object) -> object:
     """Return what a template prints, text as `printable` with its lines kept; markup (a subclass of str) stays."""
     return printable(value, keep=JOINERS + "\n") if type(value) is str else value
+
+
+def open_templates(folder: Path, **filters: Callable[..., object]) -> jinja2.Environment:
+    """Return the Jinja2 templates of a folder: what strangers wrote is escaped, and an unknown name is an error.
+
+    filters: further filters that the templates use, by name.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined, finalize=printable_in_html,
+    )  # fmt: skip
+    environment.filters |= filters
+    return environment
 
 
 def sha256(data: bytes) -> str:

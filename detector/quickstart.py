@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 
@@ -25,7 +24,7 @@ from detector.dataset.manifest import assign_splits, index_folder, merge, read_m
 from detector.dataset.reencoding import reencode
 from detector.errors import CheckpointError
 from detector.evaluation.measuring import ALL
-from detector.files import write_bytes, write_text
+from detector.files import open_templates, write_bytes, write_text
 from detector.generators import load_generator
 from detector.pictures.images import encode, load, resize, tile
 from detector.scoring.checkpoint import CARD, SHIPPED
@@ -129,13 +128,9 @@ def _show_trained(folder: Path, table: pd.DataFrame) -> None:
 
 def _make_page(results: pd.DataFrame, scored: list[Row], table: pd.DataFrame) -> str:
     """Return index.html: what was drawn, learned and measured, and what the figures mean."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
     counts = table.groupby(["split", "label"]).size().to_dict()
     aucs = results[(results.metric == "auc") & (results.real == ALL)].to_dict("records")
-    return environment.get_template("quickstart.html.jinja").render(
+    return open_templates(Path(__file__).parent).get_template("quickstart.html.jinja").render(
         aucs=aucs, scored=scored, counts=counts, people=table[table.label == Label.REAL].group.nunique(),
         names=["real", *OPTIONS], pictures=OPTIONS,
     )  # fmt: skip

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,7 +24,7 @@ from detector.evaluation.naming import file_names
 from detector.evaluation.pairs import COLUMNS as PAIR_COLUMNS
 from detector.evaluation.pairs import Role
 from detector.evaluation.source_effects import MAX_AUC, is_beyond
-from detector.files import printable_in_html, write_bytes, write_text
+from detector.files import open_templates, write_bytes, write_text
 from detector.statistics.metrics import METRICS
 
 TEMPLATES, SCHEMA = Path(__file__).parent, Path(__file__).with_name("report.schema.json")
@@ -177,9 +176,6 @@ def write_report(
         write_bytes(folder / name, figure.png)
         sections.setdefault(figure.section, []).append((figure, name))
     context = {**_arrange(report), "sections": sections, "mistakes": mistakes}
-    page = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
-                              lstrip_blocks=True, undefined=jinja2.StrictUndefined,
-                              finalize=printable_in_html)  # fmt: skip
     filters: dict[str, Callable[..., object]] = {
         "base64": lambda data: base64.b64encode(data).decode(), "number": formats.format_number,
         "title": formats.name_metric,
@@ -187,8 +183,8 @@ def write_report(
         "chance": formats.format_chance, "share": formats.format_share, "compared": formats.count_compared,
         "heat": _colour_auc, "control": _colour_control, "pixels": lambda png: int.from_bytes(png[16:20], "big"),
     }  # fmt: skip
-    page.filters |= filters
-    write_text(folder / "report.html", page.get_template("report.html.jinja").render(context))
+    page = open_templates(TEMPLATES, **filters).get_template("report.html.jinja")
+    write_text(folder / "report.html", page.render(context))
     write_text(folder / "report.md", make_markdown(context))
     write_text(folder / "report.json", json.dumps(report.model_dump(mode="json"), indent=1, allow_nan=False) + "\n")
 

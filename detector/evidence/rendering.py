@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.evidence.validation import describe_validation
-from detector.files import printable, printable_in_html
+from detector.files import open_templates, printable
 from detector.pictures.faces import prepare
 from detector.pictures.images import decode, encode, resize
 from detector.statistics.calibration import state_ratio
@@ -153,14 +153,9 @@ def format_ratio(conclusion: Mapping[str, Any]) -> str:
 
 @functools.cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
-                                     lstrip_blocks=True, undefined=jinja2.StrictUndefined,
-                                     finalize=printable_in_html)  # fmt: skip
-    filters: dict[str, Callable[..., object]] = {
-        "base64": lambda data: base64.b64encode(data).decode(), "ratio": format_ratio, "errors": describe_validation,
-    }  # fmt: skip
-    environment.filters |= filters
-    return environment
+    return open_templates(
+        TEMPLATES, base64=lambda data: base64.b64encode(data).decode(), ratio=format_ratio, errors=describe_validation
+    )
 
 
 def _picture(caption: str, image: Image) -> Picture:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from detector.files import printable_in_html
+from detector.files import open_templates
 from detector.service.access import COOKIE
 from detector.service.keys import find_owner
 from detector.service.problems import Problem
@@ -110,8 +110,4 @@ def _render(name: str, *, status: int = 200, **values: Any) -> HTMLResponse:
 
 @functools.cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True,
-                                     trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
-                                     finalize=printable_in_html)  # fmt: skip
-    environment.filters |= {"plain": say_plainly, "sentence": write_sentence}
-    return environment
+    return open_templates(HERE / "templates", plain=say_plainly, sentence=write_sentence)

@@ -142,16 +142,28 @@ def fit_calibration(
     low, high = find_bounds(odds[~fake] / np.log(10), odds[fake] / np.log(10), n_real, n_fake)
     fake_above = max(threshold_at_fpr(odds[~fake], fpr), 0.0)
     names = np.full(len(odds), "") if generators is None else np.asarray(generators)
-    kinds = [side for name in np.unique(names[fake]) if (side := fake & (names == name)).sum() >= MIN_FAKES] or [fake]
-    real_below = min(0.0, *(threshold_at_apcer(odds[side], miss) for side in kinds))
-    worst = max(kinds, key=lambda side: float(np.mean(odds[side] < real_below)))
-    false, missed = bpcer(odds[~fake], fake_above), float(np.mean(odds[worst] < real_below))
-    n_worst = effective_count(odds[worst], groups[worst])
+    real_below, missed, missed_high = find_lower_threshold(odds, fake, names, groups, miss)
+    false = bpcer(odds[~fake], fake_above)
     return Calibration(
         slope, offset, low, high, fake_above, real_below,
-        false, clopper_pearson(false * n_real, n_real)[1], missed, clopper_pearson(missed * n_worst, n_worst)[1],
+        false, clopper_pearson(false * n_real, n_real)[1], missed, missed_high,
         int((~fake).sum()), int(fake.sum()), int((~fake).sum()), variance,
     )  # fmt: skip
+
+
+def find_lower_threshold(
+    odds: Scores, fake: NDArray[np.bool_], names: NDArray[Any], groups: NDArray[Any], miss: float
+) -> tuple[float, float, float]:
+    """Return the threshold of `likely-real`, and of the generator missed most: the share below it and its upper bound.
+
+    odds, fake, names, groups: log-odds, whether it is a fake, generator, and what belongs together, each (N,). miss:
+    share of the fakes of each generator with at least MIN_FAKES of them, else of all, that may lie below.
+    """
+    kinds = [side for name in np.unique(names[fake]) if (side := fake & (names == name)).sum() >= MIN_FAKES] or [fake]
+    threshold = min(0.0, *(threshold_at_apcer(odds[side], miss) for side in kinds))
+    worst = max(kinds, key=lambda side: float(np.mean(odds[side] < threshold)))
+    share, count = float(np.mean(odds[worst] < threshold)), effective_count(odds[worst], groups[worst])
+    return threshold, share, clopper_pearson(share * count, count)[1]
 
 
 def find_bounds(

@@ -16,11 +16,11 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from detector.errors import ScoresError
-from detector.statistics.calibration import MAX_FPR, MAX_MISS, MIN_FAKES, Calibration, find_bounds, fit_line
+from detector.statistics.calibration import MAX_FPR, MAX_MISS, Calibration, find_bounds, find_lower_threshold, fit_line
 from detector.statistics.intervals import measure
 from detector.statistics.metrics import METRICS, check
 from detector.statistics.proportions import clopper_pearson, effective_count
-from detector.statistics.thresholds import bpcer, threshold_at_apcer, threshold_at_fpr
+from detector.statistics.thresholds import bpcer, threshold_at_fpr
 from detector.types import Scores
 
 MIN_PHOTOGRAPHS = 30  # a source with fewer photographs does not set the bounds of the likelihood ratio by itself
@@ -57,13 +57,10 @@ def fit_over_sources(
     fake_above = max(0.0, *(threshold_at_fpr(odds[names == name], fpr) for name in photographs))
     alarms = false_alarms(odds[~fake], names[~fake], groups[~fake], fake_above)
     worst = alarms.iloc[int(alarms.high.argmax())]
-    kinds = [side for name in np.unique(names[fake]) if (side := fake & (names == name)).sum() >= MIN_FAKES] or [fake]
-    real_below = min(0.0, *(threshold_at_apcer(odds[side], miss) for side in kinds))
-    missed = max(kinds, key=lambda side: float(np.mean(odds[side] < real_below)))
-    share, count = float(np.mean(odds[missed] < real_below)), effective_count(odds[missed], groups[missed])
+    real_below, missed, missed_high = find_lower_threshold(odds, fake, names, groups, miss)
     return Calibration(
         slope, offset, low, high, fake_above, real_below,
-        float(worst.share), float(worst.high), share, clopper_pearson(share * count, count)[1],
+        float(worst.share), float(worst.high), missed, missed_high,
         int((~fake).sum()), int(fake.sum()), int(worst.n), variance,
     )  # fmt: skip
 
