@@ -15,12 +15,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from detector.types import Image
+from detector.types import Images
 
 NAMES = ("taesd", "taesdxl", "taesd3", "taef1")  # Stable Diffusion 1 and 2, SDXL, Stable Diffusion 3, FLUX.1
 LATENT_CHANNELS = {"taesd": 4, "taesdxl": 4, "taesd3": 16, "taef1": 16}
 WIDTH = 64  # channels of every convolution between the first and the last
 STRIDE = 8  # pixels a side that one place of the latent code stands for
+CPU = torch.device("cpu")
 
 
 class Block(nn.Module):
@@ -57,26 +58,42 @@ def decoder(channels: int) -> nn.Sequential:
 
 
 class Autoencoder:
-    """One of NAMES, read from the folder that holds `NAME_encoder.safetensors` and `NAME_decoder.safetensors`."""
+    """An encoder and a decoder on one device.
 
-    def __init__(self, folder: Path, name: str) -> None:
+    `read` loads one of NAMES from the folder that holds `NAME_encoder.safetensors` and `NAME_decoder.safetensors`.
+    """
+
+    def __init__(self, encode: nn.Module, decode: nn.Module, device: torch.device) -> None:
+        self.encode, self.decode, self.device = encode.to(device), decode.to(device), device
+
+    @classmethod
+    def read(cls, folder: Path, name: str, device: torch.device = CPU) -> Autoencoder:
         channels = LATENT_CHANNELS[name]
-        self.encode = _filled(encoder(channels), folder / f"{name}_encoder.safetensors")
-        self.decode = _filled(decoder(channels), folder / f"{name}_decoder.safetensors")
+        return cls(
+            _filled(encoder(channels), folder / f"{name}_encoder.safetensors"),
+            _filled(decoder(channels), folder / f"{name}_decoder.safetensors"),
+            device,
+        )
 
     @torch.no_grad()
-    def reconstruct(self, picture: Image, noise: float, rng: np.random.Generator) -> Image:
-        """Return a picture (H, W, 3), its sides multiples of 8, through the code, to which noise is added.
+    def reconstruct(self, pictures: Images, noise: float, rng: np.random.Generator) -> Images:
+        """Return pictures (N, H, W, 3), their sides multiples of 8, through the code, to which noise is added.
 
         noise: standard deviation of what is added, in standard deviations of the code.
         """
-        x = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
-        x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        x = to_input(pictures, self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
             code = self.encode(x).float()
-            code += noise * code.std() * torch.from_numpy(rng.standard_normal(code.shape, np.float32))
+            spread = noise * code.std((1, 2, 3), keepdim=True)
+            code += spread * torch.from_numpy(rng.standard_normal(code.shape, np.float32)).to(self.device)
             y = self.decode(code).float()
-        return (y[0].clamp(0, 1).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        return (y.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy() * 255).round().astype(np.uint8)
+
+
+def to_input(pictures: Images, device: torch.device) -> Tensor:
+    """Return pictures (N, H, W, 3) as a tensor (N, 3, H, W) in 0..1."""
+    x = torch.from_numpy(np.array(pictures)).to(device).permute(0, 3, 1, 2).float() / 255
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _filled(net: nn.Sequential, path: Path) -> nn.Sequential:

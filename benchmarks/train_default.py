@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from autoencoders import STRIDE, Autoencoder
+from decoders import KINDS
 from make_training_set import LEFT_OUT, print_progress
 
 from detector import tasks
@@ -36,10 +37,11 @@ from detector.pictures.images import cut, encode, load, resize
 from detector.scoring.checkpoint import CARD, read_card
 from detector.statistics.sources import cllr_of_unseen_sources, false_alarms, share_verdicts
 
-RECIPE: dict[str, Any] = {
+FIRST: dict[str, Any] = {  # from ImageNet weights
     "size": 448, "second": 192, "window": 112, "epochs": 7, "patience": 0, "batch": 64, "rate": 8e-4,
     "half_life": 200.0, "augmentation": 0.6, "locates": True,
 }  # fmt: skip
+SECOND: dict[str, Any] = FIRST | {"epochs": 9, "batch": 256, "rate": 1e-3}  # from the weights of the first stage
 RECONSTRUCTED, LARGEST = 50, 320  # photographs of each dataset that are reconstructed, and the largest side, pixels
 SMALLEST = 100  # side of the fakes that calibrate, pixels: 64-pixel generators have no photographs of their kind
 LIMITS = [
@@ -59,7 +61,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the folder that make_training_set.py wrote")
     parser.add_argument("--weights", type=Path, help="calibrate and measure these, and train none")
     given = parser.parse_args()
-    run = given.weights or train(read_manifest(given.out / "manifest.csv"), given.out / "cnn")
+    run = given.weights or train(read_manifest(given.out / "manifest.csv"), given.out)
     calibrating, measured = evaluation_halves(given.data, given.out)
     reconstruct_unseen(measured, given.data / "autoencoders", given.out)
     folder = given.out / "default"
@@ -67,11 +69,14 @@ def main() -> None:
     measure(folder, measured, given.out)
 
 
-def train(learnt: pd.DataFrame, folder: Path) -> Path:
-    """Train the recipe, unless it is there, and return its folder."""
-    if not (folder / CARD).is_file():
-        tasks.train("detector", "cnn", learnt, folder, seed=0, arguments=RECIPE, progress=print_progress)
-    return folder
+def train(learnt: pd.DataFrame, out: Path) -> Path:
+    """Train the two stages, unless they are there, and return the folder of the second."""
+    first, second = out / "cnn-first", out / "cnn"
+    own = learnt[~learnt.generator.isin(list(KINDS))].reset_index(drop=True)
+    for folder, table, recipe, options in ((first, own, FIRST, {}), (second, learnt, SECOND, {"start": first})):
+        if not (folder / CARD).is_file():
+            tasks.train("detector", "cnn", table, folder, arguments=recipe, progress=print_progress, **options)
+    return second
 
 
 def evaluation_halves(data: Path, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -95,14 +100,14 @@ def reconstruct_unseen(measured: pd.DataFrame, weights: Path, out: Path) -> None
     """Write `pairs.csv`: the measured pictures, and photographs among them through the autoencoder that is left out."""
     if (out / "pairs.csv").is_file():
         return
-    net, rows = Autoencoder(weights, LEFT_OUT), []
+    net, rows = Autoencoder.read(weights, LEFT_OUT), []
     photographs = measured[(measured.label == 0) & (measured.use == "evaluate")].groupby("dataset").head(RECONSTRUCTED)
     for number, (photograph, crop) in enumerate(zip(photographs.itertuples(), read_crops(photographs), strict=True), 1):
         assert crop is not None
         square = cut(load(photograph.path), crop)
         side = min(len(square), LARGEST) // STRIDE * STRIDE
         rng = np.random.default_rng(int(photograph.sha256[:8], 16))
-        data = encode(net.reconstruct(resize(square, side, side), 0.0, rng), "PNG")
+        data = encode(net.reconstruct(resize(square, side, side)[None], 0.0, rng)[0], "PNG")
         path = out / "unseen" / f"{photograph.sha256[:24]}.png"
         write_bytes(path, data)
         rows.append({"path": str(path.resolve()), "sha256": sha256(data), "label": 1, "generator": LEFT_OUT,

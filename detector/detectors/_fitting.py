@@ -6,20 +6,26 @@ After every epoch the average is measured on the validation split, and all that 
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import logging
-from collections.abc import Callable, Iterable
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
 from detector.files import write_text
 from detector.learning import devices, state
+from detector.learning.pairs import Batches
 from detector.learning.steps import Replay, optimizer_step, update_ema
 from detector.types import Images, Progress
 
@@ -28,7 +34,7 @@ WEIGHT_DECAY = 0.02  # weight decay of AdamW
 WARMUP = 0.5  # epochs over which the learning rate rises to its peak
 LAST_RATE = 0.05  # learning rate of the last step, as a share of the peak
 
-Batches = Callable[[int], Iterable[tuple[Images, np.ndarray[Any, Any]]]]  # epoch -> (faces, labels) of its steps
+Batch = tuple[Tensor, Tensor]  # faces (N, H, W, 3), labels (N,)
 
 
 @dataclass(frozen=True)
@@ -75,15 +81,18 @@ class Fitting:
 
         measure: returns the validation AUC of a network.
         """
-        patience = self.schedule.patience or self.schedule.epochs
-        while self.done["epoch"] < self.schedule.epochs and self.done["epoch"] - self.done["best_epoch"] < patience:
-            loss = self._train_epoch(batches(self.done["epoch"]), progress)
+        schedule, done = self.schedule, self.done
+        patience = schedule.patience or schedule.epochs
+        steps = range(done["epoch"] * schedule.steps, schedule.epochs * schedule.steps)
+        ready = prepared_ahead(batches, steps)
+        while done["epoch"] < schedule.epochs and done["epoch"] - done["best_epoch"] < patience:
+            loss = self._train_epoch(itertools.islice(ready, schedule.steps), progress)
             self._keep(loss, measure(self.average))
-        if self.schedule.patience:
+        if schedule.patience:
             state.load_state(self.folder / "best.safetensors", {"average": self.average})
         return self.average.cpu().float()
 
-    def _train_epoch(self, batches: Iterable[tuple[Images, np.ndarray[Any, Any]]], progress: Progress) -> float:
+    def _train_epoch(self, batches: Iterable[Batch], progress: Progress) -> float:
         """Take the steps of one epoch and return their mean loss."""
         schedule, all_steps = self.schedule, self.schedule.epochs * self.schedule.steps
         self.net.train()
@@ -92,8 +101,8 @@ class Fitting:
             count = self.done["epoch"] * schedule.steps + step
             self.rate.fill_(schedule.rate * _ramp(count, schedule.steps, all_steps))
             self.decay.fill_(0.5 ** (1 / min(schedule.half_life, 1 + count / 4)))  # early on it follows closely
-            self.faces.copy_(torch.from_numpy(faces))
-            self.targets.copy_(torch.from_numpy(labels * (1 - schedule.smoothing) + schedule.smoothing / 2))
+            self.faces.copy_(faces)
+            self.targets.copy_(labels * (1 - schedule.smoothing) + schedule.smoothing / 2)
             self._replay()
             progress("training", count + 1, all_steps)
         return self.total.item() / schedule.steps
@@ -124,6 +133,24 @@ class Fitting:
 
     def _parts(self) -> dict[str, Any]:
         return {"net": self.net, "average": self.average, "optimiser": self.optimiser}
+
+
+def prepared_ahead(batches: Batches, steps: range) -> Iterator[Batch]:
+    """Yield the batches of those steps, in order; where processes can be forked, each core prepares some ahead."""
+    forks = "fork" in multiprocessing.get_all_start_methods()
+    loader: DataLoader[Any] = DataLoader(
+        batches,  # type: ignore[arg-type]  # torch asks for __getitem__ alone where the sampler is given
+        batch_size=None,
+        sampler=steps,
+        num_workers=(os.cpu_count() or 1) if forks else 0,
+        multiprocessing_context="fork" if forks else None,
+    )
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # ends OpenCV's threads, for which a forked process would wait for ever
+    try:
+        return iter(loader)
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def score_faces(net: nn.Module, faces: Images) -> np.ndarray[Any, np.dtype[np.float64]]:

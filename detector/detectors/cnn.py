@@ -9,9 +9,6 @@ arXiv:2505.14359 (pairs); those of the networks stand in `_nets.py`.
 from __future__ import annotations
 
 import inspect
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,8 +28,6 @@ from detector.types import Images, Label, Opinion, Progress, Scores, silent
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from detector.learning.squares import Squares
 
 
 BLOCK = 256  # pictures that are held in memory while a detector is calibrated
@@ -148,6 +143,7 @@ class Cnn:
 
         from detector.detectors._fitting import Fitting, Schedule, score_faces
         from detector.learning import devices, state
+        from detector.learning.pairs import Batches, PairSampler
         from detector.learning.pixels import load_pictures
         from detector.learning.seeds import seeded
         from detector.learning.squares import load_squares
@@ -168,8 +164,11 @@ class Cnn:
             self.smoothing, self.half_life,
         )  # fmt: skip
         fitting = Fitting(net, self.window or self._sizes()[0], schedule, folder, where)
+        sampler = PairSampler(
+            squares, rows, train, sizes=self._sizes(), window=self.window or None, augmentation=self.augmentation
+        )
         self._net = fitting.run(
-            lambda epoch: self._batches(squares, rows, train, schedule.steps, (seed, epoch, rank)),
+            Batches(sampler, schedule.batch // 2, (seed, rank)),
             lambda average: METRICS.get("auc")(checked.label, score_faces(average, pixels)),
             progress,
         )
@@ -251,31 +250,6 @@ class Cnn:
             self.backbone, stem_stride=self.stem_stride, pretrained=self.pretrained, residual=self.residual,
             size=self.size, second=self.second,
         )  # fmt: skip
-
-    def _batches(
-        self, squares: Squares, rows: pd.DataFrame, train: np.ndarray[Any, Any], steps: int, key: tuple[int, ...]
-    ) -> Iterator[tuple[Images, np.ndarray[Any, Any]]]:
-        """Yield (faces, labels) of one epoch, prepared a few batches ahead in threads; fixed by the key alone."""
-        from detector.learning.pairs import PairSampler
-
-        workers = min(os.cpu_count() or 1, 4)
-        samplers = [
-            PairSampler(
-                squares, rows, train, sizes=self._sizes(), window=self.window or None, augmentation=self.augmentation
-            )
-            for _ in range(workers)
-        ]
-
-        def prepare(step: int) -> tuple[Images, np.ndarray[Any, Any]]:
-            return samplers[step % workers].batch(self.batch // 2, np.random.default_rng((*key, step)))
-
-        with ThreadPoolExecutor(workers) as pool:
-            ahead = [pool.submit(prepare, step) for step in range(min(workers, steps))]
-            for step in range(steps):
-                batch = ahead[step % workers].result()
-                if step + workers < steps:
-                    ahead[step % workers] = pool.submit(prepare, step + workers)
-                yield batch
 
 
 def _mirror(faces: Images) -> Images:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -110,3 +112,21 @@ def test_the_residual_branch_adds_to_the_logit_and_to_its_map() -> None:
         flat = torch.full((1, 64, 64, 3), 90, dtype=torch.uint8)  # no residual: the same at every place but the edge
         inner = net.branch(net.scale(flat))[0, 4:-4, 4:-4]
         assert torch.allclose(inner, inner[0, 0].expand_as(inner), atol=1e-4)
+
+
+def test_batches_are_prepared_after_opencv_used_threads() -> None:
+    """A forked process waits for ever for OpenCV's threads, which it does not have."""
+    code = """
+import cv2, numpy as np
+from detector.detectors._fitting import prepared_ahead
+
+class Blurred:
+    def __getitem__(self, step):
+        return cv2.GaussianBlur(np.full((600, 600, 3), step, np.uint8), (0, 0), 3), np.zeros(1, np.float32)
+
+cv2.setNumThreads(2)
+cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (0, 0), 3)
+print([int(faces.max()) for faces, _ in prepared_ahead(Blurred(), range(3, 8))], cv2.getNumThreads())
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert run.stdout.split("\n")[-2] == "[3, 4, 5, 6, 7] 2"
