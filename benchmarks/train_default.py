@@ -38,7 +38,7 @@ from detector.scoring.checkpoint import CARD, read_card
 from detector.statistics.sources import cllr_of_unseen_sources, false_alarms, share_verdicts
 
 FIRST: dict[str, Any] = {  # from ImageNet weights
-    "size": 448, "second": 192, "window": 112, "epochs": 7, "patience": 0, "batch": 64, "rate": 8e-4,
+    "size": 448, "second": 160, "window": 112, "epochs": 7, "patience": 0, "batch": 64, "rate": 8e-4,
     "half_life": 200.0, "augmentation": 0.6, "locates": True,
 }  # fmt: skip
 SECOND: dict[str, Any] = FIRST | {"epochs": 9, "batch": 256, "rate": 1e-3}  # from the weights of the first stage
