@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from detector import __version__
-from detector.cli.making import generate, index
+from detector.cli.making import generate, index, mix
 from detector.cli.measuring import audit, evaluate, score
 from detector.cli.options import BAD_INPUT, BROKEN_PIPE, INTERNAL, INTERRUPTED, Out, Seed
 from detector.cli.rendering import command_line, print_results, print_rows, print_table, say, show_progress
@@ -90,7 +90,7 @@ def _options(
     pass
 
 
-for _command in (index, generate, score, verify, evaluate, audit, feedback, serve):
+for _command in (index, generate, mix, score, verify, evaluate, audit, feedback, serve):
     app.command()(_command)
 
 

@@ -6,6 +6,7 @@ Only here and in evaluation/ do names become objects; everything below takes obj
 """
 
 from detector.tasks.catalogue import describe_card, describe_environment, describe_licence, list_things
+from detector.tasks.combining import combine
 from detector.tasks.making import alter, generate, index, mix
 from detector.tasks.measuring import audit, evaluate, read_headline, run_suite
 from detector.tasks.scoring import score, score_inputs
@@ -15,6 +16,7 @@ from detector.tasks.verifying import verify
 __all__ = [
     "alter",
     "audit",
+    "combine",
     "describe_card",
     "describe_environment",
     "describe_licence",

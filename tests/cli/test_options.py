@@ -39,6 +39,7 @@ REFUSED = [  # words of the command, the option that would do nothing, what the 
     ("index folder --layout folders", "--label real", "the layout says it"),
     ("index folder --layout folders", "--generator x", "the layout says it"),
     ("index folder --layout folders", "--group folder", "the layout says it"),
+    ("mix a.csv b.csv --format png", "--quality 80", "PNG loses nothing"),
     ("score a.jpg", "--column path=x", "no table"),
     ("score a.jpg", "--faces f.csv", "-o"),
     ("score a.jpg", "--frames 4", "no video among the inputs"),
@@ -67,6 +68,7 @@ ALWAYS = {  # options that have an effect whatever else is given
     "evaluate": {"detector", "output", "no_audit", "suite"},
     "generate": {"output", "mix", "no_label"},
     "index": {"output", "dataset", "licence", "layout", "seed"},
+    "mix": {"output", "size", "format", "crop", "no_audit", "column", "seed"},
     "score": {"detector", "runtime", "stdin", "output"},
     "audit": {"fix", "column", "seed"},
     "verify": {"output", "case", "examiner", "detector", "known", "trust", "check"},
@@ -133,8 +135,8 @@ def test_a_value_that_makes_no_sense_is_one_line(
 
 
 def test_every_option_is_walked_or_always_has_an_effect() -> None:
-    commands = [making.index, making.generate, measuring.score, measuring.evaluate, measuring.audit, verifying.verify,
-                verifying.feedback, training.train_detector, training.train_generator]  # fmt: skip
+    commands = [making.index, making.generate, making.mix, measuring.score, measuring.evaluate, measuring.audit,
+                verifying.verify, verifying.feedback, training.train_detector, training.train_generator]  # fmt: skip
     walked = {name: set(always) for name, always in ALWAYS.items()}
     for words, option, _ in REFUSED:
         name = "_".join(words.split()[:2]) if words.startswith("train") else words.split()[0]
