@@ -9,6 +9,7 @@ from detector.tasks.catalogue import describe_card, describe_environment, descri
 from detector.tasks.combining import combine
 from detector.tasks.making import alter, generate, index, mix
 from detector.tasks.measuring import audit, evaluate, read_headline, run_suite
+from detector.tasks.quizzing import make_quiz, mark_quiz
 from detector.tasks.scoring import score, score_inputs
 from detector.tasks.training import train
 from detector.tasks.verifying import verify
@@ -24,6 +25,8 @@ __all__ = [
     "generate",
     "index",
     "list_things",
+    "make_quiz",
+    "mark_quiz",
     "mix",
     "read_headline",
     "run_suite",

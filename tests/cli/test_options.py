@@ -10,7 +10,7 @@ import typer
 from typer.models import OptionInfo
 
 from detector import cli
-from detector.cli import making, measuring, training, verifying
+from detector.cli import making, measuring, showing, training, verifying
 
 REFUSED = [  # words of the command, the option that would do nothing, what the message says
     ("evaluate --suite smoke", "--split test", "a suite says it itself"),
@@ -40,6 +40,13 @@ REFUSED = [  # words of the command, the option that would do nothing, what the 
     ("index folder --layout folders", "--generator x", "the layout says it"),
     ("index folder --layout folders", "--group folder", "the layout says it"),
     ("mix a.csv b.csv --format png", "--quality 80", "PNG loses nothing"),
+    ("quiz --answers a.csv", "-n 4", "made already"),
+    ("quiz --answers a.csv", "--generator style", "made already"),
+    ("quiz --answers a.csv", "--weights w", "made already"),
+    ("quiz --answers a.csv", "--feedback", "made already"),
+    ("quiz --answers a.csv", "--seed 1", "made already"),
+    ("quiz --answers a.csv", "a.jpg", "not both"),
+    ("quiz a.jpg", "--detector w", "--answers"),
     ("score a.jpg", "--column path=x", "no table"),
     ("score a.jpg", "--faces f.csv", "-o"),
     ("score a.jpg", "--frames 4", "no video among the inputs"),
@@ -69,6 +76,7 @@ ALWAYS = {  # options that have an effect whatever else is given
     "generate": {"output", "mix", "no_label"},
     "index": {"output", "dataset", "licence", "layout", "seed"},
     "mix": {"output", "size", "format", "crop", "no_audit", "column", "seed"},
+    "quiz": {"output", "answers"},
     "score": {"detector", "runtime", "stdin", "output"},
     "audit": {"fix", "column", "seed"},
     "verify": {"output", "case", "examiner", "detector", "known", "trust", "check"},
@@ -95,6 +103,9 @@ VALUES = [
     ("score a.jpg", "--colunm path=x", "--column"),
     ("score t.csv", "--column path", "ours=theirs"),
     ("scoer", "", "score"),
+    ("quiz", "", "name photographs"),
+    ("quiz a.jpg", "-n 1", "-n"),
+    ("quiz --answers a.csv", "-o absent", "holds no quiz"),
     ("index absent", "", "no folder absent"),
 ]
 
@@ -136,7 +147,8 @@ def test_a_value_that_makes_no_sense_is_one_line(
 
 def test_every_option_is_walked_or_always_has_an_effect() -> None:
     commands = [making.index, making.generate, making.mix, measuring.score, measuring.evaluate, measuring.audit,
-                verifying.verify, verifying.feedback, training.train_detector, training.train_generator]  # fmt: skip
+                showing.quiz, verifying.verify, verifying.feedback, training.train_detector,
+                training.train_generator]  # fmt: skip
     walked = {name: set(always) for name, always in ALWAYS.items()}
     for words, option, _ in REFUSED:
         name = "_".join(words.split()[:2]) if words.startswith("train") else words.split()[0]
