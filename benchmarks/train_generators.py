@@ -6,11 +6,10 @@
     python benchmarks/train_generators.py diffusion-64 ../shared/data build/generators --seconds 500
     python benchmarks/train_generators.py latent ../shared/data build/generators --seconds 500
     python benchmarks/train_generators.py crude ../shared/data build/generators
-    python benchmarks/train_generators.py diffusion-32 ../shared/data build/generators
 
 The openly licensed real faces (`use=train`) are split by person, and the training part is used. Each stage starts from
 the weights of the one before, and is resumed after an interrupt; `--start` skips to the last stage and starts it from
-other weights (style). The last stages are meant for a GPU, but `crude` and `diffusion-32` for one core of a CPU. A call
+other weights (style). The last stages are meant for a GPU; `crude` takes ten minutes of one CPU core. A call
 stops after `--seconds`, and the next one resumes. The folder `NAME/checkpoints` has the weights of the last stage at
 every snapshot (`generator_quality.py` measures them), and `NAME/speed.json` the number of pictures per second.
 """
@@ -61,10 +60,6 @@ RECIPES: dict[str, tuple[str, list[Stage]]] = {
     ]),
     "crude": ("crude", [
         Stage({}, replace(crude.OPTIONS, pictures=400_000, half_life=8_000, snapshot=50_000)),
-    ]),
-    "diffusion-32": ("diffusion", [
-        Stage({"size": 32, "width": 16, "levels": 3},
-              diffusion.Options(pictures=120_000, batch=24, half_life=10_000, warmup=4_000, snapshot=10_000)),
     ]),
     "latent": ("latent", [
         Stage({"size": 128}, latent.Options(pictures=2_000_000, batch=32, half_life=10_000, snapshot=51_200)),

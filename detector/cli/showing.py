@@ -1,4 +1,4 @@
-"""Show: `quiz`, in which people compare themselves with a detector."""
+"""Show: `quiz`, in which people compare themselves with a detector, and `gallery`, the progress of generators."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from detector.cli.options import SOME_UNREADABLE, MaybeSeed, Out, refuse
+from detector.cli.options import SOME_UNREADABLE, MaybeSeed, Out, Seed, refuse
 from detector.cli.rendering import print_table, say, show_progress
 
 if TYPE_CHECKING:
@@ -79,3 +79,44 @@ def _print_observers(observers: Sequence[Mapping[str, Any]]) -> None:
           show(o["d_prime"], o["d_prime_interval"], ".2f"), f"{o['found']} of {o['fakes']}",
           f"{o['accused']} of {o['reals']}"] for o in observers],
     )  # fmt: skip
+
+
+def gallery(
+    photographs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Photographs, folders or manifests to compare with; by default the embedded ones (grey)."),
+    ] = None,
+    output: Out = Path("gallery.html"),
+    n: Annotated[
+        int, typer.Option("-n", min=20, max=10_000, help="Faces of each generator, and photographs at most.")
+    ] = 200,
+    detector: Annotated[
+        Path | None, typer.Option("--detector", help="Folder of a trained detector, instead of the shipped one.")
+    ] = None,
+    no_ageing: Annotated[
+        bool, typer.Option("--no-ageing", help="Skip the table of detectors that learned from an older generator.")
+    ] = False,
+    seed: Seed = 0,
+) -> None:
+    """Show what every generator draws, oldest first, with its distance from photographs and the detector's AUC."""
+    from detector import tasks
+    from detector.dataset.listing import LeftOut
+
+    left_out = LeftOut()
+    with show_progress() as progress:
+        made = tasks.make_gallery(output, photographs=photographs or (), n=n, detector=detector,
+                                  ageing=not no_ageing, seed=seed, left_out=left_out, progress=progress)  # fmt: skip
+    rows = [
+        [r["name"], str(r["year"]), str(r["size"]), "" if r["kid_x1000"] is None else f"{r['kid_x1000']:.0f}",
+         f"{r['auc']['value']:.2f}", _interval(r["auc"])]
+        for r in made["rungs"]
+    ]  # fmt: skip
+    print_table(["generator", "year", "pixels", "KID x 1000", "AUC", "95 % interval"], rows)
+    say(f"gallery: {output}")
+    if left_out:
+        say(left_out.describe(), err=True)
+        raise typer.Exit(SOME_UNREADABLE)
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    return "none: one group" if row["low"] is None else f"{row['low']:.2f} to {row['high']:.2f}"

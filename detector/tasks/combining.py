@@ -6,14 +6,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
-from detector.dataset.foreign import read_tables
-from detector.dataset.manifest import assign_splits, complete, validate, write_manifest
+from detector.dataset.foreign import TABLES, read_tables
+from detector.dataset.listing import LeftOut
+from detector.dataset.manifest import (
+    COLUMNS,
+    assign_splits,
+    complete,
+    read_crops,
+    read_manifest,
+    validate,
+    write_manifest,
+)
 from detector.dataset.reencoding import add_crops, measure_sides, reencode
-from detector.errors import ManifestError
-from detector.files import check_folder, check_output, sweep
-from detector.scoring.targets import as_list
+from detector.errors import ImageError, ManifestError
+from detector.files import check_folder, check_output, sha256, sweep
+from detector.pictures.images import read
+from detector.scoring.targets import as_list, expand
 from detector.types import Label, Progress, silent
 
 if TYPE_CHECKING:
@@ -99,3 +110,31 @@ def _crop_faces(manifest: pd.DataFrame, progress: Progress) -> pd.DataFrame:
     if set(table.label) != {Label.REAL, Label.FAKE}:
         raise ManifestError("no face was found in the pictures of one class; leave out the cropping of faces")
     return table
+
+
+def read_photographs(inputs: Sequence[str | Path], left_out: LeftOut | None) -> pd.DataFrame:
+    """Return a manifest of the photographs that were named; files that cannot be read are not in it."""
+    tables = [read_manifest(name, check=False) for name in inputs if Path(name).suffix.lower() in TABLES]
+    names = [str(name) for name in inputs if Path(name).suffix.lower() not in TABLES]
+    rows = []
+    for target in expand(names, left_out=left_out) if names else ():
+        try:
+            digest = sha256(read(target.path))
+        except ImageError:
+            continue
+        rows.append((str(Path(target.path).resolve()), digest, int(Label.REAL), "", "photographs", digest, "test", ""))
+    table = pd.concat([*tables, pd.DataFrame(rows, columns=list(COLUMNS))], ignore_index=True)
+    return table[table.label == Label.REAL].reset_index(drop=True)
+
+
+def cut_faces(manifest: pd.DataFrame, n: int, progress: Progress) -> pd.DataFrame:
+    """Return at most n rows, each with a crop: that of the manifest, or one around the face that is found."""
+    given = np.array([crop is not None for crop in read_crops(manifest)], bool)
+    located = add_crops(manifest[~given].head(spare(n)),
+                        progress=lambda done, total: progress("locating faces", done, total))  # fmt: skip
+    return pd.concat([manifest[given], located], ignore_index=True).head(n)
+
+
+def spare(n: int) -> int:
+    """Return how many pictures to draw where n are needed, since no face is found in some."""
+    return n + n // 2 + 2

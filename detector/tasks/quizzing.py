@@ -11,23 +11,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from detector.dataset.foreign import TABLES
 from detector.dataset.listing import LeftOut
-from detector.dataset.manifest import COLUMNS, read_crops, read_manifest
-from detector.dataset.reencoding import add_crops
-from detector.errors import DetectorError, ImageError, ManifestError
+from detector.dataset.manifest import read_manifest
+from detector.errors import DetectorError, ManifestError
 from detector.evaluation import observers, quiz
-from detector.files import check_folder, sha256, sweep, write_text
-from detector.pictures.images import read
+from detector.files import check_folder, sweep, write_text
 from detector.scoring.checkpoint import find_checkpoint
-from detector.scoring.targets import as_list, expand
-from detector.tasks.combining import combine
+from detector.scoring.targets import as_list
+from detector.tasks.combining import combine, cut_faces, read_photographs, spare
 from detector.tasks.making import generate
 from detector.tasks.scoring import score
-from detector.types import Label, Progress, silent
+from detector.types import Progress, silent
 
 PICTURES = "pictures.csv"  # the manifest of a quiz; its pictures lie in the folder beside it
-SPARE = 1.5  # times as many pictures are drawn as are shown, since no face is found in some
 
 
 def make_quiz(
@@ -58,12 +54,12 @@ def make_quiz(
     check_folder(folder)
     sweep(folder)
     rng = np.random.default_rng(seed)
-    drawn = round(SPARE * n) + 2
-    reals = _read_photographs(as_list(photographs), left_out)
+    drawn = spare(n)
+    reals = read_photographs(as_list(photographs), left_out)
     reals = reals.iloc[rng.permutation(len(reals))].drop_duplicates("group").head(2 * drawn)
     with tempfile.TemporaryDirectory() as place:
         fakes = generate(generator, drawn, place, seed=seed, weights=weights, label=False, progress=progress)
-        chosen = [_cut(table, n, progress) for table in (reals, fakes)]
+        chosen = [cut_faces(table, n, progress) for table in (reals, fakes)]
         count = min(map(len, chosen))
         if count == 0:
             empty = "photographs" if chosen[0].empty else "synthetic pictures"
@@ -125,26 +121,3 @@ def _name_people(paths: Sequence[Path]) -> list[str]:
         f"person {number}" if stem.startswith("answers") or stems.count(stem) > 1 else stem
         for number, stem in enumerate(stems, 1)
     ]
-
-
-def _read_photographs(inputs: Sequence[str | Path], left_out: LeftOut | None) -> pd.DataFrame:
-    """Return a manifest of the photographs that were named; files that cannot be read are not in it."""
-    tables = [read_manifest(name, check=False) for name in inputs if Path(name).suffix.lower() in TABLES]
-    names = [str(name) for name in inputs if Path(name).suffix.lower() not in TABLES]
-    rows = []
-    for target in expand(names, left_out=left_out) if names else ():
-        try:
-            digest = sha256(read(target.path))
-        except ImageError:
-            continue
-        rows.append((str(Path(target.path).resolve()), digest, int(Label.REAL), "", "photographs", digest, "test", ""))
-    table = pd.concat([*tables, pd.DataFrame(rows, columns=list(COLUMNS))], ignore_index=True)
-    return table[table.label == Label.REAL].reset_index(drop=True)
-
-
-def _cut(manifest: pd.DataFrame, n: int, progress: Progress) -> pd.DataFrame:
-    """Return at most n rows, each with a crop: that of the manifest, or one around the face that is found."""
-    given = np.array([crop is not None for crop in read_crops(manifest)], bool)
-    located = add_crops(manifest[~given].head(round(SPARE * n) + 2),
-                        progress=lambda done, total: progress("locating faces", done, total))  # fmt: skip
-    return pd.concat([manifest[given], located], ignore_index=True).head(n)

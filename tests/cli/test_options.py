@@ -77,6 +77,7 @@ ALWAYS = {  # options that have an effect whatever else is given
     "index": {"output", "dataset", "licence", "layout", "seed"},
     "mix": {"output", "size", "format", "crop", "no_audit", "column", "seed"},
     "quiz": {"output", "answers"},
+    "gallery": {"output", "n", "detector", "no_ageing", "seed"},
     "score": {"detector", "runtime", "stdin", "output"},
     "audit": {"fix", "column", "seed"},
     "verify": {"output", "case", "examiner", "detector", "known", "trust", "check"},
@@ -147,7 +148,7 @@ def test_a_value_that_makes_no_sense_is_one_line(
 
 def test_every_option_is_walked_or_always_has_an_effect() -> None:
     commands = [making.index, making.generate, making.mix, measuring.score, measuring.evaluate, measuring.audit,
-                showing.quiz, verifying.verify, verifying.feedback, training.train_detector,
+                showing.gallery, showing.quiz, verifying.verify, verifying.feedback, training.train_detector,
                 training.train_generator]  # fmt: skip
     walked = {name: set(always) for name, always in ALWAYS.items()}
     for words, option, _ in REFUSED:
