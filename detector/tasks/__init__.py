@@ -12,6 +12,7 @@ from detector.tasks.making import alter, generate, index, mix
 from detector.tasks.measuring import audit, evaluate, read_headline, run_suite
 from detector.tasks.quizzing import make_quiz, mark_quiz
 from detector.tasks.scoring import score, score_inputs
+from detector.tasks.settings import list_settings, read_settings
 from detector.tasks.training import train
 from detector.tasks.verifying import verify
 
@@ -25,12 +26,14 @@ __all__ = [
     "evaluate",
     "generate",
     "index",
+    "list_settings",
     "list_things",
     "make_gallery",
     "make_quiz",
     "mark_quiz",
     "mix",
     "read_headline",
+    "read_settings",
     "run_suite",
     "score",
     "score_inputs",
