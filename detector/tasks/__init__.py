@@ -8,7 +8,7 @@ Only here and in evaluation/ do names become objects; everything below takes obj
 from detector.tasks.catalogue import describe_card, describe_environment, describe_licence, list_things
 from detector.tasks.combining import combine
 from detector.tasks.exhibiting import make_gallery
-from detector.tasks.making import alter, generate, index, mix
+from detector.tasks.making import alter, generate, index, mix, unpack_photographs
 from detector.tasks.measuring import audit, evaluate, read_headline, run_suite
 from detector.tasks.quizzing import make_quiz, mark_quiz
 from detector.tasks.scoring import score, score_inputs
@@ -38,5 +38,6 @@ __all__ = [
     "score",
     "score_inputs",
     "train",
+    "unpack_photographs",
     "verify",
 ]
