@@ -13,10 +13,12 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from generator_quality import extract, kid, load_faces, photographs
+from generator_quality import load_faces, photographs
 
 from detector.generators._adversarial import Options
 from detector.generators.style import Style
+from detector.learning.embedding import extract_features
+from detector.statistics.distances import kid
 
 SIZE = 32
 GAMES = {  # each at the penalty its paper advises for small pictures
@@ -34,14 +36,14 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     reals = photographs(given.data)
-    held_out = extract(load_faces(reals[reals.split != "train"], SIZE))
+    held_out = extract_features(load_faces(reals[reals.split != "train"], SIZE))
     for name, game in GAMES.items():
         folder = given.out / game["loss"]
         shutil.rmtree(folder, ignore_errors=True)
         options = Options(seconds=given.seconds, pictures=10**7, batch=16, augment=False, half_life=2_000, **game)
         style = Style(SIZE).fit(reals, seed=0, folder=folder, options=options)
         shown = (folder / "losses.csv").read_text().splitlines()[-1].split(",")[0]
-        value, error = kid(held_out, extract(style.sample(1000, seed=0, truncation=1.0)))
+        value, error = kid(held_out, extract_features(style.sample(1000, seed=0, truncation=1.0)))
         print(
             f"{name}: KID x 1000 = {value:.1f} +- {error:.1f} after {given.seconds:.0f} s and {shown} pictures",
             flush=True,

@@ -5,12 +5,13 @@
     python benchmarks/train_generators.py style-128 ../shared/data build/generators --seconds 500
     python benchmarks/train_generators.py diffusion-64 ../shared/data build/generators --seconds 500
     python benchmarks/train_generators.py latent ../shared/data build/generators --seconds 500
+    python benchmarks/train_generators.py crude ../shared/data build/generators
 
 The openly licensed real faces (`use=train`) are split by person, and the training part is used. Each stage starts from
 the weights of the one before, and is resumed after an interrupt; `--start` skips to the last stage and starts it from
-other weights (style). The last stages are meant for a GPU. A call stops after `--seconds`, and the next one resumes.
-The folder `NAME/checkpoints` has the weights of the last stage at every snapshot (`generator_quality.py` measures
-them), and `NAME/speed.json` the number of pictures per second.
+other weights (style). The last stages are meant for a GPU; `crude` takes ten minutes of one CPU core. A call
+stops after `--seconds`, and the next one resumes. The folder `NAME/checkpoints` has the weights of the last stage at
+every snapshot (`generator_quality.py` measures them), and `NAME/speed.json` the number of pictures per second.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from generator_quality import photographs
 from make_training_set import print_progress
 
 from detector.files import write_text
-from detector.generators import GENERATORS, diffusion, latent
+from detector.generators import GENERATORS, crude, diffusion, latent
 from detector.generators._adversarial import Options
 from detector.learning.run import Length
 
@@ -56,6 +57,9 @@ RECIPES: dict[str, tuple[str, list[Stage]]] = {
     ]),
     "diffusion-64": ("diffusion", [
         Stage({"size": 64}, diffusion.Options(pictures=6_000_000, batch=128, half_life=60_000, snapshot=400_000)),
+    ]),
+    "crude": ("crude", [
+        Stage({}, replace(crude.OPTIONS, pictures=400_000, half_life=8_000, snapshot=50_000)),
     ]),
     "latent": ("latent", [
         Stage({"size": 128}, latent.Options(pictures=2_000_000, batch=32, half_life=10_000, snapshot=51_200)),

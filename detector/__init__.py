@@ -1,16 +1,21 @@
 """Tells synthetic and manipulated faces from photographs.
 
-The public API is nine functions, imported on first use:
+The public API is fourteen functions, imported on first use:
 
+    detector.unpack_photographs("real")                         the photographs that come with the installation
     detector.index(folder, "manifest.csv")                      pictures -> manifest
     detector.generate("style", 100, "fakes")                    labelled fakes with their manifest
     detector.alter("swap", "manifest.csv", "swapped")           fakes made from the photographs of a manifest
     detector.mix("style", [1, 2], [11, 12, 13], "grid.png")     the source x destination grid of a style-based generator
+    detector.combine(["real.csv", "fakes.csv"], "mixed.csv")    one data set, split by group and saved alike
     detector.train("detector", "cnn", "manifest.csv", "cnn")    manifest -> a folder of weights
     detector.score("photo.jpg")                                 pictures -> a table of log-odds and verdicts
     detector.evaluate("manifest.csv", detectors="cnn", out="report")    metrics with intervals, and a report
     detector.audit("manifest.csv")                              what gives the labels away besides the face
     detector.verify("photo.jpg", "evidence")                    an evidence report and a custody log
+    detector.make_quiz("photographs", "quiz")                   a page that asks people which faces are synthetic
+    detector.mark_quiz("answers.csv", "quiz")                   how well they did, beside a detector
+    detector.make_gallery("gallery.html")                       what every generator draws, with KID and AUC
 """
 
 from __future__ import annotations
@@ -25,18 +30,38 @@ __all__ = [
     "Label",
     "alter",
     "audit",
+    "combine",
     "evaluate",
     "generate",
     "index",
+    "make_gallery",
+    "make_quiz",
+    "mark_quiz",
     "mix",
     "score",
     "train",
+    "unpack_photographs",
     "verify",
 ]
 
 if TYPE_CHECKING:
     from detector.errors import DetectorError
-    from detector.tasks import alter, audit, evaluate, generate, index, mix, score, train, verify
+    from detector.tasks import (
+        alter,
+        audit,
+        combine,
+        evaluate,
+        generate,
+        index,
+        make_gallery,
+        make_quiz,
+        mark_quiz,
+        mix,
+        score,
+        train,
+        unpack_photographs,
+        verify,
+    )
     from detector.types import Label
 
     __version__: str

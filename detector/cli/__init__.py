@@ -15,11 +15,12 @@ from typing import Annotated
 import typer
 
 from detector import __version__
-from detector.cli.making import generate, index
+from detector.cli.making import generate, index, mix
 from detector.cli.measuring import audit, evaluate, score
 from detector.cli.options import BAD_INPUT, BROKEN_PIPE, INTERNAL, INTERRUPTED, Out, Seed
 from detector.cli.rendering import command_line, print_results, print_rows, print_table, say, show_progress
 from detector.cli.serving import serve
+from detector.cli.showing import gallery, quiz
 from detector.cli.training import train_app
 from detector.cli.verifying import feedback, verify
 from detector.files import printable
@@ -90,7 +91,7 @@ def _options(
     pass
 
 
-for _command in (index, generate, score, verify, evaluate, audit, feedback, serve):
+for _command in (index, generate, mix, score, verify, evaluate, audit, feedback, quiz, gallery, serve):
     app.command()(_command)
 
 

@@ -1,15 +1,18 @@
-"""Make: `index` and `generate`."""
+"""Make: `index`, `generate` and `mix`."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from detector.cli.options import SOME_UNREADABLE, Column, MaybeSeed, Out, Seed, refuse
-from detector.cli.rendering import parse_seeds, print_table, say, show_progress
+from detector.cli.options import SERIOUS, SOME_UNREADABLE, Column, MaybeSeed, Out, Seed, refuse
+from detector.cli.rendering import parse_seeds, print_findings, print_table, say, show_progress
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Weights = Annotated[
     Path | None, typer.Option("--weights", help="Folder of a trained generator, instead of the shipped one.")
@@ -50,6 +53,18 @@ def index(
         table = tasks.index(folder, output, label=Label[label.upper()] if label else None, generator=generator,
                             dataset=dataset, group_by=group or "file", licence=licence, layout=layout, seed=seed,
                             left_out=left_out, progress=progress)  # fmt: skip
+    _print_counts(table)
+    say(f"{len(table)} pictures in {output}")
+    for path, why in left_out.pictures.items():
+        say(f"left out: {path}: {why}", err=True)
+    if left_out:
+        say(left_out.describe(), err=True)
+    if left_out.pictures:
+        raise typer.Exit(SOME_UNREADABLE)
+
+
+def _print_counts(table: pd.DataFrame) -> None:
+    """Print how many photographs and fakes each split has."""
     counts = table.groupby(["split", "label"]).size().unstack(fill_value=0)
     rows = [
         [split, *(str(counts.loc[split].get(k, 0)) for k in (0, 1))]
@@ -57,12 +72,51 @@ def index(
         if split in counts.index
     ]
     print_table(["split", "real", "fake"], rows)
+
+
+def mix(
+    manifests: Annotated[list[Path], typer.Argument(help="Manifests that together have photographs and fakes.")],
+    output: Out = Path("mixed.csv"),
+    size: Annotated[
+        int | None,
+        typer.Option(min=16, max=4096, help="Side of the pictures in pixels; by default that of the smaller class."),
+    ] = None,
+    format: Annotated[Literal["png", "jpg", "webp"], typer.Option(help="File format of all pictures.")] = "jpg",
+    quality: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Quality of JPEG and WebP; 95 by default.")
+    ] = None,
+    crop: Annotated[
+        bool, typer.Option("--crop", help="Cut every picture around its largest face; leave out those without one.")
+    ] = False,
+    no_audit: Annotated[bool, typer.Option("--no-audit", help="Skip the audit of the result.")] = False,
+    column: Column = None,
+    seed: Seed = 0,
+) -> None:
+    """Join manifests into one data set: split by group, every picture saved alike, and audited.
+
+    Status 1 if something besides the face still gives the labels away, else 3 if a picture was left out.
+    """
+    from detector import tasks
+    from detector.dataset.foreign import read_columns
+    from detector.dataset.reencoding import SKIPPED
+
+    if format == "png":
+        refuse("PNG loses nothing", quality=quality)
+    with show_progress() as progress:
+        table, findings = tasks.combine(
+            manifests, output, size=size, format=format, quality=quality or 95, crop=crop, audited=not no_audit,
+            seed=seed, columns=read_columns(column or ()), progress=progress,
+        )  # fmt: skip
+    _print_counts(table)
+    if findings:
+        print_findings(findings)
+    skipped = output.with_suffix("") / SKIPPED
     say(f"{len(table)} pictures in {output}")
-    for path, why in left_out.pictures.items():
-        say(f"left out: {path}: {why}", err=True)
-    if left_out:
-        say(left_out.describe(), err=True)
-    if left_out.pictures:
+    if skipped.is_file():
+        say(f"some pictures were left out: {skipped} says which and why", err=True)
+    if any(finding.severity.value == "serious" for finding in findings):
+        raise typer.Exit(SERIOUS)
+    if skipped.is_file():
         raise typer.Exit(SOME_UNREADABLE)
 
 

@@ -12,10 +12,10 @@ import typer
 from detector.cli.options import SERIOUS, SOME_UNREADABLE, Column, MaybeSeed, Out, Seed, refuse
 from detector.cli.rendering import (
     command_line,
+    print_findings,
     print_results,
     print_rows,
     print_sources,
-    print_table,
     say,
     show_progress,
     summarise,
@@ -181,9 +181,7 @@ def audit(
     with show_progress() as progress:
         findings = tasks.audit(manifest, fixed=fix, size=size or 128, seed=seed,
                                     columns=read_columns(column or ()), progress=progress)  # fmt: skip
-    print_table(
-        ["finding", "severity", "what", "fix"], [[f.name, f.severity.value, f.summary, f.fix] for f in findings]
-    )
+    print_findings(findings)
     if fix is not None:
         say(f"fixed copy: {fix / 'manifest.csv'}")
     if any(f.severity.value == "serious" for f in findings):

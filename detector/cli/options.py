@@ -23,6 +23,13 @@ Column = Annotated[
     ),
 ]
 
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Any hyper-parameter, such as batch=16; may be repeated. KEY=? lists them."
+    ),
+]
+
 
 def refuse(why: str, **options: object) -> None:
     """Raise DetectorError for the first option that was given although it would have no effect.

@@ -12,6 +12,7 @@ from detector.cli.options import MAX_SEED
 from detector.files import printable
 
 if TYPE_CHECKING:
+    from detector.dataset.findings import AuditFinding
     from detector.scoring.engine import Row
 
 MOST_SEEDS = 64  # on a side of the style-mixing grid
@@ -55,6 +56,12 @@ def print_sources(headlines: list[str], findings: list[dict[str, Any]]) -> None:
         say(line)
     print_table(["finding", "severity", "what", "fix"],
                 [[f["name"], f["severity"], f["summary"], f["fix"]] for f in findings])  # fmt: skip
+
+
+def print_findings(findings: Iterable[AuditFinding]) -> None:
+    """Print what an audit found, one line each."""
+    print_table(["finding", "severity", "what", "fix"],
+                [[f.name, f.severity.value, f.summary, f.fix] for f in findings])  # fmt: skip
 
 
 def _interval(low: float, high: float) -> str:

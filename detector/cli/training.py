@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from detector.cli.options import Column, Out, Seed
+from detector.cli.options import Column, Out, Seed, Set
 from detector.cli.rendering import say, show_progress
 
 train_app = typer.Typer(no_args_is_help=True, help="Train a generator or a detector on a manifest.")
@@ -32,18 +34,36 @@ def train_generator(
         typer.Option(help="GAN loss: non-saturating logistic, or relativistic."),
     ] = None,
     start: Annotated[Path | None, typer.Option(help="Folder of a trained generator to begin from.")] = None,
+    settings: Set = None,
 ) -> None:
     """Train a generator; run it again to go on after an interrupt. Under torchrun it uses every process."""
     from detector import generators, tasks
     from detector.dataset.foreign import read_columns
 
     given = {"pictures": pictures, "seconds": None if minutes is None else 60 * minutes, "loss": loss}
-    with show_progress(log="detector.training") as progress:
+    arguments, options = tasks.read_settings("generator", name, settings or (), {"size": size, **given})
+    with show_progress(log="detector.training") as progress, _naming(settings):
         tasks.train("generator", name, manifest, output, seed=seed, device=device,
-                    arguments={} if size is None else {"size": size}, columns=read_columns(column or ()),
-                    progress=progress,
-                    **generators.generator_options(name, given, start))  # fmt: skip
+                    arguments=arguments if size is None else {"size": size, **arguments},
+                    columns=read_columns(column or ()), progress=progress,
+                    **generators.generator_options(name, {**given, **options}, start))  # fmt: skip
     _say_trained(output)
+
+
+@contextmanager
+def _naming(settings: list[str] | None) -> Iterator[None]:
+    """Turn what a library raises because of hyper-parameters that were set by hand into one line that names them."""
+    from detector.errors import DetectorError
+
+    try:
+        yield
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if not settings or isinstance(error, DetectorError):
+            raise
+        shown = " ".join(f"--set {word}" for word in settings)
+        raise DetectorError(
+            f"training failed with {shown}: {str(error).splitlines()[0] if str(error) else error!r}"
+        ) from error
 
 
 def _say_trained(output: Path) -> None:
@@ -63,14 +83,16 @@ def train_detector(
     size: Annotated[int | None, typer.Option(min=16, max=1024, help="Side of the face in pixels.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Any name timm knows (cnn).")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, max=100_000, help="Maximum number of epochs (cnn).")] = None,
+    settings: Set = None,
 ) -> None:
     """Train a detector; run it again to go on after an interrupt. It ends by exporting ONNX."""
     from detector import tasks
     from detector.dataset.foreign import read_columns
 
     given = {"size": size, "backbone": backbone, "epochs": epochs}
-    with show_progress(log="detector.training") as progress:
+    arguments, _ = tasks.read_settings("detector", name, settings or (), given)
+    with show_progress(log="detector.training") as progress, _naming(settings):
         tasks.train("detector", name, manifest, output, seed=seed, device=device,
-                    arguments={k: v for k, v in given.items() if v is not None}, columns=read_columns(column or ()),
-                    progress=progress)  # fmt: skip
+                    arguments={k: v for k, v in given.items() if v is not None} | arguments,
+                    columns=read_columns(column or ()), progress=progress)  # fmt: skip
     _say_trained(output)

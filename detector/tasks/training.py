@@ -6,7 +6,7 @@ import inspect
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from detector.dataset.manifest import describe_data, read_manifest
 from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, DetectorError
 from detector.files import check_folder, sweep, write_text
-from detector.generators import GENERATORS
+from detector.generators import GENERATORS, generator_options
 from detector.registry import Registry
 from detector.types import Progress, Trainable, silent
 
@@ -42,7 +42,8 @@ def train(
 
     kind: "generator" or "detector". name: of one; `detector list` shows them. manifest: a table or its path. A run
     that was interrupted is resumed from the folder. device: "cpu", "cuda", ...; None takes what there is. arguments:
-    of the constructor, such as {"size": 64}. options: of its `fit`. columns: our name of a column -> its name in the
+    of the constructor, such as {"size": 64}. options: of its `fit`, or of a generator's run, such as pictures=20_000.
+    columns: our name of a column -> its name in the
     manifest.
 
     Raises UnknownName for a name that does not exist, ManifestError if a class or split is missing, DetectorError for
@@ -59,6 +60,7 @@ def train(
         raise DetectorError(f"{name} takes no such argument: {str(error).split('()')[-1].strip()}") from None
     if device is not None:
         _check_device(device)
+    options = _gather_options(kind, name, options)
     folder = Path(folder)
     check_folder(folder)
     recipe = _describe(kind, name, seed, arguments or {}, options, describe_data(table)["manifest_sha256"], thing)
@@ -71,6 +73,15 @@ def train(
     if leads:
         thing.save(folder, seed=seed, version=__version__, data=describe_data(table))
     return thing
+
+
+def _gather_options(kind: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of `fit` in which those of a generator's run are one object, as it declares them."""
+    declared: Any = GENERATORS.facts(name).get("options") if kind == "generator" else None
+    run = {} if declared is None else {f.name: options[f.name] for f in fields(declared) if f.name in options}
+    if not run:
+        return dict(options)
+    return {key: value for key, value in options.items() if key not in run} | generator_options(name, run)
 
 
 def _describe(

@@ -10,7 +10,7 @@ import typer
 from typer.models import OptionInfo
 
 from detector import cli
-from detector.cli import making, measuring, training, verifying
+from detector.cli import making, measuring, showing, training, verifying
 
 REFUSED = [  # words of the command, the option that would do nothing, what the message says
     ("evaluate --suite smoke", "--split test", "a suite says it itself"),
@@ -39,6 +39,14 @@ REFUSED = [  # words of the command, the option that would do nothing, what the 
     ("index folder --layout folders", "--label real", "the layout says it"),
     ("index folder --layout folders", "--generator x", "the layout says it"),
     ("index folder --layout folders", "--group folder", "the layout says it"),
+    ("mix a.csv b.csv --format png", "--quality 80", "PNG loses nothing"),
+    ("quiz --answers a.csv", "-n 4", "made already"),
+    ("quiz --answers a.csv", "--generator style", "made already"),
+    ("quiz --answers a.csv", "--weights w", "made already"),
+    ("quiz --answers a.csv", "--feedback", "made already"),
+    ("quiz --answers a.csv", "--seed 1", "made already"),
+    ("quiz --answers a.csv", "a.jpg", "not both"),
+    ("quiz a.jpg", "--detector w", "--answers"),
     ("score a.jpg", "--column path=x", "no table"),
     ("score a.jpg", "--faces f.csv", "-o"),
     ("score a.jpg", "--frames 4", "no video among the inputs"),
@@ -67,12 +75,15 @@ ALWAYS = {  # options that have an effect whatever else is given
     "evaluate": {"detector", "output", "no_audit", "suite"},
     "generate": {"output", "mix", "no_label"},
     "index": {"output", "dataset", "licence", "layout", "seed"},
+    "mix": {"output", "size", "format", "crop", "no_audit", "column", "seed"},
+    "quiz": {"output", "answers"},
+    "gallery": {"output", "n", "detector", "no_ageing", "seed"},
     "score": {"detector", "runtime", "stdin", "output"},
     "audit": {"fix", "column", "seed"},
     "verify": {"output", "case", "examiner", "detector", "known", "trust", "check"},
     "feedback": {"label", "export"},
-    "train_detector": {"manifest", "output", "seed", "column", "size"},
-    "train_generator": {"manifest", "output", "seed", "column", "device", "size", "pictures", "start"},
+    "train_detector": {"manifest", "output", "seed", "column", "size", "set"},
+    "train_generator": {"manifest", "output", "seed", "column", "device", "size", "pictures", "start", "set"},
 }
 VALUES = [
     ("score a.jpg", "--runtime tpu", ""),
@@ -89,10 +100,23 @@ VALUES = [
     ("train detector cnn --manifest m.csv -o w", "--epochs 0", "--epochs"),
     ("train detector cnn --manifest m.csv -o w", "--size 99999999", "--size"),
     ("train generator style --manifest m.csv -o w", "--pictures -5", "--pictures"),
+    ("train detector cnn --manifest m.csv -o w", "--set batch", "such as batch=16"),
+    ("train detector cnn --manifest m.csv -o w", "--set batsh=3", "did you mean 'batch'"),
+    ("train detector cnn --manifest m.csv -o w", "--set batch=many", "batch is a whole number, not 'many'"),
+    ("train detector cnn --manifest m.csv -o w", "--set rate=-1", "rate is at least 0"),
+    ("train detector cnn --manifest m.csv -o w", "--set rate=nan", "rate is at least 0"),
+    ("train detector cnn --manifest m.csv -o w", "--set residual=perhaps", "residual is true or false"),
+    ("train detector cnn --manifest m.csv -o w", "--set batch=2 --set batch=3", "chosen twice"),
+    ("train detector cnn --manifest m.csv -o w", "--size 64 --set size=48", "size is chosen twice"),
+    ("train generator crude --manifest m.csv -o w", "--set rate=?", "no hyper-parameter of crude named 'rate'"),
+    ("train generator crude --manifest m.csv -o w", "--set r1=?", "z_dim=64"),
     ("score", "", "name pictures"),
     ("score a.jpg", "--colunm path=x", "--column"),
     ("score t.csv", "--column path", "ours=theirs"),
     ("scoer", "", "score"),
+    ("quiz", "", "name photographs"),
+    ("quiz a.jpg", "-n 1", "-n"),
+    ("quiz --answers a.csv", "-o absent", "holds no quiz"),
     ("index absent", "", "no folder absent"),
 ]
 
@@ -133,8 +157,9 @@ def test_a_value_that_makes_no_sense_is_one_line(
 
 
 def test_every_option_is_walked_or_always_has_an_effect() -> None:
-    commands = [making.index, making.generate, measuring.score, measuring.evaluate, measuring.audit, verifying.verify,
-                verifying.feedback, training.train_detector, training.train_generator]  # fmt: skip
+    commands = [making.index, making.generate, making.mix, measuring.score, measuring.evaluate, measuring.audit,
+                showing.gallery, showing.quiz, verifying.verify, verifying.feedback, training.train_detector,
+                training.train_generator]  # fmt: skip
     walked = {name: set(always) for name, always in ALWAYS.items()}
     for words, option, _ in REFUSED:
         name = "_".join(words.split()[:2]) if words.startswith("train") else words.split()[0]

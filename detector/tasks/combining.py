@@ -1,0 +1,140 @@
+"""Combine: photographs and fakes become one data set whose pictures all went through the same steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from detector.dataset.foreign import TABLES, read_tables
+from detector.dataset.listing import LeftOut
+from detector.dataset.manifest import (
+    COLUMNS,
+    assign_splits,
+    complete,
+    read_crops,
+    read_manifest,
+    validate,
+    write_manifest,
+)
+from detector.dataset.reencoding import add_crops, measure_sides, reencode
+from detector.errors import ImageError, ManifestError
+from detector.files import check_folder, check_output, sha256, sweep
+from detector.pictures.images import read
+from detector.scoring.targets import as_list, expand
+from detector.types import Label, Progress, silent
+
+if TYPE_CHECKING:
+    from detector.dataset.findings import AuditFinding
+
+MAX_SIDE = 512  # largest side that is chosen where none is named, pixels
+
+
+def combine(
+    manifests: Path | str | pd.DataFrame | Sequence[Path | str | pd.DataFrame],
+    out: Path | str,
+    *,
+    size: int | None = None,
+    format: str = "jpg",
+    quality: int = 95,
+    crop: bool = False,
+    audited: bool = True,
+    seed: int = 0,
+    columns: Mapping[str, str] | None = None,
+    progress: Progress = silent,
+) -> tuple[pd.DataFrame, list[AuditFinding]]:
+    """Return one manifest of several, and what still gives its labels away; write the manifest to `out`.
+
+    The splits are drawn anew: a group, such as a person, is in one of them. Every picture is cut to a square (its
+    crop, else its middle), resized and saved in the same way, in the folder named as `out` without its ending;
+    `skipped.csv` there lists the pictures that were left out. Columns are those of `index`, and `side`.
+
+    manifests: tables or their paths, one or several; together they have photographs and fakes. size: side of the
+    pictures, pixels; None takes the median side of photographs or of fakes, whichever is smaller, at most MAX_SIDE, so
+    that few pictures are enlarged. format: "jpg", "png" or "webp". quality: of JPEG and WebP, 1 to 100. crop: cut a
+    picture without a crop around its largest face, and leave it out if there is none. audited: look for what gives the
+    labels away besides the face, as `audit`. seed: of the splits and of the audit. columns: our name of a column -> its
+    name in the manifests.
+
+    Raises ManifestError for a table that cannot be read, a missing class, or the same bytes under two labels; OSError
+    if nothing can be written.
+    """
+    from detector.dataset.audit import audit
+
+    out = Path(out)
+    folder = out.with_suffix("")
+    check_output(out)
+    check_folder(folder)
+    sweep(out.parent, folder)
+    joined = pd.concat(_read_all(manifests, columns or {}), ignore_index=True).assign(split="train")
+    identity = [column for column in ("sha256", "label", "crop") if column in joined]
+    table = assign_splits(validate(joined.drop_duplicates(identity)), seed=seed)
+    if set(table.label) != {Label.REAL, Label.FAKE}:
+        raise ManifestError("all pictures have one label; name manifests that together have photographs and fakes")
+    if crop:
+        table = _crop_faces(table, progress)
+    table = reencode(table, folder, size=size or choose_size(table), quality=quality, progress=progress,
+                     format=format.upper().replace("JPG", "JPEG"))  # fmt: skip
+    write_manifest(table, out)
+    return table, audit(table, seed=seed, progress=progress) if audited else []
+
+
+def _read_all(manifests: Any, columns: Mapping[str, str]) -> list[pd.DataFrame]:
+    """Return the manifests as tables, those that are named by their path read from it."""
+    given = [manifests] if isinstance(manifests, pd.DataFrame) else as_list(manifests)
+    paths = [manifest for manifest in given if not isinstance(manifest, pd.DataFrame)]
+    read = iter(read_tables(paths, columns))
+    return [m if isinstance(m, pd.DataFrame) else complete(next(read), Path(m), check=False) for m in given]
+
+
+def choose_size(manifest: pd.DataFrame) -> int:
+    """Return the median side of photographs or of fakes, whichever is smaller, at most MAX_SIDE, pixels."""
+    sides = pd.Series(measure_sides(manifest), index=manifest.index)
+    medians = sides[sides > 0].groupby(manifest.label).median()
+    if medians.empty:
+        raise ManifestError(f"not one of the {len(manifest)} pictures can be read")
+    return int(min(medians.min(), MAX_SIDE))
+
+
+def _crop_faces(manifest: pd.DataFrame, progress: Progress) -> pd.DataFrame:
+    """Return the manifest with a crop around the largest face where a row has none; rows without a face are left out.
+
+    Raises ManifestError if no face is found in the pictures of a class.
+    """
+    cropped = manifest.get("crop", pd.Series("", index=manifest.index)) != ""
+    found = add_crops(manifest[~cropped], progress=lambda done, total: progress("locating faces", done, total))
+    table = pd.concat([manifest[cropped], found], ignore_index=True)
+    if set(table.label) != {Label.REAL, Label.FAKE}:
+        raise ManifestError("no face was found in the pictures of one class; leave out the cropping of faces")
+    return table
+
+
+def read_photographs(inputs: Sequence[str | Path], left_out: LeftOut | None) -> pd.DataFrame:
+    """Return a manifest of the photographs that were named; files that cannot be read are not in it."""
+    tables = [read_manifest(name, check=False) for name in inputs if Path(name).suffix.lower() in TABLES]
+    names = [str(name) for name in inputs if Path(name).suffix.lower() not in TABLES]
+    rows = []
+    for target in expand(names, left_out=left_out) if names else ():
+        try:
+            digest = sha256(read(target.path))
+        except ImageError:
+            continue
+        rows.append((str(Path(target.path).resolve()), digest, int(Label.REAL), "", "photographs", digest, "test", ""))
+    table = pd.concat([*tables, pd.DataFrame(rows, columns=list(COLUMNS))], ignore_index=True)
+    return table[table.label == Label.REAL].reset_index(drop=True)
+
+
+def cut_faces(manifest: pd.DataFrame, n: int, progress: Progress) -> pd.DataFrame:
+    """Return at most n rows, each with a crop: that of the manifest, or one around the face that is found."""
+    given = np.array([crop is not None for crop in read_crops(manifest)], bool)
+    located = add_crops(manifest[~given].head(spare(n)),
+                        progress=lambda done, total: progress("locating faces", done, total))  # fmt: skip
+    return pd.concat([manifest[given], located], ignore_index=True).head(n)
+
+
+def spare(n: int) -> int:
+    """Return how many pictures to draw where n are needed, since no face is found in some."""
+    return n + n // 2 + 2

@@ -1,0 +1,139 @@
+"""Exhibit: the gallery, in which the faces of every generator are shown and measured."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from detector.dataset.embedded import unpack_faces
+from detector.dataset.listing import LeftOut
+from detector.dataset.manifest import assign_splits, read_crops
+from detector.errors import DetectorError, MissingExtra
+from detector.evaluation import gallery
+from detector.files import check_output, write_text
+from detector.generators import GENERATORS, load_generator
+from detector.pictures.faces import load_square
+from detector.scoring.checkpoint import CARD, SHIPPED, find_checkpoint, read_card
+from detector.scoring.targets import as_list
+from detector.tasks.combining import cut_faces, read_photographs, spare
+from detector.tasks.scoring import score
+from detector.tasks.training import train
+from detector.types import Licensed, Progress, Sampler, silent
+
+LARGE = 256  # side at which generators that offer a choice draw, pixels
+
+
+def make_gallery(
+    out: Path | str,
+    *,
+    photographs: str | Path | Sequence[str | Path] = (),
+    n: int = 200,
+    detector: Path | str | None = None,
+    ageing: bool = True,
+    seed: int = 0,
+    left_out: LeftOut | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Return the figures of every generator that draws faces, oldest first; write them as a page to `out`, and as JSON.
+
+    The generators are those whose weights are shipped, and `stylegan` where it is installed. The JSON file has the name
+    of the page with the ending .json. `evaluation.gallery` says what is measured.
+
+    photographs: pictures, folders or manifests to compare with; none takes the embedded ones. n: faces of each
+    generator, and photographs at most. detector: a folder of weights; None takes the shipped one. ageing: also train a
+    small detector on each generator and test it on the others. seed: of the faces, and of the choice of photographs.
+
+    Raises DetectorError if fewer than ten photographs have a face, ManifestError for a table that cannot be read,
+    CheckpointError for weights that cannot be read, OSError if nothing can be written.
+    """
+    out = Path(out)
+    check_output(out)
+    weights = Path(detector) if detector is not None else find_checkpoint("detector", "default")
+    with tempfile.TemporaryDirectory() as place:
+        given = as_list(photographs)
+        table = read_photographs(given, left_out) if given else unpack_faces(Path(place) / "real", seed=seed)
+        table = table.iloc[np.random.default_rng(seed).permutation(len(table))].head(spare(n))
+        table = assign_splits(cut_faces(table, n, progress), seed=seed)
+        if len(table) < 10:
+            raise DetectorError(f"a face was found in {len(table)} photographs; name at least ten that have one")
+        squares = [load_square(path, crop) for path, crop in zip(table.path, read_crops(table), strict=True)]
+        rungs = _draw_rungs(len(squares), seed, gallery.are_grey(squares), progress)
+        matched = {
+            rung.name: gallery.write_matched(rung, table, squares, Path(place) / str(i)) for i, rung in enumerate(rungs)
+        }
+        described = []
+        for done, rung in enumerate(rungs, 1):
+            scores = score(matched[rung.name], detector=weights).score
+            auc = gallery.measure_auc(matched[rung.name], scores)
+            described.append(gallery.describe_rung(rung, gallery.measure_kid(rung, squares), auc, _licence(rung)))
+            progress("measuring generators", done, len(rungs))
+        aged = _measure_ageing(matched, Path(place) / "weights", seed, progress) if ageing else []
+    splits = table.split.value_counts()
+    record = {"n": len(squares), "photographs": len(squares), "detector": weights.name, "rungs": described,
+              "ageing": aged, "learned": 2 * int(splits.get("train", 0)),
+              "tested": 2 * int(splits.get("test", 0))}  # fmt: skip
+    write_text(out.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
+    write_text(out, gallery.make_page(record, {rung.name: gallery.draw_strip(rung.faces) for rung in rungs}))
+    return record
+
+
+def list_rungs() -> list[tuple[int, int, str, str, Path | None]]:
+    """Return (year, side, name, generator, weights) of what draws faces here, oldest and smallest first."""
+    found: list[tuple[int, int, str, str, Path | None]] = []
+    for folder in sorted(path.parent for path in SHIPPED.glob(f"*/{CARD}")):
+        card = read_card(folder)
+        name = card.get("generator", "")
+        if name and issubclass(GENERATORS.get(name), Sampler):
+            year = int(GENERATORS.facts(name)["year"])
+            found.append((year, int(card["arguments"].get("size", 0)), folder.name, name, folder))
+    for name in GENERATORS:
+        kind = GENERATORS.get(name)
+        if isinstance(kind, Licensed) and issubclass(kind, Sampler):
+            try:
+                kind.notice()
+            except MissingExtra:
+                continue
+            found.append((int(GENERATORS.facts(name)["year"]), LARGE, name, name, None))
+    return sorted(found, key=lambda rung: rung[:3])
+
+
+def _draw_rungs(n: int, seed: int, grey: bool, progress: Progress) -> list[gallery.Rung]:
+    """Return n faces of each generator. grey: without their colours, as the photographs are."""
+    rungs = []
+    known = list_rungs()
+    for done, (year, _, name, generator, weights) in enumerate(known, 1):
+        source: Any = load_generator(generator, weights)
+        faces = source.sample(n, seed=seed, **({} if weights else {"size": LARGE}))
+        faces = gallery.as_grey(faces) if grey else faces
+        rungs.append(gallery.Rung(name, generator, year, faces))
+        progress("drawing faces", done, len(known))
+    return rungs
+
+
+def _licence(rung: gallery.Rung) -> str:
+    folder = SHIPPED / rung.name
+    return str(read_card(folder).get("licence", "")) if (folder / CARD).is_file() else ""
+
+
+def _measure_ageing(
+    matched: dict[str, pd.DataFrame], folder: Path, seed: int, progress: Progress
+) -> list[dict[str, Any]]:
+    """Return one row for each generator that a `spectrum` detector learned from: its AUC on the test split of each."""
+    rows = []
+    for done, (learned, table) in enumerate(matched.items(), 1):
+        train("detector", "spectrum", table, folder / learned, seed=seed, arguments={"size": gallery.SIDE})
+        tested = []
+        for other in matched.values():
+            rows_of_test = other[other.split == "test"].reset_index(drop=True)
+            auc = gallery.measure_auc(rows_of_test, score(rows_of_test, detector=folder / learned).score)
+            tested.append({"value": auc.value, "low": None if auc.low != auc.low else auc.low,
+                           "high": None if auc.high != auc.high else auc.high})  # fmt: skip
+        rows.append({"learned": learned, "tested": tested})
+        progress("training small detectors", done, len(matched))
+    return rows

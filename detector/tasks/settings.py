@@ -1,0 +1,82 @@
+"""Hyper-parameters by name: what a plug-in takes, and words such as batch=16 as values of the right type."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any, get_type_hints
+
+from detector.detectors import DETECTORS
+from detector.errors import DetectorError, UnknownName
+from detector.generators import GENERATORS
+from detector.registry import Registry
+
+KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
+SWITCHES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def list_settings(kind: str, name: str) -> dict[str, tuple[type, Any]]:
+    """Return hyper-parameter -> (type, default) of a plug-in: the arguments of its constructor, and those of a run.
+
+    kind: "generator" or "detector". Raises UnknownName for a name that does not exist.
+    """
+    arguments, run = _find_arguments(kind, name), _find_options(kind, name)
+    return {**run, **arguments}
+
+
+def read_settings(
+    kind: str, name: str, words: Iterable[str], given: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return (arguments of the constructor, options of the run) that words such as batch=16 set.
+
+    given: what was chosen in another way, which may not be set again; None counts as not given.
+
+    Raises DetectorError for a word that is no setting or a value of another type, UnknownName for an unknown
+    hyper-parameter, which lists what there is.
+    """
+    known, ours = list_settings(kind, name), _find_arguments(kind, name)
+    arguments: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not (key and equals and text):
+            raise DetectorError(f"a hyper-parameter is set once, such as batch=16, not {word!r}")
+        if key not in known:
+            raise UnknownName(f"hyper-parameter of {name}", key, known)
+        if text == "?":
+            listed = ", ".join(f"{other}={default}" for other, (_, default) in known.items())
+            raise DetectorError(f"{name} has these hyper-parameters, with their defaults: {listed}")
+        if key in arguments or key in options or given.get(key) is not None:
+            raise DetectorError(f"{key} is chosen twice; leave out one")
+        (arguments if key in ours else options)[key] = _read_value(key, text, known[key][0])
+    return arguments, options
+
+
+def _read_value(key: str, text: str, kind: type) -> Any:
+    try:
+        value = SWITCHES[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError):
+        raise DetectorError(f"{key} is {KINDS[kind]}, not {text!r}") from None
+    if isinstance(value, int | float) and (math.isnan(value) or value < 0):
+        raise DetectorError(f"{key} is at least 0, not {text}")
+    return value
+
+
+def _find_arguments(kind: str, name: str) -> dict[str, tuple[type, Any]]:
+    """Return the arguments of a constructor that have one of the plain types."""
+    registry: Registry[Any] = GENERATORS if kind == "generator" else DETECTORS
+    make = registry.get(name).__init__
+    hints = get_type_hints(make)
+    found = {key: (hints.get(key), p.default) for key, p in inspect.signature(make).parameters.items()}
+    return {key: (hint, default) for key, (hint, default) in found.items() if hint in (*KINDS, str)}
+
+
+def _find_options(kind: str, name: str) -> dict[str, tuple[type, Any]]:
+    """Return the options of a run that a generator declares."""
+    declared: Any = GENERATORS.facts(name).get("options") if kind == "generator" else None
+    if declared is None:
+        return {}
+    hints = get_type_hints(type(declared))
+    return {field.name: (hints[field.name], getattr(declared, field.name)) for field in fields(declared)}
