@@ -12,6 +12,7 @@ import typer
 from detector.cli.options import SERIOUS, SOME_UNREADABLE, Column, MaybeSeed, Out, Seed, refuse
 from detector.cli.rendering import (
     command_line,
+    parse_shard,
     print_results,
     print_rows,
     print_sources,
@@ -53,6 +54,15 @@ def score(
         Path | None,
         typer.Option("--frames-out", help="A .jsonl file, with a row for every face in a frame of a video."),
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="Where pictures are scored: threads, process (worker processes) or ray (an extra).")
+    ] = "threads",
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="Workers of process or ray; one for each core by default.")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Score the I-th of N parts of the pictures, such as 1/4.")
+    ] = None,
 ) -> None:
     """Score pictures and videos by their most suspicious face: log-odds, larger is more fake.
 
@@ -78,7 +88,8 @@ def score(
     with show_progress() as progress:
         answer = tasks.score_inputs(
             names, detector=detector, runtime=runtime, out=output, faces=faces,
-            frames=frames, frames_out=frames_out, lines=read_list(given) if "-" in names else (),
+            frames=frames, frames_out=frames_out, engine=engine, workers=workers,
+            shard=parse_shard(shard or "1/1"), lines=read_list(given) if "-" in names else (),
             picture=given if stdin else None, columns=read_columns(column or ()), left_out=left_out, progress=progress,
         )  # fmt: skip
     if isinstance(answer, list):

@@ -141,6 +141,16 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
+def parse_shard(text: str) -> tuple[int, int]:
+    """Return the numbers of a shard such as 1/4."""
+    from detector.errors import DetectorError
+
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal()):
+        raise DetectorError(f"a shard is one of several, such as 1/4, not {text!r}")
+    return int(number), int(count)
+
+
 def command_line() -> str:
     """Return the command that is running, as it could be typed again."""
     import shlex

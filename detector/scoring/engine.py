@@ -135,12 +135,18 @@ def score_pictures(
         locates = isinstance(detector, Locating) and detector.locates
         while True:
             for target in islice(coming, 2 * batch - len(waiting)):
-                waiting.append(pool.submit(opener, target, detector.size, locates))
+                opening = _pass_by if target.repeated else opener
+                waiting.append(pool.submit(opening, target, detector.size, locates))
             if not waiting:
                 return
             opened = [waiting.popleft().result() for _ in range(min(batch, len(waiting)))]
             answers = [judge_faces(opened, detector, transform, batch) for transform in transforms]
             yield from map(list, zip(*answers, strict=True))
+
+
+def _pass_by(target: Target, size: int, locates: bool) -> Opened:
+    """Return an empty answer, in place of which `repeats` puts the one of the first picture of these bytes."""
+    return Opened(Row(target.path))
 
 
 def open_target(target: Target, size: int, locates: bool) -> Opened:

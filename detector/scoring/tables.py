@@ -7,6 +7,7 @@ scores, faces and the perturbations of suites. The tables are made of it at the 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 from collections import Counter
@@ -24,6 +25,8 @@ from detector.errors import DetectorError
 from detector.files import as_cell, check_output, from_text, locking, remove_leftovers, replacing, sha256
 from detector.pictures.perturbations import Condition
 from detector.scoring.engine import BATCH, FaceRow, FrameRow, Opener, Row, score_pictures
+from detector.scoring.engines import Engine
+from detector.scoring.repeats import Answers, make_key, read_judged, score_once
 from detector.scoring.targets import Target, list_targets
 from detector.types import Detector, Progress, silent
 
@@ -43,6 +46,7 @@ def score_to_file(
     *,
     faces: Path | None = None,
     frames: Path | None = None,
+    engine: Engine = score_pictures,
     opener: Opener | None = None,
     opening: str = "",
     conditions: Sequence[Condition] = (),
@@ -52,7 +56,8 @@ def score_to_file(
     """Score into a CSV, JSONL or Parquet file and return how many rows have each verdict, "error" among them.
 
     faces: a second file, one row a face. frames: a third one, JSONL, one row for each face in a frame of a video.
-    opener: opens targets, as in `score_pictures`, and opening says how, for resuming. conditions: what is done to the
+    engine: where they are scored, `engines.find_engine`; what is written does not depend on it. opener: opens targets,
+    as in `score_pictures`, and opening says how, for resuming. conditions: what is done to the
     faces first; the tables then have a row for each, and the columns perturbation and severity.
 
     What was scored is kept beside `out` while it comes; a run that was killed goes on from there if the pictures, the
@@ -74,13 +79,13 @@ def score_to_file(
     partial = out.with_name(f".{out.name}.partial")
     head = {
         "detector": fingerprint or detector.name, "runtime": getattr(detector, "runtime", ""),
-        "targets": sha256(json.dumps([_describe(t) for t in targets]).encode()),
+        "targets": _digest_targets(targets),
         "columns": [*COLUMNS, *FACE_COLUMNS, *FRAME_COLUMNS], "opening": opening,
         "conditions": [asdict(c) for c in conditions],
     }  # fmt: skip
     try:
         with locking(partial, wait=False):
-            _score_rest(targets, detector, partial, head, conditions, opener, progress)
+            _score_rest(targets, detector, partial, head, conditions, engine, opener, progress)
             if frames is not None:
                 write_frames(frames, (row for _, _, several in _read_rows(partial) for row in several))
             verdicts = _write_tables(partial, len(targets), out, faces, CONDITION if conditions else ())
@@ -112,27 +117,37 @@ def _write_tables(partial: Path, pictures: int, out: Path, faces: Path | None, m
 
 
 def _score_rest(
-    targets: Sequence[Target], detector: Detector, partial: Path, head: dict[str, Any],
-    conditions: Sequence[Condition], opener: Opener | None, progress: Callable[[int, int], None],
+    targets: Sequence[Target], detector: Detector, partial_file: Path, head: dict[str, Any],
+    conditions: Sequence[Condition], engine: Engine, opener: Opener | None, progress: Callable[[int, int], None],
 ) -> None:  # fmt: skip
     """Append a line for each target that an interrupted run did not get to."""
-    done = _kept_lines(partial, head, targets)
+    answers = Answers()
+    done = _kept_lines(partial_file, head, targets, answers)
     conditions = conditions or [Condition()]
-    with open(partial, "a" if done else "w", encoding="utf-8") as file:
+    score = partial(engine, detector=detector, transforms=conditions, opener=opener)
+    with open(partial_file, "a" if done else "w", encoding="utf-8") as file:
         if not done:
             file.write(json.dumps(head) + "\n")
-        answered = score_pictures(targets[done:], detector, transforms=conditions, opener=opener)
-        for i, judged in enumerate(answered, done + 1):
-            answers = [
+        found = score_once(islice(targets, done, None), score, answers)
+        for i, (target, judged) in enumerate(zip(islice(targets, done, None), found, strict=True), done + 1):
+            rows = [
                 [asdict(answer.row), [asdict(face) for face in answer.faces],
                  [asdict(frame) for frame in answer.frames],
                  {"perturbation": condition.perturbation, "severity": condition.severity}]
                 for answer, condition in zip(judged, conditions, strict=True)
             ]  # fmt: skip
-            file.write(json.dumps({"stamp": _stamp(targets[i - 1].path), "answers": answers}) + "\n")
+            file.write(json.dumps({"stamp": _stamp(target.path), "answers": rows}) + "\n")
             if i % BATCH == 0:
                 file.flush()
             progress(i, len(targets))
+
+
+def _digest_targets(targets: Iterable[Target]) -> str:
+    """Return a hash of what is to be scored, in its order."""
+    digest = hashlib.sha256()
+    for target in targets:
+        digest.update(json.dumps(_describe(target)).encode())
+    return digest.hexdigest()
 
 
 def _describe(target: Target) -> list[Any]:
@@ -147,11 +162,14 @@ def _stamp(path: str) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _kept_lines(partial: Path, head: dict[str, Any], targets: Sequence[Target]) -> int:
-    """Return how many leading pictures of an interrupted run still hold, and cut the file after them."""
+def _kept_lines(partial: Path, head: dict[str, Any], targets: Iterable[Target], answers: Answers) -> int:
+    """Return how many leading pictures of an interrupted run still hold, and cut the file after them.
+
+    answers: gets what was said of them.
+    """
     if not partial.is_file():
         return 0
-    good, end = 0, 0
+    good, end, coming = 0, 0, iter(targets)
     with open(partial, "rb") as file:
         for number, line in enumerate(file):
             try:
@@ -161,13 +179,20 @@ def _kept_lines(partial: Path, head: dict[str, Any], targets: Sequence[Target]) 
             if number == 0:
                 if entry != head:
                     return 0
-            elif entry is None or good == len(targets) or entry["stamp"] != _stamp(targets[good].path):
+            elif entry is None or (target := next(coming, None)) is None or entry["stamp"] != _stamp(target.path):
                 break
             else:
+                _keep(entry["answers"], target, answers)
                 good += 1
             end += len(line)
     os.truncate(partial, end)
     return good
+
+
+def _keep(rows: list[list[Any]], target: Target, answers: Answers) -> None:
+    """Keep what a line of an interrupted run says, for pictures of the same bytes."""
+    if target.pixels is None and (key := make_key(rows[0][0]["sha256"], target)):
+        answers.keep(key, [read_judged(row, faces, frames, target.path) for row, faces, frames, _ in rows])
 
 
 def check_frames(frames: Path, *others: Path | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ from detector.types import Image
 Picture = str | Path | Pillow.Image | Image  # a file's name, a Pillow picture, or RGB (H, W, 3)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Target:
     """One picture to score: its path as the user named it, and the face's square if a manifest gave one.
 
     sha256: of the only file that may be scored under this path; empty if any may. data: the bytes of a picture that is
-    no file. pixels: a picture that is in memory, of Pillow or RGB (H, W, 3). `path` is then what to call it.
+    no file. pixels: a picture that is in memory, of Pillow or RGB (H, W, 3). `path` is then what to call it. repeated:
+    whether a picture of the same bytes was opened before, so that this one is not.
     """
 
     path: str
@@ -35,6 +36,7 @@ class Target:
     sha256: str = ""
     data: bytes | None = field(default=None, repr=False)
     pixels: Pillow.Image | Image | None = field(default=None, repr=False, compare=False)
+    repeated: bool = False
 
     def check(self, digest: str) -> None:
         """Raise ManifestError if the file, which has that SHA-256, is not the one that is to be scored."""
@@ -93,6 +95,19 @@ def list_targets(manifest: pd.DataFrame, *, checked: bool = False) -> list[Targe
     """Return what to score of a manifest, in its order. checked: nothing but the files that it names by hash."""
     digests = manifest.sha256 if checked else [""] * len(manifest)
     return [Target(*row) for row in zip(manifest.path, read_crops(manifest), digests, strict=True)]
+
+
+def take_shard(targets: Sequence[Target], number: int, count: int) -> Sequence[Target]:
+    """Return the part `number` of `count`, from 1: every count-th picture, so that all parts take about as long.
+
+    Raises DetectorError if there is no such part, or no picture in it.
+    """
+    if not 1 <= number <= count:
+        raise DetectorError(f"there is no shard {number}/{count}; the first of four is 1/4 and the last 4/4")
+    mine = targets[number - 1 :: count]
+    if not mine:
+        raise DetectorError(f"shard {number}/{count} is empty: there are {len(targets)} pictures in all")
+    return mine
 
 
 def as_list(pictures: Any) -> list[Any]:

@@ -11,7 +11,7 @@ from conftest import draw_picture
 from detector.dataset.listing import LeftOut
 from detector.errors import DamagedImage, DetectorError
 from detector.pictures.images import encode, read
-from detector.scoring.targets import expand
+from detector.scoring.targets import Target, expand, take_shard
 
 
 @pytest.fixture
@@ -64,3 +64,14 @@ def test_only_regular_files_are_opened(folder: Path) -> None:
             read(folder / name)
     with pytest.raises(DamagedImage, match="not a regular file"):
         read("/dev/zero")
+
+
+def test_shards_share_the_pictures_out_and_lose_none() -> None:
+    targets = [Target(str(i)) for i in range(7)]
+    shards = [take_shard(targets, number, 3) for number in (1, 2, 3)]
+    assert sorted(t.path for shard in shards for t in shard) == [t.path for t in targets]
+    assert [len(shard) for shard in shards] == [3, 2, 2]
+    assert take_shard(targets, 1, 1) == targets
+    for number, count, why in ((0, 2, "no shard 0/2"), (3, 2, "no shard 3/2"), (8, 8, "is empty")):
+        with pytest.raises(DetectorError, match=why):
+            take_shard(targets, number, count)
