@@ -66,9 +66,8 @@ def main() -> None:
     assert len(tables) == 1, "the tables differ"
     best = {name: [min(column) for column in zip(*turns, strict=True)] for name, turns in seconds.items()}
     alone = best["1 process"][0]
-    print(
-        f"{given.pictures} pictures, equal tables\n{'':16}{'seconds':>9}{'CPU s':>9}{'ms/picture':>12}{'of 1 process':>14}"
-    )
+    print(f"{given.pictures} pictures, equal tables")
+    print(f"{'':16}{'seconds':>9}{'CPU s':>9}{'ms/picture':>12}{'of 1 process':>14}")
     for name, (took, cpu) in best.items():
         print(f"{name:16}{took:>9.1f}{cpu:>9.1f}{1000 * took / given.pictures:>12.1f}{alone / took:>13.2f}x")
 

@@ -35,7 +35,9 @@ Runtime = Annotated[str, RUNTIME]
 def score(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(help="Pictures, videos, folders, tables of paths, or - for a list on standard input."),
+        typer.Argument(
+            help="Pictures, videos, folders, tar files, tables of paths, or - for a list on standard input."
+        ),
     ] = None,
     detector: Annotated[
         Path | None, typer.Option("--detector", help="Folder of a trained detector, instead of the shipped one.")
@@ -44,7 +46,7 @@ def score(
     stdin: Annotated[bool, typer.Option("--stdin", help="Score one picture that comes on standard input.")] = False,
     column: Column = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A .csv, .jsonl or .parquet file; else a table.")
+        Path | None, typer.Option("-o", "--output", help="A .csv, .jsonl or .parquet file, or a folder; else a table.")
     ] = None,
     faces: Annotated[Path | None, typer.Option(help="A second such file, with a row for every face.")] = None,
     frames: Annotated[

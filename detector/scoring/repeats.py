@@ -108,9 +108,9 @@ def _hash_ahead(targets: Iterable[Target]) -> Iterator[tuple[Target, str]]:
 def _hash(target: Target) -> str:
     if target.pixels is not None:
         return ""
-    if target.data is not None:
-        return sha256(target.data)
     try:
+        if target.data is not None or target.span is not None:
+            return sha256(target.read())
         status = os.stat(from_text(target.path))
         if not stat.S_ISREG(status.st_mode) or (status.st_size > MAX_BYTES and not is_video(target)):
             return ""
