@@ -169,7 +169,7 @@ def _show_gate(report: GateReport | None) -> None:
     if report is not None:
         for line in (*report.reasons, *report.notes):
             say(line)
-        print("gate: passed" if report.passed else "gate: failed")
+        say("gate: passed" if report.passed else "gate: failed")
         if not report.passed:
             raise typer.Exit(SERIOUS)
 

@@ -6,6 +6,7 @@ Only here and in evaluation/ do names become objects; everything below takes obj
 """
 
 from detector.tasks.catalogue import describe_card, describe_environment, describe_licence, list_things
+from detector.tasks.diagnosing import diagnose
 from detector.tasks.making import alter, generate, index, mix
 from detector.tasks.measuring import audit, evaluate, read_headline, run_suite
 from detector.tasks.scoring import score, score_inputs
@@ -18,6 +19,7 @@ __all__ = [
     "describe_card",
     "describe_environment",
     "describe_licence",
+    "diagnose",
     "evaluate",
     "generate",
     "index",
