@@ -63,10 +63,12 @@ def test_a_run_whose_worker_was_killed_says_so_and_goes_on_to_the_same_bytes(
     assert write(targets, "process", tmp_path / "a.csv", 1) == expected
 
 
-def test_what_a_worker_raises_ends_the_run(targets: list[Target]) -> None:
+@pytest.mark.parametrize("name", ["process", RAY])
+def test_what_a_worker_raises_ends_the_run(name: str, targets: list[Target], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     wrong = [*targets[: CHUNK + 1], Target(targets[0].path, sha256="0" * 64)]
     with pytest.raises(ManifestError, match="names by hash"):
-        list(find_engine("process", load, 1)(wrong, Bright()))
+        list(find_engine(name, load, 1)(wrong, Bright()))
 
 
 def test_few_pictures_are_under_way_at_a_time(targets: list[Target]) -> None:
