@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -104,7 +106,17 @@ _scorers: list[Callable[[list[Target]], Judgements]] = []  # of a worker process
 
 
 def _start(work: Work) -> None:
+    """Prepare a worker process, which ends with the program even if that is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _scorers[:] = [work.start()]
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _score(chunk: list[Target]) -> Judgements:

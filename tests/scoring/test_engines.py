@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,6 +66,34 @@ def test_a_run_whose_worker_was_killed_says_so_and_goes_on_to_the_same_bytes(
     assert write(targets, "process", tmp_path / "a.csv", 1) == expected
 
 
+def test_workers_end_with_a_program_that_is_killed() -> None:
+    code = (
+        "import sys, time; from multiprocessing import active_children\n"
+        "from bright import Bright, load; from detector.scoring.engines import find_engine\n"
+        "from detector.scoring.targets import Target\n"
+        "if __name__ == '__main__':\n"
+        "    answers = find_engine('process', load, 1)([Target('absent.png')] * 99, Bright())\n"
+        "    next(answers); print(active_children()[0].pid, flush=True); time.sleep(60)\n"
+    )
+    paths = os.pathsep.join((str(Path(__file__).parents[1]), str(Path(engines.__file__).parents[2])))
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True,
+                          env=os.environ | {"PYTHONPATH": paths}) as program:  # fmt: skip
+        assert program.stdout is not None
+        worker = int(program.stdout.readline())
+        os.kill(worker, 0)
+        program.kill()
+    for _ in range(500):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        if Path(f"/proc/{worker}/stat").read_text().split()[2] == "Z":  # ended; nobody has asked for its status
+            return
+        time.sleep(0.02)
+    os.kill(worker, 9)
+    pytest.fail("the worker lives on")
+
+
 @pytest.mark.parametrize("name", ["process", RAY])
 def test_what_a_worker_raises_ends_the_run(name: str, targets: list[Target], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
@@ -88,7 +119,7 @@ def test_few_pictures_are_under_way_at_a_time(targets: list[Target]) -> None:
 def test_an_engine_that_is_unknown_or_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DetectorError, match="there are threads, process, ray"):
         find_engine("spark", load)
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtra, match="distributed"):
         find_engine("ray", load)
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
