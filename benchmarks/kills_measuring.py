@@ -90,9 +90,13 @@ def _read_report(path: Path) -> dict[str, Any]:
 
 COMMANDS = {
     "score": Command(f"score {{data}}/in -o {OUT}/scores.csv --faces {OUT}/faces.csv", compare_bytes, prepare_many),
+    "score-process": Command(
+        f"score {{data}}/in --engine process --workers 2 -o {OUT}/scores.csv --faces {OUT}/faces.csv",
+        compare_bytes, prepare_many,
+    ),
     "evaluate": Command(f"evaluate {{data}}/manifest.csv -o {OUT}", compare_bytes, prepare_manifest),
     "verify": Command(f"verify {{data}}/in -o {OUT}", compare_cases, prepare_few),
-}
+}  # fmt: skip
 
 if __name__ == "__main__":
     main(commands=COMMANDS)

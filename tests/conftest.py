@@ -22,10 +22,12 @@ from detector.pictures.images import encode
 
 ROOT = Path(__file__).parents[1]
 SLOW = (  # files and folders of tests that train, start processes or bootstrap: more than three CPU seconds each
-    "cli/test_cli.py", "cli/test_ways_in.py", "cli/test_options.py", "contracts", "dataset/test_audit.py", "detectors",
+    "cli/test_cli.py", "cli/test_ways_in.py", "cli/test_options.py", "cli/test_settings.py", "contracts",
+    "dataset/test_audit.py", "detectors",
     "evaluation/test_gate.py", "evaluation/test_report.py", "evaluation/test_suites.py",
     "evaluation/test_measuring.py", "evidence/test_folders.py", "evidence/test_integrity.py", "evidence/test_record.py",
     "generators", "learning", "pictures/test_labelling.py", "pictures/test_sandbox.py", "scoring/test_engine.py",
+    "scoring/test_engines.py",
     "service", "statistics/test_intervals.py", "tasks", "test_house_rules.py", "test_kills.py",
     "test_kills_measuring.py", "test_public.py", "test_quickstart.py",
 )  # fmt: skip

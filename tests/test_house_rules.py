@@ -20,6 +20,7 @@ OWNERS = {  # heavy library -> the modules and packages that may import it
     "cv2": {"learning.augment", "learning.pairs", "pictures.faces", "pictures.features", "pictures.perturbations"},
     "matplotlib": {"evaluation.plots"},
     "openvino": {"generators", "scoring.runtime"},
+    "ray": {"scoring.engines"},
     "av": {"pictures.frames"},
     "pi_heif": {"pictures.images"},
     "fastapi": {"service"},

@@ -17,9 +17,18 @@ import typer
 from detector import __version__
 from detector.cli.making import generate, index, mix
 from detector.cli.measuring import audit, evaluate, score
-from detector.cli.options import BAD_INPUT, BROKEN_PIPE, INTERNAL, INTERRUPTED, Out, Seed
-from detector.cli.rendering import command_line, print_results, print_rows, print_table, say, show_progress
+from detector.cli.options import BAD_INPUT, BROKEN_PIPE, INTERNAL, INTERRUPTED, SERIOUS, Out, Seed
+from detector.cli.rendering import (
+    choose_output,
+    command_line,
+    print_results,
+    print_rows,
+    print_table,
+    say,
+    show_progress,
+)
 from detector.cli.serving import serve
+from detector.cli.settings import read_settings, split_words
 from detector.cli.showing import gallery, quiz
 from detector.cli.training import train_app
 from detector.cli.verifying import feedback, verify
@@ -42,7 +51,10 @@ def main(words: list[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names that an encoding has no letters for
     try:
-        status = app(words, standalone_mode=False)
+        words, flags, config = split_words(sys.argv[1:] if words is None else words)
+        choose_output(json="--json" in flags, quiet="--quiet" in flags)
+        settings = {} if config is None else read_settings(config, typer.main.get_command(app))
+        status = app(words, standalone_mode=False, default_map=settings)
         sys.stdout.flush()
     except DetectorError as error:
         status = _complain(error, BAD_INPUT)
@@ -87,8 +99,15 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with options of commands; docs/scale.md. Also after a command.")
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object for each row. Also after a command.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors alone. Also after a command.")] = False,
 ) -> None:
-    pass
+    """Show the options that `split_words` takes out of every command."""
 
 
 for _command in (index, generate, mix, score, verify, evaluate, audit, feedback, quiz, gallery, serve):
@@ -125,3 +144,18 @@ def list_things(
 
     for kind, things in tasks.list_things().items():
         print_table([kind, ""], [[name, facts] for name, facts in things.items()])
+
+
+@app.command()
+def doctor(
+    detector: Annotated[
+        Path | None, typer.Option("--detector", help="Folder of a trained detector, instead of the shipped one.")
+    ] = None,
+) -> None:
+    """Say what is installed, and try it on a shipped synthetic picture. Status 1 if something needed is broken."""
+    from detector import tasks
+
+    found = tasks.diagnose(detector)
+    print_table(["what", "state", "detail"], [[one.what, one.state, one.detail] for one in found])
+    if any(one.state == "broken" for one in found):
+        raise typer.Exit(SERIOUS)

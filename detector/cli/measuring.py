@@ -12,6 +12,7 @@ import typer
 from detector.cli.options import SERIOUS, SOME_UNREADABLE, Column, MaybeSeed, Out, Seed, refuse
 from detector.cli.rendering import (
     command_line,
+    parse_shard,
     print_findings,
     print_results,
     print_rows,
@@ -34,7 +35,9 @@ Runtime = Annotated[str, RUNTIME]
 def score(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(help="Pictures, videos, folders, tables of paths, or - for a list on standard input."),
+        typer.Argument(
+            help="Pictures, videos, folders, tar files, tables of paths, or - for a list on standard input."
+        ),
     ] = None,
     detector: Annotated[
         Path | None, typer.Option("--detector", help="Folder of a trained detector, instead of the shipped one.")
@@ -43,7 +46,7 @@ def score(
     stdin: Annotated[bool, typer.Option("--stdin", help="Score one picture that comes on standard input.")] = False,
     column: Column = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A .csv, .jsonl or .parquet file; else a table.")
+        Path | None, typer.Option("-o", "--output", help="A .csv, .jsonl or .parquet file, or a folder; else a table.")
     ] = None,
     faces: Annotated[Path | None, typer.Option(help="A second such file, with a row for every face.")] = None,
     frames: Annotated[
@@ -52,6 +55,15 @@ def score(
     frames_out: Annotated[
         Path | None,
         typer.Option("--frames-out", help="A .jsonl file, with a row for every face in a frame of a video."),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(help="Where pictures are scored: threads, process (worker processes) or ray (an extra).")
+    ] = "threads",
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="Workers of process or ray; one for each core by default.")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Score the I-th of N parts of the pictures, such as 1/4.")
     ] = None,
 ) -> None:
     """Score pictures and videos by their most suspicious face: log-odds, larger is more fake.
@@ -78,7 +90,8 @@ def score(
     with show_progress() as progress:
         answer = tasks.score_inputs(
             names, detector=detector, runtime=runtime, out=output, faces=faces,
-            frames=frames, frames_out=frames_out, lines=read_list(given) if "-" in names else (),
+            frames=frames, frames_out=frames_out, engine=engine, workers=workers,
+            shard=parse_shard(shard or "1/1"), lines=read_list(given) if "-" in names else (),
             picture=given if stdin else None, columns=read_columns(column or ()), left_out=left_out, progress=progress,
         )  # fmt: skip
     if isinstance(answer, list):
@@ -156,7 +169,7 @@ def _show_gate(report: GateReport | None) -> None:
     if report is not None:
         for line in (*report.reasons, *report.notes):
             say(line)
-        print("gate: passed" if report.passed else "gate: failed")
+        say("gate: passed" if report.passed else "gate: failed")
         if not report.passed:
             raise typer.Exit(SERIOUS)
 

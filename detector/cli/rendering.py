@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from detector.cli.options import MAX_SEED
@@ -18,8 +20,33 @@ if TYPE_CHECKING:
 MOST_SEEDS = 64  # on a side of the style-mixing grid
 
 
+@dataclass
+class Output:
+    """How commands print. json: one JSON object a row, and other lines on standard error. quiet: errors alone."""
+
+    json: bool = False
+    quiet: bool = False
+
+
+OUTPUT = Output()
+
+
+def choose_output(*, json: bool, quiet: bool) -> None:
+    """Choose how the command that runs prints."""
+    OUTPUT.json, OUTPUT.quiet = json, quiet
+
+
+def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print one JSON object a line; what is not a number is null."""
+    for row in rows:
+        print(json.dumps({key: None if value != value else value for key, value in row.items()}, default=str))
+
+
 def print_rows(rows: Iterable[Row]) -> None:
     """Print a line a scored picture."""
+    if OUTPUT.json and not OUTPUT.quiet:
+        print_json(map(asdict, rows))
+        return
     print_table(["picture", "score", "probability", "verdict", "faces", "reason"],
                 [[row.path, _number(row.score, "+.2f"), _number(row.probability, ".3f"), row.verdict,
                   _number(row.faces, "d"), row.reason] for row in rows])  # fmt: skip
@@ -31,7 +58,8 @@ def _number(value: float | None, form: str) -> str:
 
 def say(text: str, *, err: bool = False) -> None:
     """Print a line in which names may be: characters that steer a terminal are escaped. err: on standard error."""
-    print(printable(text), file=sys.stderr if err else sys.stdout)
+    if not OUTPUT.quiet:
+        print(printable(text), file=sys.stderr if err or OUTPUT.json else sys.stdout)
 
 
 def summarise(verdicts: Mapping[str, int], left_out: str, status: int) -> str:
@@ -45,6 +73,9 @@ def print_results(results: Any) -> None:
     auc = results[(results.metric == "auc") & (results.perturbation == "none")]
     if auc.real.nunique() == 2:  # a single source, which repeats the figures of all photographs
         auc = auc[auc.real != "all"]
+    if OUTPUT.json and not OUTPUT.quiet:
+        print_json(auc.to_dict("records"))
+        return
     print_table(["detector", "generator", "photographs", "AUC", "95 % interval", "real", "fake"],
                 [[r.detector, r.generator, r.real, f"{r.value:.3f}", _interval(r.low, r.high), str(r.n_real),
                   str(r.n_fake)] for r in auc.itertuples()])  # fmt: skip
@@ -70,6 +101,11 @@ def _interval(low: float, high: float) -> str:
 
 def print_table(head: list[str], rows: list[list[str]]) -> None:
     """Print a table as wide as the terminal, or without limit where the output is not a terminal."""
+    if OUTPUT.quiet:
+        return
+    if OUTPUT.json:
+        print_json(dict(zip(head, row, strict=True)) for row in rows)
+        return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -91,9 +127,9 @@ def show_progress(*, log: str = "") -> Iterator[Callable[[str, int, int], None]]
 
     log: name of a logger whose lines are printed on standard error where there is no bar.
     """
-    if not sys.stderr.isatty():
+    if OUTPUT.quiet or not sys.stderr.isatty():
         logger, handler = logging.getLogger(log or __name__), logging.StreamHandler()
-        logger.setLevel(logging.INFO)
+        logger.setLevel(logging.ERROR if OUTPUT.quiet else logging.INFO)
         logger.addHandler(handler)
         try:
             yield lambda what, done, total: None
@@ -146,6 +182,16 @@ def parse_seeds(text: str) -> list[int]:
     if len(seeds) > MOST_SEEDS:
         raise DetectorError(f"a grid has at most {MOST_SEEDS} seeds a side; {text!r} has more")
     return seeds
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Return the numbers of a shard such as 1/4."""
+    from detector.errors import DetectorError
+
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal()):
+        raise DetectorError(f"a shard is one of several, such as 1/4, not {text!r}")
+    return int(number), int(count)
 
 
 def command_line() -> str:

@@ -10,10 +10,11 @@ import json
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, Self
+from typing import Any
 
 import pandas as pd
 
+from detector.dataset.archives import Member
 from detector.dataset.foreign import read_text
 from detector.dataset.listing import LeftOut, find_pictures
 from detector.dataset.manifest import COLUMNS, assign_splits, validate
@@ -27,8 +28,6 @@ Rows = Iterator[tuple[Path, Label, str, str, str]]  # path, label, generator, gr
 LAYOUTS: Registry[Callable[[Path, Path], Rows]] = Registry("layout", "detector.dataset.layouts")
 
 REAL_NAMES = frozenset({"0", "0_real", "real", "reals", "original", "authentic", "nature", "live", "bonafide"})
-HEADERS = b"xgXLK"  # types of a tar's members that describe the next one: extended headers and long names
-MAX_HEADER = 2**20  # bytes of one of them
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
@@ -88,7 +87,7 @@ def read_webdataset(source: Path, copies: Path) -> Rows:
     labels: dict[str, tuple[Label, str]] = {}
     pictures: dict[str, Path] = {}
     try:
-        with tarfile.open(source, tarinfo=_Member) as archive:
+        with tarfile.open(source, tarinfo=Member) as archive:
             for member in archive:
                 name = PurePosixPath(member.name)
                 file = archive.extractfile(member) if member.isfile() else None
@@ -115,18 +114,6 @@ def read_webdataset(source: Path, copies: Path) -> Rows:
         if key not in labels:
             raise ManifestError(f"{source.name}: {key} has neither a .cls nor a .json that gives its label")
         yield path, *labels[key], "", ""
-
-
-class _Member(tarfile.TarInfo):
-    """A member of a tar whose extended headers are small: tarfile reads each of them whole."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Return the member that 512 bytes describe; raise ManifestError if it is a header of more than MAX_HEADER."""
-        member = super().frombuf(buf, encoding, errors)
-        if member.type in HEADERS and member.size > MAX_HEADER:
-            raise ManifestError(f"a header in the tar has {member.size:,} bytes; write the tar anew")
-        return member
 
 
 def read_layout(

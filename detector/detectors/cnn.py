@@ -231,12 +231,15 @@ class Cnn:
         return np.stack([load_face(path, self.size, crop) for path, crop in pairs])
 
     @classmethod
-    def load(cls, folder: Path, *, runtime: str = "onnx") -> Self:
-        """Return the detector kept in a folder, ready to score; torch is not imported. runtime: as `Session`."""
+    def load(cls, folder: Path, *, runtime: str = "onnx", threads: int | None = None) -> Self:
+        """Return the detector kept in a folder, ready to score; torch is not imported.
+
+        runtime, threads: as `Session`.
+        """
         card = read_card(folder, "detector")
         self = cls(**card["arguments"])
         self.calibration = Calibration.from_json(card["calibration"])
-        self._session, self.runtime = Session(folder, runtime=runtime), runtime
+        self._session, self.runtime = Session(folder, threads=threads, runtime=runtime), runtime
         return self
 
     def _sizes(self) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from detector.errors import ImageError
 from detector.files import from_text, sha256
 from detector.pictures.caps import PLAIN_BYTES, is_plain
 from detector.pictures.faces import MOST_FACES, Face, centre_square, find_faces, prepare
-from detector.pictures.images import convert_picture, decode_picture, read
+from detector.pictures.images import convert_picture, decode_picture
 from detector.scoring.targets import Target
 from detector.types import Decoded, Detector, Image, Locating, Opinion, Transform, rank_suspicion
 
@@ -135,12 +135,18 @@ def score_pictures(
         locates = isinstance(detector, Locating) and detector.locates
         while True:
             for target in islice(coming, 2 * batch - len(waiting)):
-                waiting.append(pool.submit(opener, target, detector.size, locates))
+                opening = _pass_by if target.repeated else opener
+                waiting.append(pool.submit(opening, target, detector.size, locates))
             if not waiting:
                 return
             opened = [waiting.popleft().result() for _ in range(min(batch, len(waiting)))]
             answers = [judge_faces(opened, detector, transform, batch) for transform in transforms]
             yield from map(list, zip(*answers, strict=True))
+
+
+def _pass_by(target: Target, size: int, locates: bool) -> Opened:
+    """Return an empty answer, in place of which `repeats` puts the one of the first picture of these bytes."""
+    return Opened(Row(target.path))
 
 
 def open_target(target: Target, size: int, locates: bool) -> Opened:
@@ -151,9 +157,9 @@ def open_target(target: Target, size: int, locates: bool) -> Opened:
             if target.pixels is not None:
                 turn.enter_context(_TURN)  # pictures of Pillow are not for several threads
                 return _cut_faces(target, _convert(target.pixels), size, locates)
-            if target.data is None and _is_large(target.path):
+            if target.data is None and _is_large(target):
                 turn.enter_context(_TURN)
-            data = read(target.path) if target.data is None else target.data
+            data = target.read()
             if not is_plain(data):
                 turn.enter_context(_TURN)
             digest = sha256(data)
@@ -170,9 +176,10 @@ def _convert(pixels: Pillow.Image | Image) -> Decoded:
     return convert_picture(pixels)
 
 
-def _is_large(path: str) -> bool:
+def _is_large(target: Target) -> bool:
     try:
-        return os.path.getsize(from_text(path)) > PLAIN_BYTES
+        size = os.path.getsize(from_text(target.path)) if target.span is None else target.span.size
+        return size > PLAIN_BYTES
     except (OSError, ValueError):  # `read` says why
         return False
 

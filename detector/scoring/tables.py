@@ -7,6 +7,7 @@ scores, faces and the perturbations of suites. The tables are made of it at the 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 from collections import Counter
@@ -23,11 +24,15 @@ from detector.dataset.foreign import read_table
 from detector.errors import DetectorError
 from detector.files import as_cell, check_output, from_text, locking, remove_leftovers, replacing, sha256
 from detector.pictures.perturbations import Condition
+from detector.scoring import parts
 from detector.scoring.engine import BATCH, FaceRow, FrameRow, Opener, Row, score_pictures
+from detector.scoring.engines import Engine
+from detector.scoring.repeats import Answers, make_key, read_judged, score_once
 from detector.scoring.targets import Target, list_targets
 from detector.types import Detector, Progress, silent
 
-WRITTEN = frozenset({".csv", ".jsonl", ".parquet"})  # endings of tables that are written
+WRITTEN = frozenset({".csv", ".jsonl", ".parquet", ""})  # endings of tables that are written; "" is a folder of parts
+PART_ROWS = 100_000  # rows of one Parquet file of a folder
 COLUMNS = tuple(field.name for field in fields(Row))
 FACE_COLUMNS = tuple(field.name for field in fields(FaceRow))
 FRAME_COLUMNS = tuple(field.name for field in fields(FrameRow))
@@ -43,16 +48,22 @@ def score_to_file(
     *,
     faces: Path | None = None,
     frames: Path | None = None,
+    engine: Engine = score_pictures,
     opener: Opener | None = None,
     opening: str = "",
     conditions: Sequence[Condition] = (),
     fingerprint: str = "",
+    shard: tuple[int, int] = (1, 1),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Counter[str]:
     """Score into a CSV, JSONL or Parquet file and return how many rows have each verdict, "error" among them.
 
+    A name without an ending is a folder, which gets Parquet files of PART_ROWS rows. shard: (i, n) if the targets are
+    the i-th of n parts, whose runs may write into one folder.
+
     faces: a second file, one row a face. frames: a third one, JSONL, one row for each face in a frame of a video.
-    opener: opens targets, as in `score_pictures`, and opening says how, for resuming. conditions: what is done to the
+    engine: where they are scored, `engines.find_engine`; what is written does not depend on it. opener: opens targets,
+    as in `score_pictures`, and opening says how, for resuming. conditions: what is done to the
     faces first; the tables then have a row for each, and the columns perturbation and severity.
 
     What was scored is kept beside `out` while it comes; a run that was killed goes on from there if the pictures, the
@@ -63,43 +74,45 @@ def score_to_file(
     for path in (out, faces):
         if path is not None and path.suffix.lower() not in WRITTEN:
             raise DetectorError(
-                f"{path.name}: scores are written as .csv, .jsonl or .parquet; choose one of these endings"
+                f"{path.name}: scores are written as .csv, .jsonl or .parquet; choose one of these endings, or none, "
+                "which means a folder"
             )
         if path is not None:
-            check_output(path)
+            check_output(path) if path.suffix else parts.check_folder_of_parts(path, shard)
     if faces is not None and faces.resolve() == out.resolve():
         raise DetectorError(f"{out.name} is named for the pictures and for their faces; name two files")
     if frames is not None:
         check_frames(frames, out, faces)
-    partial = out.with_name(f".{out.name}.partial")
+    partial = out.with_name(f".{out.name}.partial") if out.suffix else out / f".{parts.name_part(shard)}.partial"
     head = {
         "detector": fingerprint or detector.name, "runtime": getattr(detector, "runtime", ""),
-        "targets": sha256(json.dumps([_describe(t) for t in targets]).encode()),
+        "targets": _digest_targets(targets),
         "columns": [*COLUMNS, *FACE_COLUMNS, *FRAME_COLUMNS], "opening": opening,
         "conditions": [asdict(c) for c in conditions],
     }  # fmt: skip
     try:
         with locking(partial, wait=False):
-            _score_rest(targets, detector, partial, head, conditions, opener, progress)
+            _score_rest(targets, detector, partial, head, conditions, engine, opener, progress)
             if frames is not None:
                 write_frames(frames, (row for _, _, several in _read_rows(partial) for row in several))
-            verdicts = _write_tables(partial, len(targets), out, faces, CONDITION if conditions else ())
+            verdicts = _write_tables(partial, len(targets), out, faces, CONDITION if conditions else (), shard)
             partial.unlink()
     except BlockingIOError:
         raise DetectorError(f"another run is writing {out}; wait for it, or name another file with -o") from None
     return verdicts
 
 
-def _write_tables(partial: Path, pictures: int, out: Path, faces: Path | None, more: Sequence[str]) -> Counter[str]:
+def _write_tables(
+    partial: Path, pictures: int, out: Path, faces: Path | None, more: Sequence[str], shard: tuple[int, int]
+) -> Counter[str]:
     """Write the tables of what was scored and count the verdicts; DetectorError if a picture is not among it."""
     with open(partial, encoding="utf-8") as file:
         kept = sum(1 for _ in file) - 1
     if kept != pictures:
         raise DetectorError(f"{partial} holds {kept:,} of {pictures:,} pictures; delete it, and run this again")
-    remove_leftovers(out)
     if faces is not None:
-        remove_leftovers(faces)
-        _write_rows(faces, (*FACE_COLUMNS, *more), (row for _, several, _ in _read_rows(partial) for row in several))
+        rows = (row for _, several, _ in _read_rows(partial) for row in several)
+        _write_table(faces, (*FACE_COLUMNS, *more), rows, shard)
     verdicts: Counter[str] = Counter()
 
     def count() -> Iterator[dict[str, Any]]:
@@ -107,51 +120,74 @@ def _write_tables(partial: Path, pictures: int, out: Path, faces: Path | None, m
             verdicts[row["verdict"]] += 1
             yield row
 
-    _write_rows(out, (*COLUMNS, *more), count())
+    _write_table(out, (*COLUMNS, *more), count(), shard)
     return verdicts
 
 
+def _write_table(out: Path, columns: Sequence[str], rows: Iterator[dict[str, Any]], shard: tuple[int, int]) -> None:
+    """Write a table as a file, or as the Parquet files of a folder."""
+    if out.suffix:
+        remove_leftovers(out)
+        _write_rows(out, columns, rows)
+    else:
+        parts.write_parts(out, shard, rows, PART_ROWS, lambda path, some: _write_rows(path, columns, some))
+
+
 def _score_rest(
-    targets: Sequence[Target], detector: Detector, partial: Path, head: dict[str, Any],
-    conditions: Sequence[Condition], opener: Opener | None, progress: Callable[[int, int], None],
+    targets: Sequence[Target], detector: Detector, partial_file: Path, head: dict[str, Any],
+    conditions: Sequence[Condition], engine: Engine, opener: Opener | None, progress: Callable[[int, int], None],
 ) -> None:  # fmt: skip
     """Append a line for each target that an interrupted run did not get to."""
-    done = _kept_lines(partial, head, targets)
+    answers = Answers()
+    done = _kept_lines(partial_file, head, targets, answers)
     conditions = conditions or [Condition()]
-    with open(partial, "a" if done else "w", encoding="utf-8") as file:
+    score = partial(engine, detector=detector, transforms=conditions, opener=opener)
+    with open(partial_file, "a" if done else "w", encoding="utf-8") as file:
         if not done:
             file.write(json.dumps(head) + "\n")
-        answered = score_pictures(targets[done:], detector, transforms=conditions, opener=opener)
-        for i, judged in enumerate(answered, done + 1):
-            answers = [
+        found = score_once(islice(targets, done, None), score, answers)
+        for i, (target, judged) in enumerate(zip(islice(targets, done, None), found, strict=True), done + 1):
+            rows = [
                 [asdict(answer.row), [asdict(face) for face in answer.faces],
                  [asdict(frame) for frame in answer.frames],
                  {"perturbation": condition.perturbation, "severity": condition.severity}]
                 for answer, condition in zip(judged, conditions, strict=True)
             ]  # fmt: skip
-            file.write(json.dumps({"stamp": _stamp(targets[i - 1].path), "answers": answers}) + "\n")
+            file.write(json.dumps({"stamp": _stamp(target), "answers": rows}) + "\n")
             if i % BATCH == 0:
                 file.flush()
             progress(i, len(targets))
 
 
+def _digest_targets(targets: Iterable[Target]) -> str:
+    """Return a hash of what is to be scored, in its order."""
+    digest = hashlib.sha256()
+    for target in targets:
+        digest.update(json.dumps(_describe(target)).encode())
+    return digest.hexdigest()
+
+
 def _describe(target: Target) -> list[Any]:
-    return [target.path, target.crop, target.sha256, target.data and sha256(target.data)]
+    span = target.span and [target.span.start, target.span.size]
+    return [target.path, target.crop, target.sha256, target.data and sha256(target.data), span]
 
 
-def _stamp(path: str) -> list[int]:
+def _stamp(target: Target) -> list[int]:
     try:
-        status = os.stat(from_text(path))
+        status = os.stat(from_text(target.path) if target.span is None else target.span.file)
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return []
     return [status.st_size, status.st_mtime_ns]
 
 
-def _kept_lines(partial: Path, head: dict[str, Any], targets: Sequence[Target]) -> int:
-    """Return how many leading pictures of an interrupted run still hold, and cut the file after them."""
+def _kept_lines(partial: Path, head: dict[str, Any], targets: Iterable[Target], answers: Answers) -> int:
+    """Return how many leading pictures of an interrupted run still hold, and cut the file after them.
+
+    answers: gets what was said of them.
+    """
     if not partial.is_file():
         return 0
-    good, end = 0, 0
+    good, end, coming = 0, 0, iter(targets)
     with open(partial, "rb") as file:
         for number, line in enumerate(file):
             try:
@@ -161,13 +197,20 @@ def _kept_lines(partial: Path, head: dict[str, Any], targets: Sequence[Target]) 
             if number == 0:
                 if entry != head:
                     return 0
-            elif entry is None or good == len(targets) or entry["stamp"] != _stamp(targets[good].path):
+            elif entry is None or (target := next(coming, None)) is None or entry["stamp"] != _stamp(target):
                 break
             else:
+                _keep(entry["answers"], target, answers)
                 good += 1
             end += len(line)
     os.truncate(partial, end)
     return good
+
+
+def _keep(rows: list[list[Any]], target: Target, answers: Answers) -> None:
+    """Keep what a line of an interrupted run says, for pictures of the same bytes."""
+    if target.pixels is None and (key := make_key(rows[0][0]["sha256"], target)):
+        answers.keep(key, [read_judged(row, faces, frames, target.path) for row, faces, frames, _ in rows])
 
 
 def check_frames(frames: Path, *others: Path | None) -> None:

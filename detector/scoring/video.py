@@ -85,8 +85,8 @@ class Film(Opened):
 
 def is_video(target: Target) -> bool:
     """Return whether a target is the file of a video; one whose face a manifest cut out is taken as a picture."""
-    in_memory = target.data is not None or target.pixels is not None
-    return not in_memory and target.crop is None and bool(find_container(target.path))
+    no_file = target.data is not None or target.pixels is not None or target.span is not None
+    return not no_file and target.crop is None and bool(find_container(target.path))
 
 
 def open_any(target: Target, size: int, locates: bool, *, frames: int = FRAMES) -> Opened:

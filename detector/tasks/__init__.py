@@ -7,6 +7,7 @@ Only here and in evaluation/ do names become objects; everything below takes obj
 
 from detector.tasks.catalogue import describe_card, describe_environment, describe_licence, list_things
 from detector.tasks.combining import combine
+from detector.tasks.diagnosing import diagnose
 from detector.tasks.exhibiting import make_gallery
 from detector.tasks.making import alter, generate, index, mix, unpack_photographs
 from detector.tasks.measuring import audit, evaluate, read_headline, run_suite
@@ -23,6 +24,7 @@ __all__ = [
     "describe_card",
     "describe_environment",
     "describe_licence",
+    "diagnose",
     "evaluate",
     "generate",
     "index",

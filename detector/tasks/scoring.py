@@ -17,11 +17,13 @@ from detector.detectors import load_detector
 from detector.errors import DetectorError, MissingExtra
 from detector.pictures import video
 from detector.scoring.checkpoint import digest_checkpoint
-from detector.scoring.engine import Row, score_pictures
+from detector.scoring.engine import Row
+from detector.scoring.engines import find_engine
+from detector.scoring.repeats import Answers, score_once
 from detector.scoring.tables import COLUMNS, check_frames, score_to_file, write_frames
-from detector.scoring.targets import Picture, Target, expand, list_pictures
+from detector.scoring.targets import Picture, Target, expand, list_pictures, take_shard
 from detector.scoring.video import is_video, opening
-from detector.types import Progress, silent
+from detector.types import Detector, Progress, silent
 
 NO_FILE = "standard input"  # path in the row of a picture that was read from standard input
 
@@ -35,6 +37,8 @@ def score(
     faces: Path | str | None = None,
     frames: int | None = None,
     frames_out: Path | str | None = None,
+    engine: str = "threads",
+    workers: int | None = None,
     columns: Mapping[str, str] | None = None,
     left_out: LeftOut | None = None,
     progress: Progress = silent,
@@ -43,8 +47,8 @@ def score(
 
     pictures: one picture or a list of them, each the path of a file, a Pillow picture, or an array (H, W, 3) of RGB
     pixels, uint8. The path of a folder stands for every picture below it ("." for those below the working folder), the
-    path of a table (.csv, .jsonl, .parquet) for those that its column `path` names; a manifest that `index` or
-    `generate` returned may be given as it is.
+    path of a table (.csv, .jsonl, .parquet) for those that its column `path` names, that of a .tar for those in it; a
+    manifest that `index` or `generate` returned may be given as it is.
 
     Columns: path ("picture 1" by its place for one in memory), sha256 (of the file), width, height (pixels), score
     (log-odds of fake against real at equal priors, natural logarithm), probability (0 to 1), verdict (likely-real,
@@ -53,22 +57,24 @@ def score(
     "error" whose reason says why, and no score.
 
     detector: a folder of weights; None takes the shipped ones. runtime: what runs the network, "onnx" or "openvino"
-    (an extra). out: also write the table to a .csv, .jsonl or .parquet file; a run that was interrupted goes on from
-    there. faces: a file beside `out`, one row for each face. frames: how many frames of a video are scored, 16 by
-    default (`scoring.video`); frames_out: a .jsonl file, one row for each face in a frame. columns: our name of a
-    column -> its name in the tables that are given. left_out: collects the files of folders that are not pictures.
-    progress: called with what is being done, pictures done, pictures in all.
+    (an extra). out: also write the table to a .csv, .jsonl or .parquet file, or to Parquet files in a folder (a name
+    without an ending); a run that was interrupted goes on from there. faces: a second such file or folder, one row for
+    each face. frames: how many frames of a video are scored, 16 by default (`scoring.video`); frames_out: a .jsonl
+    file, one row for each face in a frame. engine: "threads" of this process, "process" (worker processes) or "ray" (an
+    extra; actors on a cluster): the answers are the same. workers: processes or actors; None takes one for each core.
+    columns: our name of a column -> its name in the tables that are given. left_out: collects the files of folders that
+    are not pictures. progress: called with what is being done, pictures done, pictures in all.
 
     Raises DetectorError for an empty name, an empty list, an array of another shape or type, or a folder without any
     picture; ManifestError for a table that cannot be read; CheckpointError for weights that cannot be read;
-    MissingExtra if the runtime, or what reads videos, is not installed; OSError if `out` cannot be written.
+    MissingExtra if the runtime, the engine, or what reads videos is not installed; OSError if `out` cannot be written.
     """
     targets = list_pictures(pictures, columns=columns, left_out=left_out, videos=video.can_decode())
     if out is not None and any(target.pixels is not None for target in targets):
         raise DetectorError("pictures in memory have no name that a file could keep; leave out `out`, or give paths")
-    answer = _score(targets, detector, runtime, out, faces, frames, frames_out, progress)
+    answer = _score(targets, detector, runtime, out, faces, frames, frames_out, engine, workers, (1, 1), progress)
     if isinstance(answer, Counter):
-        return read_table(out or "")
+        return read_table(out or "") if Path(out or "").suffix else pd.read_parquet(out or "")
     return pd.DataFrame([asdict(row) for row in answer], columns=list(COLUMNS)).astype({"faces": "Int64"})
 
 
@@ -81,6 +87,9 @@ def score_inputs(
     faces: Path | str | None = None,
     frames: int | None = None,
     frames_out: Path | str | None = None,
+    engine: str = "threads",
+    workers: int | None = None,
+    shard: tuple[int, int] = (1, 1),
     lines: Iterable[str] = (),
     picture: bytes | None = None,
     columns: Mapping[str, str] | None = None,
@@ -89,21 +98,23 @@ def score_inputs(
 ) -> list[Row] | Counter[str]:
     """Return the rows of what a command line names, in order; with `out` write them and count the verdicts instead.
 
-    lines: what `-` stands for. picture: the bytes of a picture that is no file, scored after the others. The rest, and
-    the errors, are as in `score`.
+    lines: what `-` stands for. picture: the bytes of a picture that is no file, scored after the others. shard: (i, n)
+    takes the i-th of n parts of the pictures, from 1. The rest, and the errors, are as in `score`.
     """
-    targets: list[Target] = []
+    targets: Sequence[Target] = []
     if inputs or picture is None:
-        targets += expand([str(i) for i in inputs], lines=lines, columns=columns, left_out=left_out,
-                          videos=video.can_decode())  # fmt: skip
+        targets = expand([str(i) for i in inputs], lines=lines, columns=columns, left_out=left_out,
+                         videos=video.can_decode(), archives=True)  # fmt: skip
     if picture is not None:
-        targets.append(Target(NO_FILE, data=picture))
-    return _score(targets, detector, runtime, out, faces, frames, frames_out, progress)
+        targets = [*targets, Target(NO_FILE, data=picture)]
+    return _score(take_shard(targets, *shard), detector, runtime, out, faces, frames, frames_out, engine, workers,
+                  shard, progress)  # fmt: skip
 
 
 def _score(
     targets: Sequence[Target], detector: Path | str | None, runtime: str, out: Path | str | None,
-    faces: Path | str | None, frames: int | None, frames_out: Path | str | None, progress: Progress,
+    faces: Path | str | None, frames: int | None, frames_out: Path | str | None, engine: str, workers: int | None,
+    shard: tuple[int, int], progress: Progress,
 ) -> list[Row] | Counter[str]:  # fmt: skip
     if faces is not None and out is None:
         raise DetectorError("the faces are written beside the table of pictures; name that one too, with -o")
@@ -113,12 +124,15 @@ def _score(
         _require_video(targets, "--frames" if frames is not None else "--frames-out")
     if frames_out is not None:
         check_frames(Path(frames_out))
+    if workers is not None and engine == "threads":
+        raise DetectorError("leave out --workers: the engine threads has none")
     folder, thing = load_detector(detector, runtime=runtime)
+    where = find_engine(engine, partial(_load, folder.resolve(), runtime), workers)
     opener = opening(frames)
     if out is None:
         rows: list[Row] = []
         seen: list[dict[str, Any]] = []
-        for (judged,) in score_pictures(targets, thing, opener=opener):
+        for (judged,) in score_once(targets, partial(where, detector=thing, opener=opener), Answers()):
             rows.append(judged.row)
             seen += map(asdict, judged.frames if frames_out is not None else ())
             progress("scoring", len(rows), len(targets))
@@ -127,9 +141,14 @@ def _score(
         return rows
     return score_to_file(
         targets, thing, Path(out), faces=None if faces is None else Path(faces),
-        frames=None if frames_out is None else Path(frames_out), opener=opener, opening=f"{frames or ''}",
-        fingerprint=digest_checkpoint(folder), progress=partial(progress, "scoring"),
+        frames=None if frames_out is None else Path(frames_out), engine=where, opener=opener, opening=f"{frames or ''}",
+        fingerprint=digest_checkpoint(folder), shard=shard, progress=partial(progress, "scoring"),
     )  # fmt: skip
+
+
+def _load(folder: Path, runtime: str) -> Detector:
+    """Return the detector as a worker has it: on one thread."""
+    return load_detector(folder, runtime=runtime, threads=1)[1]
 
 
 def _require_video(targets: Sequence[Target], option: str) -> None:

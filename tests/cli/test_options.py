@@ -51,6 +51,7 @@ REFUSED = [  # words of the command, the option that would do nothing, what the 
     ("score a.jpg", "--faces f.csv", "-o"),
     ("score a.jpg", "--frames 4", "no video among the inputs"),
     ("score a.jpg", "--frames-out f.jsonl", "no video among the inputs"),
+    ("score a.jpg", "--workers 2", "the engine threads has none"),
     ("score - --stdin", "", "either a list (-) or one picture"),
     ("audit m.csv", "--size 64", "--fix"),
     ("verify a.jpg", "--key k.pem", "--check"),
@@ -78,7 +79,7 @@ ALWAYS = {  # options that have an effect whatever else is given
     "mix": {"output", "size", "format", "crop", "no_audit", "column", "seed"},
     "quiz": {"output", "answers"},
     "gallery": {"output", "n", "detector", "no_ageing", "seed"},
-    "score": {"detector", "runtime", "stdin", "output"},
+    "score": {"detector", "runtime", "stdin", "output", "engine", "shard"},
     "audit": {"fix", "column", "seed"},
     "verify": {"output", "case", "examiner", "detector", "known", "trust", "check"},
     "feedback": {"label", "export"},
@@ -87,6 +88,10 @@ ALWAYS = {  # options that have an effect whatever else is given
 }
 VALUES = [
     ("score a.jpg", "--runtime tpu", ""),
+    ("score a.jpg", "--engine spark", "there are threads"),
+    ("score a.jpg", "--shard 2", "such as 1/4"),
+    ("score a.jpg", "--shard 0/2", "no shard"),
+    ("score a.jpg", "--shard 2/2", "is empty"),
     ("generate crude", "--seed -1", "--seed"),
     ("generate crude", "--seed 99999999999999999999", "--seed"),
     ("generate crude", "-n 0", "-n"),

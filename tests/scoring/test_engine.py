@@ -185,14 +185,14 @@ def test_a_detector_that_locates_does_not_judge_what_has_no_face(pictures: list[
 def test_large_pictures_are_in_memory_one_at_a_time(pictures: list[Target], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether they are large by their bytes, which is known before they are read, or by their header."""
     inside, most = 0, [0]
-    read, prepare = engine.read, engine.prepare
+    read, prepare = Target.read, engine.prepare
 
-    def enter(path: str) -> bytes:
+    def enter(target: Target) -> bytes:
         nonlocal inside
         inside += large == "bytes"
         most.append(inside)
         time.sleep(0.005)
-        return read(path)
+        return read(target)
 
     def decode(data: bytes) -> Decoded:
         nonlocal inside
@@ -206,7 +206,7 @@ def test_large_pictures_are_in_memory_one_at_a_time(pictures: list[Target], monk
         inside -= 1
         return prepare(image, size, crop, turns)
 
-    monkeypatch.setattr(engine, "read", enter)
+    monkeypatch.setattr(Target, "read", enter)
     monkeypatch.setattr(engine, "decode_picture", decode)
     monkeypatch.setattr(engine, "prepare", leave)
     for large in ("bytes", "header"):

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import tarfile
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from bright import Bright
 from conftest import draw_picture
 
 from detector.dataset.listing import LeftOut
 from detector.errors import DamagedImage, DetectorError
 from detector.pictures.images import encode, read
-from detector.scoring.targets import expand
+from detector.scoring.engine import score_pictures
+from detector.scoring.tables import score_to_file
+from detector.scoring.targets import Target, expand, list_targets, take_shard
 
 
 @pytest.fixture
@@ -64,3 +70,39 @@ def test_only_regular_files_are_opened(folder: Path) -> None:
             read(folder / name)
     with pytest.raises(DamagedImage, match="not a regular file"):
         read("/dev/zero")
+
+
+def test_shards_share_the_pictures_out_and_lose_none() -> None:
+    targets = [Target(str(i)) for i in range(7)]
+    shards = [take_shard(targets, number, 3) for number in (1, 2, 3)]
+    assert sorted(t.path for shard in shards for t in shard) == [t.path for t in targets]
+    assert [len(shard) for shard in shards] == [3, 2, 2]
+    assert take_shard(targets, 1, 1) == targets
+    for number, count, why in ((0, 2, "no shard 0/2"), (3, 2, "no shard 3/2"), (8, 8, "is empty")):
+        with pytest.raises(DetectorError, match=why):
+            take_shard(targets, number, count)
+
+
+def test_a_tar_stands_for_its_pictures_which_are_scored_as_files_are(tmp_path: Path) -> None:
+    names = [tmp_path / f"{i}.png" for i in range(3)]
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for i, path in enumerate(names):
+            path.write_bytes(encode(draw_picture(i, size=24)))
+            archive.add(path, path.name)
+    inside = expand([str(tmp_path / "a.tar")], archives=True)
+    assert [target.path for target in inside] == [f"{tmp_path / 'a.tar'}/{path.name}" for path in names]
+    for span, file in zip(inside, names, strict=True):
+        one, other = (judged.row for (judged,) in score_pictures([span, Target(str(file))], Bright()))
+        assert replace(one, path=other.path) == other
+    score_to_file(inside, Bright(), tmp_path / "s.csv")
+    assert "error" not in (tmp_path / "s.csv").read_text()
+
+
+def test_names_of_a_table_become_targets_when_it_is_their_turn(tmp_path: Path) -> None:
+    table = pd.DataFrame({"path": ["a.png", "/b.png"], "crop": ["1 2 3 4", ""], "sha256": ["0" * 64, "1" * 64]})
+    listed = list_targets(table, checked=True, root="/r")
+    assert list(listed) == [Target("/r/a.png", (1, 2, 3, 4), "0" * 64), Target("/b.png", None, "1" * 64)]
+    assert list(listed[1:]) == [listed[1]]
+    assert listed[-1] == listed[1]
+    with pytest.raises(IndexError):
+        listed[2]

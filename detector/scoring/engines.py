@@ -1,0 +1,185 @@
+"""Where pictures get scored: in threads of this process, in processes of this machine, or on a Ray cluster.
+
+Every engine answers as `engine.score_pictures` does, in the order of its targets and with the same bytes: a worker runs
+that very function on a few pictures at a time. What is taken up again after a kill, and what is written, is not known
+here.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any, Protocol
+
+from detector.errors import DetectorError, MissingExtra
+from detector.scoring.engine import Judged, Opener, score_pictures, untouched
+from detector.scoring.targets import Target
+from detector.types import Detector, Transform
+
+CHUNK = 16  # pictures that a worker gets at a time
+AHEAD = 2  # chunks of each worker that are under way
+NAMES = ("threads", "process", "ray")
+
+Judgements = list[list[Judged]]  # of each picture of a chunk, under each transform
+Submit = Callable[[list[Target]], Callable[[], Judgements]]  # hands a chunk to a worker; what it returns waits for it
+
+
+class Engine(Protocol):
+    """Scores targets, in their order."""
+
+    def __call__(
+        self, targets: Iterable[Target], detector: Detector, *, transforms: Sequence[Transform] = (untouched,),
+        opener: Opener | None = None,
+    ) -> Iterator[list[Judged]]:  # fmt: skip
+        """Yield what is said of each target under each transform, and raise, as `engine.score_pictures`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker does with each picture it gets; it is sent to the worker once.
+
+    load: returns the detector, on one thread, since there is a worker for each core.
+    """
+
+    load: Callable[[], Detector]
+    transforms: Sequence[Transform]
+    opener: Opener | None
+
+    def start(self) -> Callable[[list[Target]], Judgements]:
+        """Return what scores a chunk, with the detector loaded."""
+        detector = self.load()
+
+        def score(chunk: list[Target]) -> Judgements:
+            found = score_pictures(chunk, detector, transforms=self.transforms, opener=self.opener, threads=1)
+            return list(found)
+
+        return score
+
+
+def find_engine(name: str, load: Callable[[], Detector], workers: int | None = None) -> Engine:
+    """Return an engine by its name in NAMES.
+
+    load: returns the detector in a worker, a function that other processes can import, with plain arguments. workers:
+    how many; None takes one for each core (of the cluster).
+
+    Raises DetectorError for another name, MissingExtra if Ray is not installed.
+    """
+    if name == "threads":
+        return score_pictures
+    if name == "process":
+        return partial(_score_in_processes, load, workers or _count_cores())
+    if name == "ray":
+        return partial(_score_on_ray, _import_ray(), load, workers)
+    raise DetectorError(f"there is no engine {name!r}; there are {', '.join(NAMES)}")
+
+
+def _count_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _score_in_processes(
+    load: Callable[[], Detector], workers: int, targets: Iterable[Target], detector: Detector, *,
+    transforms: Sequence[Transform] = (untouched,), opener: Opener | None = None,
+) -> Iterator[list[Judged]]:  # fmt: skip
+    """Score in processes that are started anew, not forked: this one may have threads."""
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start, (Work(load, transforms, opener),))
+    try:
+        yield from _in_order(targets, lambda chunk: pool.submit(_score, chunk).result, AHEAD * workers)
+    except BrokenProcessPool:
+        raise DetectorError("a worker process was ended; there may be too little memory for --workers") from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_scorers: list[Callable[[list[Target]], Judgements]] = []  # of a worker process: the one that `_start` made
+
+
+def _start(work: Work) -> None:
+    """Prepare a worker process, which ends with the program even if that is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _scorers[:] = [work.start()]
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _score(chunk: list[Target]) -> Judgements:
+    return _scorers[0](chunk)
+
+
+def _in_order(targets: Iterable[Target], submit: Submit, most: int) -> Iterator[list[Judged]]:
+    """Yield the answers in the order of the targets, of which `most` chunks are under way."""
+    coming = iter(targets)
+    waiting: deque[Callable[[], Judgements]] = deque()
+    while chunk := list(islice(coming, CHUNK)):
+        waiting.append(submit(chunk))
+        if len(waiting) >= most:
+            yield from waiting.popleft()()
+    while waiting:
+        yield from waiting.popleft()()
+
+
+def _import_ray() -> Any:
+    """Return Ray, which would otherwise report its use over the network; MissingExtra if it is absent."""
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    try:
+        import ray
+    except ImportError:
+        raise MissingExtra("ray is optional: pip install 'face-forgery-detector[distributed]'") from None
+    return ray
+
+
+def _score_on_ray(
+    ray: Any, load: Callable[[], Detector], workers: int | None, targets: Iterable[Target], detector: Detector, *,
+    transforms: Sequence[Transform] = (untouched,), opener: Opener | None = None,
+) -> Iterator[list[Judged]]:  # fmt: skip
+    """Score in actors: of the cluster that RAY_ADDRESS names, or of one that is started here and ended again."""
+    begun = not ray.is_initialized()
+    if begun:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", configure_logging=False)
+    actor = ray.remote(num_cpus=1)(_Worker)
+    count = workers or int(ray.cluster_resources().get("CPU", 1))
+    work = ray.put(Work(load, transforms, opener))
+    crew = deque(actor.remote(work) for _ in range(count))
+
+    def submit(chunk: list[Target]) -> Callable[[], Judgements]:
+        crew.rotate(1)
+        return partial(ray.get, crew[0].score.remote(chunk))
+
+    try:
+        yield from _in_order(targets, submit, AHEAD * count)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    except ray.exceptions.RayActorError as error:
+        raise DetectorError(f"a worker of Ray ended: {str(error).splitlines()[0]}") from None
+    finally:
+        for worker in crew:
+            ray.kill(worker)
+        if begun:
+            ray.shutdown()
+
+
+class _Worker:
+    """An actor: one detector, one chunk at a time."""
+
+    def __init__(self, work: Work) -> None:
+        self._score = work.start()
+
+    def score(self, chunk: list[Target]) -> Judgements:
+        return self._score(chunk)

