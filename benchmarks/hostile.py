@@ -38,6 +38,7 @@ from detector.pictures.fingerprints import Fingerprint, append
 FORMATS = ("JPEG", "PNG", "WEBP")
 OTHERS: dict[str, dict[str, Any]] = {"TIFF": {"compression": "tiff_lzw"}, "AVIF": {}, "GIF": {}, "BMP": {}}
 LIMITS = {"score": (10, 2**30), "verify": (20, 3 * 2**29), "checks": (20, 3 * 2**29)}  # CPU seconds, bytes, for a file
+TOGETHER = ("cap.webp", "cap-progressive.jpg", "cap.avif", "cap-RGBA.png")  # crafted files, for one batch
 FAULTS = ("crash", "hang", "invalid")  # words of rows that say why
 
 
@@ -89,7 +90,7 @@ def mutate(files: Sequence[bytes], rng: np.random.Generator) -> bytes:
 def collect(source: Path, mutants: int, out: Path) -> list[Path]:
     """Return the files below SRC, and crafted and mutated ones written to `out`, the same every time."""
     given = sorted(p for p in source.rglob("*") if p.is_file())
-    return [*given, *write_crafted(out), *write_mutated(read_seeds(source), mutants, out / "mutated")]
+    return [*write_crafted(out), *write_mutated(read_seeds(source), mutants, out / "mutated"), *given]
 
 
 def write_crafted(out: Path) -> list[Path]:
@@ -117,7 +118,7 @@ def write_mutated(seeds: Sequence[bytes], count: int, folder: Path) -> list[Path
 def write_together(out: Path) -> None:
     """Write a folder of the largest pictures that are decoded, to be judged in one batch."""
     folder = out / "together"
-    for number, name in enumerate(("cap.webp", "cap-progressive.jpg", "cap.avif", "cap-RGBA.png")):
+    for number, name in enumerate(TOGETHER):
         write_bytes(folder / f"{number}{Path(name).suffix}", (out / "crafted" / name).read_bytes())
 
 
@@ -271,6 +272,8 @@ def main() -> int:
             file.flush()
             if row.what or len(rows) % 100 == 0:
                 print(f"{len(rows)}/{len(paths)}", *row.what.splitlines()[-1:], file=sys.stderr, flush=True)
+    if not rows:
+        raise SystemExit("no file was judged")
     print(*describe(rows, given.command, len(paths)), sep="\n")
     noisy = any(row.what or row.noise for row in rows) or find_excess(rows, given.command)
     return 1 if noisy else 3 if len(rows) < len(paths) else 0

@@ -8,6 +8,7 @@ error.
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import resource
@@ -23,8 +24,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
 
-import numpy as np
-
+LARGE = 600 * 2**20  # bytes; after a file that took more, a new process judges the next, which is measured alone
 PATIENCE = 10  # times the CPU seconds, after which a process that sleeps is stopped
 
 Judge = Callable[[Path], str]
@@ -68,7 +68,10 @@ class Worker:
             self._restart()
             return Row(str(path), files, "hang", f"no answer after {PATIENCE * limit:g} s on the clock", limit)
         try:
-            return Row(str(path), files, *self._pipe.recv())
+            row = Row(str(path), files, *self._pipe.recv())
+            if row.memory > LARGE:
+                self._restart()
+            return row
         except (EOFError, ConnectionError):
             code = self._restart()
         if code == -signal.SIGXCPU:
@@ -89,6 +92,7 @@ class Worker:
         self._process = spawn.Process(target=work, args=(theirs, self._judge), daemon=True)
         self._process.start()
         theirs.close()
+        self._pipe.recv()  # it is ready; what it imported is not counted
 
     def _restart(self) -> int | None:
         code = self.stop()
@@ -97,9 +101,11 @@ class Worker:
 
 
 def judge_all(
-    paths: Sequence[Path], judge: Judge, limit: float, *, jobs: int = 2, end: float = np.inf
+    paths: Sequence[Path], judge: Judge, limit: float, *, jobs: int = 2, end: float = math.inf
 ) -> Iterator[Row]:
     """Yield what became of each file, in order, from `jobs` workers. end: when, by `time.monotonic`, to stop."""
+    if not paths or time.monotonic() > end:
+        return
     workers = [Worker(judge, limit) for _ in range(min(jobs, len(paths)))]
     free: SimpleQueue[Worker] = SimpleQueue()
     for worker in workers:
@@ -114,8 +120,6 @@ def judge_all(
         finally:
             free.put(worker)
 
-    if not workers:
-        return
     with ThreadPoolExecutor(len(workers)) as pool:
         yield from (row for row in pool.map(ask, paths) if row is not None)
     for worker in workers:
@@ -129,12 +133,13 @@ def work(pipe: Connection, judge: Judge) -> None:
     os.dup2(noise.fileno(), 2)
     watch = Watch(daemon=True)
     watch.start()
+    pipe.send(None)
     while True:
         try:
             path, limit = pipe.recv()
         except EOFError:
             return
-        start, what, before, watch.peak = count_seconds(), "", os.fstat(2).st_size, 0
+        start, what, before, watch.peak = count_seconds(), "", os.fstat(2).st_size, measure_memory()
         resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time() + limit) + 1, resource.RLIM_INFINITY))
         try:
             word = judge(path)
@@ -152,11 +157,17 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         while True:
-            with contextlib.suppress(OSError, IndexError):  # a decoder that just ended
-                pids = (os.getpid(), *_list_decoders())
-                pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
-                self.peak = max(self.peak, pages * os.sysconf("SC_PAGE_SIZE"))
+            self.peak = max(self.peak, measure_memory())
             time.sleep(0.005)
+
+
+def measure_memory() -> int:
+    """Return the resident bytes of this process and of all that it started, together."""
+    pages = 0
+    for pid in (os.getpid(), *_list_decoders()):
+        with contextlib.suppress(OSError, IndexError):  # it just ended
+            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def count_seconds() -> float:
