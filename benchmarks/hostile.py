@@ -4,10 +4,10 @@
     python benchmarks/hostile.py SHARED/data/evidence -o build/hostile --command verify --mutants 600
 
 Takes every file below SRC, crafted ones (`crafted.py`) and mutated ones: flipped bytes, cut ends, splices of two files,
-lengths that lie. Each is judged in a process that is killed when it exceeds the CPU seconds of its command. Rows are
-kept in OUT as they come: with `--minutes` a run ends early, and the same command goes on from there. Prints crashes,
-hangs, invalid answers, files over a limit or that wrote to standard error, the slowest and the largest, and one line
-that sums up; status 1 if there is any of the first five, 3 if files are left.
+lengths that lie. Each is judged in a process that is killed when it exceeds the CPU seconds of its command. OUT belongs
+to one SRC and keeps the rows as they come: with `--minutes` a run ends early, and the same command goes on from there.
+Prints crashes, hangs, invalid answers, files over a limit or that wrote to standard error, the slowest and the largest,
+and one line that sums up; status 1 if there is any of the first five, 3 if files are left.
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ def write_mutated(seeds: Sequence[bytes], count: int, folder: Path) -> list[Path
     rng, made = np.random.default_rng(0), []
     for i in range(count):
         made.append(folder / f"{i:04d}{('.jpg', '.png', '.webp', '')[rng.integers(4)]}")
-        write_bytes(made[-1], mutate(seeds, rng))
+        data = mutate(seeds, rng)
+        if not made[-1].is_file():  # an earlier run wrote it
+            write_bytes(made[-1], data)
     return made
 
 
