@@ -25,7 +25,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 LARGE = 600 * 2**20  # bytes; after a file that took more, a new process judges the next, which is measured alone
-PATIENCE = 10  # times the CPU seconds, after which a process that sleeps is stopped
+PATIENCE = 60  # times the CPU seconds, after which a process that sleeps is stopped
 
 Judge = Callable[[Path], str]
 
@@ -54,9 +54,12 @@ class Row:
 class Worker:
     """A process that judges files; one that crashed or was stopped is replaced before the next file."""
 
-    def __init__(self, judge: Judge, limit: float) -> None:
-        """judge: what answers for a path, a function of a module. limit: CPU seconds for each file."""
-        self._judge, self._limit = judge, limit
+    def __init__(self, judge: Judge, limit: float, patience: float = PATIENCE) -> None:
+        """judge: what answers for a path, a function of a module. limit: CPU seconds for each file.
+
+        patience: times the limit, in seconds on the clock, after which it is stopped.
+        """
+        self._judge, self._limit, self._patience = judge, limit, patience
         self._start()
 
     def ask(self, path: Path) -> Row:
@@ -64,9 +67,9 @@ class Worker:
         files = len(list(path.iterdir())) if path.is_dir() else 1
         limit = self._limit * files
         self._pipe.send((path, limit))
-        if not self._pipe.poll(PATIENCE * limit):
+        if not self._pipe.poll(self._patience * limit):
             self._restart()
-            return Row(str(path), files, "hang", f"no answer after {PATIENCE * limit:g} s on the clock", limit)
+            return Row(str(path), files, "hang", f"no answer after {self._patience * limit:g} s on the clock", limit)
         try:
             row = Row(str(path), files, *self._pipe.recv())
             if row.memory > LARGE:
@@ -101,12 +104,18 @@ class Worker:
 
 
 def judge_all(
-    paths: Sequence[Path], judge: Judge, limit: float, *, jobs: int = 2, end: float = math.inf
+    paths: Sequence[Path],
+    judge: Judge,
+    limit: float,
+    *,
+    jobs: int = 2,
+    end: float = math.inf,
+    patience: float = PATIENCE,
 ) -> Iterator[Row]:
     """Yield what became of each file, in order, from `jobs` workers. end: when, by `time.monotonic`, to stop."""
     if not paths or time.monotonic() > end:
         return
-    workers = [Worker(judge, limit) for _ in range(min(jobs, len(paths)))]
+    workers = [Worker(judge, limit, patience) for _ in range(min(jobs, len(paths)))]
     free: SimpleQueue[Worker] = SimpleQueue()
     for worker in workers:
         free.put(worker)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 def test_whatever_a_file_does_is_one_row(tmp_path: Path) -> None:
     names = ("good", "crash", "raise", "invalid", "hang", "sleep", "noise", "memory", "good")
-    rows = list(judge_all([tmp_path / name for name in names], misbehave, 0.5, jobs=1))
+    rows = list(judge_all([tmp_path / name for name in names], misbehave, 0.5, jobs=1, patience=10))
     words = ["looked at", "crash", "crash", "invalid", "hang", "hang", "looked at", "looked at", "looked at"]
     assert [row.word for row in rows] == words
     assert [bool(row.what) for row in rows] == [row.word in hostile.FAULTS for row in rows]
