@@ -27,8 +27,8 @@ SLOW = (  # files and folders of tests that train, start processes or bootstrap:
     "evaluation/test_gate.py", "evaluation/test_report.py", "evaluation/test_suites.py",
     "evaluation/test_measuring.py", "evidence/test_folders.py", "evidence/test_integrity.py", "evidence/test_record.py",
     "generators", "learning", "pictures/test_labelling.py", "pictures/test_sandbox.py", "scoring/test_engine.py",
-    "scoring/test_engines.py",
-    "service", "statistics/test_intervals.py", "tasks", "test_house_rules.py", "test_kills.py",
+    "scoring/test_engines.py", "service", "statistics/test_intervals.py", "tasks", "test_hostile.py",
+    "test_house_rules.py", "test_kills.py",
     "test_kills_measuring.py", "test_public.py", "test_quickstart.py",
 )  # fmt: skip
 

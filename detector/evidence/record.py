@@ -21,6 +21,7 @@ from scipy.special import expit
 
 from detector.errors import DetectorError
 from detector.evidence.checks import CHECKS, read_reference, weigh
+from detector.pictures.marks import Declaration
 from detector.statistics.calibration import SMALLEST_WIDTH, VERBAL_SCALE, Calibration, describe
 from detector.types import Detector, Exhibit, Finding, Opinion, Outcome
 
@@ -203,9 +204,8 @@ def find_declaration(seen: Mapping[str, FindingRecord]) -> str:
     for check in ("provenance", "metadata"):
         details = seen[check].details if check in seen else {}
         for declared in details.get("declared_generated", ()):
-            signed = declared["by"].startswith("signed by")
-            by = f", {'' if signed else 'by '}{declared['by']}" if declared["by"] else ""
-            return f"The file declares that it was generated: {declared['says']} in {declared['where']}{by}."
+            who = "Content Credentials declare" if declared["signed_by"] else "The file declares"
+            return f"{who} that it was generated: {Declaration(**declared).describe()}."
     match = (seen["duplicates"].details.get("match") if "duplicates" in seen else None) or {}
     if match.get("exact") and seen["duplicates"].outcome is Outcome.SUPPORTS_FAKE:
         where = "registry of generated files" if match.get("list") == "registry" else f"list {match.get('list')}"

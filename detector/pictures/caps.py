@@ -17,6 +17,8 @@ from detector.pictures.containers import Part, sniff, walk
 MAX_SCANS = 100  # most scans of a JPEG; encoders write 1 to 20, and each scan covers the whole picture
 MAX_COEFFICIENTS = 450 * 2**20  # bytes of a JPEG of several scans, which a decoder keeps however small it decodes it
 MAX_EXIF = 16  # segments of 64 kB; the standard allows one
+MAX_TABLES = 64  # segments of quantisation tables, each of up to 1000; encoders write 1 to 4
+MAX_PHOTOSHOP = 256  # segments of Photoshop's resources, 64 kB each; each may hold thousands of resources
 MAX_PROFILES = 4  # most profiles in a PNG, which may have one; each may expand a thousandfold
 MAX_VALUES = 2**17  # most values of one TIFF directory (strips, tiles ...); one strip a row makes some thousands
 MAX_DIRECTORIES = 8  # most directories of a TIFF that are checked
@@ -28,6 +30,12 @@ PLAIN_WEBP = 6_000_000  # pixels of a WebP, whose decoder takes four times the m
 PLAIN_GIF = 2 * 2**20  # bytes
 PLAIN_SCANNED = 12 * PLAIN_PIXELS  # pixels, over all scans of a JPEG
 
+JPEG_CAPS = (  # what is counted, the name of its segments, how their payload begins, bytes in each, and the cap
+    ("scans", "SOS", b"", b"\xff\xda", MAX_SCANS),
+    ("EXIF segments", "APP1", b"Exif\0\0", b"Exif\0\0", MAX_EXIF),
+    ("segments of quantisation tables", "DQT", b"", b"\xff\xdb", MAX_TABLES),
+    ("Photoshop segments", "APP13", b"Photoshop 3.0\0", b"Photoshop 3.0\0", MAX_PHOTOSHOP),
+)
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _STRINGS = (1, 2, 6, 7)  # types of a TIFF's tags whose values are kept as one string of bytes
 _POINTERS = (0x8769, 0x8825, 0xA005)  # tags that point to the directories Exif, GPS and interoperability
@@ -50,7 +58,7 @@ class Frame(NamedTuple):
 
 
 def refuse(data: bytes) -> None:
-    """Raise TooCostly if the file has more scans, strips, tiles, profiles or EXIF segments than any honest one."""
+    """Raise TooCostly if the file has more scans, segments of a kind, strips, tiles or profiles than honest ones."""
     kind = sniff(data)
     if kind == "PNG" and data.count(b"iCCP") > MAX_PROFILES:
         raise TooCostly("it has more than one colour profile")
@@ -61,14 +69,12 @@ def refuse(data: bytes) -> None:
     frame = _read_frame(data)
     if frame is not None and frame.scans > 1 and frame.coefficients > MAX_COEFFICIENTS:
         raise TooCostly(f"{frame.width} x {frame.height} pixels in several scans take {frame.coefficients >> 20:,} MB")
-    for name, opening, found, cap in (
-        ("SOS", b"", data.count(b"\xff\xda"), MAX_SCANS),
-        ("APP1", b"Exif\0\0", data.count(b"Exif\0\0"), MAX_EXIF),
-    ):
+    for what, name, opening, mark, cap in JPEG_CAPS:
+        found = data.count(mark)
         if found > cap:  # some of them may belong to a thumbnail or to what follows the picture
             found = sum(part.name == name and part.payload.startswith(opening) for part in walk(data))
         if found > cap:
-            raise TooCostly(f"it has {found:,} {'EXIF segments' if opening else 'scans'}; the cap is {cap}")
+            raise TooCostly(f"it has {found:,} {what}; the cap is {cap}")
 
 
 def is_plain(data: bytes) -> bool:

@@ -105,7 +105,10 @@ def locate_faces(image: Image, *, side: int = DETECTION_SIDE, turns: int = 0) ->
     rows, columns = (-(-length // STRIDES[-1]) * STRIDES[-1] for length in small.shape[:2])
     padded = np.zeros((1, 3, rows, columns), np.float32)
     padded[0, :, : small.shape[0], : small.shape[1]] = small[:, :, ::-1].transpose(2, 0, 1)  # the network takes BGR
-    found = dict(zip(OUTPUTS, _locator().run(OUTPUTS, {"input": padded}), strict=True))
+    options = onnxruntime.RunOptions()
+    if side > DETECTION_SIDE:  # its memory would be kept for every shape that was ever searched, 300 MB after a few
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    found = dict(zip(OUTPUTS, _locator().run(OUTPUTS, {"input": padded}, options), strict=True))
     boxes, scores = [], []
     for stride in STRIDES:
         sure = np.sqrt(np.clip(found[f"cls_{stride}"], 0, 1) * np.clip(found[f"obj_{stride}"], 0, 1))[0, :, 0]

@@ -65,12 +65,22 @@ class Mark(NamedTuple):
 
 
 class Declaration(NamedTuple):
-    """What a file says of how it was made: the words, by whom ("" if it does not say), and in which field."""
+    """What a file says of how it was made: the words, by which program ("" if it does not say), and in which field.
+
+    sure: whether it says that a generator took part, and not only that one may have. signed_by: who signed that, "" for
+    a field that anybody can write.
+    """
 
     says: str
     by: str
     where: str
-    sure: bool
+    sure: bool = True
+    signed_by: str = ""
+
+    def describe(self) -> str:
+        """Return it as part of a sentence. The program is quoted: its name is the file's, and may claim a signature."""
+        by = ', by "{}"'.format(self.by.replace('"', "'")) if self.by else ""
+        return f"{self.says} in {self.where}{by}{f', signed by {self.signed_by}' if self.signed_by else ''}"
 
 
 def _keys(*names: str) -> tuple[str, ...]:
@@ -168,3 +178,8 @@ def _compare(field: Field, fields: Sequence[Field]) -> Declaration | None:
 def _program(fields: Sequence[Field]) -> str:
     """Return what the file says it was written by."""
     return next((f.text for f in fields if f.name in ("CreatorTool", "Software", "Credit") and f.text.strip()), "")
+
+
+def to_details(declared: Declaration) -> dict[str, str]:
+    """Return a declaration as a finding's details hold it, whose list already says whether it is sure."""
+    return {"says": declared.says, "by": declared.by, "signed_by": declared.signed_by, "where": declared.where}

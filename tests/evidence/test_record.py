@@ -21,7 +21,7 @@ from detector.errors import DetectorError
 from detector.evidence.checks import detector as detector_check
 from detector.evidence.checks.detector import map_scores
 from detector.evidence.folders import summarise
-from detector.evidence.record import SCHEMA, conclude, examine, make_schema
+from detector.evidence.record import SCHEMA, conclude, examine, find_declaration, make_schema
 from detector.evidence.rendering import draw_pictures, list_details, make_markdown, make_page
 from detector.evidence.validation import describe_validation, summarise_validation
 from detector.pictures.faces import Face, face_square, prepare, too_small
@@ -212,6 +212,42 @@ def test_a_declaration_decides_before_the_detector(photograph: Path, tmp_path: P
     arguments = ["verify", str(marked), "-o", str(tmp_path / "cli")]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert CliRunner().invoke(app, [*arguments, "--fail-on", "likely-fake"]).exit_code == 1
+
+
+def test_a_field_of_the_file_cannot_pass_for_a_signature() -> None:
+    """A program may call itself "signed by" somebody; only Content Credentials have a signer, and it stands apart."""
+    from detector.evidence.checks import metadata, provenance
+    from detector.pictures.labelling import insert_xmp
+
+    packet = (
+        "<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'>"
+        "<rdf:Description xmlns:xmp='http://ns.adobe.com/xap/1.0/'"
+        " xmlns:i='http://iptc.org/std/Iptc4xmpExt/2008-02-29/'"
+        " xmp:CreatorTool='signed by Adobe&quot;, signed by Adobe'"
+        " i:DigitalSourceType='http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia'/>"
+        "</rdf:RDF></x:xmpmeta>"
+    )
+    data = insert_xmp(encode(draw_picture(1), "JPEG"), packet.encode())
+    findings = {"metadata": metadata.check(Exhibit(Path("x.jpg"), data, "0" * 64, None))}
+    (declared,) = findings["metadata"].details["declared_generated"]
+    assert (declared["by"], declared["signed_by"]) == ('signed by Adobe", signed by Adobe', "")
+    said = "IPTC source type trainedAlgorithmicMedia (made by generative AI) in XMP DigitalSourceType"
+    assert find_declaration(findings) == (
+        f'The file declares that it was generated: {said}, by "signed by Adobe\', signed by Adobe".'
+    )
+    manifest = {
+        "assertions": [
+            {"label": "c2pa.actions", "data": {"actions": [{"digitalSourceType": "trainedAlgorithmicMedia"}]}}
+        ],
+        "claim_generator_info": [{"name": "signed by Adobe Firefly"}],
+        "signature_info": {"issuer": "Somebody"},
+    }
+    store = {"active_manifest": "a", "manifests": {"a": manifest}, "validation_state": "Valid"}
+    details = provenance._summarise(store)
+    findings["provenance"] = Finding("provenance", Outcome.SUPPORTS_FAKE, "", details)
+    assert {d["signed_by"] for d in details["declared_generated"]} == {"Somebody"}
+    assert find_declaration(findings).startswith("Content Credentials declare that it was generated: ")
+    assert find_declaration(findings).endswith(", signed by Somebody.")
 
 
 def test_the_very_bytes_of_a_known_fake_decide_and_a_near_duplicate_does_not(photograph: Path, tmp_path: Path) -> None:

@@ -37,12 +37,14 @@ def test_ordinary_pictures_are_not_refused(kind: str) -> None:
     [
         (crafted.jpeg_of_scans(64, 120), "130 scans"),
         (crafted.jpeg_with(0xE1, b"Exif\0\0" + bytes(99), 20), "20 EXIF segments"),
+        (crafted.jpeg_with(0xDB, b"\0" + b"\1" * 64, 70), "72 segments of quantisation tables"),
+        (crafted.jpeg_with(0xED, b"Photoshop 3.0\0", 300), "300 Photoshop segments"),
         (crafted.tiff_of_strips(70_000), "strips"),
         (crafted.tiff_of_strips(70_000, big=True), "strips"),
         (crafted.tiff_of_strips(70_000, tiles=True), "strips"),
         (crafted.png_with(*[b"iCCPp\0\0"] * 5), "colour profile"),
     ],
-    ids=["scans", "exif", "strips", "strips-64-bit", "tiles", "profiles"],
+    ids=["scans", "exif", "tables", "photoshop", "strips", "strips-64-bit", "tiles", "profiles"],
 )
 def test_more_pieces_than_any_honest_file_has_are_refused(data: bytes, what: str) -> None:
     with pytest.raises(TooCostly, match=what):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 from conftest import draw_picture
 from hypothesis import given
@@ -151,6 +152,24 @@ def test_a_large_picture_is_searched_again_only_where_that_can_pay(
     assert count_searches(paste(portraits, 2000, 1500, [(100, 100, 1.5)]), monkeypatch)[:2] == [(320, 0), (800, 0)]
     assert count_searches(resize(blob, 800, 800), monkeypatch) == [(320, 0), (320, 1), (320, 3)]
     assert count_searches(resize(blob, 6000, 100), monkeypatch)[1] == (2048, 0)
+
+
+def test_the_memory_of_a_finer_search_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime keeps what the largest search of every shape took, unless a run asks it not to."""
+    given: list[str] = []
+    locator = faces._locator()
+
+    class Recorder:
+        def run(self, names: object, feed: object, options: onnxruntime.RunOptions) -> object:
+            try:
+                given.append(options.get_run_config_entry("memory.enable_memory_arena_shrinkage"))
+            except RuntimeError:  # no such entry
+                given.append("")
+            return locator.run(names, feed, options)
+
+    monkeypatch.setattr(faces, "_locator", Recorder)
+    find_faces(resize(draw_picture(0, size=100), 6000, 100))
+    assert given[:2] == ["", "cpu:0"]
 
 
 def test_a_face_that_both_searches_find_is_one_and_keeps_its_box(portraits: list[Image]) -> None:

@@ -102,7 +102,7 @@ def test_comment_in_every_encoding_that_occurs(kind: str, order: str, mark: byte
     data = with_block(comment_block(mark + text.encode(code), order), kind)
     assert dict(read_exif_texts(data))["UserComment"] == text
     assert declared(data) == [
-        {"says": "Stable Diffusion settings", "by": "A1111 or its kin", "where": "EXIF UserComment"}
+        {"says": "Stable Diffusion settings", "by": "A1111 or its kin", "signed_by": "", "where": "EXIF UserComment"}
     ]
 
 
@@ -279,7 +279,7 @@ def test_an_editing_history_is_no_mark() -> None:
     assert len(found.details["editors"]) == 3
     firefly = written.replace("Adobe Photoshop Camera Raw 16.1", "Adobe Firefly")
     assert declared(with_xmp(firefly)) == [
-        {"says": "the name of a generator", "by": "Adobe Firefly", "where": "XMP softwareAgent"}
+        {"says": "the name of a generator", "by": "Adobe Firefly", "signed_by": "", "where": "XMP softwareAgent"}
     ]
 
 
@@ -331,7 +331,7 @@ def test_source_types_of_iptc(name: str) -> None:
 
 def test_fields_of_iptc_name_the_system() -> None:
     found = declared(with_xmp("<Iptc4xmpExt:AISystemUsed>Some System 3</Iptc4xmpExt:AISystemUsed>"))
-    assert found == [{"says": "IPTC AI system", "by": "Some System 3", "where": "XMP AISystemUsed"}]
+    assert found == [{"says": "IPTC AI system", "by": "Some System 3", "signed_by": "", "where": "XMP AISystemUsed"}]
     assert declared(with_xmp("", 'Iptc4xmpExt:AIPromptInformation="a woman"'))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from detector.evidence.checks import CHECKS
 from detector.pictures import containers
 from detector.pictures.exif import has_maker_note, read_exif, read_exif_texts
-from detector.pictures.marks import Declaration, Field, find_marks
+from detector.pictures.marks import Field, find_marks, to_details
 from detector.pictures.trailers import samsung_entries
 from detector.pictures.xmp import read_xmp
 from detector.types import Exhibit, Finding, Outcome
@@ -46,7 +46,7 @@ def check(exhibit: Exhibit) -> Finding:
     texts = f"{kind} text"
     fields, exif = list(_fields(data, texts)), read_exif(data)
     named = [f"{f.name}: {_shorten(f.text)}" for f in fields if f.name in SOFTWARE_FIELDS]
-    declared = find_marks(fields)
+    declared = [d._replace(by=_shorten(d.by), where=_shorten(d.where)) for d in find_marks(fields)]
     types = {f.text.rstrip("/").rpartition("/")[2] for f in fields if f.name == "DigitalSourceType"}
     details: dict[str, Any] = {
         "exif": dict(list(exif.items())[:MAX_FIELDS]),
@@ -57,13 +57,13 @@ def check(exhibit: Exhibit) -> Finding:
         "disagreements": _disagreements(exif, exhibit),
         "editors": [line for line in dict.fromkeys(named) if EDITORS.search(line)][:MAX_FIELDS],
         "digital_source_types": sorted(_shorten(t) for t in types)[:MAX_FIELDS],
-        "declared_generated": [_plain(d) for d in declared if d.sure][:MAX_FIELDS],
-        "possibly_generated": [_plain(d) for d in declared if not d.sure][:MAX_FIELDS],
+        "declared_generated": [to_details(d) for d in declared if d.sure][:MAX_FIELDS],
+        "possibly_generated": [to_details(d) for d in declared if not d.sure][:MAX_FIELDS],
     }
     if details["declared_generated"]:
-        marks = "; ".join(_say(d) for d in declared if d.sure)
+        marks = "; ".join(d.describe() for d in declared if d.sure)
         return Finding("metadata", Outcome.SUPPORTS_FAKE, f"The file names a generator: {marks[:300]}.", details)
-    said = [f"a label, not the maker's word: {_say(d)}" for d in declared]
+    said = [f"a label, not the maker's word: {d.describe()}" for d in declared]
     if details["camera"]:
         said.append(f"camera {details['camera']['make']} {details['camera']['model']}")
     if details["editors"]:
@@ -92,15 +92,6 @@ def _table(fields: list[Field], block: str) -> dict[str, str]:
 
 def _shorten(text: str) -> str:
     return "".join(c for c in text[: 4 * MAX_TEXT] if c.isprintable() or c == "\n").strip()[:MAX_TEXT]
-
-
-def _plain(declared: Declaration) -> dict[str, str]:
-    return {"says": declared.says, "by": _shorten(declared.by), "where": _shorten(declared.where)}
-
-
-def _say(declared: Declaration) -> str:
-    by = f", by {_shorten(declared.by)}" if declared.by else ""
-    return f"{declared.says} in {_shorten(declared.where)}{by}"
 
 
 def read_iptc(data: bytes) -> list[tuple[str, str]]:

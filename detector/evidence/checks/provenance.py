@@ -15,7 +15,7 @@ from detector.evidence.checks import CHECKS
 from detector.files import sha256
 from detector.pictures.containers import sniff
 from detector.pictures.labelling import C2PA_SETTINGS, has_c2pa
-from detector.pictures.marks import Field, find_marks
+from detector.pictures.marks import Declaration, Field, find_marks, to_details
 from detector.types import Exhibit, Finding, Outcome
 
 LIMITS = (
@@ -38,7 +38,7 @@ def check(exhibit: Exhibit, *, trust: Path | None = None) -> Finding:
     """Return the state of the Content Credentials, the signer, the actions and the declared source type.
 
     Points to fake if the manifest, or that of an ingredient at any depth, declares that a generator took part;
-    `declared_generated` says what it declares, who signed that, and where it lies.
+    `declared_generated` says what it declares, by which program, who signed that, and where it lies.
 
     trust: a folder of trust lists (*.pem), or one such file; with None nobody is trusted.
     """
@@ -123,6 +123,7 @@ def _summarise(store: dict[str, Any]) -> dict[str, Any]:
     signer = manifest.get("signature_info") or {}
     about = (manifest.get("claim_generator_info") or [{}])[0]
     earlier = {code for ingredient in manifest.get("ingredients", []) for code in _read_codes(ingredient)}
+    declared = [] if state == "invalid" else _find_declared(store, sound=set(codes) <= {UNTRUSTED})
     return {
         "state": state,
         "codes": [c for c in codes if c != UNTRUSTED] if state == "invalid" else codes,
@@ -132,18 +133,18 @@ def _summarise(store: dict[str, Any]) -> dict[str, Any]:
         "title": _cut(manifest.get("title")),
         "actions": [_cut(a.get("action")) for a in actions],
         "digital_source_types": sorted({t.rstrip("/").rpartition("/")[2][:80] for t in types})[:64],
-        "declared_generated": [] if state == "invalid" else _find_declared(store, sound=set(codes) <= {UNTRUSTED})[:64],
+        "declared_generated": [to_details(d) for d in declared[:64]],
         "manifests": len(store["manifests"]),
         "ingredients": len(manifest.get("ingredients", [])),
     }
 
 
-def _find_declared(store: dict[str, Any], *, sound: bool) -> list[dict[str, str | None]]:
-    """Return what the manifest and those of its ingredients declare: words, who signed them, and where they lie.
+def _find_declared(store: dict[str, Any], *, sound: bool) -> list[Declaration]:
+    """Return what the manifest and those of its ingredients declare, each with who signed it and where it lies.
 
     sound: whether the ingredients still are what their signers recorded. One that was not even then is not believed.
     """
-    found: list[dict[str, str | None]] = []
+    found: list[Declaration] = []
     waiting, seen = [(store["active_manifest"], "the manifest")], set[str]()
     while waiting and len(seen) < MAX_MANIFESTS:
         label, where = waiting.pop(0)
@@ -153,8 +154,7 @@ def _find_declared(store: dict[str, Any], *, sound: bool) -> list[dict[str, str 
         seen.add(label)
         signer = (manifest.get("signature_info") or {}).get("issuer") or "an unnamed signer"
         for declared in find_marks([Field(where, name, text) for name, text in _read_texts(manifest)]):
-            by = f"{declared.by}, signed by {signer}" if declared.by else f"signed by {signer}"
-            found += [{"says": declared.says, "by": _cut(by), "where": where}] if declared.sure else []
+            found += [declared._replace(where=where, signed_by=str(signer)[:200])] if declared.sure else []
         for ingredient in manifest.get("ingredients", []) if sound else []:
             relation = ingredient.get("relationship")
             if relation in CONTAINED and _read_codes(ingredient) <= {UNTRUSTED}:
@@ -210,7 +210,7 @@ def _say(details: dict[str, Any]) -> str:
         return f"Content Credentials of {who} do not fit this file: {', '.join(details['codes']) or 'no code given'}."
     trusted = "a trusted signer" if state == "trusted" else "a signer on no trust list"
     said = [f"Valid Content Credentials of {who}, {trusted}; declared: {declared}"]
-    said += [f"{d['says']} in {d['where']}, {d['by']}" for d in details["declared_generated"]]
+    said += [Declaration(**d).describe() for d in details["declared_generated"]]
     return f"{'; '.join(said)[:600]}."
 
 

@@ -223,7 +223,7 @@ def test_what_an_ingredient_declares_is_found_at_any_depth(depth: int, relation:
     (declared,) = found.details["declared_generated"]
     assert declared["says"] == "IPTC source type trainedAlgorithmicMedia (made by generative AI)"
     assert declared["where"] == " of ".join([f"ingredient 'part 0' ({relation})"] * depth)
-    assert declared["by"] == "signed by detector, this installation"
+    assert (declared["by"], declared["signed_by"]) == ("", "detector, this installation")
     assert "ingredient 'part 0'" in found.summary
 
 
@@ -263,7 +263,8 @@ def test_other_places_of_a_declaration() -> None:
     }
     assert check(signed(source=CAPTURE, assertions=[metadata])).outcome == Outcome.SUPPORTS_FAKE
     named = check(signed(source=CAPTURE, action={"softwareAgent": {"name": "Bing Image Creator"}}))
-    assert named.details["declared_generated"][0]["by"].startswith("Bing Image Creator, signed by")
+    assert named.details["declared_generated"][0]["by"] == "Bing Image Creator"
+    assert named.details["declared_generated"][0]["signed_by"] == "detector, this installation"
     refused = {
         "label": "cawg.training-mining",
         "data": {"entries": {"cawg.ai_generative_training": {"use": "notAllowed"}}},
