@@ -43,6 +43,26 @@ def draw_portraits(n: int, folder: Path, seed: int = 0) -> tuple[list[Image], li
     return images, [f"portrait {i}" for i in range(n)]
 
 
+def draw_flag_portraits(folder: Path) -> list[Image]:
+    """Return a photograph of each of the 40 people of ORL, at one place before one flag of red and white stripes.
+
+    A soft oval takes the person out of the photograph, so that the flag is all around it.
+    """
+    faces = unpack_faces(folder / "orl").drop_duplicates("group")
+    stripes = (np.arange(SIDE) // 12 % 2)[:, None, None]
+    flag = np.broadcast_to(np.where(stripes, [178, 34, 52], [235, 235, 235]), (SIDE, SIDE, 3)).astype(np.float64)
+    flag[: SIDE // 2, : SIDE // 3] = [60, 59, 110]
+    y, x = np.linspace(-1.2, 1.2, 112), np.linspace(-1.2, 1.2, 92)
+    oval = np.clip(4 * (1 - np.hypot(*np.meshgrid(x, y))), 0, 1)[..., None]
+    images = []
+    for path in faces.path:
+        picture = flag.copy()
+        inside = picture[SIDE - 112 :, 18 : 18 + 92]
+        inside[:] = oval * load(path) + (1 - oval) * inside
+        images.append(picture.astype(np.uint8))
+    return images
+
+
 def draw_style(n: int, folder: Path, seed: int = 0) -> tuple[list[Image], list[str]]:
     """Return n faces of the shipped generator, each its own group."""
     from detector.generators import load_generator

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from detector.dataset.file_traits import read_coding, read_file_date, read_metadata
 from detector.dataset.frame_traits import find_face, measure_frame, measure_surroundings, measure_wedge, place_face
-from detector.dataset.history_traits import measure_history
+from detector.dataset.history_traits import measure_history, measure_tones
 from detector.dataset.manifest import read_crops
 from detector.dataset.twins import Hashes, hash_both
 from detector.errors import ImageError
@@ -75,8 +75,8 @@ def measure_traits(manifest: pd.DataFrame, progress: Progress = silent) -> Trait
     """Return the traits of every picture, one row each.
 
     Traits of the file are read from its bytes. Colour, border, sharpness, traces of processing and hashes are those of
-    the crop, else of the centre square, at its own resolution; frame, face and background those of the crop, else of
-    the whole picture.
+    the crop, else of the centre square, at its own resolution; frame, face, background and tone curve those of the
+    crop, else of the whole picture.
     """
     pictures = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -110,6 +110,7 @@ def _measure(path: str, crop: Box | None) -> _Picture:
     offset = (crop[0] % 8, crop[1] % 8) if crop and not decoded.reduced else (0, 0)
     named, vectors = measure_history(_cut_window(whole, square, offset))
     around, more = measure_surroundings(whole, box)
+    vectors["tone curve"] = measure_tones(whole)
     flat = traits["spread"] < 2  # blank pictures all have one hash
     return _Picture(traits | named | around, fields, vectors | more, _Picture({}).hashes if flat else hash_both(face))
 

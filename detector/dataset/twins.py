@@ -9,24 +9,23 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.pictures.fingerprints import perceptual_hash
-from detector.pictures.images import resize
+from detector.pictures.fingerprints import measure_frequencies, to_bits
 from detector.types import Image
 
 Hashes = NDArray[np.uint8]  # (N, 32): 256 bits a picture; zeros where there is none
 
 NEAR = 20  # bits of 256 in which near twins differ at most
-SMALL = 128  # side at which a picture is mirrored, pixels; the hash looks at 64
 NEIGHBOURS = 1000  # that are compared with a picture in one bucket of equal words at most
 
 
 def hash_both(face: Image) -> tuple[Hashes, Hashes]:
-    """Return the perceptual hashes (32,) of a picture and of its mirror image, which is taken at a smaller size."""
-    small = resize(face, SMALL, SMALL)
-    as_is, mirrored = (
-        np.frombuffer(bytes.fromhex(perceptual_hash(image)), np.uint8)
-        for image in (face, np.ascontiguousarray(small[:, ::-1]))
-    )
+    """Return the perceptual hashes (32,) of a picture and of its mirror image.
+
+    A mirror image has the same cosine coefficients, with the sign of every second column turned.
+    """
+    low = measure_frequencies(face)
+    turned = low * np.where(np.arange(low.shape[1]) % 2, -1, 1)
+    as_is, mirrored = (np.packbits(to_bits(values)) for values in (low, turned))
     return as_is, mirrored
 
 

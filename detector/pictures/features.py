@@ -70,7 +70,7 @@ def residual_statistics(images: Images) -> Vectors:
     near = [(unit[:, : height - y, : width - x] * unit[:, y:, x:]).sum((1, 2)) / (height * width) for y, x in shifts]
     colour = images[..., [0, 2]].astype(np.float32) - images[..., [1]]
     rough = (colour[:, :, 1:] - colour[:, :, :-1]).std((1, 2, 3)) + FLOOR
-    return np.column_stack([np.log(spread), (unit**4).mean((1, 2)), *near, np.log(rough / spread)])
+    return np.column_stack([np.log(spread), ((unit * unit) ** 2).mean((1, 2)), *near, np.log(rough / spread)])
 
 
 def block_dct(images: Images) -> Vectors:

@@ -44,11 +44,19 @@ def perceptual_hash(image: Image, side: int = SIDE) -> str:
 
     Source: Zauner 2010, Implementation and benchmarking of perceptual image hash functions, section 3.2.1.
     """
+    return np.packbits(to_bits(measure_frequencies(image, side))).tobytes().hex()
+
+
+def measure_frequencies(image: Image, side: int = SIDE) -> NDArray[np.float64]:
+    """Return the lowest cosine coefficients (side, side) of the brightness of a picture (H, W, 3)."""
     small = Pillow.fromarray(image).convert("L").resize((4 * side, 4 * side), Pillow.Resampling.LANCZOS)
     basis = _cosines(4 * side)[:side]
-    low = basis @ np.asarray(small, np.float64) @ basis.T
-    bits = low > np.median(low)
-    return np.packbits(bits.ravel()).tobytes().hex()
+    return np.asarray(basis @ np.asarray(small, np.float64) @ basis.T)
+
+
+def to_bits(low: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return the bits (side * side,) of a hash: which of the cosine coefficients exceed their median."""
+    return (low > np.median(low)).ravel()
 
 
 def distances(phash: str, others: Iterable[str]) -> NDArray[np.float64]:

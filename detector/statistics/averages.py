@@ -11,7 +11,7 @@ from scipy.special import expit, logit, stdtrit
 
 from detector.statistics.intervals import ROUNDING, measure, split_auc
 from detector.statistics.metrics import Floats, check
-from detector.statistics.proportions import correct_clusters
+from detector.statistics.proportions import correct_clusters, join_freedoms
 
 Sample = tuple[ArrayLike, ArrayLike, ArrayLike]  # labels, scores and groups, each (N,)
 
@@ -46,18 +46,16 @@ def average_auc(samples: Sequence[Sample], *, level: float = 0.95) -> tuple[floa
 def _split(sample: Sample, names: NDArray[np.str_]) -> tuple[float, Floats, NDArray[np.bool_], float]:
     """Return the AUC, what each of the named groups (G,) adds to its error, who is in which class (2, G), and freedom.
 
-    The degrees of freedom are Welch's of two equal variances; 0 if a class has a single group.
+    The degrees of freedom are those of `join_freedoms`; 0 if a class has a single group.
     """
     labels, scores, groups = sample
     fake, (column,) = check(labels, scores)
     where = np.searchsorted(names, np.asarray(groups).astype(str))
     auc, *parts = split_auc(fake, column)
-    moves, present, freedoms = np.zeros(len(names)), [], []
-    for mask, part in zip((fake, ~fake), parts, strict=True):
-        scale, freedom = correct_clusters(part, where[mask])
-        present.append(np.bincount(where[mask], minlength=len(names)) > 0)
-        if freedom > 0:
-            own = np.bincount(where[mask], part - part.mean(), minlength=len(names))
-            moves += np.sqrt(scale) * own / mask.sum()
-        freedoms.append(freedom)
-    return auc, moves, np.array(present), 4 / sum(1 / f for f in freedoms) if min(freedoms) > 0 else 0.0
+    own = [where[fake], where[~fake]]
+    present = np.array([np.bincount(groups, minlength=len(names)) > 0 for groups in own])
+    freedom, moves = join_freedoms(parts, own), np.zeros(len(names))
+    for part, groups in zip(parts, own, strict=True) if freedom else ():
+        scale = correct_clusters(part, groups)[0]
+        moves += np.sqrt(scale) * np.bincount(groups, part - part.mean(), minlength=len(names)) / len(part)
+    return auc, moves, present, freedom

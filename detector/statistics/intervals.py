@@ -19,7 +19,7 @@ from scipy.special import expit, logit, ndtri, stdtr, stdtrit
 
 from detector.errors import ScoresError
 from detector.statistics.metrics import METRICS, Axis, Block, Floats, Tally, check
-from detector.statistics.proportions import clopper_pearson, correct_clusters, effective_count
+from detector.statistics.proportions import clopper_pearson, correct_clusters, effective_count, join_freedoms
 
 BLOCK = 2**20  # weights that are computed at a time: 8 MB for each array
 MAX_DEVIATION = np.log(10)  # largest distance of a resample from the sample, in log-odds of the metric
@@ -180,8 +180,9 @@ class _Sample:
         values: (N,), from which the correlation within groups is estimated. Resamples vary around the mean of the
         sample itself, so their variance is too small (`correct_clusters`). The larger factor of both classes is used.
         """
-        found = [correct_clusters(values[mask], self.groups[mask]) for mask in (self.fake, ~self.fake)]
-        return max(scale for scale, _ in found), self._join([freedom for _, freedom in found])
+        parts = values[self.fake], values[~self.fake]
+        scales = [correct_clusters(*pair)[0] for pair in zip(parts, self._split_groups(), strict=True)]
+        return max(scales), self._join(*parts)
 
     def tally(self, column: int) -> Tally:
         """Return the sample as it is, as a block of one."""
@@ -204,23 +205,25 @@ class _Sample:
         From the parts of both means, summed by group. With every picture its own group, S_10 / n_fake + S_01 / n_real
         of DeLong et al. Source: Obuchowski, 1997, doi:10.2307/2533958.
         """
-        sums, freedoms = np.zeros(len(self.has_real)), []
-        for mask, parts in ((self.fake, fake_parts), (~self.fake, real_parts)):
-            scale, freedom = correct_clusters(parts, self.groups[mask])
-            moves = np.bincount(self.groups[mask], parts - parts.mean(), minlength=len(sums))
-            sums += np.sqrt(scale) * moves / mask.sum()
-            freedoms.append(freedom)
-        return float(sums @ sums), self._join(freedoms)
+        sums = np.zeros(len(self.has_real))
+        for groups, parts in zip(self._split_groups(), (fake_parts, real_parts), strict=True):
+            moves = np.bincount(groups, parts - parts.mean(), minlength=len(sums))
+            sums += np.sqrt(correct_clusters(parts, groups)[0]) * moves / len(parts)
+        return float(sums @ sums), self._join(fake_parts, real_parts)
 
-    def _join(self, freedoms: Sequence[float]) -> float:
-        """Return the degrees of freedom of a sum over both classes, from those of each.
+    def _split_groups(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return the groups of the fakes and of the real pictures."""
+        return self.groups[self.fake], self.groups[~self.fake]
 
-        Welch's of two equal variances, since it depends on the metric which class matters more; at most the groups of
-        the scarcer class less one, at least 1.
+    def _join(self, fake_parts: Floats, real_parts: Floats) -> float:
+        """Return the degrees of freedom of a sum over both classes, from what each picture contributes.
+
+        Both classes are taken to have equal variances, since it depends on the metric which one matters more. At most
+        the groups of the scarcer class less one, at least 1; 0 if a class has a single group.
         """
         if self.scarcest < 2:
             return 0.0
-        return max(min(self.scarcest - 1.0, 4 / sum(1 / freedom for freedom in freedoms)), 1.0)
+        return max(min(self.scarcest - 1.0, join_freedoms([fake_parts, real_parts], self._split_groups())), 1.0)
 
     def _weights(self, resamples: int, seed: int) -> Iterator[Floats]:
         """Yield blocks (B, groups): how often each resample drew each group, from groups of its own kind."""

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial, wraps
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -302,8 +303,10 @@ def _gaps(t: Tally) -> Floats:
     """Return (B, bins): probability less label, summed over each bin, each class weighing a half."""
     p = t.axis.probability
     starts = np.flatnonzero(np.diff(np.minimum(p * BINS, BINS - 1).astype(int), prepend=-1))
-    real, fake = t.real / t.n_real[:, None], t.fake / t.n_fake[:, None]
-    return np.asarray(np.add.reduceat(real * p - fake * (1 - p), starts, axis=1)) / 2
+    bins = [slice(start, end) for start, end in pairwise([*starts, len(p)])]  # probabilities rise, so a bin is a slice
+    real = np.column_stack([t.real[:, part] @ p[part] for part in bins])
+    fake = np.column_stack([t.fake[:, part] @ (1 - p)[part] for part in bins])
+    return np.asarray(real / t.n_real[:, None] - fake / t.n_fake[:, None]) / 2
 
 
 @metric(

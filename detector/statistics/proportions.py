@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import betaincinv
@@ -62,13 +64,40 @@ def correct_clusters(values: ArrayLike, groups: ArrayLike) -> tuple[float, float
     Source: Bell and McCaffrey, 2002, Survey Methodology 28:169-181 (bias and Satterthwaite's degrees of freedom under a
     working model); Carter, Schnepel and Steigerwald, 2017, doi:10.1162/REST_a_00639 (unequal groups are worth fewer).
     """
-    sizes, alike = _intraclass(values, groups)
+    sizes, weight = _weigh(values, groups)
     if len(sizes) == 1:
         return float("inf"), 0.0
-    share, weight = sizes / sizes.sum(), sizes * (1 + (sizes - 1) * alike)
-    whole = weight.sum()
-    expected = weight @ (1 - 2 * share) + share @ share * whole
-    return float(whole / expected), float(whole**2 / (weight @ weight) - 1)
+    share = sizes / sizes.sum()
+    expected = weight @ (1 - 2 * share) + share @ share
+    return float(1 / expected), float(1 / (weight @ weight) - 1)
+
+
+def join_freedoms(values: Sequence[ArrayLike], groups: Sequence[ArrayLike]) -> float:
+    """Return the degrees of freedom of the variance of the sum of two means, which may have groups in common.
+
+    Without common groups they are Welch's, of two equal variances. A group in both classes adds to both estimates of
+    variance, which then err together: with the same groups in both, two means know no more than one. What a group adds
+    to one mean is taken to be uncorrelated with what it adds to the other. 0 where a class has a single group.
+
+    values, groups: for each of two classes as `correct_clusters`; a group has one number, from 0, in both.
+
+    Source: Satterthwaite, 1946, doi:10.2307/3002019: 2 E^2 / Var of the sum of both estimates.
+    """
+    freedoms = [correct_clusters(*pair)[1] for pair in zip(values, groups, strict=True)]
+    if not min(freedoms) > 0:
+        return 0.0
+    shares, length = [], 1 + max(int(np.max(one)) for one in groups)
+    for pair in zip(values, groups, strict=True):
+        shares.append(np.zeros(length))
+        shares[-1][np.unique(pair[1])] = _weigh(*pair)[1]
+    return float(4 / (sum(1 / freedom for freedom in freedoms) + 2 * shares[0] @ shares[1]))
+
+
+def _weigh(values: ArrayLike, groups: ArrayLike) -> tuple[Floats, Floats]:
+    """Return the sizes of the groups (k,), and the share (k,) of the variance of a mean that comes from each."""
+    sizes, alike = _intraclass(values, groups)
+    weight = sizes * (1 + (sizes - 1) * alike)
+    return sizes, weight / weight.sum()
 
 
 def _intraclass(values: ArrayLike, groups: ArrayLike) -> tuple[Floats, float]:

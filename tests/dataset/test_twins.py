@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
-from clean_sets import SHARED, draw_grounds
+from clean_sets import SHARED, draw_flag_portraits, draw_grounds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.dataset.manifest import read_crops
-from detector.dataset.twins import find_pairs, hash_both, near_pairs
+from detector.dataset.twins import NEAR, find_pairs, hash_both, near_pairs
 from detector.pictures.faces import load_square
 from detector.pictures.images import decode, encode, resize
 from detector.types import Image
@@ -41,7 +43,26 @@ def test_copies_and_mirror_images_are_twins_and_others_are_not() -> None:
     assert all(owner[a] == owner[b] for a, b in pairs)
 
 
-def test_people_before_one_flag_are_no_twins() -> None:
+def test_people_before_one_flag_are_no_twins(tmp_path: Path) -> None:
+    """Forty people of one collection, each in one place before the very same striped ground, in the same light."""
+    images = draw_flag_portraits(tmp_path)
+    hashes, mirrored = hash_all(images)
+    assert find_pairs(hashes, mirrored).size == 0
+    words = np.concatenate([hashes, mirrored]).view(np.uint16)
+    apart = np.bitwise_count(words[:, None] ^ words[None]).sum(2)[: len(images)]
+    apart[np.arange(40), np.arange(40)] = apart[np.arange(40), np.arange(40) + 40] = 256
+    assert apart.min() > NEAR + 10
+    copied = [*images[:2], decode(encode(images[0], "JPEG", quality=40))]
+    assert [tuple(pair) for pair in find_pairs(*hash_all(copied))] == [(0, 2)]
+
+
+def test_the_hash_of_the_mirror_image_is_that_of_the_mirrored_picture() -> None:
+    for image in draw_grounds(8, seed=5):
+        (_, mirrored), (other, _) = hash_both(image), hash_both(np.ascontiguousarray(image[:, ::-1]))
+        assert np.bitwise_count(mirrored ^ other).sum() <= 2
+
+
+def test_official_portraits_of_different_people_are_no_twins() -> None:
     """Official portraits of two sources; one portrait is there under two names."""
     if not (SHARED / "faces/manifest.csv").is_file():
         pytest.skip("the shared photographs are not here")

@@ -14,7 +14,7 @@ from scipy.special import ndtr
 from detector.errors import ScoresError, UnknownName
 from detector.statistics.intervals import compare, compare_auc, measure
 from detector.statistics.metrics import METRICS
-from detector.statistics.proportions import clopper_pearson, correct_clusters, effective_count, holm
+from detector.statistics.proportions import clopper_pearson, correct_clusters, effective_count, holm, join_freedoms
 
 NAMES = METRICS.names()
 
@@ -198,6 +198,38 @@ def test_the_correction_for_groups_makes_the_variance_of_a_mean_unbiased(alike):
 def test_groups_of_one_size_are_corrected_as_ever(k, size, seed):
     values = np.random.default_rng(seed).standard_normal(k * size)
     assert correct_clusters(values, np.repeat(np.arange(k), size)) == pytest.approx((k / (k - 1), k - 1))
+
+
+def test_two_means_of_the_same_groups_know_no_more_than_one():
+    """Apart they have Welch's degrees of freedom; in common, those of one; of half the groups in common, between."""
+    rng = np.random.default_rng(0)
+    k, size = 30, 4
+    values = rng.standard_normal((2, k * size)) + np.repeat(rng.standard_normal((2, k)), size, axis=1)
+    own = np.repeat(np.arange(k), size)
+    apart, half, same = (join_freedoms(values, [own, own + shift]) for shift in (k, k // 2, 0))
+    assert apart == pytest.approx(2 * (k - 1))
+    assert k - 1 <= same <= k
+    assert 1.2 * same < half < 0.8 * apart
+    assert join_freedoms(values, [own, np.full(k * size, k)]) == 0
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.5, 1.0])
+def test_degrees_of_freedom_are_those_of_the_simulated_variance(shared):
+    """2 E^2 / Var of the sum of squares that estimates the variance of the sum of two means of unequal groups."""
+    rng, k = np.random.default_rng(1), 40
+    sizes = np.tile([1, 1, 2, 6, 10], k // 5)
+    own = np.repeat(np.arange(k), sizes)
+    other = np.where(own % 20 < 20 * shared, own, own + k)
+    found, freedoms = [], []
+    for _ in range(3000):
+        people = rng.standard_normal((2, 2 * k))
+        parts = [
+            mine[groups] + rng.standard_normal(len(own)) for mine, groups in zip(people, (own, other), strict=True)
+        ]
+        moves = sum(np.bincount(g, p - p.mean(), minlength=2 * k) for g, p in zip((own, other), parts, strict=True))
+        found.append(moves @ moves)
+        freedoms.append(join_freedoms(parts, [own, other]))
+    assert np.median(freedoms) == pytest.approx(2 * np.mean(found) ** 2 / np.var(found), rel=0.2)
 
 
 def test_one_group_has_no_correction_and_no_interval():
