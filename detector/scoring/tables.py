@@ -1,7 +1,7 @@
-"""Scores as files, CSV, JSONL or Parquet: whole or absent, and resumable after a kill.
+"""Write scores as CSV, JSONL or Parquet files, which appear whole; an interrupted run is resumed.
 
-What is said of each picture is kept as one line of JSON beside the table while it comes, `.NAME.partial`: one cache for
-scores, faces and the perturbations of suites. The tables are made of it at the end.
+During a run, the results of each picture are appended as one line of JSON to `.NAME.partial` beside the table. This
+file also holds faces and the perturbations of suites. The tables are written from it at the end.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WRITTEN = frozenset({".csv", ".jsonl", ".parquet"})  # endings of tables that ar
 COLUMNS = tuple(field.name for field in fields(Row))
 FACE_COLUMNS = tuple(field.name for field in fields(FaceRow))
 FRAME_COLUMNS = tuple(field.name for field in fields(FrameRow))
-CONDITION = ("perturbation", "severity")  # columns that tell the rows of a picture apart where there are several
+CONDITION = ("perturbation", "severity")  # columns that distinguish the rows of a picture if it has several
 NUMBERS = {"width": "int64", "height": "int64", "faces": "int64", "face": "int64", "severity": "int64",
            "score": "float64", "probability": "float64"}  # fmt: skip
 
@@ -49,16 +49,18 @@ def score_to_file(
     fingerprint: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Counter[str]:
-    """Score into a CSV, JSONL or Parquet file and return how many rows have each verdict, "error" among them.
+    """Score into a CSV, JSONL or Parquet file and return the number of rows with each verdict (including "error").
 
-    faces: a second file, one row a face. frames: a third one, JSONL, one row for each face in a frame of a video.
-    opener: opens targets, as in `score_pictures`, and opening says how, for resuming. conditions: what is done to the
-    faces first; the tables then have a row for each, and the columns perturbation and severity.
+    faces: a second file with one row per face. frames: a third file, JSONL, with one row for each face in a frame of a
+    video. opener: opens targets, as in `score_pictures`; opening: describes the opener, so that a run is resumed only
+    with the same one. conditions: perturbations of the faces; the tables then have a row for each of them, and the
+    columns perturbation and severity.
 
-    What was scored is kept beside `out` while it comes; a run that was killed goes on from there if the pictures, the
-    conditions, the detector (`fingerprint`) and its runtime are the same. The files appear whole, at the end.
+    Results are kept beside `out` during the run. A run that was killed is resumed if the pictures, the conditions, the
+    detector (`fingerprint`) and its runtime are the same. The files appear whole, at the end.
 
-    Raises DetectorError if an ending is none of these or another run is writing `out`, OSError if it cannot be written.
+    Raises DetectorError for another file name ending or if another run is writing `out`, OSError if a file cannot be
+    written.
     """
     for path in (out, faces):
         if path is not None and path.suffix.lower() not in WRITTEN:
@@ -91,7 +93,7 @@ def score_to_file(
 
 
 def _write_tables(partial: Path, pictures: int, out: Path, faces: Path | None, more: Sequence[str]) -> Counter[str]:
-    """Write the tables of what was scored and count the verdicts; DetectorError if a picture is not among it."""
+    """Write the tables from the partial file and count the verdicts; DetectorError if a picture is missing in it."""
     with open(partial, encoding="utf-8") as file:
         kept = sum(1 for _ in file) - 1
     if kept != pictures:
@@ -115,7 +117,7 @@ def _score_rest(
     targets: Sequence[Target], detector: Detector, partial: Path, head: dict[str, Any],
     conditions: Sequence[Condition], opener: Opener | None, progress: Callable[[int, int], None],
 ) -> None:  # fmt: skip
-    """Append a line for each target that an interrupted run did not get to."""
+    """Append a line for each target that an interrupted run did not reach."""
     done = _kept_lines(partial, head, targets)
     conditions = conditions or [Condition()]
     with open(partial, "a" if done else "w", encoding="utf-8") as file:
@@ -142,13 +144,13 @@ def _describe(target: Target) -> list[Any]:
 def _stamp(path: str) -> list[int]:
     try:
         status = os.stat(from_text(path))
-    except (OSError, ValueError):  # ValueError: a NUL in the name
+    except (OSError, ValueError):  # a NUL in the name raises ValueError
         return []
     return [status.st_size, status.st_mtime_ns]
 
 
 def _kept_lines(partial: Path, head: dict[str, Any], targets: Sequence[Target]) -> int:
-    """Return how many leading pictures of an interrupted run still hold, and cut the file after them."""
+    """Return how many first pictures of an interrupted run are still valid, and cut the file after them."""
     if not partial.is_file():
         return 0
     good, end = 0, 0
@@ -171,7 +173,7 @@ def _kept_lines(partial: Path, head: dict[str, Any], targets: Sequence[Target]) 
 
 
 def check_frames(frames: Path, *others: Path | None) -> None:
-    """Raise DetectorError if the table of frames is no JSONL, or another table; OSError if it cannot be written."""
+    """Raise DetectorError if the table of frames is no JSONL or one of `others`; OSError if it cannot be written."""
     if frames.suffix.lower() != ".jsonl":
         raise DetectorError(f"{frames.name}: frames are written as .jsonl; choose this ending")
     if frames.resolve() in [other.resolve() for other in others if other is not None]:
@@ -180,13 +182,13 @@ def check_frames(frames: Path, *others: Path | None) -> None:
 
 
 def write_frames(out: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write the table of frames, JSONL: one line for each face in a frame of a video."""
+    """Write the table of frames as JSONL: one line for each face in a frame of a video."""
     remove_leftovers(out)
     _write_rows(out, FRAME_COLUMNS, rows)
 
 
 def _read_rows(partial: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]]:
-    """Yield the row of each picture, the rows of its faces and of its frames, once for every condition."""
+    """Yield the row of each picture, the rows of its faces and of its frames, for every condition."""
     with open(partial, encoding="utf-8") as file:
         next(file)
         for line in file:
@@ -195,7 +197,7 @@ def _read_rows(partial: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, A
 
 
 def _write_rows(out: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    """Write some columns of the rows as the table that the name asks for, a block at a time."""
+    """Write these columns of the rows in the format of the file name ending, a block at a time."""
     chosen = ({name: row[name] for name in columns} | {"path": as_cell(row["path"])} for row in rows)
     with replacing(out) as temporary:
         if out.suffix.lower() == ".parquet":
@@ -226,9 +228,9 @@ def score_manifest(
     fingerprint: str = "",
     progress: Progress = silent,
 ) -> pd.DataFrame:
-    """Return the scores of a manifest's pictures, one row each and condition, as `joining.join_scores` reads them.
+    """Return the scores of a manifest's pictures, one row per picture and condition, for `joining.join_scores`.
 
-    Raises ManifestError if the file of a picture is not the one the manifest names by hash.
+    Raises ManifestError if the file of a picture does not have the hash in the manifest.
     """
     score_to_file(list_targets(table, checked=True), detector, out, conditions=conditions, fingerprint=fingerprint,
                   progress=partial(progress, f"scoring with {name}"))  # fmt: skip

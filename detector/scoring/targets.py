@@ -1,4 +1,4 @@
-"""What is to be scored: files, folders, tables and lists become one list of pictures."""
+"""Turn files, folders, tables and lists into one list of pictures to score."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Picture = str | Path | Pillow.Image | Image  # a file's name, a Pillow picture, 
 
 @dataclass(frozen=True)
 class Target:
-    """One picture to score: its path as the user named it, and the face's square if a manifest gave one.
+    """One picture to score: its path as the user gave it, and the square of the face if a manifest gives it.
 
-    sha256: of the only file that may be scored under this path; empty if any may. data: the bytes of a picture that is
-    no file. pixels: a picture that is in memory, of Pillow or RGB (H, W, 3). `path` is then what to call it.
+    sha256: the file must have this hash; empty if any file may be scored. data: the bytes of a picture that is not a
+    file. pixels: a picture in memory, a Pillow picture or RGB (H, W, 3). With data or pixels, `path` is only a name.
     """
 
     path: str
@@ -37,7 +37,7 @@ class Target:
     pixels: Pillow.Image | Image | None = field(default=None, repr=False, compare=False)
 
     def check(self, digest: str) -> None:
-        """Raise ManifestError if the file, which has that SHA-256, is not the one that is to be scored."""
+        """Raise ManifestError if `digest`, the SHA-256 of the file, is not the one that the target names."""
         if self.sha256 not in ("", digest):
             raise ManifestError(
                 f"{self.path} is not the picture its manifest names by hash; restore it, or index the folder again"
@@ -52,11 +52,11 @@ def expand(
     left_out: LeftOut | None = None,
     videos: bool = False,
 ) -> list[Target]:
-    """Return what to score, in order: files as they are, folders and tables opened, `-` replaced by `lines`.
+    """Return the pictures to score, in order: files, the content of folders and tables, and `lines` in place of `-`.
 
-    A name that leads nowhere, and a folder without a picture, stay as targets, whose rows say why they have no score.
-    columns: as `foreign.read_table`, of the tables. left_out: collects what else lies in the folders. videos: whether
-    those that lie there are taken.
+    A name without a file and a folder without a picture stay as targets; their rows say why they have no score.
+    columns: column names in the tables, as in `foreign.read_table`. left_out: collects the other files in the folders.
+    videos: whether videos in the folders are scored.
 
     Raises DetectorError if nothing is found at all, ManifestError if a table cannot be read or has no paths.
     """
@@ -81,7 +81,7 @@ def expand(
 
 
 def read_targets(path: Path, columns: Mapping[str, str] | None = None) -> list[Target]:
-    """Return what to score of anybody's table, in its order: it needs a column of paths, and may have a `crop`."""
+    """Return the pictures of a table, in its order; it needs a column of paths and may have a column `crop`."""
     table = read_table(path, columns)
     if "path" not in table:
         there = ", ".join(table.columns) or "none"
@@ -90,13 +90,13 @@ def read_targets(path: Path, columns: Mapping[str, str] | None = None) -> list[T
 
 
 def list_targets(manifest: pd.DataFrame, *, checked: bool = False) -> list[Target]:
-    """Return what to score of a manifest, in its order. checked: nothing but the files that it names by hash."""
+    """Return the pictures of a manifest, in its order. checked: their files must have the hashes in the manifest."""
     digests = manifest.sha256 if checked else [""] * len(manifest)
     return [Target(*row) for row in zip(manifest.path, read_crops(manifest), digests, strict=True)]
 
 
 def as_list(pictures: Any) -> list[Any]:
-    """Return one picture, or the name of one, as a list; a list and other iterables as a list of what they hold."""
+    """Return a list: of the argument if it is one picture or one name, otherwise of the items in the argument."""
     single = isinstance(pictures, str | Path | Pillow.Image | np.ndarray)
     return [pictures] if single else list(pictures)
 
@@ -108,12 +108,13 @@ def list_pictures(
     left_out: LeftOut | None = None,
     videos: bool = False,
 ) -> list[Target]:
-    """Return what to score of one picture or several, in order; names are opened as by `expand`.
+    """Return the pictures to score, in order, from one picture or several; `expand` opens names.
 
-    A picture in memory is called "picture 1", "picture 2", ... by its place among what was given. A table in memory
-    needs the column `path`, and may have `crop`.
+    A picture in memory is called "picture 1", "picture 2", ... by its position in the list. A table in memory needs the
+    column `path` and may have `crop`.
 
-    Raises DetectorError for an empty name, an array of another shape or type, anything else, and as `expand`.
+    Raises DetectorError for an empty name, an array of another shape or type, or another kind of object, and what
+    `expand` raises.
     """
     if isinstance(pictures, pd.DataFrame):
         if "path" not in pictures:
@@ -134,7 +135,7 @@ def list_pictures(
 
 
 def _check_pixels(picture: object, number: int) -> None:
-    """Raise DetectorError unless it is a picture of Pillow, or an array of RGB pixels."""
+    """Raise DetectorError unless the argument is a Pillow picture or an array of RGB pixels."""
     if isinstance(picture, Pillow.Image):
         return
     if not isinstance(picture, np.ndarray):

@@ -1,4 +1,4 @@
-"""Score: pictures in, one row each out; for Python as a table, for the command line as it prints it."""
+"""The task `score`: a table with one row per picture for Python, and rows or counts for the command line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from detector.scoring.targets import Picture, Target, expand, list_pictures
 from detector.scoring.video import is_video, opening
 from detector.types import Progress, silent
 
-NO_FILE = "standard input"  # path in the row of a picture that was read from standard input
+NO_FILE = "standard input"  # value of `path` for a picture that was read from standard input
 
 
 def score(
@@ -42,26 +42,26 @@ def score(
     """Return a table with one row for each picture, in the order given.
 
     pictures: one picture or a list of them, each the path of a file, a Pillow picture, or an array (H, W, 3) of RGB
-    pixels, uint8. The path of a folder stands for every picture below it ("." for those below the working folder), the
-    path of a table (.csv, .jsonl, .parquet) for those that its column `path` names; a manifest that `index` or
-    `generate` returned may be given as it is.
+    pixels, uint8. The path of a folder stands for every picture below it ("." for those below the working folder), and
+    the path of a table (.csv, .jsonl, .parquet) for the pictures in its column `path`. A manifest that `index` or
+    `generate` returned may be passed directly.
 
-    Columns: path ("picture 1" by its place for one in memory), sha256 (of the file), width, height (pixels), score
+    Columns: path ("picture 1" for the first, if it is in memory), sha256 (of the file), width, height (pixels), score
     (log-odds of fake against real at equal priors, natural logarithm), probability (0 to 1), verdict (likely-real,
     likely-fake, inconclusive, not-applicable or error), reason and faces (how many were found). Every face is judged,
     and the most suspicious one decides for its picture. A picture that cannot be read has a row with the verdict
     "error" whose reason says why, and no score.
 
-    detector: a folder of weights; None takes the shipped ones. runtime: what runs the network, "onnx" or "openvino"
-    (an extra). out: also write the table to a .csv, .jsonl or .parquet file; a run that was interrupted goes on from
-    there. faces: a file beside `out`, one row for each face. frames: how many frames of a video are scored, 16 by
-    default (`scoring.video`); frames_out: a .jsonl file, one row for each face in a frame. columns: our name of a
-    column -> its name in the tables that are given. left_out: collects the files of folders that are not pictures.
-    progress: called with what is being done, pictures done, pictures in all.
+    detector: a folder of weights; None means the shipped weights. runtime: "onnx" or "openvino" (an extra). out: a
+    .csv, .jsonl or .parquet file to which the table is also written; an interrupted run is resumed. faces: a second
+    file with one row per face. frames: number of frames that are scored of a video, 16 by default (`scoring.video`).
+    frames_out: a .jsonl file with one row for each face in a frame. columns: our column name -> the name in the tables.
+    left_out: collects the files in folders that are not pictures. progress: called with a description, the number of
+    pictures done, and the number of all pictures.
 
     Raises DetectorError for an empty name, an empty list, an array of another shape or type, or a folder without any
     picture; ManifestError for a table that cannot be read; CheckpointError for weights that cannot be read;
-    MissingExtra if the runtime, or what reads videos, is not installed; OSError if `out` cannot be written.
+    MissingExtra if the runtime, or the extra for videos, is not installed; OSError if `out` cannot be written.
     """
     targets = list_pictures(pictures, columns=columns, left_out=left_out, videos=video.can_decode())
     if out is not None and any(target.pixels is not None for target in targets):
@@ -87,10 +87,10 @@ def score_inputs(
     left_out: LeftOut | None = None,
     progress: Progress = silent,
 ) -> list[Row] | Counter[str]:
-    """Return the rows of what a command line names, in order; with `out` write them and count the verdicts instead.
+    """Return the rows of the inputs of a command line, in order; with `out`, write them and return verdict counts.
 
-    lines: what `-` stands for. picture: the bytes of a picture that is no file, scored after the others. The rest, and
-    the errors, are as in `score`.
+    lines: the names that replace `-`. picture: the bytes of a picture that is not a file, scored after the others. The
+    other parameters and the errors are as in `score`.
     """
     targets: list[Target] = []
     if inputs or picture is None:
@@ -133,7 +133,7 @@ def _score(
 
 
 def _require_video(targets: Sequence[Target], option: str) -> None:
-    """Raise DetectorError if no target is a video; MissingExtra, one of its kinds, if videos cannot be decoded."""
+    """Raise DetectorError if no target is a video; MissingExtra, a kind of it, if videos cannot be decoded."""
     if not video.can_decode():
         raise MissingExtra(f"{option} is for videos; {video.EXTRA}")
     if not any(is_video(target) for target in targets):
