@@ -173,7 +173,7 @@ def run_forked(action: Callable[[], int], seconds: float) -> bool:
     return False
 
 
-def run_tests(copied: Path, files: list[str], plugin: object) -> int:
+def run_tests(copied: Path, files: list[str], plugin: object = None) -> int:
     """Run test files of the copy in this process; returns 0 if all pass."""
     os.chdir(copied)
     os.environ |= {"PYTHONPATH": str(copied), "DETECTOR_SHARED": str(ROOT.parent / "shared")}
@@ -182,7 +182,7 @@ def run_tests(copied: Path, files: list[str], plugin: object) -> int:
 
     left_out = " and ".join(f"not {name}" for name in SIMULATIONS)
     return int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-k", left_out,
-                            *(f"tests/{name}" for name in files)], plugins=[plugin]))  # fmt: skip
+                            *(f"tests/{name}" for name in files)], plugins=[plugin] if plugin else None))  # fmt: skip
 
 
 def time_tests(copied: Path, module: str, files: list[str], notes: Path) -> int:
