@@ -137,7 +137,7 @@ def parse_seeds(text: str) -> list[int]:
     if not seeds or min(seeds) < 0 or max(seeds) > MAX_SEED:
         raise DetectorError(f"seeds are numbers such as 1,2,5-8, from 0 to {MAX_SEED:,}, not {text!r}")
     if len(seeds) > MOST_SEEDS:
-        raise DetectorError(f"a grid has at most {MOST_SEEDS} seeds a side; {text!r} has more")
+        raise DetectorError(f"a grid has at most {MOST_SEEDS} seeds per side; {text!r} has more")
     return seeds
 
 

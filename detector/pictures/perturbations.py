@@ -110,7 +110,7 @@ def resize_jpeg(image: Image, severity: int, rng: np.random.Generator) -> Image:
     return _sent(image, SCALES[severity - 1], [QUALITIES[severity - 1]])
 
 
-@PERTURBATIONS.register("messenger", summary="a messaging app: at most 1600 to 320 px a side, JPEG 80 to 40")
+@PERTURBATIONS.register("messenger", summary="a messaging app: at most 1600 to 320 px per side, JPEG 80 to 40")
 def messenger(image: Image, severity: int, rng: np.random.Generator) -> Image:
     """Return the picture as a messaging app delivers it: a maximum side, one strong JPEG, no metadata.
 

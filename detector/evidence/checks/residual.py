@@ -37,7 +37,7 @@ def check(exhibit: Exhibit) -> Finding:
     if image is None or exhibit.decoded is None:
         return Finding("residual", Outcome.NOT_APPLICABLE, "The picture does not decode.")
     if min(image.shape[:2]) < SMALLEST or exhibit.decoded.reduced:
-        few = f"Fewer than {SMALLEST} pixels a side."
+        few = f"Fewer than {SMALLEST} pixels per side."
         why = "The picture was decoded at less than its size." if exhibit.decoded.reduced else few
         return Finding("residual", Outcome.NOT_APPLICABLE, why)
     top, left = (max(0, side - WINDOW) // 2 for side in image.shape[:2])
