@@ -20,6 +20,7 @@ import argparse
 import ast
 import difflib
 import json
+import math
 import os
 import random
 import resource
@@ -230,8 +231,10 @@ def main() -> None:
     parser.add_argument("--groups", nargs="*", choices=list(GROUPS), default=list(GROUPS))
     parser.add_argument("--each", type=int, default=40, help="mutants of each group")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many minutes")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the copy of the repository")
     given = parser.parse_args()
+    end = time.monotonic() + 60 * given.minutes
     import coverage  # noqa: F401  libraries are imported once, before the forks
     import pandas  # noqa: F401
     import PIL.Image  # noqa: F401
@@ -256,6 +259,8 @@ def main() -> None:
         print(f"{'killed' if killed else 'SURVIVED'} {mutant.module}.py:{mutant.line}", flush=True)
         if not killed:
             print(mutant.change, flush=True)
+        if time.monotonic() > end:
+            break
     for group, results in [*outcomes.items(), ("all", list(chain(*outcomes.values())))]:
         share = scipy.stats.binomtest(sum(results), len(results)).proportion_ci(method="exact")
         print(f"{group}: {sum(results)} of {len(results)} killed, {sum(results) / len(results):.0%} "
