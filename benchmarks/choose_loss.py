@@ -28,7 +28,7 @@ GAMES = {  # each at the penalty its paper advises for small pictures
 
 
 def main() -> None:
-    """Print one line a loss."""
+    """Print one line per loss."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="the folder that holds faces/manifest.csv")
     parser.add_argument("out", type=Path)

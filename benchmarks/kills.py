@@ -127,7 +127,7 @@ def compare_generated(whole: Path, cut: Path) -> list[str]:
     for one, other in zip(*(table.path for table in tables), strict=False):
         wrong += [] if np.array_equal(load(one), load(other)) else [f"other pixels in {Path(other).name}"]
     lines = Counter(p.sha256 for p in read_fingerprints(cut / "home" / "fingerprints.jsonl"))
-    wrong += [] if lines == Counter(tables[1].sha256) else ["the fingerprint registry does not have one line a file"]
+    wrong += [] if lines == Counter(tables[1].sha256) else ["the fingerprint registry does not have one line per file"]
     return wrong
 
 

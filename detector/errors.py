@@ -1,11 +1,11 @@
-"""Every error this package raises on purpose: one tree, each message one sentence that names the fix.
+"""All errors that this package raises on purpose. Each message is one sentence that names the fix.
 
 DetectorError                  anything below; the command line prints it as one line and exits with 2
 +-- ImageError                 one picture cannot be read; `reason` is a short slug for tables
 |   +-- UnsupportedFormat      not one of the formats we decode
 |   +-- ImageTooLarge          more bytes or pixels than the cap
 |   +-- DamagedImage           truncated, corrupt or empty
-|   +-- TooCostly              made so that decoding takes too much time or memory
+|   +-- TooCostly              decoding would take too much time or memory
 |       +-- ProcessDied        the process that decoded it ended, and no limit ended it
 +-- ManifestError              a table of pictures contradicts itself or lacks a column
 +-- ScoresError                a table of scores cannot be evaluated (one class, NaN, unknown pictures)
@@ -23,7 +23,7 @@ SHOWN = 40  # names that a message lists
 
 
 class DetectorError(Exception):
-    """Whatever this package raises on purpose."""
+    """Any error that this package raises on purpose."""
 
 
 class ImageError(DetectorError):
@@ -33,7 +33,7 @@ class ImageError(DetectorError):
 
 
 class UnsupportedFormat(ImageError):
-    """The bytes are none of the picture formats that are decoded here."""
+    """The bytes are not in a picture format that is decoded here."""
 
     reason = "unsupported format"
 
@@ -45,7 +45,7 @@ class ImageTooLarge(ImageError):
 
 
 class DamagedImage(ImageError):
-    """The bytes start like a picture and do not end like one."""
+    """The bytes begin like a picture but cannot be decoded."""
 
     reason = "damaged"
 
@@ -77,7 +77,7 @@ class MissingExtra(DetectorError):
 
 
 class UnknownName(DetectorError):
-    """A name that no registry, suite or file knows; the message lists what there is."""
+    """An unknown name of a generator, detector, suite or the like; the message lists the known names."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         known = sorted(known)

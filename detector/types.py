@@ -1,4 +1,4 @@
-"""The words of the house as types: arrays, the label, protocols and frozen records."""
+"""Types that all layers share: arrays, the label, protocols and frozen records."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    import pandas as pd  # takes longer to import than a picture to decode
+    import pandas as pd  # imported for types only, because its import takes longer than decoding a picture
 
 Image = NDArray[np.uint8]  # RGB, (H, W, 3)
 Images = NDArray[np.uint8]  # RGB, (N, H, W, 3)
-Scores = NDArray[np.float64]  # log-odds fake:real, (N,); larger = more fake, 0 = undecided
+Scores = NDArray[np.float64]  # log-odds of fake against real, (N,); larger is more fake, 0 is undecided
 
 
 class Label(IntEnum):
-    """What a picture is; the fake is the positive class, everywhere."""
+    """The class of a picture; fake is the positive class everywhere."""
 
     REAL = 0
     FAKE = 1
@@ -34,7 +34,7 @@ class Generator(Protocol):
 
 @runtime_checkable
 class Sampler(Protocol):
-    """Draws faces from nothing."""
+    """Draws new faces from random numbers."""
 
     def sample(self, n: int, *, seed: int) -> Images:
         """Return n pictures; the same seed gives the same bytes."""
@@ -43,25 +43,25 @@ class Sampler(Protocol):
 
 @runtime_checkable
 class Alterer(Protocol):
-    """Makes fakes of photographs."""
+    """Makes fakes by altering photographs."""
 
     def alter(self, faces: Images, *, seed: int) -> Images:
-        """Return each face changed; the same seed gives the same bytes."""
+        """Return each face altered; the same seed gives the same bytes."""
         ...
 
 
 @runtime_checkable
 class Mixer(Sampler, Protocol):
-    """Draws the faces of some seeds in styles of the faces of others."""
+    """Mixes styles: draws the faces of some seeds with styles of the faces of other seeds."""
 
     def mix(self, sources: Sequence[int], destinations: Sequence[int], *, layers: str = "coarse") -> Images:
-        """Return pictures (sources, destinations, H, W, 3); `layers` come from the sources."""
+        """Return pictures (sources, destinations, H, W, 3); the styles of `layers` are those of the sources."""
         ...
 
 
 @runtime_checkable
 class Licensed(Protocol):
-    """A generator whose weights come from others."""
+    """A generator whose weights come from another project."""
 
     licence: str
 
@@ -73,33 +73,33 @@ class Licensed(Protocol):
 
 @runtime_checkable
 class Detector(Protocol):
-    """Scores faces that were cropped and resized to `size` pixels a side."""
+    """Scores faces that were cropped and resized to `size` x `size` pixels."""
 
     name: str
     size: int
 
     def score(self, faces: Images) -> Scores:
-        """Return one finite log-odds a face, whatever the batch or its order."""
+        """Return the finite log-odds of each face; they do not depend on the rest of the batch."""
         ...
 
     def judge(self, scores: Scores) -> list[Opinion]:
-        """Return the scores in words, by thresholds chosen on photographs (never a bare 0.5)."""
+        """Return the verdict of each score, by calibrated thresholds."""
         ...
 
 
 @runtime_checkable
 class Locating(Protocol):
-    """A detector that says whether the faces of a picture are to be cut out for it; others are given its middle."""
+    """A detector that says whether faces must be located for it; other detectors are given the centre square."""
 
     @property
     def locates(self) -> bool:
-        """Whether faces are located first; a picture without one is then not judged."""
+        """Whether faces are located first; a picture without a face is then not judged."""
         ...
 
 
 @runtime_checkable
 class Calibrated(Protocol):
-    """A detector whose log-odds have likelihood ratios."""
+    """A detector whose scores can be turned into likelihood ratios."""
 
     @property
     def calibration(self) -> Any:
@@ -109,24 +109,24 @@ class Calibrated(Protocol):
 
 @runtime_checkable
 class Explaining(Protocol):
-    """A detector that can say which places of a face its score comes from."""
+    """A detector that can draw a map of a face which shows where its score comes from."""
 
     @property
     def explains(self) -> bool:
-        """Whether these weights can."""
+        """Whether its weights support maps."""
         ...
 
     def explain(self, faces: Images) -> NDArray[np.float64]:
-        """Return log-odds (N, h, w) of the places of each face (N, size, size, 3); their mean is its score."""
+        """Return a map of log-odds (N, h, w) for each face (N, size, size, 3); the mean of a map is the score."""
         ...
 
 
 @runtime_checkable
 class Trainable(Protocol):
-    """What `fit` makes can be kept as a folder and read back."""
+    """Something that can be trained, saved to a folder and loaded."""
 
     def fit(self, manifest: pd.DataFrame, *, seed: int, folder: Path) -> Self:
-        """Learn from the manifest's splits, resuming what `folder` holds, and return self."""
+        """Train on the splits of the manifest, resume a run in `folder`, and return self."""
         ...
 
     def save(self, folder: Path, **facts: Any) -> None:
@@ -135,21 +135,21 @@ class Trainable(Protocol):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Return what `save` kept."""
+        """Return the object that `save` wrote."""
         ...
 
 
 class TrainableDetector(Detector, Trainable, Protocol):
-    """A detector as the registry holds it."""
+    """A detector in the registry."""
 
 
-Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
-Perturbation = Callable[[Image, int, np.random.Generator], Image]  # severity 1..5; keeps the shape
-Transform = Callable[[Image, str], Image]  # a cut-out face, SHA-256 of its picture; keeps the shape
+Progress = Callable[[str, int, int], None]  # is called with a description, the steps done, and the number of steps
+Perturbation = Callable[[Image, int, np.random.Generator], Image]  # (picture, severity 1..5, rng) -> same shape
+Transform = Callable[[Image, str], Image]  # (cut-out face, SHA-256 of its picture) -> face of the same shape
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """Report progress to nobody."""
+    """Ignore progress."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,8 @@ class Decoded:
     """The pixels of one file and how they differ from what it holds.
 
     image: upright. width, height: of the upright picture in the file, larger than `image` if a large JPEG was decoded
-    at half, a quarter or an eighth of its size. remark: what of the file was not looked at, empty for a single picture.
-    converted: whether its colours were converted from the file's profile to sRGB.
+    at half, a quarter or an eighth of its size. remark: which part of the file was decoded, empty for a single picture.
+    converted: whether the colours were converted from the profile of the file to sRGB.
     """
 
     image: Image
@@ -174,12 +174,12 @@ class Decoded:
 
     @property
     def divisor(self) -> int:
-        """How many pixels of the file, along a side, make one of `image`: 1, 2, 4 or 8."""
+        """Size in the file divided by the size of `image`: 1, 2, 4 or 8."""
         sides, whole = self.image.shape[:2], (self.height, self.width)
         return next((d for d in (2, 4, 8) if self.reduced and sides == tuple(-(-side // d) for side in whole)), 1)
 
     def shrink(self, box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-        """Return a box (left, top, right, bottom) in pixels of the file in pixels of `image`; squares stay squares."""
+        """Return a box (left, top, right, bottom) of the file in pixels of `image`; squares stay squares."""
         d, (height, width) = self.divisor, self.image.shape[:2]
         left, top, right, bottom = box
         across, down = -(-(right - left) // d), -(-(bottom - top) // d)
@@ -189,7 +189,7 @@ class Decoded:
         return x, y, x + across, y + down
 
     def enlarge(self, box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-        """Return a box (left, top, right, bottom) in pixels of `image` in pixels of the file; `shrink` undoes it."""
+        """Return a box (left, top, right, bottom) of `image` in pixels of the file; `shrink` undoes it."""
         d, (height, width) = self.divisor, self.image.shape[:2]
         left, top, right, bottom = box
         return (left * d, top * d, self.width if right == width else right * d,
@@ -198,9 +198,9 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """One questioned picture: its untouched bytes and, where they decode, its pixels.
+    """One questioned picture: its bytes and, if they can be decoded, its pixels.
 
-    crop: the part in question, (left, top, right, bottom) in pixels, where a manifest named one.
+    crop: the part in question, (left, top, right, bottom) in pixels, if a manifest gives one.
     """
 
     path: Path
@@ -211,12 +211,12 @@ class Exhibit:
 
     @property
     def image(self) -> Image | None:
-        """The pixels, RGB (H, W, 3); None where the bytes do not decode."""
+        """The pixels, RGB (H, W, 3); None if the bytes cannot be decoded."""
         return None if self.decoded is None else self.decoded.image
 
 
 class Outcome(StrEnum):
-    """Which way one finding points."""
+    """Which proposition a finding supports."""
 
     SUPPORTS_REAL = "supports-real"
     SUPPORTS_FAKE = "supports-fake"
@@ -225,13 +225,13 @@ class Outcome(StrEnum):
 
     @property
     def words(self) -> str:
-        """The outcome as a report says it: H1 made or altered by a generator, H2 a photograph."""
+        """The outcome in the words of a report. H1: made or altered by a generator; H2: a photograph."""
         return {"supports-fake": "points to H1", "supports-real": "points to H2"}.get(self, self.replace("-", " "))
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check saw: plain JSON, no conclusion."""
+    """The result of one check as plain JSON, without a conclusion."""
 
     check: str
     outcome: Outcome
@@ -243,7 +243,7 @@ Check = Callable[[Exhibit], Finding]
 
 
 class Opinion(StrEnum):
-    """The words that a score may be given; DECLARED is for reports alone: the file itself says it was generated."""
+    """The possible verdicts. DECLARED occurs only in reports: the file itself declares that it was generated."""
 
     DECLARED = "declared-generated"
     LIKELY_REAL = "likely-real"
@@ -256,16 +256,16 @@ SUSPICION = (Opinion.NOT_APPLICABLE, Opinion.LIKELY_REAL, Opinion.INCONCLUSIVE, 
 
 
 def rank_suspicion(opinion: str, score: float, reason: str) -> tuple[int, float]:
-    """Return what the faces of one picture are ranked by; the first of those with the greatest rank decides for it.
+    """Return the rank of a face among the faces of one picture; the first face with the greatest rank decides for it.
 
-    By verdict, then by score. A face that is not judged, for whatever `reason`, comes after all that are.
+    Faces are ranked by verdict, then by score. A face that is not judged (it has a `reason`) ranks below all others.
     """
     return (-1, 0.0) if reason else (SUSPICION.index(Opinion(opinion)), score)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A score in words, with the bounded likelihood ratio behind it."""
+    """The verdict on a score, with its bounded likelihood ratio."""
 
     opinion: Opinion
     log10_lr: float

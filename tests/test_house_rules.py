@@ -126,3 +126,17 @@ def test_no_absolute_path_and_no_host_of_a_registry() -> None:
         pytest.skip("not a git checkout")
     pattern = re.compile("/" + r"(?:work|root|home)/\w|py" + r"pi\.org|file" + r"s\.pythonhosted")
     assert [p.name for p in texts if p.is_file() and pattern.search(p.read_text())] == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_file_exceeds_400_lines_and_no_function_60(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 400
+    functions = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    assert [node.name for node in functions if (node.end_lineno or 0) - node.lineno >= 60] == []
+
+
+def test_seven_modules_lie_beside_the_packages() -> None:
+    assert sorted(path.stem for path in (ROOT / "detector").glob("*.py")) == [
+        "__init__", "__main__", "errors", "files", "quickstart", "registry", "types"
+    ]  # fmt: skip

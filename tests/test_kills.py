@@ -35,4 +35,4 @@ def test_a_registry_with_a_line_too_many_and_another_picture_are_noticed(tmp_pat
     picture = tmp_path / "cut" / kills.OUT / "00000001.png"
     picture.write_bytes(kills.encode(np.zeros((128, 128, 3), np.uint8)))
     wrong = kills.compare_generated(tmp_path / "whole", tmp_path / "cut")
-    assert wrong == ["other pixels in 00000001.png", "the fingerprint registry does not have one line a file"]
+    assert wrong == ["other pixels in 00000001.png", "the fingerprint registry does not have one line per file"]

@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def write_pictures(source: Path | None, folder: Path) -> list[Path]:
-    """Write PICTURES different JPEGs of SIDE pixels a side."""
+    """Write PICTURES different JPEGs of SIDE pixels per side."""
     found = [Path(p) for p in unpack_faces(folder / "orl").path] if source is None else list(find_pictures(source))
     paths = []
     for i in range(PICTURES):

@@ -1,6 +1,7 @@
-"""The command line: parse, call one public function, render. Nothing outside of this package prints or exits.
+"""The command line. Each command parses options, calls one public function and prints the result.
 
-Nothing heavy is imported before a command needs it: `detector --help` answers at once.
+Only this package prints or exits. Heavy modules are imported when a command needs them, so that `detector --help` is
+fast.
 """
 
 from __future__ import annotations
@@ -41,15 +42,15 @@ app.add_typer(train_app, name="train")
 
 
 def main(words: list[str] | None = None) -> None:
-    """Run the command line, and exit with its status; whatever goes wrong for a reason becomes one line.
+    """Run the command line and exit with its status; every expected error becomes one line.
 
-    words: of the command; None takes those the process was started with.
+    words: arguments of the command; None means those of the process.
     """
     from detector.errors import DetectorError
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names that an encoding has no letters for
+            stream.reconfigure(errors="backslashreplace")  # for file names that the encoding cannot represent
     try:
         words, flags, config = split_words(sys.argv[1:] if words is None else words)
         choose_output(json="--json" in flags, quiet="--quiet" in flags)
@@ -65,7 +66,7 @@ def main(words: list[str] | None = None) -> None:
     except OSError as error:
         name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         status = _complain(f"{name}{error.strerror or error}", BAD_INPUT)
-    except SystemExit as error:  # Typer's own, of a pipe that nobody reads
+    except SystemExit as error:  # raised by Typer for a closed pipe
         status = BROKEN_PIPE if error.code == 1 else error.code
     except Exception as error:
         if not hasattr(error, "format_message"):
@@ -78,7 +79,7 @@ def main(words: list[str] | None = None) -> None:
     if status == INTERRUPTED:
         _complain("interrupted; the same command goes on from here", INTERRUPTED)
     if status == BROKEN_PIPE:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads what is left to be written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the rest of the output has no reader
     sys.exit(status)
 
 
@@ -117,10 +118,10 @@ for _command in (index, generate, mix, score, verify, evaluate, audit, feedback,
 @app.command()
 def quickstart(
     output: Out = Path("quickstart"),
-    real: Annotated[Path | None, typer.Option(help="Any folder of photographs, instead of the embedded ones.")] = None,
+    real: Annotated[Path | None, typer.Option(help="Folder of photographs, instead of the embedded ones.")] = None,
     seed: Seed = 0,
 ) -> None:
-    """Run the whole pipeline in minutes: real faces, built-in fakes, a CNN, a report. Run it again to go on."""
+    """Run the whole pipeline in minutes: photographs, fakes, a CNN, a report. The same command resumes it."""
     from detector import quickstart as pipeline
 
     with show_progress() as progress:
@@ -133,9 +134,9 @@ def quickstart(
 
 @app.command("list")
 def list_things(
-    card: Annotated[str | None, typer.Option(help="Show this card: of shipped weights, or a folder's.")] = None,
+    card: Annotated[str | None, typer.Option(help="Show the card of these shipped weights, or of a folder.")] = None,
 ) -> None:
-    """List what there is: generators, detectors, metrics, perturbations, shipped weights; or show one card."""
+    """List generators, detectors, metrics, perturbations and shipped weights, or show one model card."""
     from detector import tasks
 
     if card is not None:

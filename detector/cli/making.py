@@ -1,4 +1,4 @@
-"""Make: `index`, `generate` and `mix`."""
+"""The commands `index`, `generate` and `mix`."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Weights = Annotated[
 
 
 def index(
-    folder: Annotated[Path, typer.Argument(help="Folder of pictures, or what --layout reads.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of pictures, or the data set that --layout reads.")],
     output: Out = Path("manifest.csv"),
     label: Annotated[
         Literal["real", "fake"] | None,
-        typer.Option(help="Label of every picture; without it the folders real/ and fake/<generator>/ say it."),
+        typer.Option(help="Label of every picture; without it, it is read from real/ and fake/<generator>/."),
     ] = None,
-    generator: Annotated[str, typer.Option(help="What made the fakes.")] = "",
-    dataset: Annotated[str, typer.Option(help="Where the pictures come from; else the folder's name.")] = "",
+    generator: Annotated[str, typer.Option(help="Name of the generator that made the fakes.")] = "",
+    dataset: Annotated[str, typer.Option(help="Name of the source; by default the name of the folder.")] = "",
     group: Annotated[
         str | None, typer.Option(help='Leakage unit: "file" (default), "folder", or a regular expression on the path.')
     ] = None,
@@ -122,19 +122,19 @@ def mix(
 
 def generate(
     name: Annotated[str, typer.Argument(help="A generator; `detector list` names them.")],
-    n: Annotated[int | None, typer.Option("-n", min=1, max=10_000_000, help="How many faces; 16 by default.")] = None,
+    n: Annotated[int | None, typer.Option("-n", min=1, max=10_000_000, help="Number of faces; 16 by default.")] = None,
     seed: MaybeSeed = None,
     output: Out = Path("generated"),
     weights: Weights = None,
     truncation: Annotated[
-        float | None, typer.Option(min=0, max=2, help="0 is the average face, 1 the whole variety.")
+        float | None, typer.Option(min=0, max=2, help="Truncation psi: 0 gives the average face, 1 full variety.")
     ] = None,
     mix: Annotated[
         tuple[str, str] | None,
         typer.Option(metavar="SOURCES DESTINATIONS", help="Seeds such as 1,2,5-8: draw the style-mixing grid."),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=16, max=1024, help="Side in pixels, where the generator offers a choice.")
+        int | None, typer.Option(min=16, max=1024, help="Side in pixels, if the generator offers a choice.")
     ] = None,
     originals: Annotated[
         Path | None, typer.Option("--from", help="Manifest whose real pictures are altered (reconstruct, swap).")
@@ -143,10 +143,10 @@ def generate(
     format: Annotated[Literal["png", "jpg", "webp"] | None, typer.Option(help="File format; png by default.")] = None,
     no_label: Annotated[
         bool,
-        typer.Option("--no-label", help="Write plain files without labels, the same bytes every time, to train on."),
+        typer.Option("--no-label", help="Write files without labels, for training; the bytes are reproducible."),
     ] = False,
     signer: Annotated[
-        Path | None, typer.Option("--sign-with", help="PEM with your key and certificates, instead of local ones.")
+        Path | None, typer.Option("--sign-with", help="PEM file with your key and certificates, not the local ones.")
     ] = None,
 ) -> None:
     """Make fake faces with their manifest, or the source x destination grid of the StyleGAN paper.

@@ -1,4 +1,4 @@
-"""Measure: `score`, `evaluate` and `audit`."""
+"""The commands `score`, `evaluate` and `audit`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 RUNTIME = typer.Option(
     "--runtime",
-    help="What runs the network: onnx, or openvino (an extra), which is faster and computes in bf16 if the CPU can.",
+    help="Runtime of the network: onnx, or openvino (an extra), which is faster and uses bf16 if the CPU supports it.",
 )
 Runtime = Annotated[str, RUNTIME]
 
@@ -43,18 +43,19 @@ def score(
         Path | None, typer.Option("--detector", help="Folder of a trained detector, instead of the shipped one.")
     ] = None,
     runtime: Runtime = "onnx",
-    stdin: Annotated[bool, typer.Option("--stdin", help="Score one picture that comes on standard input.")] = False,
+    stdin: Annotated[bool, typer.Option("--stdin", help="Score one picture from standard input.")] = False,
     column: Column = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A .csv, .jsonl or .parquet file, or a folder; else a table.")
+        Path | None,
+        typer.Option("-o", "--output", help="Write a .csv, .jsonl or .parquet file, or a folder; else print a table."),
     ] = None,
-    faces: Annotated[Path | None, typer.Option(help="A second such file, with a row for every face.")] = None,
+    faces: Annotated[Path | None, typer.Option(help="Write a second file with a row for every face.")] = None,
     frames: Annotated[
-        int | None, typer.Option(min=1, max=64, help="Frames of a video that are looked at; 16 by default.")
+        int | None, typer.Option(min=1, max=64, help="Number of frames of a video that are scored; 16 by default.")
     ] = None,
     frames_out: Annotated[
         Path | None,
-        typer.Option("--frames-out", help="A .jsonl file, with a row for every face in a frame of a video."),
+        typer.Option("--frames-out", help="Write a .jsonl file with a row for every face in a frame of a video."),
     ] = None,
     engine: Annotated[
         str, typer.Option(help="Where pictures are scored: threads, process (worker processes) or ray (an extra).")
@@ -110,17 +111,17 @@ def evaluate(
     ] = None,
     runtime: Annotated[str | None, RUNTIME] = None,
     scores: Annotated[
-        list[Path] | None, typer.Option("--scores", help="Scores of any tool: path or sha256, and score.")
+        list[Path] | None, typer.Option("--scores", help="Table of scores of any tool, with path or sha256, and score.")
     ] = None,
     column: Column = None,
     output: Out = Path("evaluation"),
-    split: Annotated[str | None, typer.Option(help="train, val or test (default).")] = None,
+    split: Annotated[str | None, typer.Option(help="Split to measure on: train, val or test (default).")] = None,
     no_audit: Annotated[bool, typer.Option("--no-audit", help="Skip the audit for shortcuts in the pictures.")] = False,
     by: Annotated[
         list[str] | None, typer.Option("--by", help="Column by whose values errors are compared; may be repeated.")
     ] = None,
     suite: Annotated[
-        str | None, typer.Option(help="A suite's name (smoke) or TOML file, in place of a manifest.")
+        str | None, typer.Option(help="Name of a suite (smoke) or TOML file, instead of a manifest.")
     ] = None,
     baseline: Annotated[
         Path | None,

@@ -1,4 +1,4 @@
-"""Options that several commands share, the exit statuses, and the refusal of options that would do nothing."""
+"""Options that several commands share, exit statuses, and the refusal of options without effect."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 SERIOUS, BAD_INPUT, SOME_UNREADABLE = 1, 2, 3  # exit statuses; 1 means a serious finding and nothing else
-INTERNAL, INTERRUPTED, BROKEN_PIPE = 70, 130, 141  # a mistake of ours; Ctrl-C; nobody reads the output
+INTERNAL, INTERRUPTED, BROKEN_PIPE = 70, 130, 141  # exit statuses of a bug, of Ctrl-C, and of a closed output pipe
 MAX_SEED = 2**32 - 1  # the largest seed that numpy, torch and scikit-learn all accept
 
-Out = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
+Out = Annotated[Path, typer.Option("-o", "--output", help="Folder or file to write.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="The same seed gives the same result.")]
 MaybeSeed = Annotated[
     int | None, typer.Option("--seed", min=0, max=MAX_SEED, help="The same seed gives the same result; 0 by default.")
@@ -19,7 +19,7 @@ MaybeSeed = Annotated[
 Column = Annotated[
     list[str] | None,
     typer.Option(
-        "--column", metavar="OURS=THEIRS", help="What a table calls a column, such as path=Datei; may be repeated."
+        "--column", metavar="OURS=THEIRS", help="Name of our column in a table, such as path=Datei; may be repeated."
     ),
 ]
 
@@ -34,7 +34,7 @@ Set = Annotated[
 def refuse(why: str, **options: object) -> None:
     """Raise DetectorError for the first option that was given although it would have no effect.
 
-    options: name as the user writes it, with _ for -, and its value; None, False and nothing count as not given.
+    options: name on the command line, with _ for -, and value; None, False, [] and "" count as not given.
     """
     from detector.errors import DetectorError
 

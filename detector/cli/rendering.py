@@ -1,4 +1,4 @@
-"""What the commands print: tables, the progress bar; and what they read from words, such as lists of seeds."""
+"""Printing of tables and progress bars, and parsing of arguments such as lists of seeds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from detector.dataset.findings import AuditFinding
     from detector.scoring.engine import Row
 
-MOST_SEEDS = 64  # on a side of the style-mixing grid
+MOST_SEEDS = 64  # largest number of seeds on each side of the style-mixing grid
 
 
 @dataclass
@@ -43,7 +43,7 @@ def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def print_rows(rows: Iterable[Row]) -> None:
-    """Print a line a scored picture."""
+    """Print one line per scored picture."""
     if OUTPUT.json and not OUTPUT.quiet:
         print_json(map(asdict, rows))
         return
@@ -57,21 +57,21 @@ def _number(value: float | None, form: str) -> str:
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print a line in which names may be: characters that steer a terminal are escaped. err: on standard error."""
+    """Print a line with the control characters of a terminal escaped. err: on standard error."""
     if not OUTPUT.quiet:
         print(printable(text), file=sys.stderr if err or OUTPUT.json else sys.stdout)
 
 
 def summarise(verdicts: Mapping[str, int], left_out: str, status: int) -> str:
-    """Return the last line of `score`: how many pictures got each verdict, what was left out, the exit status."""
+    """Return the last line of `score`: number of pictures with each verdict, files left out, exit status."""
     counts = ", ".join(f"{n:,} {verdict}" for verdict, n in sorted(verdicts.items(), key=lambda pair: -pair[1]))
     return "; ".join(filter(None, (f"{sum(verdicts.values()):,} scored: {counts}", left_out, f"status {status}")))
 
 
 def print_results(results: Any) -> None:
-    """Print one line a detector, generator and source of photographs: the AUC with its interval."""
+    """Print one line per detector, generator and source of photographs: the AUC with its interval."""
     auc = results[(results.metric == "auc") & (results.perturbation == "none")]
-    if auc.real.nunique() == 2:  # a single source, which repeats the figures of all photographs
+    if auc.real.nunique() == 2:  # with a single source, its figures and those of all photographs are the same
         auc = auc[auc.real != "all"]
     if OUTPUT.json and not OUTPUT.quiet:
         print_json(auc.to_dict("records"))
@@ -82,7 +82,7 @@ def print_results(results: Any) -> None:
 
 
 def print_sources(headlines: list[str], findings: list[dict[str, Any]]) -> None:
-    """Print the headlines of a report, and what it found about the sources of the pictures."""
+    """Print the headlines of a report, and its findings about the sources of the pictures."""
     for line in headlines:
         say(line)
     print_table(["finding", "severity", "what", "fix"],
@@ -117,15 +117,15 @@ def print_table(head: list[str], rows: list[list[str]]) -> None:
     for name in head:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))  # Text: a file name is not markup
+        table.add_row(*(Text(printable(cell)) for cell in row))  # as Text, because rich would read markup in file names
     console.print(table)
 
 
 @contextmanager
 def show_progress(*, log: str = "") -> Iterator[Callable[[str, int, int], None]]:
-    """Yield a progress function: a bar with the time left on standard error if it is a terminal, else silence.
+    """Yield a progress function that draws a bar on standard error if that is a terminal, and does nothing otherwise.
 
-    log: name of a logger whose lines are printed on standard error where there is no bar.
+    log: name of a logger whose lines are printed on standard error if there is no bar.
     """
     if OUTPUT.quiet or not sys.stderr.isatty():
         logger, handler = logging.getLogger(log or __name__), logging.StreamHandler()
@@ -180,7 +180,7 @@ def parse_seeds(text: str) -> list[int]:
     if not seeds or min(seeds) < 0 or max(seeds) > MAX_SEED:
         raise DetectorError(f"seeds are numbers such as 1,2,5-8, from 0 to {MAX_SEED:,}, not {text!r}")
     if len(seeds) > MOST_SEEDS:
-        raise DetectorError(f"a grid has at most {MOST_SEEDS} seeds a side; {text!r} has more")
+        raise DetectorError(f"a grid has at most {MOST_SEEDS} seeds per side; {text!r} has more")
     return seeds
 
 
@@ -195,7 +195,7 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def command_line() -> str:
-    """Return the command that is running, as it could be typed again."""
+    """Return the running command in a form that can be typed again."""
     import shlex
 
     return shlex.join(["detector", *sys.argv[1:]])

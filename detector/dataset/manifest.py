@@ -43,7 +43,7 @@ FRACTIONS = (0.6, 0.15, 0.25)  # shares of the groups in train, val and test
 
 
 def validate(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with its columns in order and of their types; ManifestError names the rows that contradict."""
+    """Return the table with its columns in order and of their types; ManifestError names contradicting rows."""
     missing = [c for c in COLUMNS if c not in manifest]
     if missing:
         raise ManifestError(f"the manifest lacks the columns {', '.join(missing)}; `detector index` writes them all")
@@ -221,7 +221,7 @@ def read_crop(text: object) -> tuple[int, int, int, int] | None:
 
 
 def read_crops(manifest: pd.DataFrame) -> list[tuple[int, int, int, int] | None]:
-    """Return the box of every row; None where there is none, or where the table has no `crop`."""
+    """Return the box of every row, None for rows without one; all None if the table has no column `crop`."""
     return [read_crop(c) for c in manifest["crop"]] if "crop" in manifest else [None] * len(manifest)
 
 
@@ -250,7 +250,7 @@ def _group(inside: Path, group_by: str, digest: str) -> str:
 
 
 def _plain(name: str) -> str:
-    """Return a folder's name as a cell that no spreadsheet runs."""
+    """Return the name of a folder as a cell that a spreadsheet does not take for a formula."""
     return as_text(name.lstrip("".join(FORMULA)))
 
 
@@ -259,7 +259,7 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def describe_data(table: pd.DataFrame) -> dict[str, Any]:
-    """Return what a card says of the pictures something was trained on: counts, and a hash of their hashes."""
+    """Return the entry of a card about the training pictures: counts, and a hash of their hashes."""
     counts = table.groupby(["split", "label", "generator", "dataset"]).size().rename("n").reset_index()
     digest = hashlib.sha256("\n".join(sorted(table.sha256)).encode()).hexdigest()
     return {"manifest_sha256": digest, "pictures": counts.to_dict("records")}

@@ -1,4 +1,4 @@
-"""A copy of a data set whose pictures were all cropped, resized and encoded alike.
+"""Copy a data set with all pictures cropped, resized and encoded alike.
 
 Traces of what was done to a picture before, such as an earlier JPEG save, may survive.
 """
@@ -38,7 +38,7 @@ def reencode(
     """Return a validated manifest of copies in `folder`: the same rows in order, new path and sha256, no crop.
 
     Its column `side` keeps how coarse the pictures were before: the side of what was cut out, in pixels.
-    The crop (else the centre square) is cut out, resized to `size` pixels a side unless that is None, and written
+    The crop (else the centre square) is cut out, resized to `size` pixels per side unless that is None, and written
     without metadata as JPEG, PNG or WEBP. Further columns pass through. Finished files are not made again, so an
     interrupted run goes on where it stopped; names depend on the picture, its crop and every setting.
 
@@ -85,7 +85,7 @@ def reencode(
 
 
 def measure_sides(manifest: pd.DataFrame) -> NDArray[np.int64]:
-    """Return the side of the square that is cut out of each picture, pixels; 0 where it cannot be read to tell."""
+    """Return the side of the square that is cut out of each picture, pixels; 0 if the picture cannot be read."""
 
     def measure(path: str) -> int:
         try:

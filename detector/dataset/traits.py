@@ -40,7 +40,7 @@ TINT = 0.1  # share of the pixels, the least colourful ones, that show a colour 
 class Traits:
     """What was measured of N pictures.
 
-    table: one row a picture, one column a trait; `format` is empty if the picture cannot be read. vectors: name ->
+    table: one row per picture, one column per trait; `format` is empty if the picture cannot be read. vectors: name ->
     (N, D). hashes, mirrored: perceptual hashes of the pictures and of their mirror images.
     """
 

@@ -54,7 +54,7 @@ def align(table: pd.DataFrame, detector: Detector, folder: Path, *, progress: Pr
 
 
 def cut_faces(table: pd.DataFrame, detector: Detector, *, progress: Progress = silent) -> pd.DataFrame:
-    """Return the manifest with the crop that the detector would look at; where it needs a face, those that have one."""
+    """Return the manifest with the crops that the detector would score; without rows that lack a needed face."""
     if not getattr(detector, "locates", False):
         return table
     given = table.crop.ne("") if "crop" in table else pd.Series(False, index=table.index)
@@ -138,7 +138,7 @@ def compare_aligned(joined: pd.DataFrame, aligned: Mapping[str, pd.DataFrame]) -
 
 
 def find_losses(comparison: pd.DataFrame) -> list[AuditFinding]:
-    """Return one finding a detector of `compare_aligned`: serious if its AUC falls by more than MARGIN for sure."""
+    """Return one finding per detector of `compare_aligned`: serious if its AUC falls by more than MARGIN for sure."""
     findings = []
     for name, part in comparison.groupby("detector", sort=False):
         lost = part[part.p < ALPHA]
@@ -177,7 +177,7 @@ def look_behind(
         where = out / "scores" / f"{file}-aligned.csv"
         kept = score_manifest(copies, thing, name, where, fingerprint=digest_checkpoint(folder), progress=progress)
         kept = kept.merge(copies[["sha256", "original", "saved"]], on="sha256")
-        kept["path"] = kept.original.map(paths)  # the copies lie below `out`, wherever that is
+        kept["path"] = kept.original.map(paths)  # paths of the originals: those of the copies depend on `out`
         write_table(kept[[*SCORES]], where)
         again[name] = kept
     aligned = compare_aligned(joined, again)

@@ -26,7 +26,7 @@ from detector.statistics.metrics import det, roc
 from detector.types import Image, Label
 
 FACE = 96  # side of a face in the report, pixels
-MISTAKES = 5  # mistakes of each kind that the report shows for a detector
+MISTAKES = 5  # number of mistakes of each kind that the report shows per detector
 
 
 def publish(
@@ -90,7 +90,7 @@ def _excluded(joined: pd.DataFrame) -> dict[str, Any]:
 
 
 def _notes(joined: pd.DataFrame) -> list[str]:
-    """Return what could not be read."""
+    """Return the warnings about pictures that could not be read."""
     notes = []
     for detector, counts in _excluded(joined).items():
         total = joined.sha256[joined.detector == detector].nunique()
@@ -103,7 +103,7 @@ def _notes(joined: pd.DataFrame) -> list[str]:
 
 
 def _draw(plain: pd.DataFrame, results: pd.DataFrame) -> Iterator[Figure]:
-    """Yield the figures of unperturbed pictures: one panel a detector, the worst generator first."""
+    """Yield the figures of unperturbed pictures: one panel per detector, the worst generator first."""
     from detector.evaluation import plots
 
     pooled = results[(results.perturbation == "none") & (results.real == ALL)]
@@ -149,7 +149,7 @@ def _draw(plain: pd.DataFrame, results: pd.DataFrame) -> Iterator[Figure]:
 
 
 def _draw_robustness(compared: pd.DataFrame) -> Iterator[Figure]:
-    """Yield the curves of the worst of what is compared (`measuring.list_compared`) under each perturbation."""
+    """Yield the curves of the worst compared result (`measuring.list_compared`) under each perturbation."""
     from detector.evaluation import plots
 
     names = [name for name in compared.perturbation.unique() if name != "none"]
@@ -168,7 +168,7 @@ def _draw_robustness(compared: pd.DataFrame) -> Iterator[Figure]:
 
 
 def _draw_false_alarms(false_alarms: pd.DataFrame) -> Iterator[Figure]:
-    """Yield the rates of unperturbed photographs, one figure a detector, the worst source on top."""
+    """Yield the rates of unperturbed photographs, one figure per detector, the worst source on top."""
     from detector.evaluation import plots
 
     for detector, part in false_alarms[false_alarms.perturbation == "none"].groupby("detector", sort=False):
@@ -181,7 +181,7 @@ def _draw_false_alarms(false_alarms: pd.DataFrame) -> Iterator[Figure]:
 
 
 def _draw_examples(effects: Sequence[tuple[str, AuditFinding]], plain: pd.DataFrame) -> Iterator[Figure]:
-    """Yield the example pictures of serious findings, one figure a source."""
+    """Yield the example pictures of serious findings, one figure per source."""
     for detector, finding in effects:
         examples = plain[(plain.detector == detector) & plain.path.isin(finding.rows)]
         for dataset, rows in examples.groupby("dataset"):
@@ -212,7 +212,7 @@ def _draw_flips(flips: pd.DataFrame | None) -> Iterator[Figure]:
 
 
 def _records(table: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """Return the rows of a table as plain JSON, what is missing as null."""
+    """Return the rows of a table as plain JSON, with null for missing values."""
     rows = [] if table is None else table.to_dict("records")
     return [
         {str(k): None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()} for row in rows
@@ -228,7 +228,7 @@ def _records_of_effects(effects: Sequence[tuple[str, AuditFinding]]) -> list[dic
 
 
 def _draw_faces(pictures: Iterable[tuple[str, object]]) -> bytes:
-    """Return a grid of those pictures (path, crop) that can be read; nothing if none can."""
+    """Return a grid of the pictures (path, crop) that can be read, or None if none can."""
     faces = [face for path, crop in pictures if (face := _face(path, crop)) is not None]
     return encode(tile(np.stack(faces), min(8, len(faces)))) if faces else b""
 
@@ -241,7 +241,7 @@ def _face(path: str, crop: object = None) -> Image | None:
 
 
 def _mistakes(read: pd.DataFrame) -> list[Thumbnail]:
-    """Return, for each detector, the real pictures it was surest are fake, and the fakes it was surest are real."""
+    """Return, for each detector, the real pictures with the highest scores and the fakes with the lowest."""
     thumbnails = []
     plain = read[read.perturbation == "none"].assign(wrong=lambda t: np.where(t.label == Label.FAKE, -t.score, t.score))
     for (detector, _), part in plain[plain.wrong > 0].groupby(["detector", "label"], sort=False):

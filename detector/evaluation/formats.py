@@ -12,7 +12,7 @@ RATE_TITLES = {"fpr": "FPR", "fnr": "FNR", "auc_of_fakes": "AUC of its fakes"}  
 
 
 def name_metric(name: str) -> str:
-    """Return what a report calls a metric.
+    """Return the name of a metric in reports.
 
     >>> name_metric("tpr_at_fpr_1")
     'TPR at 1 % FPR'
@@ -46,12 +46,12 @@ def format_share(value: float, row: Any) -> str:
 
 
 def format_chance(p: float) -> str:
-    """Return a p-value; small ones are only said to be small."""
+    """Return a p-value; a small one only as less than a bound."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def format_group(row: Mapping[str, Any] | None) -> str:
-    """Return a group's figure with its interval and what it rests on, or that it rests on too little."""
+    """Return a group's figure with its interval and number of people, or that there are too few."""
     if row is None:
         return ""
     value = "too few" if row["value"] is None else f"{format_number(row['value'])} {format_interval(row)}"
@@ -77,7 +77,7 @@ def format_mean(headline: Mapping[str, Any]) -> str:
 
 
 def count_compared(headline: Mapping[str, Any]) -> str:
-    """Return what the headline's worst figure is the worst of, in words."""
+    """Return the description of the headline's worst figure."""
     n = headline["pairs"]
     if headline["matched"]:
         return f"the worst of {n} matched pairs" if n > 1 else "the only matched pair"

@@ -126,7 +126,7 @@ def make_baseline(suite: str, joined: pd.DataFrame, results: pd.DataFrame) -> Ba
 
 
 def write_baseline(baseline: Baseline, path: Path | str) -> None:
-    """Write a baseline as JSON, one line a picture and a condition, so that a diff can be read."""
+    """Write a baseline as JSON, one line per picture and condition, so that a diff can be read."""
     record = baseline.model_dump(mode="json")
     lines = []
     for key in ("results", "pictures", "columns"):
@@ -276,7 +276,7 @@ def _compare_pictures(joined: pd.DataFrame, baseline: Baseline) -> list[str]:
 
 
 def _unfold(baseline: Baseline) -> pd.DataFrame:
-    """Return the baseline's scores, one row a picture and condition."""
+    """Return the baseline's scores, one row per picture and condition."""
     pictures = pd.DataFrame([p.model_dump(mode="json") for p in baseline.pictures])
     parts = []
     for column in baseline.columns:

@@ -1,4 +1,4 @@
-"""Scores x manifest -> one row a picture, detector and condition; whatever does not fit is named."""
+"""Join scores to a manifest: one row per picture, detector and condition; errors name what does not match."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from detector.errors import ScoresError, UnknownName
 from detector.files import as_text
 from detector.types import Label
 
-KEYS = ["detector", "perturbation", "severity"]  # what else, beside the generator, a row is measured for
+KEYS = ["detector", "perturbation", "severity"]  # columns that, with the generator, identify a result
 DEFAULTS: dict[str, Any] = dict(zip(KEYS, ("scores", "none", 0), strict=True))
 
 
@@ -47,7 +47,7 @@ def join_scores(scores: pd.DataFrame, manifest: pd.DataFrame, *, split: str = "t
                 "score them too (rows are matched by sha256 if given, else by path)"
             )
         if len(torn):
-            raise ScoresError(f"{torn.path.iloc[0]} has two scores by {name!r}{condition}; keep one row a picture")
+            raise ScoresError(f"{torn.path.iloc[0]} has two scores by {name!r}{condition}; keep one row per picture")
         _check_classes(joined, f"{name!r}{condition}")
         parts.append(joined.assign(detector=str(names[0]), perturbation=str(names[1]), severity=names[2]))
     return pd.concat(parts, ignore_index=True)
@@ -68,7 +68,7 @@ def take_split(manifest: pd.DataFrame, split: str) -> pd.DataFrame:
 
 
 def _check_scores(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns that are needed, each of its type."""
+    """Return the needed columns, converted to their types."""
     if "score" not in scores or not {"sha256", "path"} & set(scores):
         there = ", ".join(str(c) for c in scores.columns)
         raise ScoresError(f"scores need a column 'score', and 'sha256' or 'path'; these have: {there or 'none'}")
@@ -92,12 +92,12 @@ def _check_scores(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _find_hashes(theirs: pd.DataFrame, manifest: pd.DataFrame) -> pd.Series:
-    """Return for each row the hash of its picture: the one it has, else that of the manifest's row its path means."""
-    hashes = dict(zip(map(as_text, manifest.path.astype(str)), manifest.sha256, strict=True))  # as tables write them
+    """Return the hash of the picture of each row: its own, or that of the row of the manifest that its path names."""
+    hashes = dict(zip(map(as_text, manifest.path.astype(str)), manifest.sha256, strict=True))  # paths as in tables
     given = theirs.sha256.astype(str).str.lower()
     paths = theirs.path.astype(str)[given == ""].unique()
     meant = {path: guess for path in paths for guess in (path, os.path.abspath(path)) if guess in hashes}
-    for whole in (True, False):  # all of a relative path, then the file name alone
+    for whole in (True, False):  # first compare whole relative paths, then only file names
         rest = {path: _tail(os.path.normpath(path), whole) for path in paths if path and path not in meant}
         twice = Counter(rest.values())
         for depth in {tail.count("/") + 1 for tail in rest.values()}:

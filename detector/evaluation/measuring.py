@@ -22,7 +22,7 @@ from detector.types import Label
 METRIC_NAMES = ("auc", "ap", "eer", "tpr_at_fpr_1", "tpr_at_fpr_5", "balanced_accuracy")
 COLUMNS = ["detector", "generator", "real", "perturbation", "severity", "metric", "value", "low", "high", "n_real",
            "n_fake"]  # fmt: skip
-ALL = "all"  # in the column `real`: the photographs of all datasets together
+ALL = "all"  # value of the column `real` for the photographs of all datasets together
 
 
 def measure_scores(
@@ -33,7 +33,7 @@ def measure_scores(
     resamples: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return the results, tidy: one row a detector, generator, dataset of photographs, condition and metric (COLUMNS).
+    """Return the results: one row per detector, generator, dataset of photographs, condition and metric (COLUMNS).
 
     The rows whose `real` is ALL hold the figures against all photographs together.
 
@@ -44,7 +44,7 @@ def measure_scores(
         for generator, both in pair_generators(part):
             found = None
             for real, pair in pair_datasets(both):
-                if found is None or len(pair) < len(both):  # a single dataset is all photographs
+                if found is None or len(pair) < len(both):  # a single dataset has the result of all photographs
                     found = measure(pair.label.to_numpy(), pair.score.to_numpy(), pair.group.to_numpy(), metrics,
                                     seed=seed, level=level, resamples=resamples)  # fmt: skip
                 rows += [
@@ -80,7 +80,7 @@ def summarise(
 
 
 def list_compared(results: pd.DataFrame, pairs: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Return what the headline is drawn from, as results of one metric.
+    """Return the results of one metric that the headline summarises.
 
     These are the matched pairs (`pairs.measure_pairs`, AUC) if there are any, else the first metric of each generator
     against each dataset of photographs.

@@ -1,4 +1,4 @@
-"""Unique names for all detectors and score files that are compared, whatever their files and folders are called."""
+"""Give unique names to the detectors and score files that are compared, also if their files have the same name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from detector.files import printable
 
 @dataclass(frozen=True)
 class Source:
-    """What scores come from: a table, or a detector's folder, and the names that stand in it.
+    """A source of scores: a table or a detector's folder, with the names of detectors in it.
 
     names: of a detector, or those in a table's column `detector`; none for a table without one, which is named by its
     file.
@@ -26,7 +26,7 @@ class Source:
     folder: bool = False
 
     def name(self, depth: int) -> tuple[str, ...]:
-        """Return the names, with as many parts of the path as it takes to tell them from others' (depth 0, 1, ...)."""
+        """Return the names, each preceded by `depth` parts of the path."""
         path = Path(os.path.abspath(self.path))
         parts = (path if self.folder else path.with_suffix("")).parts
         if not self.names:
@@ -38,7 +38,7 @@ class Source:
 
 
 def name_apart(sources: Sequence[Source]) -> list[dict[str, str]]:
-    """Return for each source its own names and how they are to be shown: no two alike, in capitals or not.
+    """Return for each source a dict from its own names to unique ones, which also differ if case is ignored.
 
     A table without names has one entry, "". Those that share a name are told apart by the folders they lie in.
 
@@ -63,7 +63,7 @@ def name_apart(sources: Sequence[Source]) -> list[dict[str, str]]:
 
 
 def file_names(names: Sequence[str]) -> list[str]:
-    """Return for each name one that any file system takes, no two alike in upper or lower case.
+    """Return for each name a file name that any file system allows, unique also if case is ignored.
 
     >>> file_names(["a/cnn", "a_cnn"])
     ['a_cnn', 'a_cnn-2']

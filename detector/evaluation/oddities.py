@@ -23,7 +23,7 @@ def warn_of_scores(joined: pd.DataFrame, results: pd.DataFrame) -> list[str]:
 
 
 def _warn_of_groups(plain: pd.DataFrame) -> Iterator[str]:
-    """Yield what has no interval, and why: photographs of a dataset, fakes of a generator."""
+    """Yield the datasets and generators without an interval, with the reason."""
     read = plain[plain.score.notna()]
     name = read.generator.where(read.label == Label.FAKE, read.dataset)
     groups = read.assign(name=name).groupby(["label", "name"]).group.nunique()

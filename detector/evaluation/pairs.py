@@ -75,7 +75,7 @@ def find_pairs(pictures: pd.DataFrame, named: Sequence[tuple[str, str]] = ()) ->
 
 
 def measure_pairs(pairs: Iterable[Pair], joined: pd.DataFrame, *, level: float = 0.95, saved: str = "") -> pd.DataFrame:
-    """Return the AUC of each pair, one row a detector, pair and condition (COLUMNS).
+    """Return the AUC of each pair, one row per detector, pair and condition (COLUMNS).
 
     joined: as `joining.join_scores`. auc: the chance that a picture of the first set scores above one of the second,
     ties count half. groups: leakage groups (people, seeds) of the set that has fewer. saved: how the pictures were
@@ -104,7 +104,7 @@ def cross_generators(pictures: pd.DataFrame) -> list[Pair]:
 
 
 def average_pairs(compared: Sequence[tuple[Pair, pd.DataFrame]], *, level: float = 0.95) -> pd.DataFrame:
-    """Return the mean AUC of several pairs with its interval, one row a detector and condition (MEANS).
+    """Return the mean AUC of several pairs with its interval, one row per detector and condition (MEANS).
 
     compared: pairs, each with the joined scores that it is measured on, as `measure_pairs`.
     """

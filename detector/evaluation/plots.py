@@ -54,13 +54,15 @@ def to_png(figure: Any, *, dpi: int = DPI) -> bytes:
     """Return a figure as the bytes of a PNG file, cut to what is drawn; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")  # the font lacks a letter: a box is drawn
+        warnings.filterwarnings(
+            "ignore", message=r"Glyph .* missing from"
+        )  # a box is drawn for letters not in the font
         figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.08, metadata={"Software": None})
     return buffer.getvalue()
 
 
 def draw_roc(curves: Mapping[str, Curve], ax: Axes, *, title: str = "") -> Axes:
-    """Return the axes with one ROC a name, x = FPR and y = TPR, and the line of chance."""
+    """Return the axes with one ROC per name, x = FPR and y = TPR, and the line of chance."""
     ax.plot([0, 1], [0, 1], color=PALE, lw=0.8, zorder=1)
     lines = _draw_lines(ax, {name: (np.asarray(x), np.asarray(y)) for name, (x, y) in curves.items()})
     ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
@@ -70,7 +72,7 @@ def draw_roc(curves: Mapping[str, Curve], ax: Axes, *, title: str = "") -> Axes:
 
 
 def draw_det(curves: Mapping[str, Curve], ax: Axes, *, title: str = "") -> Axes:
-    """Return the axes with one DET curve a name, x = FPR and y = FNR, both on the scale of normal quantiles.
+    """Return the axes with one DET curve per name, x = FPR and y = FNR, both on the scale of normal quantiles.
 
     Rates too small for the axes are drawn on their edge. Source: Martin et al., 1997, doi:10.21437/Eurospeech.1997-504.
     """
@@ -132,7 +134,7 @@ def draw_tippett(real: ArrayLike, fakes: Mapping[str, ArrayLike], ax: Axes, *, t
     stepped = {n: (np.array([-reach, *x, reach]), np.array([1, *y, 0])) for n, (x, y) in curves.items()}
     lines |= _draw_lines(ax, stepped, drawstyle="steps-pre")
     ax.axvline(0, color=INK, lw=0.8, dashes=(2, 2))
-    room = 0.08 * -(-len(lines) // 2)  # above the curves, for the legend: what it would hide misleads
+    room = 0.08 * -(-len(lines) // 2)  # space above the curves for the legend, which must not hide them
     ax.set(xlim=(-reach, reach), ylim=(0, 1.03 + room), yticks=np.linspace(0, 1, 6))
     _label(ax, title, "log₁₀ likelihood ratio, fake : real", "share of pictures with at least this ratio")
     _legend(ax, lines, "upper center", columns=2)
@@ -169,7 +171,7 @@ def draw_reliability(labels: ArrayLike, scores: ArrayLike, ax: Axes, *, bins: in
 
 
 def draw_robustness(curves: Mapping[str, Band], ax: Axes, *, metric: str, title: str = "") -> Axes:
-    """Return the axes with one line a name, x = severity (0 is untouched), y = metric, its interval a band."""
+    """Return the axes with one line per name, x = severity (0 is untouched), y = metric, its interval a band."""
     lines = _draw_lines(ax, {name: (np.asarray(c[0]), np.asarray(c[1])) for name, c in curves.items()}, marker="o")
     for line, (x, _, low, high) in zip(lines.values(), curves.values(), strict=True):
         ax.fill_between(np.asarray(x), np.asarray(low), np.asarray(high), color=line.get_color(), alpha=0.15, lw=0)
@@ -180,7 +182,7 @@ def draw_robustness(curves: Mapping[str, Band], ax: Axes, *, metric: str, title:
 
 
 def draw_rates(rates: Mapping[str, tuple[float, float, float]], ax: Axes, *, label: str, title: str = "") -> Axes:
-    """Return the axes with one share a name, (value, low, high), as a point with its interval; the first is on top."""
+    """Return the axes with one share per name, (value, low, high), as a point with its interval; the first on top."""
     for place, (value, low, high) in enumerate(rates.values()):
         ax.hlines(place, low, high, color=REAL, lw=1.6, alpha=0.7)
         ax.scatter([value], [place], s=28, color=REAL, zorder=3)
@@ -193,7 +195,7 @@ def draw_rates(rates: Mapping[str, tuple[float, float, float]], ax: Axes, *, lab
 
 
 def draw_mixing(sources: Images, destinations: Images, grids: Mapping[str, NDArray[np.uint8]], ax: Axes) -> Axes:
-    """Return the axes with the style-mixing grid: each face is the one above it, wearing styles of the one at its left.
+    """Return the axes with the style-mixing grid: each face is that of its column, with styles of that of its row.
 
     sources: (S, H, W, 3). destinations: (D, H, W, 3). grids: which styles are taken (coarse, ...), to (S, D, H, W, 3).
 
@@ -262,7 +264,7 @@ def _title(title: str, ax: Axes) -> None:
 
 
 def _legend(ax: Axes, lines: Mapping[str, Any], place: Any = "best", *, columns: int = 1) -> None:
-    """Draw a legend whose names are neither formulas nor, for a leading underscore, left out."""
+    """Draw a legend in which names are no formulas, and names with a leading underscore are shown."""
     if not lines:
         return
     legend = ax.legend([*lines.values()], ["name"] * len(lines), loc=place, ncols=columns, frameon=True,

@@ -1,4 +1,4 @@
-"""How large a drop of each AUC the gate could have seen, from the pictures and groups of a run."""
+"""The smallest drop of each AUC that the gate could have noticed, from the pictures and groups of a run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def measure_power(joined: pd.DataFrame, results: pd.DataFrame, tolerances: Mappi
 
 
 def describe_power(rows: pd.DataFrame) -> list[str]:
-    """Return one sentence a detector on the rows of `measure_power`."""
+    """Return one sentence per detector on the rows of `measure_power`."""
     lines = []
     for detector, part in rows.groupby("detector", sort=False):
         seen = part["drop"][part["drop"].map(math.isfinite)]

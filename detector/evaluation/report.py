@@ -1,4 +1,4 @@
-"""Results -> JSON (the record), one self-contained HTML page, Markdown and PNGs.
+"""Write results as JSON (the record), as one self-contained HTML page, as Markdown, and as PNG files.
 
 The HTML needs no network and no other file, reads in light and in dark, and prints. Whatever comes from a manifest is
 escaped: file names are other people's text.
@@ -128,7 +128,7 @@ class VisibleDrop(Row):
 
 
 class Report(BaseModel):
-    """What report.json holds."""
+    """The content of report.json."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -142,7 +142,7 @@ class Report(BaseModel):
 
 @dataclass(frozen=True)
 class Figure:
-    """A PNG, the name of its file, the section of the page it stands in, and a line below it."""
+    """A PNG with its file name, its section of the page, and its caption."""
 
     name: str
     section: str
@@ -152,7 +152,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A picture a detector was wrong about: its file's name, what it is, its score, and a small JPEG, empty if none."""
+    """A mistake of a detector: file name and class of the picture, its score, and a small JPEG (may be empty)."""
 
     detector: str
     name: str
@@ -166,7 +166,7 @@ def write_report(
 ) -> None:
     """Write report.json, report.md, report.html and each figure below a folder, each file whole, report.json last.
 
-    The page shows what metadata holds: headline (one entry a detector, as `measuring.summarise` gives them), notes,
+    The page shows what metadata holds: headline (one entry per detector, as `measuring.summarise` gives them), notes,
     sources and audit (findings with name, severity, summary and fix), power (sentences), command, level, aligned,
     fairness and verdict_flips (rows of the tables that `figures.publish` takes), and anything else as a list.
     """
@@ -245,7 +245,7 @@ def _worst_first(results: Sequence[Result], metrics: Sequence[str]) -> list[dict
 
 
 def _make_matrices(results: Sequence[Result], headline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return generators against datasets of photographs, one matrix a detector; none if there is a single dataset."""
+    """Return generators against datasets of photographs, one matrix per detector; none if there is a single dataset."""
     datasets = [*sorted({r.real for r in results} - {ALL}), ALL]
     if len(datasets) < 3:
         return []
@@ -267,7 +267,7 @@ def _list_matched(pairs: Sequence[ComparedPair]) -> list[dict[str, ComparedPair]
 
 
 def _make_controls(pairs: Sequence[ComparedPair]) -> list[dict[str, Any]]:
-    """Return sources against sources, one square matrix a detector and control; below the diagonal, mirrored."""
+    """Return sources against sources, one square matrix per detector and control; below the diagonal, mirrored."""
     tables: dict[tuple[str, ...], dict[str, Any]] = {}
     for p in pairs:
         empty: dict[str, Any] = {"detector": p.detector, "role": p.role, "generator": p.generator, "cells": {}}
@@ -299,7 +299,7 @@ def _under_perturbations(report: Report) -> dict[tuple[str, str], dict[int, dict
 
 
 def _by_group(fairness: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return one table a detector and column: its metrics, rows (group -> metric -> figure), and gaps."""
+    """Return one table per detector and column: its metrics, rows (group -> metric -> figure), and gaps."""
     tables: dict[tuple[str, str], dict[str, Any]] = {}
     for row in fairness.get("rows", []):
         key = row["detector"], row["column"]

@@ -1,4 +1,4 @@
-"""The one path from pictures to results: score every detector, join, measure. A plain evaluation is a suite too.
+"""Run a suite: score the pictures with every detector, join, measure. A plain evaluation is a suite as well.
 
 Every picture is decoded and cut as `detector score` does it, then perturbed, then scored. What a perturbation draws
 depends on the picture's hash and the suite's seed alone.
@@ -35,15 +35,15 @@ from detector.statistics.fairness import Fairness, measure_fairness
 from detector.statistics.proportions import clopper_pearson, effective_count
 from detector.types import Detector, Label, Progress, silent
 
-EMBEDDED = "embedded"  # in the place of a manifest's path: the photographs that come with the installation
+EMBEDDED = "embedded"  # instead of the path of a manifest: the photographs that come with the installation
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a suite gave.
+    """The results of a suite.
 
     pictures: the rows of its split. detectors: name -> folder of weights and the detector, of those that did not fail.
-    scores: one row a detector, perturbation, severity and picture. joined: the same and other tools' scores beside the
+    scores: one row per detector, perturbation, severity and picture. joined: these and other tools' scores beside the
     manifest, as `joining.join_scores`. results: as `measuring.measure_scores`. pairs: as `pairs.measure_pairs`. means:
     as `pairs.average_pairs`, of what the headline compares. flips: as `count_flips`. failed: detector -> why it has no
     scores. fairness: None if the suite compares by no column.
@@ -87,7 +87,7 @@ def gather_pictures(suite: Suite, folder: Path) -> pd.DataFrame:
 
 
 def write_alike(table: pd.DataFrame, folder: Path, side: int) -> pd.DataFrame:
-    """Return the manifest of copies, cut and resized to `side`, as BMP: the same bytes on every machine, as no PNG is.
+    """Return the manifest of copies, cut and resized to `side`, as BMP: its bytes are the same on every machine.
 
     Raises ManifestError if a picture is not the one its row names by hash.
     """
@@ -115,7 +115,7 @@ def run_suite(
     strict: bool = False,
     progress: Progress = silent,
 ) -> Run:
-    """Score and measure every detector of a suite, below a folder from which an interrupted run goes on.
+    """Score and measure every detector of a suite; an interrupted run is resumed from the folder.
 
     table: the manifest, all splits; None gathers the suite's (`gather_pictures`). detectors: name -> folder of weights;
     None takes those that the suite names. theirs: scores of other tools, with a column `detector`. runtime: as
@@ -140,9 +140,9 @@ def run_suite(
         try:
             loaded[name] = load_detector(weights, runtime=runtime)
             own, beside, (first, means) = plan.run(name, file, *loaded[name])
-        except ManifestError:  # the pictures' fault
+        except ManifestError:  # the pictures are wrong, not the detector
             raise
-        except Exception as error:  # a stranger's detector may raise anything, and the others' results must stand
+        except Exception as error:  # the detector of a plug-in may raise anything; the others must be measured
             if strict:
                 raise
             loaded.pop(name, None)
@@ -183,7 +183,7 @@ def count_flips(joined: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is the same for every detector of a run.
+    """Settings that all detectors of a run share.
 
     readable: whether scores of the pictures as they are become `scores/NAME.csv`, for users to read; otherwise they are
     kept by what they depend on.
@@ -205,7 +205,7 @@ class _Plan:
     def run(
         self, name: str, file: str, weights: Path, detector: Detector
     ) -> tuple[pd.DataFrame, pd.DataFrame, tuple[pd.DataFrame, pd.DataFrame]]:
-        """Return one detector's scores, the same beside the manifest, and what `measure` says of them.
+        """Return the scores of one detector, the scores joined to the manifest, and the results of `measure`.
 
         file: the name of what is kept of them below the folder.
         """
@@ -235,7 +235,7 @@ class _Plan:
         )
 
     def score(self, name: str, file: str, detector: Detector, pictures: pd.DataFrame, digest: str) -> pd.DataFrame:
-        """Return a detector's scores of pictures under all conditions, from the file where they are there already."""
+        """Return a detector's scores of pictures under all conditions, from the file if it exists already."""
         if self.readable:
             out = self.folder / "scores" / f"{file}.csv"
             return score_manifest(pictures, detector, name, out, fingerprint=digest, progress=self.progress)

@@ -1,4 +1,4 @@
-"""Does a score follow the source of the pictures instead of the face? And the false alarms of each source.
+"""Test whether a score follows the source of the pictures instead of the face; measure false alarms of each source.
 
 A source is a dataset. Photographs of two sources should score alike; if the AUC between them is far from 0.5, the
 detector reads sharpness, framing or style, and its AUC on fakes of another source may be owed to those.
@@ -19,16 +19,16 @@ from detector.statistics.sources import false_alarms
 from detector.types import Label
 
 MAX_AUC = 0.7  # largest AUC between two sources, in either direction; the whole 95 % interval beyond it is serious
-MIN_GROUPS = 10  # people (leakage groups) of a source, at least, for it to be compared with another
-EXAMPLES = 4  # pictures of each of two sources that are shown
+MIN_GROUPS = 10  # smallest number of people (leakage groups) of a source that is compared with another
+EXAMPLES = 4  # number of example pictures shown of each of two sources
 QUESTIONS = {Role.PHOTOGRAPHS: "source of the photographs", Role.FAKES: "source of the fakes"}
 FIX = "train with every source of photographs beside every source of fakes; believe matched pairs only"
-NAMES = {"source": "real", "share": "rate", "alarms": "called"}  # columns of `sources.false_alarms` as called here
+NAMES = {"source": "real", "share": "rate", "alarms": "called"}  # column in `sources.false_alarms` -> column here
 COLUMNS = ["detector", "real", "perturbation", "severity", "rate", "low", "high", "called", "n"]
 
 
 def find_source_effects(pairs: pd.DataFrame, joined: pd.DataFrame) -> list[tuple[str, AuditFinding]]:
-    """Return (detector, finding), one a detector and control: serious if its score follows the source of the pictures.
+    """Return (detector, finding) per detector and control: serious if the score follows the source of the pictures.
 
     pairs: as `pairs.measure_pairs`. joined: as `joining.join_scores`; serious findings take their examples from it.
     If all photographs come from one source the control cannot be made: a note, of no detector ("").
@@ -43,7 +43,7 @@ def find_source_effects(pairs: pd.DataFrame, joined: pd.DataFrame) -> list[tuple
 
 
 def count_false_alarms(joined: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
-    """Return the share of photographs called likely-fake, one row a detector, dataset and condition (COLUMNS).
+    """Return the share of photographs called likely-fake, one row per detector, dataset and condition (COLUMNS).
 
     low, high: Clopper-Pearson bounds for as many unrelated pictures as the dataset is worth
     (`sources.false_alarms`). called, n: pictures. Where there are no verdicts, a score above 0 is called fake.
@@ -59,7 +59,7 @@ def count_false_alarms(joined: pd.DataFrame, *, level: float = 0.95) -> pd.DataF
 
 
 def is_beyond(low: Any, high: Any, groups: Any) -> Any:
-    """Return whether two sources of enough people are told apart: the whole interval of the AUC beyond MAX_AUC.
+    """Return whether the score separates two sources of enough people: the whole interval of the AUC exceeds MAX_AUC.
 
     low, high, groups: of one pair or of a column of them, as `pairs.measure_pairs`.
     """

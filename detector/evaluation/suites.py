@@ -1,4 +1,4 @@
-"""A suite: what to measure, on which pictures, under which perturbations. One TOML file: declared, not programmed."""
+"""A suite declares in a TOML file what is measured, on which pictures and under which perturbations."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from detector.errors import DetectorError, UnknownName
 from detector.pictures.perturbations import PERTURBATIONS
 from detector.statistics.metrics import METRICS, name_operating_point
 
-SHIPPED = Path(__file__).with_name("shipped")  # suites that need nothing from elsewhere, each with its baseline
-DEVELOPERS = Path(__file__).parents[2] / "benchmarks" / "suites"  # suites of a checkout, which need more data
+SHIPPED = Path(__file__).with_name("shipped")  # folder of suites that need no other data, each with its baseline
+DEVELOPERS = Path(__file__).parents[2] / "benchmarks" / "suites"  # folder of suites of a checkout, which need data
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -25,7 +25,7 @@ class SuiteError(DetectorError):
 
 
 class Alike(BaseModel):
-    """How pairs are re-encoded alike: the JPEG quality, and the largest side in pixels, if there is to be one."""
+    """How pairs are re-encoded alike: JPEG quality, and the largest side in pixels if it is limited."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,9 +34,9 @@ class Alike(BaseModel):
 
 
 class Suite(BaseModel):
-    """What a suite's file says; every path in it is relative to the file.
+    """The content of a suite's file; paths in it are relative to the file.
 
-    manifests: paths, or "embedded". side: if given, every picture is cut, resized to that many pixels a side and saved
+    manifests: paths, or "embedded". side: if given, every picture is cut, resized to that many pixels and saved
     alike first. keep: column -> values; other pictures are left out. sample: of each dataset's photographs, and of each
     generator's fakes, at most so many, those of the least hashes. detectors: name -> folder of weights.
     pairs: matched pairs, [generator or dataset of fakes, dataset of photographs], in place of the manifest's column
@@ -82,7 +82,7 @@ class Suite(BaseModel):
         return [("none", 0), *product(self.perturbations, self.severities)]
 
     def resolve(self, path: str) -> Path:
-        """Return a path of the file, from the working folder."""
+        """Return a path of the suite's file, relative to the working folder."""
         return self._folder / path
 
 
@@ -92,7 +92,7 @@ def list_suites() -> dict[str, Path]:
 
 
 def find_baseline(name: str | Path) -> Path:
-    """Return the file of a baseline: a path that ends in .json as it is, else that of the shipped suite of this name.
+    """Return the file of a baseline: the given path if it ends in .json, or that of the shipped suite of this name.
 
     Raises UnknownName if no such suite is shipped.
     """
@@ -136,7 +136,7 @@ def read_suite(name: str | Path) -> Suite:
 
 
 def _explain(error: ValidationError) -> str:
-    """Return the first fault in one line; of an unknown key, with the nearest valid one."""
+    """Return the first error in one line; for an unknown key, with the nearest valid key."""
     first: Any = error.errors()[0]
     *above, last = (str(part) for part in first["loc"])
     key = ".".join([*above, last])

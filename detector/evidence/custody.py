@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 LOG, RECORD, INDEX = "custody.jsonl", "report.json", "index.html"
-FIRST = "0" * 64  # the hash of the previous entry that the first entry names
-OPENING = ("received", "reopened")  # events before an examination
+FIRST = "0" * 64  # value of `previous` in the first entry
+OPENING = ("received", "reopened")  # events that begin an examination
 
 Entry = dict[str, Any]
 
@@ -40,7 +40,7 @@ def now() -> str:
 
 
 def canonical(record: Mapping[str, Any]) -> bytes:
-    """Return the one form of a record that is hashed: sorted keys, no spaces, UTF-8, without `sha256`."""
+    """Return the canonical form of a record, which is hashed: sorted keys, no spaces, UTF-8, without `sha256`."""
     rest = {key: value for key, value in record.items() if key not in ("sha256", "signature", "public_key")}
     return json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
@@ -51,10 +51,10 @@ def seal(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_sealed(record: Mapping[str, Any]) -> bool:
-    """Return whether the hash in a record is that of all the rest."""
+    """Return whether the hash in a record is that of its canonical form."""
     try:
         return bool(record.get("sha256") == sha256(canonical(record)))
-    except (ValueError, RecursionError):  # NaN, lone surrogates: nothing that `seal` takes
+    except (ValueError, RecursionError):  # NaN or lone surrogates, which `seal` refuses
         return False
 
 
@@ -77,7 +77,7 @@ class CustodyLog:
             "" if key is None else base64.b64encode(key.public_key().public_bytes_raw()).decode(),
         )
         self._file: FileIO | None = None
-        self._state: tuple[int, int] | None = None  # size and time of change when the log was read last
+        self._state: tuple[int, int] | None = None  # size and modification time at the last reading of the log
         self._end, self._hash = 0, hashlib.sha256()  # length and hash of the bytes that `entries` were read from
         if path.is_file():
             self._catch_up(path.read_bytes())
@@ -108,9 +108,9 @@ class CustodyLog:
         Raises DetectorError if the log was changed before, or cannot be written.
         """
         with self.locked():
-            assert self._file is not None  # for mypy: locked() opened it
+            assert self._file is not None  # tells mypy that locked() opened it
             size = self._file.seek(0, 2)
-            if size > self._end:  # a torn line, which no entry may follow
+            if size > self._end:  # the log ends in an incomplete line, after which no entry may be written
                 self._file.seek(self._end)
                 torn = self._file.readall()
                 self._file.truncate(self._end)
@@ -130,7 +130,7 @@ class CustodyLog:
         return entry
 
     def _catch_up(self, data: bytes) -> None:
-        """Take in what was appended since the log was read last; DetectorError if anything else happened to it."""
+        """Read the entries appended since the last reading; DetectorError if the log was changed in any other way."""
         problems = [] if hashlib.sha256(data[: self._end]).digest() == self._hash.digest() else ["earlier lines differ"]
         rest = data[self._end :]
         fresh = [] if problems else _parse(rest)

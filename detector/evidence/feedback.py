@@ -1,4 +1,4 @@
-"""What people found out about verified pictures: a store beside the fingerprints, and a manifest made of it.
+"""Feedback on verified pictures: a store of answers beside the fingerprints, and its export as a manifest.
 
 `feedback.jsonl` is only appended to; the picture of each line is kept in `feedback/`, named by its hash, so that the
 manifest outlives the exhibit. Mistakes become the next regression set.
@@ -21,7 +21,7 @@ from detector.files import append_lines, home, is_torn, sha256, write_bytes
 from detector.pictures.images import SUFFIXES, decode, read
 from detector.types import Label
 
-ANSWERS = ("real", "fake", "unsure")
+ANSWERS = ("real", "fake", "unsure")  # possible answers about a picture
 LOG, KEPT = "feedback.jsonl", "feedback"
 
 
@@ -55,7 +55,7 @@ def give_feedback(report: Path | str, label: str, *, note: str = "", store: Path
     report = report / RECORD if report.is_dir() else report
     data, found = _read_report(report)
     try:
-        path = report.parent / str(found["exhibit"]["path"])  # an absolute one stands for itself
+        path = report.parent / str(found["exhibit"]["path"])  # an absolute path replaces the folder of the report
         expected = str(found["exhibit"]["sha256"])
     except (KeyError, TypeError):
         raise DetectorError(f"{report} names no exhibit; name a {RECORD} that `detector verify` wrote") from None
@@ -66,7 +66,7 @@ def give_feedback(report: Path | str, label: str, *, note: str = "", store: Path
         if sha256(picture) != expected:
             raise DetectorError(f"the exhibit {path.name} changed since the report; verify it again")
         decode(picture)
-    except (ImageError, ValueError) as error:  # ValueError: a name that no file can have
+    except (ImageError, ValueError) as error:  # a name that no file can have raises ValueError
         raise DetectorError(f"the exhibit {path.name!r} teaches nothing: {error}") from None
     if not is_sealed(found):
         raise DetectorError(f"{report} was changed since it was written; see `detector verify --check`")
@@ -87,7 +87,7 @@ def give_feedback(report: Path | str, label: str, *, note: str = "", store: Path
 
 
 def read_feedback(store: Path | None = None) -> list[Feedback]:
-    """Return every answer in a store, oldest first; nothing if there is none. Lines that a kill tore are left out.
+    """Return every answer in a store, oldest first; lines cut short by a killed process are left out.
 
     Raises ManifestError that names the first line that is not an answer.
     """
@@ -110,7 +110,7 @@ def read_feedback(store: Path | None = None) -> list[Feedback]:
 def export_feedback(
     out: Path | str, *, store: Path | None = None, split: str | None = None, seed: int = 0
 ) -> pd.DataFrame:
-    """Write the pictures that were called real or fake as a manifest, and return it; the last answer on each counts.
+    """Write the pictures with the answer real or fake as a manifest and return it; of each, the last answer counts.
 
     split: of all of them, "test" for a regression set say; None draws splits by `manifest.assign_splits`. The generator
     of a fake is "unknown"; `crop` is the face that the detector looked at.
@@ -149,7 +149,7 @@ def _read_report(path: Path) -> tuple[bytes, dict[str, Any]]:
 
 
 def _face(report: dict[str, Any]) -> dict[str, Any]:
-    """Return score and crop of the deciding face, as the check `detector` found them; nothing where it found none."""
+    """Return score and crop of the deciding face from the finding of the check `detector`, if it found a face."""
     try:
         face = next(f for f in report["findings"] if f["check"] == "detector")["details"]["faces"][0]
         score, crop = float(face["score"]), " ".join(str(int(x)) for x in face["crop"])

@@ -1,4 +1,4 @@
-"""A case as a folder: a folder of its own for each report, what the custody log says of it, and the index of all."""
+"""The folder of a case: a folder for each report, the entries of the custody log about it, and the index."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from detector.types import Image
 
 URGENT = {"declared-generated": 0, "likely-fake": 1, "inconclusive": 3, "not-applicable": 4, "error": 5,
           "likely-real": 6}  # fmt: skip
-OTHERS = 2  # urgency of an exhibit for which checks beside the detector point to H1
-SIDE = 96  # side of a face in the index, pixels
-DIGITS = 16  # digits of an exhibit's hash in the name of its folder
+OTHERS = 2  # urgency of an exhibit for which checks other than the detector point to H1
+SIDE = 96  # side of the picture of a face in the index, pixels
+DIGITS = 16  # number of digits of an exhibit's hash in the name of its folder
 
 
 def open_case(out: Path, key: Path | None = None) -> CustodyLog:
@@ -40,7 +40,7 @@ def open_case(out: Path, key: Path | None = None) -> CustodyLog:
 
 
 def describe_settings(case: str, examiner: str, log: CustodyLog, **lists: Path | None) -> dict[str, str]:
-    """Return what makes two examinations of one exhibit different ones, beside the detector and the versions.
+    """Return the settings, besides detector and versions, that make a new examination of an exhibit necessary.
 
     lists: files that the checks compare with, or folders of PEM files, by the name of their option.
 
@@ -57,7 +57,7 @@ def describe_settings(case: str, examiner: str, log: CustodyLog, **lists: Path |
 
 
 class Earlier(NamedTuple):
-    """What an earlier run left on an exhibit.
+    """The result of an earlier run for an exhibit.
 
     entry: of the report that still holds, in the log. why: what else speaks against it, in words, "" if there is no
     report. changed: whether a report was changed since it was written.
@@ -145,7 +145,7 @@ def note_unreadable(log: CustodyLog, path: Path, error: ImageError) -> Entry:
 
 
 def name_folder(path: Path, digest: str) -> str:
-    """Return the name of a report's folder: what is harmless of its exhibit's name, and the start of its hash."""
+    """Return the name of a report's folder: the harmless characters of the exhibit's name, and part of its hash."""
     return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', path.stem).strip('._')[:40] or 'exhibit'}-{digest[:DIGITS]}"
 
 
@@ -175,7 +175,7 @@ def read_row(log: CustodyLog, entry: Entry) -> dict[str, Any]:
 
 
 def rank(row: Mapping[str, Any]) -> tuple[int, float]:
-    """Return what rows are sorted by: the most urgent first."""
+    """Return the sort key of a row: the most urgent rows come first."""
     return min(URGENT[row["opinion"]], OTHERS if row["others"] else 9), -(row["log10_lr"] or 0)
 
 
@@ -240,7 +240,7 @@ def _last_change(log: CustodyLog) -> Entry | None:
 
 
 def _about(log: CustodyLog, source: Mapping[str, str]) -> list[Entry]:
-    """Return the entries on an exhibit: the whole hash counts, and its path."""
+    """Return the entries about an exhibit, found by its whole hash and its path."""
     return [entry for entry in log.about.get(source["exhibit"], []) if entry["path"] == source["path"]]
 
 

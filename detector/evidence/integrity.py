@@ -1,4 +1,4 @@
-"""Is a case as its custody log says: the log itself, the reports, the index and the exhibits.
+"""Check whether a case is as its custody log says: the log itself, the reports, the index and the exhibits.
 
 Only the log of the case counts, never one that lies beside a report. What the log alone cannot show is said in its
 docstring (`custody`): without a key the answer is "consistent", and a cut tail shows against a head kept elsewhere.
@@ -36,12 +36,12 @@ from detector.files import printable
 REPORT = frozenset({RECORD, "report.html", "report.md", "report.pdf"})  # files that every report consists of
 SUMMARY = "summary.json"  # the report's row of the index, which reports of earlier versions lack
 IGNORED = ("Thumbs.db", "desktop.ini")  # files that file managers leave; hidden files are ignored too
-TAILS = 4  # parts of an exhibit's path, from its end, by which it is looked for after a move
+TAILS = 4  # largest number of last parts of an exhibit's path by which it is searched after a move
 
 
 @dataclass
 class CaseCheck:
-    """What a check of a case found.
+    """The result of the check of a case.
 
     entries: of the log. key: the file of the public key that the log was compared with. problems: what was changed, or
     contradicts the log. missing: what could not be compared, such as an exhibit that is not here. notes: what is no
@@ -180,7 +180,7 @@ def _check_head(found: CaseCheck, entries: Sequence[Entry], head: str) -> None:
 
 
 def _check_folders(found: CaseCheck, entries: Sequence[Entry], case: Path) -> None:
-    """Look for folders that two entries name, reports that no entry names, and exhibits without a report."""
+    """Search for folders that two entries name, reports that no entry names, and exhibits without a report."""
     named = Counter(str(entry.get("folder")) for entry in entries if entry.get("event") == "reported")
     found.problems += [f"the log names {name} twice" for name, times in named.items() if times > 1]
     waiting = [entry for entry in _last(entries).values() if entry.get("event") in OPENING]
@@ -193,12 +193,12 @@ def _check_folders(found: CaseCheck, entries: Sequence[Entry], case: Path) -> No
 
 
 def _last(entries: Iterable[Entry]) -> dict[tuple[Any, Any], Entry]:
-    """Return the last entry on each exhibit, by hash and path."""
+    """Return the last entry about each exhibit, by hash and path."""
     return {(str(e.get("exhibit")), str(e.get("path"))): e for e in entries if e.get("event") in (*OPENING, "reported")}
 
 
 def _check_index(found: CaseCheck, entries: Sequence[Entry], case: Path) -> list[str]:
-    """Compare index.html; if the log has newer reports, since a run goes on or was interrupted, say so instead."""
+    """Compare index.html with the log; if the log has newer reports (a run continues or was interrupted), note that."""
     last = next((e for e in reversed(entries) if e.get("event") in ("indexed", "reported", "unreadable")), {})
     if last.get("event") != "indexed":
         return [f"{INDEX} was not compared: a run goes on, or was interrupted; verify again to end it"]
@@ -210,12 +210,12 @@ def _check_index(found: CaseCheck, entries: Sequence[Entry], case: Path) -> list
 
 
 def _check_exhibit(found: CaseCheck, entry: Mapping[str, Any], case: Path, exhibits: Path | None) -> None:
-    """Look for an exhibit where it was and beside the case, or in `exhibits`; compare its hash."""
+    """Search an exhibit at its old path and beside the case, or in `exhibits`; compare its hash."""
     path, digest = Path(str(entry.get("path"))), entry.get("exhibit")
     roots = [case.parent, case] if exhibits is None else [exhibits]
     places = [root.joinpath(*path.parts[-n:]) for root in roots for n in range(1, min(TAILS + 1, len(path.parts)))]
     if exhibits is None:
-        places.insert(0, case / str(entry.get("folder")) / path)  # an absolute path stands for itself
+        places.insert(0, case / str(entry.get("folder")) / path)  # an absolute path replaces the folder
     elif exhibits.is_file():
         places = [exhibits]
     hashes = {place: now for place in dict.fromkeys(places) if (now := _hash(place)) is not None}
@@ -228,7 +228,7 @@ def _check_exhibit(found: CaseCheck, entry: Mapping[str, Any], case: Path, exhib
 
 
 def _plain(name: str) -> bool:
-    """Return whether the name of a folder in a log is a name, and no path that leads elsewhere."""
+    """Return whether the name of a folder in a log is a plain name, not a path that leads out of the case."""
     return name not in ("", ".", "..") and not set(name) & set("/\\\0")
 
 

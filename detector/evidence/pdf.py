@@ -19,7 +19,7 @@ BREADTH = 487.0  # width of the text, points
 
 
 def make_pdf(record: Mapping[str, Any], pictures: Sequence[Picture]) -> bytes:
-    """Return the pages of one record: conclusion, pictures, findings, what the ratio rests on, custody."""
+    """Return the pages of one record: conclusion, pictures, findings, validation of the ratio, custody."""
     from reportlab.lib.pagesizes import A4
     from reportlab.platypus import SimpleDocTemplate
 
@@ -80,7 +80,7 @@ class _Text:
 
 
 def _conclusion(r: Mapping[str, Any], text: _Text) -> list[Any]:
-    """Return the statement, the propositions, and the ratio where there is one."""
+    """Return the statement, the propositions, and the ratio if there is one."""
     from reportlab.platypus import Spacer
 
     c, p = r["conclusion"], text.paragraph
@@ -96,7 +96,7 @@ def _conclusion(r: Mapping[str, Any], text: _Text) -> list[Any]:
 
 
 def _pictures(pictures: Sequence[Picture], text: _Text) -> list[Any]:
-    """Return the pictures with their captions, three abreast."""
+    """Return the pictures with their captions, three in a row."""
     from reportlab.platypus import Image, Spacer, Table
 
     if not pictures:
@@ -113,7 +113,7 @@ def _pictures(pictures: Sequence[Picture], text: _Text) -> list[Any]:
 
 
 def _findings(r: Mapping[str, Any], text: _Text) -> list[Any]:
-    """Return what each check found, other explanations, limits, and what the ratio rests on."""
+    """Return the findings of the checks, other explanations, limits, and the validation of the ratio."""
     from reportlab.platypus import KeepTogether
 
     p, found = text.paragraph, r["backing"].get("validation")
@@ -134,7 +134,7 @@ def _findings(r: Mapping[str, Any], text: _Text) -> list[Any]:
 
 
 def _fonts() -> tuple[str, str]:
-    """Return the names of a plain and a bold font, of many scripts where matplotlib's are at hand."""
+    """Return the names of a plain and a bold font; those of matplotlib, which have many scripts, if it is installed."""
     from reportlab.pdfbase import pdfmetrics
     from reportlab.pdfbase.ttfonts import TTFont
 

@@ -1,4 +1,4 @@
-"""An evidence record as people read it: one HTML page, Markdown, and the pictures that belong to them.
+"""Render an evidence record as one HTML page or as Markdown, with its pictures.
 
 The record is the evidence; these are renderings of it. File names and metadata are strangers' text and are escaped. The
 page needs no network and no other file.
@@ -28,13 +28,13 @@ from detector.types import Decoded, Image, Outcome
 TEMPLATES = Path(__file__).parent
 SIDE = 420  # longer side of a picture on the page, pixels
 WINDOW = 1024  # side of the middle part whose error levels are shown, pixels
-MADE, KEPT = np.array([214.0, 69.0, 32.0]), np.array([38.0, 110.0, 190.0])  # colours of a map's two ends
-ROWS = 60  # most rows of a finding's details that are shown
+MADE, KEPT = np.array([214.0, 69.0, 32.0]), np.array([38.0, 110.0, 190.0])  # colours of the fake and real end of a map
+ROWS = 60  # largest number of rows of a finding's details that are shown
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A JPEG and the line below it."""
+    """A JPEG and its caption."""
 
     caption: str
     jpeg: bytes
@@ -74,7 +74,7 @@ def draw_pictures(record: Mapping[str, Any], image: Image | None) -> list[Pictur
 
 
 def locate_box(box: Sequence[int], record: Mapping[str, Any], image: Image) -> tuple[int, int, int, int]:
-    """Return a box in pixels of the exhibit in pixels of its decoded picture, smaller for a very large JPEG."""
+    """Return a box of the exhibit in pixels of its decoded picture, which is smaller for a very large JPEG."""
     left, top, right, bottom = box
     whole = Decoded(image, record["exhibit"]["width"], record["exhibit"]["height"])
     return whole.shrink((left, top, right, bottom))
@@ -90,12 +90,12 @@ def make_page(record: Mapping[str, Any], pictures: Sequence[Picture]) -> str:
 
 
 def make_index(rows: Sequence[Mapping[str, Any]], title: str) -> str:
-    """Return the HTML of a batch: one row an exhibit, in the order given."""
+    """Return the HTML of a batch: one row per exhibit, in the order given."""
     return _environment().get_template("triage.html.jinja").render(rows=rows, title=title)
 
 
 def make_markdown(record: Mapping[str, Any]) -> str:
-    """Return the record as Markdown; text of strangers stands in code spans."""
+    """Return the record as Markdown; text from the exhibit is put into code spans."""
     r, c = record, record["conclusion"]
 
     def code(text: Any) -> str:

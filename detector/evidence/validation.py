@@ -1,4 +1,4 @@
-"""What a detector's numbers rest on: its card's figures, and how it did on pictures that set nothing."""
+"""The validation of a detector: figures of its model card, and results on pictures not used for calibration."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from detector.statistics.intervals import measure
 from detector.statistics.metrics import METRICS
 from detector.statistics.proportions import clopper_pearson, effective_count
 
-VALIDATION = "validation.json"  # beside a detector's weights: how it did on pictures that set nothing
-POINTS = 60  # most points of a curve that are kept
+VALIDATION = "validation.json"  # file beside the weights with results on pictures not used for calibration
+POINTS = 60  # largest number of points of a curve that are kept
 
 
 def read_backing(folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a detector's numbers rest on: its card's figures, and its validation where that was kept."""
+    """Return the validation of a detector: figures of its model card, and the content of VALIDATION if it exists."""
     kept = ("calibration", "false_alarms", "false_alarms_by_source", "domain", "data", "limits", "recipe", "version")
     backing = {"detector": card["detector"]} | {key: card[key] for key in kept if key in card}
     path = folder / VALIDATION
@@ -35,7 +35,7 @@ def read_backing(folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def summarise_validation(scores: pd.DataFrame, calibration: Calibration) -> dict[str, Any]:
-    """Return what VALIDATION holds, from pictures that were not used for calibration.
+    """Return the content of VALIDATION, computed on pictures that were not used for calibration.
 
     scores: columns generator ("" for real pictures), score (log-odds) and, where pictures belong together, group.
     intervals: 95 % of the figure of that name; a class of one group has none. Curves are lists of points [x, y]: ROC as
@@ -80,7 +80,7 @@ def summarise_validation(scores: pd.DataFrame, calibration: Calibration) -> dict
 
 
 def describe_validation(found: Mapping[str, Any]) -> str:
-    """Return the errors of a validation in whole sentences, with the intervals that were kept."""
+    """Return the error rates of a validation in whole sentences, with their intervals."""
     alarms, photographs = found["false_alarms"]
     worst, missed = found["apcer_worst"]
     kept = found.get("intervals", {})
@@ -97,6 +97,6 @@ def describe_validation(found: Mapping[str, Any]) -> str:
 
 
 def _share_interval(hits: NDArray[np.float64], groups: NDArray[Any]) -> list[float]:
-    """Return the 95 % Clopper-Pearson interval of a share, for as many unrelated pictures as the groups are worth."""
+    """Return the 95 % Clopper-Pearson interval of a share; the groups decide the effective number of pictures."""
     count = effective_count(hits, groups)
     return [round(end, 4) for end in clopper_pearson(float(hits.mean()) * count, count)]

@@ -1,4 +1,4 @@
-"""The state of 2014: a small convolutional GAN, grey faces of 32 pixels a side, and it looks like it.
+"""The state of 2014: a small convolutional GAN, grey faces of 32 pixels per side, and it looks like it.
 
 Source: Goodfellow et al. 2014, arXiv:1406.2661 (the losses); Radford, Metz, Chintala 2015, arXiv:1511.06434 (the nets:
 transposed convolutions, batch normalisation, and their checkerboards).

@@ -30,7 +30,7 @@ from detector.learning.pixels import draw, reals, to_device, to_pixels
 from detector.learning.run import Length, Run
 from detector.types import Images, Progress, silent
 
-STRIDE = 8  # pixels a side that one place of the code stands for
+STRIDE = 8  # pixels per side that one place of the code stands for
 
 
 @dataclass(frozen=True)

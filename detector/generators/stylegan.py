@@ -141,4 +141,4 @@ def load_nets() -> Nets:
 
 def _check_size(size: int) -> None:
     if not 16 <= size <= SIDE:
-        raise DetectorError(f"stylegan draws 16 to {SIDE} pixels a side, not {size}; name another size")
+        raise DetectorError(f"stylegan draws 16 to {SIDE} pixels per side, not {size}; name another size")

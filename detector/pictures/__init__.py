@@ -1,1 +1,1 @@
-"""One picture: its bytes, its pixels, the face in it, what is measured of it and the marks it may carry."""
+"""Everything about single pictures: file formats, decoding, faces, measurements, and labels in the file."""

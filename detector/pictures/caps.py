@@ -1,7 +1,7 @@
-"""What a file will cost to decode, read from its bytes: what is refused, and what only a limited process may decode.
+"""Estimate from the bytes of a file what decoding will cost: refuse it, or leave it to a process with limits.
 
-The caps lie far above what honest files have and far below what makes a decoder run for minutes. Reading them takes
-microseconds for an ordinary picture; nothing is decoded.
+The caps lie far above what ordinary files have and far below what makes a decoder run for minutes. The check takes
+microseconds for an ordinary picture and decodes nothing.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from typing import Literal, NamedTuple
 from detector.errors import TooCostly
 from detector.pictures.containers import Part, sniff, walk
 
-MAX_SCANS = 100  # most scans of a JPEG; encoders write 1 to 20, and each scan covers the whole picture
-MAX_COEFFICIENTS = 450 * 2**20  # bytes of a JPEG of several scans, which a decoder keeps however small it decodes it
-MAX_EXIF = 16  # segments of 64 kB; the standard allows one
-MAX_TABLES = 64  # segments of quantisation tables, each of up to 1000; encoders write 1 to 4
-MAX_PHOTOSHOP = 256  # segments of Photoshop's resources, 64 kB each; each may hold thousands of resources
-MAX_PROFILES = 4  # most profiles in a PNG, which may have one; each may expand a thousandfold
-MAX_VALUES = 2**17  # most values of one TIFF directory (strips, tiles ...); one strip a row makes some thousands
-MAX_DIRECTORIES = 8  # most directories of a TIFF that are checked
-MAX_ENTRIES = 2**16  # most entries of a directory; only one with 64-bit offsets can have more
+MAX_SCANS = 100  # number of scans of a JPEG; encoders write 1 to 20, and each scan covers the whole picture
+MAX_COEFFICIENTS = 450 * 2**20  # bytes of DCT coefficients that a decoder holds for a JPEG of several scans
+MAX_EXIF = 16  # number of EXIF segments, of 64 kB each; the standard allows one
+MAX_TABLES = 64  # number of segments of quantisation tables, of up to 1000 tables each; encoders write 1 to 4
+MAX_PHOTOSHOP = 256  # number of segments of Photoshop resources, of 64 kB each; each may hold thousands of resources
+MAX_PROFILES = 4  # number of colour profiles in a PNG, which may have one; each may expand a thousandfold
+MAX_VALUES = 2**17  # number of values in a TIFF directory; a picture with one strip per row has some thousands
+MAX_DIRECTORIES = 8  # number of directories of a TIFF that are checked
+MAX_ENTRIES = 2**16  # number of entries of a directory; only BigTIFF allows more
 
-PLAIN_BYTES = 16 * 2**20
-PLAIN_PIXELS = 26_000_000  # most pixels that are decoded in this process; cameras have 12, 24 or 50 megapixels
-PLAIN_WEBP = 6_000_000  # pixels of a WebP, whose decoder takes four times the memory
-PLAIN_GIF = 2 * 2**20  # bytes
-PLAIN_SCANNED = 12 * PLAIN_PIXELS  # pixels, over all scans of a JPEG
+# A file within these limits is plain, and is decoded without a process of its own:
+PLAIN_BYTES = 16 * 2**20  # size of the file
+PLAIN_PIXELS = 26_000_000  # number of pixels; cameras have 12, 24 or 50 megapixels
+PLAIN_WEBP = 6_000_000  # number of pixels of a WebP, whose decoder needs four times the memory
+PLAIN_GIF = 2 * 2**20  # size of a GIF, bytes
+PLAIN_SCANNED = 12 * PLAIN_PIXELS  # number of pixels of a JPEG times its number of scans
 
 JPEG_CAPS = (  # what is counted, the name of its segments, how their payload begins, bytes in each, and the cap
     ("scans", "SOS", b"", b"\xff\xda", MAX_SCANS),
@@ -37,19 +38,19 @@ JPEG_CAPS = (  # what is counted, the name of its segments, how their payload be
     ("Photoshop segments", "APP13", b"Photoshop 3.0\0", b"Photoshop 3.0\0", MAX_PHOTOSHOP),
 )
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_STRINGS = (1, 2, 6, 7)  # types of a TIFF's tags whose values are kept as one string of bytes
+_STRINGS = (1, 2, 6, 7)  # types of TIFF tags whose values are kept as one string of bytes
 _POINTERS = (0x8769, 0x8825, 0xA005)  # tags that point to the directories Exif, GPS and interoperability
 
 
 class Directory(NamedTuple):
-    """What reading one directory of a TIFF or of EXIF takes: values that become objects, and bytes that are copied."""
+    """The cost of reading one directory of a TIFF or of EXIF: values that become objects, and bytes that are copied."""
 
     values: int
     bytes: int
 
 
 class Frame(NamedTuple):
-    """What a JPEG says of its picture: its size, how often a decoder goes over it, and the bytes of coefficients."""
+    """The size that the header of a JPEG declares, its number of scans, and the bytes of its DCT coefficients."""
 
     width: int
     height: int
@@ -58,7 +59,7 @@ class Frame(NamedTuple):
 
 
 def refuse(data: bytes) -> None:
-    """Raise TooCostly if the file has more scans, segments of a kind, strips, tiles or profiles than honest ones."""
+    """Raise TooCostly if the file has more scans, segments of a kind, strips, tiles or profiles than the caps allow."""
     kind = sniff(data)
     if kind == "PNG" and data.count(b"iCCP") > MAX_PROFILES:
         raise TooCostly("it has more than one colour profile")
@@ -78,25 +79,25 @@ def refuse(data: bytes) -> None:
 
 
 def is_plain(data: bytes) -> bool:
-    """Return whether decoding surely takes little: few pixels and bytes, an ordinary codec and structure.
+    """Return whether decoding certainly costs little: few pixels and bytes, an ordinary codec and structure.
 
-    What is none of the formats that are decoded is plain as well: nothing of it will be.
+    A file in no known format is plain as well, because it will not be decoded.
     """
     judge = _PLAIN.get(sniff(data))
     return judge is None or (len(data) <= PLAIN_BYTES and judge(data))
 
 
 def is_heavy(block: bytes) -> bool:
-    """Return whether reading an EXIF block, or the directories of a TIFF, takes far more memory than it has bytes.
+    """Return whether reading an EXIF block, or the directories of a TIFF, needs far more memory than it has bytes.
 
-    Entries may point to the same bytes again and again. Those that point beyond the block are not read.
+    That happens if many entries point to the same bytes. Entries that point beyond the block are not read.
     """
     block = block.removeprefix(b"Exif\0\0")
     return any(found.values > MAX_VALUES or found.bytes > 2 * len(block) for found in directories(block))
 
 
 def directories(block: bytes) -> Iterator[Directory]:
-    """Yield what the first two directories of a TIFF or an EXIF block take, and those that their tags point to.
+    """Yield the cost of the first two directories of a TIFF or an EXIF block, and of those that their tags point to.
 
     Source: TIFF 6.0, section 2; BigTIFF, whose offsets have 64 bits, as libtiff documents it.
     """
@@ -143,7 +144,7 @@ def _head(data: bytes) -> list[Part]:
 
 
 def _read_frame(data: bytes, head: list[Part] | None = None) -> Frame | None:
-    """Return what a JPEG says of its picture; None where it has no frame, several, or no scan."""
+    """Return what the header of a JPEG declares; None if it has no frame, several frames, or no scan."""
     head = _head(data) if head is None else head
     frames = [p for p in head if p.name[:3] == "SOF" and len(p.payload) > 5]
     if len(frames) != 1 or head[-1].name != "SOS" or not head[-1].payload:
@@ -192,7 +193,7 @@ def _plain_gif(data: bytes) -> bool:
 
 def _plain_bmp(data: bytes) -> bool:
     width, height = (abs(int.from_bytes(data[at : at + 4], "little", signed=True)) for at in (18, 22))
-    packed = int.from_bytes(data[30:34], "little") not in (0, 3)  # run lengths, which Pillow unfolds in Python
+    packed = int.from_bytes(data[30:34], "little") not in (0, 3)  # run-length coding, which Pillow decodes in Python
     return data[14] >= 40 and not packed and width * height <= PLAIN_PIXELS if len(data) >= 34 else True
 
 
@@ -204,5 +205,5 @@ _PLAIN: dict[str, Callable[[bytes], bool]] = {
     "BMP": _plain_bmp,
     "TIFF": lambda data: False,  # libtiff has many codecs, and writes its warnings to standard error
     "AVIF": lambda data: False,  # its decoder starts threads
-    "HEIC": lambda data: find_spec("pi_heif") is None,  # as libtiff; without the extra it is refused
+    "HEIC": lambda data: find_spec("pi_heif") is None,  # libheif has many codecs; without the extra, HEIC is refused
 }

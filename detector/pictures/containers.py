@@ -1,7 +1,7 @@
-"""What lies around the pixels of a picture file, read from its bytes: segments, chunks, end, EXIF, ICC, text.
+"""Read what surrounds the pixels in a picture file: segments, chunks, the end of the picture, EXIF, ICC, texts.
 
-Nothing here decodes pixels or raises on damage: what cannot be followed ends the walk, and every walk is bounded, so
-a file of 100 MB of one-byte blocks costs no more than an honest one.
+No function here decodes pixels or raises an error on damage: damaged structure ends the reading. The number of parts
+read is limited, so that a 100 MB file of one-byte blocks costs no more than an ordinary file.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-MAX_PARTS = 65_536  # segments, chunks or blocks that are followed in one file
-MAX_BLOCKS = 2**20  # most blocks, of at most 255 bytes each, that are followed in one GIF
-MAX_TEXT = 2**20  # most bytes that are read of one text, XMP or EXIF block, and of all texts of one file
-MAX_PAIRS = 256  # most texts of a PNG that are read
+MAX_PARTS = 65_536  # largest number of segments, chunks or blocks that are read in one file
+MAX_BLOCKS = 2**20  # largest number of data blocks, of up to 255 bytes each, that are read in one GIF
+MAX_TEXT = 2**20  # bytes that are read of one text, XMP or EXIF block, and of all texts of one file together
+MAX_PAIRS = 256  # largest number of texts that are read in one file
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 XMP_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
 XMP_PNG = b"XML:com.adobe.xmp"
@@ -28,17 +28,17 @@ _MAGIC = {
     b"BM": "BMP",
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
-    b"II+\0": "TIFF",  # with 64-bit offsets
+    b"II+\0": "TIFF",  # BigTIFF, with 64-bit offsets
     b"MM\0+": "TIFF",
-    b"II\0*": "TIFF",  # in the wrong byte order, which Pillow reads all the same
+    b"II\0*": "TIFF",  # the number 42 in the wrong byte order, which Pillow accepts
     b"MM*\0": "TIFF",
 }
 _BRANDS = {
     b"avif": "AVIF", b"avis": "AVIF",
     b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"hevx": "HEIC", b"heim": "HEIC", b"heis": "HEIC",
 }  # fmt: skip
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")  # characters that occur in no text
-_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # not stuffing, fill or restart
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")  # control characters that no text contains
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # a JPEG marker that is neither stuffing, fill nor restart
 
 
 class Part(NamedTuple):
@@ -50,29 +50,29 @@ class Part(NamedTuple):
 
 
 class Extent(NamedTuple):
-    """Where the picture ends and how many frames it declares; None where the format or the damage hides it."""
+    """Offset of the end of the picture and its declared number of frames; None if format or damage hide it."""
 
     end: int | None
     frames: int | None
 
 
 def sniff(data: bytes) -> str:
-    """Return the format that the first bytes declare, as Pillow names it, or HEIC; "" if it is none of ours."""
+    """Return the format that the first bytes declare, as Pillow names it, or HEIC; "" if it is not a known picture."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    if data[4:8] == b"ftyp":  # the main brand, else the first of the compatible ones that says what it is
+    if data[4:8] == b"ftyp":  # the main brand, or else the first known one of the compatible brands
         brands = (data[at : at + 4] for at in (8, *range(16, min(int.from_bytes(data[:4]), 256), 4)))
         return next((_BRANDS[brand] for brand in brands if brand in _BRANDS), "")
     return next((name for magic, name in _MAGIC.items() if data.startswith(magic)), "")
 
 
 def parts(data: bytes) -> list[Part]:
-    """Return the segments, chunks or boxes of a file up to its end or its first damage; nothing of BMP, GIF or TIFF."""
+    """Return the segments, chunks or boxes of a file up to its end or first damage; none for BMP, GIF and TIFF."""
     return list(walk(data))
 
 
 def walk(data: bytes) -> Iterator[Part]:
-    """Yield what `parts` returns, one after the other: who looks for the first few need not go through the file."""
+    """Yield what `parts` returns, one part at a time, for callers that need only the first few."""
     walks = {"JPEG": _segments, "PNG": _chunks, "WEBP": _riff, "AVIF": _boxes, "HEIC": _boxes}
     kind = sniff(data)
     return walks[kind](data) if kind in walks else iter(())
@@ -106,7 +106,7 @@ def extent(data: bytes) -> Extent:
 
 
 def exif(data: bytes) -> bytes:
-    """Return the EXIF block, beginning with its TIFF header; empty if there is none, or more than MAX_TEXT bytes."""
+    """Return the EXIF block from its TIFF header on; empty if there is none, or if it exceeds MAX_TEXT bytes."""
     kind = sniff(data)
     if kind == "TIFF":
         return data
@@ -124,7 +124,7 @@ def icc(data: bytes) -> bytes:
     found = parts(data)
     pieces = [p.payload[14:] for p in found if p.name == "APP2" and p.payload[:12] == b"ICC_PROFILE\0"]
     pieces += [p.payload for p in found if p.name == "ICCP"]
-    for part in [p for p in found if p.name == "iCCP"][:1]:  # a second one is an error
+    for part in [p for p in found if p.name == "iCCP"][:1]:  # a second profile is an error and is not read
         name, _, packed = part.payload.partition(b"\0")
         pieces.append(_inflate(packed[1:]) if len(name) < 80 else b"")
     return b"".join(pieces)[:MAX_TEXT]
@@ -146,25 +146,26 @@ def texts(data: bytes) -> list[tuple[str, str]]:
 
 
 def raw_profiles(data: bytes, *names: str) -> list[bytes]:
-    """Return the blocks of these names that ImageMagick and others write as hexadecimal text into a PNG."""
+    """Return the profiles of these names, which ImageMagick and others write into a PNG as hexadecimal text."""
     found = []
     for key, text in texts(data):
         if key.lower() in [f"raw profile type {name}" for name in names]:
-            with contextlib.suppress(ValueError, IndexError):  # its name, its length, its bytes; or no such text
+            with contextlib.suppress(ValueError, IndexError):  # a damaged text has no name, length and bytes
                 found.append(bytes.fromhex(text.split(maxsplit=2)[2]))
     return found
 
 
 def decode_text(raw: bytes, other: str = "latin-1") -> str:
-    """Return text whose encoding no field states reliably: UTF-8 if it can be that, else UTF-16, else `other`.
+    """Return text in an unknown encoding: UTF-8 if that is possible, else UTF-16, else `other`.
 
-    other: the encoding of what is not UTF-8 and has no NUL; for UTF-16, the byte order if the text does not show it.
+    other: the encoding of text that is not UTF-8 and has no NUL bytes. If it is UTF-16, it gives the byte order for
+    text that does not show its own.
     """
     if raw[:2] in (b"\xfe\xff", b"\xff\xfe"):
         return raw.decode("utf-16", "replace")
     body = raw.removeprefix(b"\xef\xbb\xbf").rstrip(b"\0")
     wide = other.startswith("utf-16")
-    if body.count(0) <= (0 if wide else len(body) // 4):  # a few part the strings of one field
+    if body.count(0) <= (0 if wide else len(body) // 4):  # a few NUL bytes separate the strings of one field
         with contextlib.suppress(UnicodeDecodeError):
             text = body.decode()
             if not (wide and _CONTROL.search(text)):
@@ -176,7 +177,7 @@ def decode_text(raw: bytes, other: str = "latin-1") -> str:
 
 
 def _count_likely(text: str) -> int:
-    """Return how likely the first letters are, ASCII most: in the wrong byte order few are."""
+    """Return a sum over the first characters: 2 for ASCII, -1 for rare ones, as most are in the wrong byte order."""
 
     def value(c: str) -> int:
         likely = c < "\u0600" or "\u3000" <= c < "\u3100" or "\u4e00" <= c < "\ua000" or "\uac00" <= c < "\ud7b0"
@@ -202,7 +203,7 @@ def _raw_texts(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _segments(data: bytes) -> Iterator[Part]:
-    """Yield SOI, APPn, DQT, SOFn, ..., EOI; the compressed data after SOS is passed over."""
+    """Yield SOI, APPn, DQT, SOFn, ..., EOI; the compressed data after SOS is skipped."""
     at = 2
     yield Part("SOI", 0, b"")
     for _ in range(MAX_PARTS):
@@ -251,7 +252,7 @@ def _riff(data: bytes) -> Iterator[Part]:
 
 
 def _boxes(data: bytes) -> Iterator[Part]:
-    """Yield the outermost boxes (ISO/IEC 14496-12, section 4.2); what is none of them ends the walk."""
+    """Yield the outermost boxes (ISO/IEC 14496-12, section 4.2), up to the first bytes that are no box."""
     at = 0
     for _ in range(MAX_PARTS):
         size, name, head = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8], 8
@@ -266,7 +267,7 @@ def _boxes(data: bytes) -> Iterator[Part]:
 
 
 def _samples(movie: bytes) -> int:
-    """Return how many pictures the sequence in a `moov` box has: the largest count of an `stsz` box in it."""
+    """Return the number of pictures of the sequence in a `moov` box: the largest count of its `stsz` boxes."""
     places = (match.end() for match in re.finditer(b"stsz", movie[:MAX_TEXT]))
     return max((int.from_bytes(movie[at + 8 : at + 12]) for at in places), default=1)
 
@@ -280,9 +281,10 @@ def _gif(data: bytes) -> Extent:
 
 
 def _gif_blocks(data: bytes) -> Iterator[Part]:
-    """Yield images (","), extensions (their label, as FE for a comment) and the end (";"), payloads put together.
+    """Yield the images (","), the extensions (named by their label, FE for a comment) and the end (";") of a GIF.
 
-    The walk ends at damage. A block without an end is not yielded, the picture's own data is passed over.
+    The payload of a comment is joined from its blocks; other payloads are empty. Reading ends at the first damage, and
+    a block without an end is not yielded.
     """
 
     def table(flags: int) -> int:

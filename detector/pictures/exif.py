@@ -1,4 +1,4 @@
-"""EXIF as plain JSON, and the small picture inside it."""
+"""Read EXIF as plain JSON values, and the thumbnail inside it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 from detector.pictures.caps import is_heavy
 from detector.pictures.containers import MAX_TEXT, decode_text, exif
 
-MAX_VALUE = 500  # characters of one value
+MAX_VALUE = 500  # largest length of one value, characters
 _XP = range(0x9C9B, 0x9CA0)  # XPTitle ... XPSubject: UTF-16
 _UNREAD = ("MakerNote", "ExifOffset", "GPSInfo", "PrintImageMatching")
 
@@ -23,14 +23,14 @@ def read_exif(data: bytes) -> dict[str, Any]:
 
 
 def read_exif_texts(data: bytes) -> list[tuple[str, str]]:
-    """Return (tag name, whole text) of the tags that hold text, where `read_exif` cuts it."""
+    """Return (tag name, text) of the tags that hold text, in full length; `read_exif` cuts it."""
     block = exif(data)
     texts = [(name, _decode(tag, value, block[:2])) for tag, name, value in _tags(block)]
     return [(name, text) for name, text in texts if text]
 
 
 def has_maker_note(data: bytes) -> bool:
-    """Return whether the camera's private block is there; most tools that rewrite EXIF lose it."""
+    """Return whether the camera's maker note is there; most tools that rewrite EXIF lose it."""
     return any(ExifTags.Base.MakerNote in directory for directory in _directories(exif(data)))
 
 
@@ -44,23 +44,23 @@ def read_thumbnail(data: bytes) -> bytes:
         parsed.load(block)
         inside = parsed.get_ifd(ExifTags.IFD.IFD1)
         start, size = int(inside.get(0x0201, 0)), int(inside.get(0x0202, 0))
-    except Exception:  # Pillow raises many kinds on broken directories
+    except Exception:  # Pillow raises many kinds of errors on broken directories
         return b""
     return block[start : start + size] if 0 < start < start + size <= len(block) else b""
 
 
 def _directories(block: bytes) -> list[dict[int, Any]]:
-    if not block or is_heavy(block):  # in a TIFF the block holds the directories of its strips too
+    if not block or is_heavy(block):  # the block of a TIFF also holds the directories of its strips
         return []
     try:
         parsed = Pillow.Exif()
         parsed.load(block)
         main = dict(parsed)
-    except Exception:  # Pillow again raises many kinds
+    except Exception:  # as above
         return []
     try:
         return [main, dict(parsed.get_ifd(ExifTags.IFD.Exif))]
-    except Exception:  # Pillow again; the main directory still counts
+    except Exception:  # as above; the main directory is still returned
         return [main]
 
 
@@ -72,8 +72,8 @@ def _tags(block: bytes) -> list[tuple[int, str, Any]]:
 def _decode(tag: int, value: Any, order: bytes) -> str:
     """Return the text of a tag; empty if it holds none.
 
-    A comment is preceded by eight bytes that name its encoding, and many programs write another one behind them:
-    UTF-8 behind UNICODE, UTF-16 of the wrong byte order. Source: Exif 3.0, section 4.6.6.5 (UserComment).
+    Eight bytes before a comment name its encoding, but many programs write another encoding: UTF-8 after UNICODE, or
+    UTF-16 in the wrong byte order. Source: Exif 3.0, section 4.6.6.5 (UserComment).
     """
     raw = value.encode("latin-1", "replace") if isinstance(value, str) else value
     if not isinstance(raw, bytes):

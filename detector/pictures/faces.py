@@ -1,4 +1,4 @@
-"""Locate faces and cut them out: the one path from a picture to what a detector sees."""
+"""Locate faces and cut them out. Every picture that a detector scores goes through these functions."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from detector.types import Decoded, Image
 Box = tuple[int, int, int, int]  # left, top, right, bottom, pixels
 
 MODEL = Path(__file__).parents[1] / "weights" / "yunet" / "model.onnx"
-DETECTION_SIDE = 320  # longer side at which faces are looked for, pixels
-MIN_CONFIDENCE = 0.7  # least confidence of a face
-RELIABLE = 16  # width of a face, pixels of the search, from which on nearly all are found
-MAX_DETECTION_SIDE = 2048  # longer side of the finer search of a large picture at most, pixels
-TURNS = (0, 1, 3)  # quarter turns, counter-clockwise, under which a picture is searched until a face is found
-MIN_WIDTH = 40  # width of a face, pixels, below which it is not judged
-MOST_FACES = 128  # most faces of a picture that are judged, the largest: thousands must not fill the memory
-MARGIN = 1.5  # side of the square that is cut out, in sides of the face box
-TIGHT_CROP_RATIO = 1.1  # how much larger than the picture that square may be before it counts as cut too tightly
-MAX_PADDING = 3  # side of the square that is mirrored, in sides of the picture, at most
+DETECTION_SIDE = 320  # longer side of the reduced picture in which faces are located, pixels
+MIN_CONFIDENCE = 0.7  # confidence of the network above which a box counts as a face
+RELIABLE = 16  # width in the reduced picture, pixels, from which nearly all faces are found
+MAX_DETECTION_SIDE = 2048  # largest side of the second, finer search of a large picture, pixels
+TURNS = (0, 1, 3)  # quarter turns (counter-clockwise) that are tried in this order until a face is found
+MIN_WIDTH = 40  # smallest width of a face that is judged, pixels
+MOST_FACES = 128  # largest number of faces judged in one picture, the largest ones: thousands would fill the memory
+MARGIN = 1.5  # side of the square that is cut out, as a multiple of the longer side of the face box
+TIGHT_CROP_RATIO = 1.1  # a crop is too tight if that square is larger than the crop by more than this factor
+MAX_PADDING = 3  # largest side of a crop after padding by reflection, as a multiple of its side before
 CROP_DETECTION_SIDE = 160  # DETECTION_SIDE for a picture that is a face crop
 
-STRIDES = (8, 16, 32)  # pixels between the places at which the network looks
-OUTPUTS = [f"{kind}_{stride}" for kind in ("cls", "obj", "bbox") for stride in STRIDES]  # no landmarks
-OVERLAP = 0.3  # overlap (intersection over union) of two boxes above which they are one face
+STRIDES = (8, 16, 32)  # distances of the network's output positions, pixels of the reduced picture
+OUTPUTS = [f"{kind}_{stride}" for kind in ("cls", "obj", "bbox") for stride in STRIDES]  # all but the landmarks
+OVERLAP = 0.3  # two boxes whose intersection over union is larger than this are the same face
 
 
 @dataclass(frozen=True)
 class Face:
-    """A face of a picture, and what a detector is given of it.
+    """A face in a picture, and the crop of it that a detector scores.
 
-    box: of the face; crop: the part that is cut out; both in pixels of the picture as it lies. turns: quarter turns,
-    counter-clockwise, after which the face is upright. reason: why it is not judged; empty if it can be.
+    box: of the face; crop: the square that is cut out; both in pixels of the picture before any turn. turns: quarter
+    turns, counter-clockwise, after which the face is upright. reason: why it is not judged; empty if it is judged.
     """
 
     box: Box
@@ -47,10 +47,10 @@ class Face:
     reason: str = ""
 
     def in_file(self, decoded: Decoded) -> Face:
-        """Return the face with its boxes in pixels of the file, of which a very large JPEG has more than were decoded.
+        """Return the face with its boxes in pixels of the file; a very large JPEG is decoded at a reduced size.
 
-        Whether a face is large enough to be judged is a matter of the decoded pixels, for the detector has no others;
-        the reason then says at which size the picture was decoded.
+        Whether a face is large enough is decided in decoded pixels, because the detector scores these. The reason then
+        names the size at which the picture was decoded.
         """
         size = f", in the picture decoded at 1/{decoded.divisor} of its size" if decoded.reduced else ""
         return Face(
@@ -61,10 +61,9 @@ class Face:
 def find_faces(image: Image) -> list[Face]:
     """Return every face of a picture, largest first; an empty list if there are none.
 
-    The picture is searched at DETECTION_SIDE pixels. It is searched again, finer, only where that can pay: where faces
-    that are large enough to be judged may have been too small to be found, and no face of twice the reliable width was
-    found, beside which others of the same group would have been seen. Where there is no face at all, the picture may
-    lie on its side and is searched after a turn.
+    The picture is searched at DETECTION_SIDE pixels. A second, finer search follows if faces of MIN_WIDTH may have been
+    too small to be found, unless a face of twice the reliable width was found: then other faces of the same group would
+    have been found as well. If there is no face at all, the picture may lie on its side and is searched after a turn.
     """
     for turns in TURNS:
         if boxes := _search(image, turns):
@@ -73,7 +72,7 @@ def find_faces(image: Image) -> list[Face]:
 
 
 def _search(image: Image, turns: int) -> list[Box]:
-    """Return the boxes of the faces that are upright after some quarter turns, largest first, of a finer search too."""
+    """Return the boxes of faces that are upright after these quarter turns, largest first, after up to two searches."""
     boxes = locate_faces(image, turns=turns)
     longer = max(image.shape[:2])
     finer = min(round(longer * RELIABLE / MIN_WIDTH), MAX_DETECTION_SIDE)
@@ -87,11 +86,11 @@ def _search(image: Image, turns: int) -> list[Box]:
 def locate_faces(image: Image, *, side: int = DETECTION_SIDE, turns: int = 0) -> list[Box]:
     """Return the boxes of the faces that one search finds in a picture, largest first.
 
-    side: longer side at which they are looked for, pixels. turns: quarter turns, counter-clockwise, after which they
-    are upright; the boxes are those in the picture as it lies.
+    side: longer side of the reduced picture that is searched, pixels. turns: quarter turns, counter-clockwise, after
+    which the faces are upright; the boxes are in pixels of the picture before the turn.
 
-    Source: Wu, Peng and Yu 2023, YuNet, doi:10.1007/s11633-023-1423-y; boxes are read off as OpenCV's FaceDetectorYN
-    does, which runs the same network at half the speed.
+    Source: Wu, Peng and Yu 2023, YuNet, doi:10.1007/s11633-023-1423-y; the network's output is decoded as in OpenCV's
+    FaceDetectorYN, which runs the same network at half the speed.
     """
     block = max(max(image.shape[:2]) // side, 1)  # means of whole blocks first: three times as fast
     height, width = (max(length // block, 1) for length in image.shape[:2])
@@ -122,7 +121,7 @@ def locate_faces(image: Image, *, side: int = DETECTION_SIDE, turns: int = 0) ->
     kept = every[np.asarray(cv2.dnn.NMSBoxes(every.tolist(), sure.tolist(), MIN_CONFIDENCE, OVERLAP), int).ravel()]
     kept = kept[np.argsort(-kept[:, 2] * kept[:, 3], kind="stable")]
     edges = np.stack([kept[:, 0], kept[:, 1], kept[:, 0] + kept[:, 2], kept[:, 1] + kept[:, 3]], 1)
-    for turned in range(turns, 0, -1):  # back into the picture as it lies, a quarter at a time
+    for turned in range(turns, 0, -1):  # undo the turns, one quarter at a time
         left, top, right, bottom = edges.T
         edges = np.stack([extent[turned % 2] - bottom, left, extent[turned % 2] - top, right], 1)
     return [(round(a), round(b), round(c), round(d)) for a, b, c, d in (edges * (block / scale)).tolist()]
@@ -130,24 +129,24 @@ def locate_faces(image: Image, *, side: int = DETECTION_SIDE, turns: int = 0) ->
 
 @cache
 def _locator() -> onnxruntime.InferenceSession:
-    """Return the network, loaded once; it may run in several threads at a time, on one core each."""
+    """Return the network, loaded once; several threads may run it at the same time, each on one core."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     return onnxruntime.InferenceSession(str(MODEL), options, providers=["CPUExecutionProvider"])
 
 
 def face_square(box: Box, shape: tuple[int, ...], margin: float = MARGIN) -> Box:
-    """Return the square around a face box, `margin` times its longer side, moved and shrunk to lie in the picture.
+    """Return the square around a face box, `margin` times its longer side, moved and shrunk to fit into the picture.
 
-    shape: of the picture, (height, width, ...). Nothing is padded, so a face that was cut out before is taken whole.
+    shape: of the picture, (height, width, ...). Nothing is padded: of a tight face crop, the whole picture is taken.
     """
     return _square(box, min(round(_longer(box) * margin), *shape[:2]), shape)
 
 
 def widen(face: Image) -> Image | None:
-    """Return a face (H, W, 3) as it would be cut, were there more around it, mirrored; None if there is enough.
+    """Pad a tight face crop (H, W, 3) by reflection to the usual margin; return None if it has that margin already.
 
-    So a face that somebody cut out tightly is seen at the scale of all others: how tightly must not tell what it is.
+    The detector then scores the face at the scale of all others, so that a tight crop alone does not change the score.
     """
     height, width = face.shape[:2]
     boxes = locate_faces(face, side=CROP_DETECTION_SIDE)
@@ -163,7 +162,7 @@ def _longer(box: Box) -> int:
 
 
 def _width(box: Box, turns: int) -> int:
-    """Return how wide a face is that is upright after some quarter turns."""
+    """Return the width of a face that is upright after these quarter turns."""
     left, top, right, bottom = box
     return bottom - top if turns % 2 else right - left
 
@@ -174,13 +173,13 @@ def _area(box: Box) -> int:
 
 
 def measure_overlap(one: Box, other: Box) -> float:
-    """Return the area that two boxes share, as a share of what they cover together."""
+    """Return the intersection over union of two boxes."""
     shared = _area((max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])))
     return shared / max(_area(one) + _area(other) - shared, 1)
 
 
 def _square(box: Box, side: int, shape: tuple[int, ...]) -> Box:
-    """Return the square of that side around a box, moved to lie in the picture, or to hold it where it is larger."""
+    """Return the square of that side around a box, moved into the picture, or around it if the square is larger."""
     left, top, right, bottom = box
     height, width = shape[:2]
     x, y = round((left + right - side) / 2), round((top + bottom - side) / 2)
@@ -190,7 +189,7 @@ def _square(box: Box, side: int, shape: tuple[int, ...]) -> Box:
 
 
 def too_small(box: Box, turns: int = 0) -> str:
-    """Return why a located face is not judged; empty if it is large enough. turns: after which it is upright."""
+    """Return why a face is too small to be judged; empty if it is not. turns: quarter turns that make it upright."""
     width = _width(box, turns)
     return f"the face is {width} pixels wide, less than {MIN_WIDTH}" if width < MIN_WIDTH else ""
 
@@ -204,22 +203,22 @@ def centre_square(image: Image) -> Box:
 
 
 def prepare(image: Image, size: int, crop: Box | None = None, turns: int = 0) -> Image:
-    """Return the face, RGB (size, size, 3): the crop (else the centre square), resized by the one filter.
+    """Return the face, RGB (size, size, 3): the crop, or the centre square without one, resized by `images.resize`.
 
-    turns: quarter turns, counter-clockwise, that the crop is turned by.
+    turns: quarter turns, counter-clockwise, by which the crop is turned.
     """
     return resize(np.ascontiguousarray(np.rot90(cut(image, crop or centre_square(image)), turns)), size, size)
 
 
 def load_square(path: Path | str, crop: Box | None = None) -> Image:
-    """Return the crop of the picture in a file, else its centre square, at its own resolution.
+    """Return the crop of the picture in a file, or its centre square without one, at the decoded resolution.
 
-    crop: in pixels of the file, however small it is decoded. Raises as `images.load`.
+    crop: in pixels of the file, also if it is decoded at a reduced size. Raises what `images.load` raises.
     """
     decoded = decode_picture(read(path))
     return cut(decoded.image, decoded.shrink(crop) if crop else centre_square(decoded.image))
 
 
 def load_face(path: Path | str, size: int, crop: Box | None = None) -> Image:
-    """Return the face in a file, RGB (size, size, 3), cut as by `load_square` and resized by the one filter."""
+    """Return the face in a file, RGB (size, size, 3), cut by `load_square` and resized by `images.resize`."""
     return resize(load_square(path, crop), size, size)

@@ -1,6 +1,6 @@
-"""Picture -> vector: how much power each spatial frequency holds, what denoising leaves over, what 8 x 8 blocks show.
+"""Feature vectors of pictures: power spectrum, noise residual, and statistics of 8 x 8 DCT blocks.
 
-Pure functions of pixels: no picture's vector depends on the others in its batch.
+Every vector depends on the pixels of its own picture only, not on the rest of the batch.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from detector.types import Images
 
 Vectors = NDArray[np.float64]
 
-FLOOR = 1e-3  # power below that of rounding to 8 bits (1/12): a flat picture has a finite logarithm
-MODES = 64  # coefficients of an 8 x 8 DCT
+FLOOR = 1e-3  # added before a logarithm, so that it is finite for a flat picture; rounding to 8 bits has power 1/12
+MODES = 64  # number of coefficients of an 8 x 8 DCT
 
 
 def radial_spectrum(images: Images, bins: int) -> Vectors:
     """Return the log power (N, bins) at each spatial frequency from 0 to Nyquist, averaged over directions.
 
-    images: (N, H, W, 3), any H and W from 2. The mean is taken off and a Hann window laid over; the power is per
-    pixel, so that white noise of variance v is log v at every frequency and every size. A bin too narrow to hold a
-    frequency of a small picture takes the value between its neighbours.
+    images: (N, H, W, 3), H and W at least 2. The mean is subtracted and a Hann window applied. The power is per pixel,
+    so that white noise of variance v gives log v at every frequency and every size. In a small picture, a bin may hold
+    no frequency; its value is interpolated between its neighbours.
 
     Source: Durall, Keuper, Keuper 2020, arXiv:2003.01826, section 3.1 (azimuthal average of the power spectrum).
     """
@@ -48,7 +48,7 @@ def radial_spectrum(images: Images, bins: int) -> Vectors:
 
 
 def noise_residual(images: Images) -> Vectors:
-    """Return what a 3 x 3 median leaves of the brightness, (N, H, W), in grey levels: noise, edges, fingerprints."""
+    """Return the brightness minus its 3 x 3 median, (N, H, W), in grey levels: noise, edges, traces of generators."""
     grey = _grey(images).astype(np.float32)
     soft = np.empty_like(grey)
     for i, picture in enumerate(grey):
@@ -74,9 +74,9 @@ def residual_statistics(images: Images) -> Vectors:
 
 
 def block_dct(images: Images) -> Vectors:
-    """Return the brightness of every whole 8 x 8 block as DCT coefficients, (N, blocks, 64), row by row of the block.
+    """Return the DCT coefficients of the brightness of every whole 8 x 8 block, (N, blocks, 64), in row-major order.
 
-    The grid starts at the upper left corner, as JPEG's does; an orthonormal DCT-II of grey levels less 128.
+    The grid starts at the upper left corner, as in JPEG. The transform is an orthonormal DCT-II of grey levels - 128.
     """
     grey = _grey(images) - 128
     n, height, width = grey.shape
@@ -89,9 +89,10 @@ def block_dct(images: Images) -> Vectors:
 
 
 def dct_statistics(images: Images) -> Vectors:
-    """Return (N, 63): the log mean magnitude of each alternating 8 x 8 DCT coefficient; zeros if below 8 pixels.
+    """Return (N, 63): the log mean magnitude of each AC coefficient of the 8 x 8 DCT; zeros for less than 8 pixels.
 
-    The scale of the Laplace distribution that natural pictures follow; generators and recompression bend it.
+    The mean magnitude is the scale of the Laplace distribution that natural pictures follow. Generators and
+    recompression change it.
 
     Source: Frank et al. 2020, arXiv:2003.08685, section 3 (DCT artefacts); Lam and Goodman 2000 (Laplace model).
     """
@@ -102,10 +103,10 @@ def dct_statistics(images: Images) -> Vectors:
 
 
 def blockiness(images: Images) -> Vectors:
-    """Return (N, 8): the log ratio of steps across columns and rows that JPEG's grid at offset 0..7 would show.
+    """Return (N, 8): log ratios of pixel differences across an 8-pixel grid at offset 0..7 to differences everywhere.
 
-    Steps across the boundaries of an 8-pixel grid at that offset over steps everywhere: 0 where nothing repeats;
-    element 0 stands out if the picture was saved as JPEG and not cropped since, another if it was cropped.
+    Without a JPEG grid all are near 0. Element 0 is larger if the picture was saved as JPEG and not cropped since, and
+    another element if it was cropped.
     """
     grey = _grey(images)
     totals = []
@@ -123,5 +124,5 @@ def _grey(images: Images) -> Vectors:
 
 
 def _hann(n: int) -> Vectors:
-    """Return a periodic Hann window, without the two zeros that would waste the edge of a small picture."""
+    """Return a periodic Hann window without zeros at the ends, so that the edge of a small picture counts."""
     return np.asarray(0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(n) + 0.5) / n))

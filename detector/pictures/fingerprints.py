@@ -1,7 +1,7 @@
-"""What our own generators made, kept so that it is recognised later: one JSON line a picture.
+"""The registry of pictures that our own generators made, by which they are recognised later: one JSON line each.
 
-The perceptual hash is the DCT hash of 64 or 256 bits: 256 where we choose, because aligned faces share their low
-frequencies and 64 bits cannot tell them apart.
+The perceptual hash is a DCT hash of 64 or 256 bits. We write 256 bits, because aligned faces share their low
+frequencies and often have the same 64 bits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SIDE = 16  # the hash has SIDE x SIDE bits
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """One picture that a generator made: the bytes that were written, and how to make them again."""
+    """One picture that a generator made: hashes of the written file, and what is needed to make it again."""
 
     sha256: str
     phash: str
@@ -35,7 +35,7 @@ class Fingerprint:
 
 
 def registry_path() -> Path:
-    """Return the file that `append` adds to by default."""
+    """Return the default file of the registry."""
     return home() / "fingerprints.jsonl"
 
 
@@ -70,13 +70,13 @@ def distances(phash: str, others: Iterable[str]) -> NDArray[np.float64]:
 
 
 def append(prints: Iterable[Fingerprint], path: Path | None = None) -> None:
-    """Add lines to a registry; earlier lines are never touched."""
+    """Append lines to a registry."""
     lines = "".join(json.dumps(asdict(p), sort_keys=True) + "\n" for p in prints)
     append_lines(path or registry_path(), lines.encode())
 
 
 def read_fingerprints(path: Path | None = None) -> list[Fingerprint]:
-    """Return what a registry holds; nothing if there is no such file. Lines that a killed process tore are left out.
+    """Return the fingerprints of a registry, [] without one; lines cut short by a killed process are left out.
 
     Raises ManifestError that names the first line that is not a fingerprint.
     """
@@ -97,6 +97,6 @@ def read_fingerprints(path: Path | None = None) -> list[Fingerprint]:
 
 @cache
 def _cosines(n: int) -> NDArray[np.float64]:
-    """Return the rows of the type-2 cosine transform, unscaled (scipy's, halved: the median does not mind)."""
+    """Return the rows of the DCT-II without scale factors: half of scipy's, which leaves the hash bits the same."""
     k, x = np.mgrid[0:n, 0:n]
     return np.asarray(np.cos(np.pi * k * (2 * x + 1) / (2 * n)))

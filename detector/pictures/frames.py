@@ -1,8 +1,8 @@
-"""The frames of a video, decoded by PyAV (FFmpeg) in the process with limits; `video` starts it and reads its answer.
+"""Decode frames of a video with PyAV (FFmpeg) in the process with limits, which `video` starts.
 
-Nothing but this process imports PyAV. It is told the container's format, may open no second file and no network, and
-decodes the codecs of CODECS alone. What a video may cost is bounded three times: by its header (size of a frame,
-duration), by its packets, which are counted before anything is decoded, and by the limits of the process.
+Only this process imports PyAV. FFmpeg is given the container format, may open no second file and no network
+connection, and decodes only the codecs in CODECS. The cost of a video is limited three times: by its header (size of a
+frame, duration), by its packets, which are counted before anything is decoded, and by the limits of the process.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from detector.errors import DamagedImage, ImageError, ImageTooLarge, TooCostly, 
 
 CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg4", "msmpeg4v3", "mpeg1video", "mpeg2video",
                     "h263", "mjpeg", "prores", "dvvideo"})  # fmt: skip
-MAX_PIXELS = 9_500_000  # of a frame; 4096 x 2304 pixels have 9.4 million
-MAX_DURATION = 24 * 3600  # seconds
-MAX_PACKETS = 2_000_000  # of the picture's stream; nine hours at 60 a second
-DECODED_PIXELS = 500_000_000  # that are decoded for each frame that is returned, on average: 240 frames of 1080p
-MAX_BOXES = 100_000  # at the top of an MP4 file that are followed; a fragmented one has some for each second
-TOLERANCE = 1.0  # seconds by which the last frame of a stream may come before the time of its last packet
+MAX_PIXELS = 9_500_000  # largest frame, pixels; a frame of 4096 x 2304 has 9.4 million
+MAX_DURATION = 24 * 3600  # longest video, seconds
+MAX_PACKETS = 2_000_000  # number of packets of the video stream; nine hours at 60 frames per second
+DECODED_PIXELS = 500_000_000  # pixels that may be decoded per returned frame, on average: 240 frames of 1080p
+MAX_BOXES = 100_000  # number of outermost boxes of an MP4 file that are read; fragmented files have some per second
+TOLERANCE = 1.0  # seconds by which the last decoded frame may be earlier than the last packet says
 OPTIONS = {"protocol_whitelist": "none", "codec_whitelist": ",".join(sorted(CODECS)), "max_streams": "64"}
 
 
 class Step(NamedTuple):
-    """How one frame is reached: the keyframe before it and the frame, as places in the order of the file, and times."""
+    """How to reach one frame: positions in the file of the frame and of the keyframe before it, and their times."""
 
     key: int
     place: int
@@ -38,12 +38,12 @@ class Step(NamedTuple):
 
 
 def sample(data: bytes, *, path: str, stamp: list[int], kind: str, count: int) -> Iterator[Any]:
-    """Yield what is sampled of a video, then each frame: a dict, and its rows as they are stored, RGB bytes.
+    """Yield a dict about the video, then for each sampled frame a dict and its rows as they are stored, RGB bytes.
 
-    data: none, as the file is read piece by piece. stamp: its size and time, as `video.stamp`. kind: of the container,
-    as FFmpeg names it. The first dict has found (number of frames that follow) and duration (seconds); that of a frame
-    has time (seconds from the first frame), width, height, and turns (quarter turns, counter-clockwise, that make it
-    upright).
+    data: empty, because the file is read piece by piece. stamp: of the file, from `video.digest_video`. kind: container
+    format, as FFmpeg names it. The first dict has found (number of frames that follow) and duration (seconds). The dict
+    of a frame has time (seconds from the first frame), width, height, and turns (quarter turns, counter-clockwise, that
+    make it upright).
 
     Raises UnsupportedFormat, ImageTooLarge, TooCostly or DamagedImage.
     """
@@ -59,14 +59,14 @@ def sample(data: bytes, *, path: str, stamp: list[int], kind: str, count: int) -
         raise
     except MemoryError:
         raise TooCostly("it takes more memory than a video may") from None
-    except OSError as error:  # of the file, or of FFmpeg
+    except OSError as error:  # raised for the file, or by FFmpeg
         raise DamagedImage(f"the video is damaged: {(error.strerror or str(error))[:120]}") from None
-    except Exception as error:  # PyAV raises many kinds on hostile files; none may escape
+    except Exception as error:  # PyAV raises many kinds of errors on hostile files; none may escape
         raise DamagedImage(f"the video is damaged: {' '.join(str(error).split())[:120]}") from None
 
 
 def refuse_torn(file: IO[bytes], kind: str, size: int) -> None:
-    """Raise DamagedImage if the outermost parts of a file reach beyond its end; go back to its start."""
+    """Raise DamagedImage if the outermost parts of a file reach beyond its end; seek back to its start."""
     at = 0
     if kind == "mov":
         for _ in range(MAX_BOXES):
@@ -125,7 +125,7 @@ def _refuse_large(width: int, height: int) -> None:
 
 
 def _list_packets(container: Any, stream: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the time of every packet, in units of the stream and in the order of the file, and which are keyframes."""
+    """Return the time of every packet, in units of the stream and in file order, and the positions of keyframes."""
     times: list[int] = []
     keys: list[int] = []
     for packet in container.demux(stream):
@@ -143,14 +143,14 @@ def _list_packets(container: Any, stream: Any) -> tuple[NDArray[np.int64], NDArr
 
 
 def plan(times: NDArray[np.int64], keys: NDArray[np.int64], count: int, most: int) -> list[Step]:
-    """Return how to reach `count` frames that lie evenly in time, each once: those shown at the middles of equal parts.
+    """Return how to reach up to `count` frames, evenly spaced in time: those in the middle of `count` equal parts.
 
-    times: of all packets, in the order of the file; keys: places of the keyframes among them. most: frames that may be
-    decoded in all; if the plan takes more, the nearest keyframes are taken instead, which cost one frame each.
+    times: of all packets, in file order. keys: positions of the keyframes among them. most: number of frames that may
+    be decoded. If the plan needs more, the nearest keyframes are taken instead, which cost one frame each.
     """
     order = np.argsort(times, kind="stable")
     shown = times[order]
-    length = float(shown[-1] - shown[0]) * len(shown) / max(len(shown) - 1, 1)  # with the last frame's own time
+    length = float(shown[-1] - shown[0]) * len(shown) / max(len(shown) - 1, 1)  # with the duration of the last frame
     middles = shown[0] + length * (np.arange(count) + 0.5) / count
     places = order[np.unique(np.searchsorted(shown, middles, "right") - 1)]
     steps = [_step(times, keys, int(place)) for place in places]
@@ -165,7 +165,7 @@ def plan(times: NDArray[np.int64], keys: NDArray[np.int64], count: int, most: in
 
 
 def _step(times: NDArray[np.int64], keys: NDArray[np.int64], place: int) -> Step:
-    """Return how to reach a frame: from the last keyframe before it that is shown before it, too."""
+    """Return how to reach a frame: from the last keyframe that comes before it both in the file and in time."""
     number = max(int(np.searchsorted(keys, place, "right")) - 1, 0)
     while number and times[keys[number]] > times[place]:
         number -= 1
@@ -191,7 +191,7 @@ def _decode(container: Any, stream: Any, steps: list[Step], unit: float) -> Iter
 
 
 def _reach(frames: Iterator[Any], frame: Any, stamp: int) -> Any:
-    """Return the first of the coming frames that is shown at a time or later, else the last one there is."""
+    """Return the first of the next frames that is shown at this time or later, or else the last frame."""
     for frame in frames:
         _refuse_large(frame.width, frame.height)
         if frame.pts is None or frame.pts >= stamp:

@@ -1,6 +1,6 @@
-"""What the header of a picture file says of how it was saved, pixels untouched: container, size, JPEG tables, extras.
+"""Read from the header of a picture file how it was saved: format, size, JPEG tables, metadata; no pixel is decoded.
 
-Behind the same allow-list and caps as `images.decode`.
+Formats and caps are those of `images.decode`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ SUBSAMPLINGS = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
 class Header:
     """How one file was saved; the JPEG fields are empty, None or False in other formats.
 
-    quality: of the JPEG, by its tables: exact if `standard`, else the nearest. standard: the tables are IJG's at that
-    quality. tables: a short hash of them. subsampling: of the colour, "4:2:0" say, "other" if none of the usual.
+    quality: of the JPEG, estimated from its tables; exact if `standard`, otherwise the nearest. standard: whether the
+    tables are those of IJG at that quality. tables: a short hash of the tables. subsampling: of the colour, for example
+    "4:2:0"; "other" if it is unusual.
     """
 
     format: str
@@ -41,13 +42,13 @@ class Header:
 
 
 def describe(data: bytes) -> Header:
-    """Return what the header of a file says; width and height are as stored, before any turn that EXIF asks for.
+    """Return the header of a file; width and height are as stored, before the turn that EXIF may ask for.
 
-    Raises UnsupportedFormat, ImageTooLarge or DamagedImage, as `images.decode`.
+    Raises UnsupportedFormat, ImageTooLarge or DamagedImage, as `images.decode` does.
     """
     with opened(data, part="header") as picture:
         width, height = picture.size
-        quantization = getattr(picture, "quantization", {})  # JPEG has it, and MPO, which some telephones write
+        quantization = getattr(picture, "quantization", {})  # only JPEG and MPO have it
         tables = [list(quantization[key]) for key in sorted(quantization)]
         quality, standard = jpeg_quality(tables) if tables else (None, False)
         sampling = JpegImagePlugin.get_sampling(picture) if tables and len(picture.getbands()) == 3 else None

@@ -1,8 +1,9 @@
-"""The only door for untrusted bytes: picture files in, RGB uint8 out, one resize filter, and back to bytes.
+"""Decode untrusted picture files into RGB uint8 arrays, resize with one filter, and encode arrays again.
 
-The caps are read from the header before anything is decoded, so a 48 kB file that promises 400 megapixels costs
-nothing. What may cost much within them is decoded in a process with limits (`sandbox`). Pillow is asked for an
-allow-list of formats only: with all its plug-ins, a file named .jpg could start Ghostscript.
+No other module decodes pictures. The size is checked in the header before anything is decoded, so a 48 kB file that
+promises 400 megapixels costs nothing. Files within the caps whose decoding may still cost much are decoded in a
+process with limits (`sandbox`). Pillow may use a short list of formats only: with all its plug-ins, a file named .jpg
+could start Ghostscript.
 """
 
 from __future__ import annotations
@@ -30,33 +31,33 @@ from detector.pictures.colour import find_transform, without_huge_profile
 from detector.pictures.containers import extent, sniff
 from detector.types import Decoded, Image, Images
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")  # not MPO, EPS, PSD ...: the first frame alone
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")  # without MPO: of an MPO, the first JPEG is decoded
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
 HEIF_SUFFIXES = frozenset({".heic", ".heif"})  # read where the extra `heif` is installed
 HEIF_EXTRA = "install the extra `heif` (pip install 'face-forgery-detector[heif]'), or save it as JPEG, PNG or AVIF"
 MAX_BYTES = 100 * 2**20
 MAX_PIXELS = 50_000_000
-MAX_REDUCED = 220_000_000  # pixels of a JPEG, which can be decoded at half its size and less: telephones have 50 to 200
+MAX_REDUCED = 220_000_000  # largest JPEG, pixels: it can be decoded at a reduced size, and telephones write 200 million
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # formats whose first frame may be blank
-MAX_FRAMES = 6  # most frames that are searched for one that is not blank
-FRAME_PIXELS = 25_000_000  # most pixels of all the frames that are searched
+MAX_FRAMES = 6  # number of frames that are searched for one that is not blank
+FRAME_PIXELS = 25_000_000  # largest sum of the pixels of the frames that are searched
 BLANK = 2.0  # standard deviation below which a frame is blank, grey levels
-SAMPLE = 64  # points along a side at which a frame is sampled to see whether it is blank
-STRIP = 2**16  # pixels converted at a time: copies of a whole picture cost memory, and more time than decoding does
-MAX_READS = 1_000_000  # most reads of a decoder in one file: honest files take thousands, one-byte blocks millions
-RESIZE_FILTER = "lanczos"  # Pillow's, antialiased; cv2's filters differ in high frequencies, on which detection rests
-REDUCING_GAP = 2.0  # Pillow's advice for fast and almost as fair as the kernel alone; at 3 it takes twice the time
+SAMPLE = 64  # points along each side at which a frame is sampled to see whether it is blank
+STRIP = 2**16  # pixels converted at a time: a copy of the whole picture costs memory, and more time than decoding
+MAX_READS = 1_000_000  # read calls that a decoder may make in one file: ordinary files need some thousands
+RESIZE_FILTER = "lanczos"  # Pillow's antialiased filter; filters of cv2 change high frequencies, which detection needs
+REDUCING_GAP = 2.0  # value that Pillow recommends: fast, and close to the kernel alone; 3 takes twice the time
 
-warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on odd files; what matters is raised
+warnings.filterwarnings("ignore", module=r"PIL\.")  # Pillow warns of odd files; what matters is raised as an error
 
 
 def read(path: Path | str, *, max_bytes: int = MAX_BYTES) -> bytes:
-    """Return a file's bytes; nothing is opened but a regular file, which neither blocks nor goes on for ever.
+    """Return the bytes of a regular file; other kinds of files may block or never end, and are not opened.
 
-    path: as it is, or as `files.as_text` writes it.
+    path: the name itself, or the name as `files.as_text` writes it.
 
-    Raises ImageTooLarge above `max_bytes`, DamagedImage if the file is empty, missing, unreadable or not a regular one,
-    or no file can have that name.
+    Raises ImageTooLarge above `max_bytes`; DamagedImage if the file is empty, missing, unreadable or not regular, or if
+    no file can have that name.
     """
     try:
         name = from_text(os.fspath(path))
@@ -81,9 +82,9 @@ def read(path: Path | str, *, max_bytes: int = MAX_BYTES) -> bytes:
 def opened(
     data: bytes, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS, part: str = "picture"
 ) -> Iterator[Pillow.Image]:
-    """Yield the opened file, its pixels not decoded yet; whatever goes wrong in the block becomes one of our errors.
+    """Yield the opened file with its pixels not yet decoded; any error inside the block becomes an ImageError.
 
-    part: what is read of it, for the message.
+    part: which part of the file is read, for the error message.
 
     Raises UnsupportedFormat, ImageTooLarge (from the header) or DamagedImage.
     """
@@ -95,7 +96,7 @@ def opened(
             if picture.format in ("JPEG", "MPO"):
                 cap = max_pixels * MAX_REDUCED // MAX_PIXELS
             elif picture.format == "WEBP":
-                cap = max_pixels * 4 // 5  # its decoder holds a picture four times
+                cap = max_pixels * 4 // 5  # the WebP decoder holds four copies of a picture
             if width * height > cap:
                 raise ImageTooLarge(f"{width} x {height} pixels; the cap is {cap / 1e6:g} megapixels")
             yield picture
@@ -103,7 +104,7 @@ def opened(
 
 @contextmanager
 def _translating(formats: tuple[str, ...], max_pixels: int, part: str) -> Iterator[None]:
-    """Turn whatever Pillow raises in the block into one of our errors, as `opened` says."""
+    """Turn whatever Pillow raises inside the block into an ImageError; see `opened`."""
     try:
         yield
     except ImageError:
@@ -114,12 +115,12 @@ def _translating(formats: tuple[str, ...], max_pixels: int, part: str) -> Iterat
         raise UnsupportedFormat(f"not a picture in any of {', '.join(formats)}") from None
     except MemoryError:
         raise TooCostly("it takes more memory than there is") from None
-    except Exception as error:  # Pillow raises nine kinds and more on hostile files; none may escape
+    except Exception as error:  # Pillow raises nine and more kinds of errors on hostile files; none may escape
         raise DamagedImage(f"the {part} is damaged: {' '.join(str(error).split())[:120]}") from None
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS) -> Image:
-    """Return the picture, RGB (H, W, 3), as `decode_picture` with nothing but its pixels."""
+    """Return the pixels of the picture, RGB (H, W, 3), as `decode_picture` decodes them."""
     return decode_picture(data, max_pixels=max_pixels, formats=formats).image
 
 
@@ -128,11 +129,11 @@ def decode_picture(
 ) -> Decoded:
     """Return the picture: upright, in sRGB, 16 bits scaled to 8, alpha laid over white, CMYK converted.
 
-    A JPEG of more than `max_pixels` is decoded at the largest of 1/2, 1/4 and 1/8 of its size that has fewer. Of an
-    animation the first frame is decoded that is not blank. srgb: False leaves the colours under a wide profile as they
-    are stored.
+    A JPEG of more than `max_pixels` is decoded at 1/2, 1/4 or 1/8 of its size, whichever is the largest that fits. Of
+    an animation, the first frame that is not blank is decoded. srgb: False keeps the stored colours even if the file
+    has a wide-gamut profile.
 
-    Raises as `opened`, or TooCostly if decoding exceeds the limits of `sandbox`.
+    Raises what `opened` raises, and TooCostly if decoding exceeds the limits of `sandbox`.
     """
     options: dict[str, Any] = {"max_pixels": max_pixels, "formats": formats, "srgb": srgb}
     return _assemble(
@@ -141,9 +142,9 @@ def decode_picture(
 
 
 def convert_picture(picture: Pillow.Image, *, max_pixels: int = MAX_PIXELS) -> Decoded:
-    """Return a picture that somebody opened with Pillow, its pixels as `decode_picture` returns those of its file.
+    """Return a picture that the caller opened with Pillow, with the same pixels as `decode_picture` returns.
 
-    Of an animation it is the frame that the picture stands at. The picture itself stays as it is.
+    Of an animation, the current frame is returned. The Pillow picture is not changed.
 
     Raises ImageTooLarge above `max_pixels`, UnsupportedFormat for floating-point pixels, DamagedImage if its file does
     not decode.
@@ -158,7 +159,7 @@ def convert_picture(picture: Pillow.Image, *, max_pixels: int = MAX_PIXELS) -> D
 
 
 def _assemble(items: Iterator[Any]) -> Decoded:
-    """Return the picture that the items of `pieces` make up; TooCostly if there is not enough memory for it."""
+    """Return the picture put together from the items of `pieces`; raise TooCostly if memory does not suffice."""
     head = next(items)
     (columns, rows), (width, height) = head["size"], head["whole"]
     if head["turn"] >= 5:
@@ -176,10 +177,10 @@ def _assemble(items: Iterator[Any]) -> Decoded:
 
 
 def pieces(data: bytes, *, max_pixels: int, formats: Sequence[str], srgb: bool) -> Iterator[Any]:
-    """Yield how a picture is to be put together, then its rows as they are stored, RGB bytes, some rows at a time.
+    """Yield a description of the picture, then its rows as they are stored: RGB bytes, several rows at a time.
 
-    First a dict: size (width, height) of what follows, whole (as the file has it), turn (EXIF's orientation, 1..8),
-    remark and converted as in `Decoded`.
+    The description is a dict: size (width, height) of the rows that follow, whole (size in the file), turn (EXIF
+    orientation, 1..8), and remark and converted as in `Decoded`.
     """
     if sniff(data) == "HEIC" and "AVIF" in formats:
         _register_heif()
@@ -193,7 +194,7 @@ def pieces(data: bytes, *, max_pixels: int, formats: Sequence[str], srgb: bool) 
 
 
 def _describe_pixels(picture: Pillow.Image, *, whole: tuple[int, int], remark: str, srgb: bool) -> Iterator[Any]:
-    """Yield what `pieces` yields, of a picture that is loaded."""
+    """Yield the items of `pieces` for a picture whose pixels are loaded."""
     turn = picture.getexif().get(ExifTags.Base.Orientation, 1)
     profile = picture.info.get("icc_profile") if srgb and picture.mode in ("RGB", "RGBA", "P") else None
     transform = find_transform(profile) if profile else None
@@ -203,12 +204,12 @@ def _describe_pixels(picture: Pillow.Image, *, whole: tuple[int, int], remark: s
 
 
 def load(path: Path | str, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Image:
-    """Return the picture in a file; as `read` and `decode`."""
+    """Return the picture in a file, as `read` and `decode` do."""
     return decode(read(path, max_bytes=max_bytes), max_pixels=max_pixels)
 
 
 def as_stored(image: Image, turn: int) -> Image:
-    """Return a view of an upright picture whose rows lie as the file has them. turn: EXIF's orientation, 1..8."""
+    """Return a view of an upright picture with the rows in the order of the file. turn: EXIF orientation, 1..8."""
     if turn in (5, 6, 7, 8):
         image = image.transpose(1, 0, 2)
     if turn in (2, 3, 7, 8):
@@ -217,15 +218,16 @@ def as_stored(image: Image, turn: int) -> Image:
 
 
 def is_blank(image: Image) -> bool:
-    """Return whether a picture shows one colour and nothing else; of a large one, some hundred rows are sampled."""
+    """Return whether a picture has one colour only; of a large picture, some hundred rows and columns are sampled."""
     height, width = image.shape[:2]
     return bool(image[:: max(1, height // 512), :: max(1, width // 512)].std((0, 1)).max() < BLANK)
 
 
 def resize(image: Image, width: int, height: int) -> Image:
-    """Return the picture in `width` x `height` pixels, by the one filter used in training and in serving.
+    """Return the picture resized to `width` x `height` pixels, with the filter used in training and in scoring.
 
-    What is more than REDUCING_GAP times too large is averaged over whole blocks first, which takes a fifth of the time.
+    A picture that is more than REDUCING_GAP times too large is first averaged over whole blocks, which takes a fifth of
+    the time.
     """
     if image.shape[:2] == (height, width):
         return image
@@ -234,7 +236,7 @@ def resize(image: Image, width: int, height: int) -> Image:
 
 
 def cut(image: Image, box: tuple[int, int, int, int], *, mirrored: bool = False) -> Image:
-    """Return the part inside box (left, top, right, bottom); what lies outside the picture is black, or mirrored."""
+    """Return the part inside box (left, top, right, bottom); outside the picture it is black, or mirrored."""
     left, top, right, bottom = box
     height, width = image.shape[:2]
     if left >= 0 and top >= 0 and right <= width and bottom <= height:
@@ -246,13 +248,13 @@ def cut(image: Image, box: tuple[int, int, int, int], *, mirrored: bool = False)
 
 
 def _mirrored(start: int, stop: int, n: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return for each place from `start` to `stop` the one of `n` that lies there, or whose mirror image does."""
+    """Return an index of 0..n-1 for each position from `start` to `stop`, mirrored at both ends."""
     place = np.arange(start, stop) % (2 * n)
     return np.minimum(place, 2 * n - 1 - place)
 
 
 def tile(images: Images, columns: int, *, gap: int = 2) -> Image:
-    """Return pictures (N, H, W, 3) as one, `columns` abreast, with `gap` white pixels between them."""
+    """Return pictures (N, H, W, 3) as one sheet with `columns` columns and `gap` white pixels between pictures."""
     n, height, width = images.shape[:3]
     rows = -(-n // columns)
     sheet = np.full((rows * columns, height + gap, width + gap, 3), 255, np.uint8)
@@ -263,7 +265,7 @@ def tile(images: Images, columns: int, *, gap: int = 2) -> Image:
 
 
 def encode(image: Image, format: str = "PNG", *, quality: int = 95, subsampling: str = "4:2:0") -> bytes:
-    """Return the bytes of a PNG, JPEG or WEBP file without metadata; `quality` 1..100 for the lossy ones."""
+    """Return the bytes of a PNG, JPEG or WEBP file without metadata; `quality` 1..100 is for JPEG and WEBP."""
     buffer = io.BytesIO()
     options: dict[str, dict[str, Any]] = {
         "JPEG": {"quality": quality, "subsampling": subsampling},
@@ -274,7 +276,7 @@ def encode(image: Image, format: str = "PNG", *, quality: int = 95, subsampling:
 
 
 class _Reader(io.BytesIO):
-    """The bytes of a file, for a decoder that walks over their blocks in Python: it may not do so for ever."""
+    """The bytes of a file, with a limit on the number of reads: some decoders of Pillow loop over blocks in Python."""
 
     reads = 0
 
@@ -315,7 +317,7 @@ def _register_heif() -> None:
 
 
 def _reduce(picture: Pillow.Image, max_pixels: int) -> None:
-    """Have a JPEG of more than `max_pixels` decoded at half, a quarter or an eighth of its size."""
+    """Set a JPEG of more than `max_pixels` to be decoded at 1/2, 1/4 or 1/8 of its size."""
     width, height = picture.size
     divisor = 1
     while -(-width // divisor) * -(-height // divisor) > max_pixels and divisor < 8:
@@ -325,7 +327,7 @@ def _reduce(picture: Pillow.Image, max_pixels: int) -> None:
 
 
 def _choose_frame(picture: Pillow.Image, data: bytes, max_pixels: int) -> str:
-    """Go to the first of the first few frames that is not blank; return which one it is, of how many."""
+    """Go to the first frame that is not blank, among the first few; return a remark that names it, "" for one frame."""
     kind = sniff(data)
     frames = extent(data).frames if kind in ("GIF", "TIFF") else getattr(picture, "n_frames", 1)
     if frames is None or frames < 2 or kind not in (*ANIMATED, "TIFF"):
@@ -356,7 +358,7 @@ def _shows_nothing(picture: Pillow.Image) -> bool:
 
 
 def _rows(picture: Pillow.Image, transform: Any) -> Iterator[bytes]:
-    """Yield the pixels as RGB bytes, some rows at a time. transform: of the colours, as `colour.find_transform`."""
+    """Yield the pixels as RGB bytes, several rows at a time. transform: of colours, from `colour.find_transform`."""
     if picture.mode.startswith("I"):  # 16-bit grey, which .convert("RGB") would clip to white
         shift = 8 if max(int(np.asarray(strip).max()) for strip in _strips(picture)) > 255 else 0
         for strip in _strips(picture):

@@ -1,4 +1,4 @@
-"""How a JPEG was compressed, read from its headers alone: tables, quality, subsampling."""
+"""Read from the headers of a JPEG how it was compressed: tables, quality, subsampling."""
 
 from __future__ import annotations
 

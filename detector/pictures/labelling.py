@@ -1,7 +1,8 @@
-"""Our own fakes say so: XMP and IPTC source type, a signed C2PA manifest, and a line in the fingerprint registry.
+"""Label our own fakes: XMP with the IPTC source type, a signed C2PA manifest, and a line in the fingerprint registry.
 
-The labels lie around the pixels and leave them alone, so what is trained on never carries a mark. Each of the three
-survives what the others do not: the manifest proves, the XMP is read by platforms, the fingerprint outlives stripping.
+The labels lie outside the pixels, so that a detector trained on our fakes cannot learn a mark. Each of the three
+labels has its use: the manifest proves the origin, platforms read the XMP, and the fingerprint still works after all
+metadata is removed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ VALID_DAYS = 3650
 _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----\s*", re.S)
 _CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}  # C2PA's names of the algorithms
 
-# Never a connection: neither for a manifest that lives elsewhere nor for a certificate's revocation.
+# No network connection is made: neither to fetch a remote manifest nor to check whether a certificate was revoked.
 C2PA_SETTINGS: dict[str, Any] = {
     "version": 1,
     "core": {"allowed_network_hosts": []},
@@ -59,15 +60,16 @@ def label_file(
     registry: Path | None = None,
     known: Container[Fingerprint] = (),
 ) -> bytes:
-    """Write a picture with its labels, its pixels untouched, and then its line into the fingerprint registry.
+    """Write a picture with its labels and unchanged pixels, then add its line to the fingerprint registry.
 
-    signer: the user's own; None is the local one if c2pa-python is installed, else no manifest is added. A manifest
-    carries an identifier and a time of its own, so with one the same picture never gives the same file twice. known:
-    the lines there are; a file that has one, and still shows the picture, stays, so that repeating a run that was
-    killed leaves one line a file.
+    signer: the user's own; None means the local signer if c2pa-python is installed, and no manifest otherwise. A
+    manifest has its own identifier and time, so two labelled files of one picture differ. known: the fingerprints that
+    the registry holds; a file with a known fingerprint is kept, so that a repeated run after a kill adds no second line
+    for it.
 
-    Returns what the file holds. Raises UnsupportedFormat for other files than JPEG, PNG and WebP; what `decode` raises
-    for damaged ones; DetectorError if the registry or the certificate cannot be written, OSError if the file cannot.
+    Returns the content of the file. Raises UnsupportedFormat for other files than JPEG, PNG and WebP; what `decode`
+    raises for damaged files; DetectorError if the registry or the certificate cannot be written; OSError if the file
+    cannot be written.
     """
     phash = perceptual_hash(decode(data))
     there = path.read_bytes() if known and path.is_file() else b""
@@ -115,7 +117,7 @@ def xmp_packet(generator: str, seed: int, checkpoint: str) -> bytes:
 
 
 def insert_xmp(data: bytes, packet: bytes) -> bytes:
-    """Return the file with one XMP packet, in place of any that was there.
+    """Return the file with this XMP packet in place of any other.
 
     Raises UnsupportedFormat for other files than JPEG, PNG and WebP.
     """
@@ -140,7 +142,7 @@ def insert_xmp(data: bytes, packet: bytes) -> bytes:
 
 
 def has_c2pa() -> bool:
-    """Return whether manifests can be signed and read: the extra `evidence` is installed."""
+    """Return whether manifests can be signed and read, which needs the extra `evidence`."""
     from importlib.util import find_spec
 
     return find_spec("c2pa") is not None and find_spec("cryptography") is not None
@@ -178,9 +180,9 @@ def sign(data: bytes, signer: Signer, *, generator: str, seed: int, checkpoint: 
 
 
 def read_signer(path: Path | str) -> Signer:
-    """Return who signs, from a PEM file that holds a private key without a password and its certificates, leaf first.
+    """Return the signer of a PEM file with a private key (without a password) and its certificates, leaf first.
 
-    Raises MissingExtra without the cryptography package; DetectorError if the file is not such a one.
+    Raises MissingExtra without the cryptography package; DetectorError if the file is not such a PEM file.
     """
     try:
         from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -202,7 +204,7 @@ def read_signer(path: Path | str) -> Signer:
         keys = [load_pem_private_key(text, None) for what, text in blocks if what.endswith(b"PRIVATE KEY")]
     except OSError as error:
         raise DetectorError(f"{path} cannot be read: {error.strerror or error}") from None
-    except Exception:  # cryptography raises several kinds: a password, an unknown curve, broken base64
+    except Exception:  # cryptography raises several kinds of errors: for a password, an unknown curve, broken base64
         keys, chain = [], b""
     if len(keys) != 1 or not chain:
         raise DetectorError(f"{path.name} must hold one private key without a password, and certificates, as PEM")
@@ -219,19 +221,19 @@ def read_signer(path: Path | str) -> Signer:
 
 
 def local_signer(folder: Path | None = None) -> Signer:
-    """Return the signer of this installation, its keys made on first use; `root.pem` there is what to trust.
+    """Return the signer of this installation. Its keys are made on first use; others may trust `root.pem` beside them.
 
     Raises MissingExtra without the cryptography package.
     """
     folder = folder or home() / "certificate"
-    path = folder / "signer.pem"  # the key and its chain in one file, so that two first uses cannot mix theirs
+    path = folder / "signer.pem"  # key and chain are in one file, so that two processes cannot mix their first keys
     if not path.is_file():
         chain, key = _make_certificate()
         folder.mkdir(parents=True, exist_ok=True)
         mine = folder / f".{os.getpid()}.pem"
         with os.fdopen(os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(key + chain)
-        with contextlib.suppress(FileExistsError):  # somebody was faster: theirs counts
+        with contextlib.suppress(FileExistsError):  # another process was faster, and its key is used
             os.link(mine, path)
         mine.unlink()
     key, begin, certificates = path.read_bytes().partition(b"-----BEGIN CERTIFICATE")
@@ -242,7 +244,7 @@ def local_signer(folder: Path | None = None) -> Signer:
 
 
 def _make_certificate() -> tuple[bytes, bytes]:
-    """Return (chain, key) in PEM: a root that signs one leaf, then forgets its key.
+    """Return (chain, key) in PEM of a new leaf, signed by a new root whose key is discarded.
 
     Source: C2PA specification 2.2, section 14.5.1 (certificate profile: key usage, extended key usage).
     """
@@ -290,7 +292,7 @@ def _make_certificate() -> tuple[bytes, bytes]:
 
 
 def _webp_with_xmp(data: bytes, packet: bytes) -> bytes:
-    """Return a WebP whose extended header announces XMP, with the packet last (WebP container specification)."""
+    """Return a WebP with the XMP flag in its extended header, and the packet at the end (WebP container format)."""
     found = parts(data)
     header = bytearray(found[0].payload) if found and found[0].name == "VP8X" else None
     if header is None or len(header) != 10:

@@ -1,9 +1,9 @@
-"""What generators write into the files they make: one table, and how a file's fields are compared with it.
+"""A table of the marks that generators write into their files, and the comparison of a file's fields with it.
 
-A mark must be what a program writes and people do not: a name in a field that holds names of programs, settings in the
-form of that program, a declared source type. A caption that speaks of a generator is none. To know another program, add
-a row. Sources: IPTC Photo Metadata 2025.1 (source types, AI fields); GB 45438-2025 (label AIGC); for the programs, the
-files that they write.
+A mark is something that programs write and people do not: a program's name in a field for program names, settings in
+the form of that program, or a declared source type. A caption that mentions a generator is not a mark. To support
+another program, add a row. Sources: IPTC Photo Metadata 2025.1 (source types, AI fields); GB 45438-2025 (label AIGC);
+for the programs, the files that they write.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-MAX_SEARCHED = 2**18  # characters of one field that are compared
+MAX_SEARCHED = 2**18  # number of characters of one field that are searched
 
-# Values of the IPTC property DigitalSourceType that say a generator took part, and what they say.
+# Values of the IPTC property DigitalSourceType that declare a generator, and their meaning.
 GENERATED = {
     "trainedAlgorithmicMedia": "made by generative AI",
     "compositeWithTrainedAlgorithmicMedia": "edited by generative AI",
     "compositeSynthetic": "a composite with synthetic parts",
     "algorithmicMedia": "made by an algorithm alone",
 }
-# Names of programs that make or remake faces, as they stand in fields for the name of a program or of a source.
+# Names of programs that make or alter pictures, as they appear in fields for the name of a program or of a source.
 PROGRAMS = (
     r"stable.?diffusion", r"midjourney", r"niji.?journey", r"dall[\W_]?e\b", r"adobe firefly", r"comfyui", r"novelai",
     r"automatic1111", r"invokeai", r"fooocus", r"\bflux\.?1", r"\bsdxl\b", r"stylegan", r"chatgpt", r"\bgpt-image",
@@ -30,7 +30,7 @@ PROGRAMS = (
     r"qwen-image", r"kling ?ai", r"nightcafe", r"image playground", r"imagined with ai", r"playground ?ai\b",
     r"\brecraft\b", r"craiyon", r"ai horde", r"tensor\.?art", r"detector generator",
 )  # fmt: skip
-NAMES_OF_OTHERS_TOO = (  # names that people bear, or companies that are credited for photographs
+NAMES_OF_OTHERS_TOO = (  # names that also belong to people, or to companies that are credited for photographs
     r"openai", r"stability ai", r"black forest labs", r"leonardo\.ai", r"ideogram", r"civitai", r"artbreeder",
     r"krea\.ai", r"faceapp", r"\Agrok\b", r"\breface\b", r"jimeng", r"doubao", r"tongyi", r"hunyuan",
 )  # fmt: skip
@@ -41,7 +41,7 @@ DESCRIPTIONS = "Description|ImageDescription|Caption|UserComment|Comment|XPComme
 
 
 class Field(NamedTuple):
-    """One text of a file: the block that holds it ("EXIF", "XMP" ...), its name there, and the whole text."""
+    """One text field of a file: the block that holds it ("EXIF", "XMP" ...), the name of the field, and its text."""
 
     block: str
     name: str
@@ -49,11 +49,11 @@ class Field(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A row of the table: a field bears the mark if its whole name matches `field` and all of `texts` are found in it.
+    """A row of the table: a field has the mark if its whole name matches `field` and all of `texts` are found in it.
 
-    beside: the name of a field that the file must have as well. by: the program; where it is "", the group `by` of a
-    text names it, else the field beside, else the program that wrote the file. sure: whether it says that a generator
-    took part, and not only that one may have.
+    beside: name of another field that the file must also have. by: the program; if it is "", the program is the group
+    `by` of a text, or else the other field, or else the program that wrote the file. sure: True if the mark says that a
+    generator took part, False if it says that one may have.
     """
 
     says: str
@@ -153,7 +153,7 @@ _TABLE = [
 
 
 def find_marks(fields: Sequence[Field]) -> list[Declaration]:
-    """Return what the fields of a file declare: of each field the first row of the table, equal ones once a block."""
+    """Return what the fields of a file declare: the first matching row of each field, without repeats in one block."""
     found: dict[tuple[str, str, str], Declaration] = {}
     for field in fields:
         if declared := _compare(field, fields):
@@ -176,7 +176,7 @@ def _compare(field: Field, fields: Sequence[Field]) -> Declaration | None:
 
 
 def _program(fields: Sequence[Field]) -> str:
-    """Return what the file says it was written by."""
+    """Return the program that the file names as its writer."""
     return next((f.text for f in fields if f.name in ("CreatorTool", "Software", "Credit") and f.text.strip()), "")
 
 

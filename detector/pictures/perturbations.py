@@ -1,11 +1,11 @@
-"""What happens to a picture between its maker and its judge: one function a perturbation, five severities each.
+"""Perturbations: what happens to pictures on their way to a detector, one function each, with five severities.
 
-Every function takes a picture (H, W, 3) uint8 RGB, a severity 1 (mild) to 5 (harsh) and a source of randomness, and
-returns a picture of the same shape. Where the world would change the size, the picture is brought back to it, so that
-a detector's own resize stays the same and a curve over severities shows the damage alone. Severity 3 of `jpeg` is
-quality 60, of `resize` half the size, and of `resize_jpeg` both: the three that figures are quoted for.
+Every function takes a picture (H, W, 3) uint8 RGB, a severity from 1 (mild) to 5 (harsh) and a random generator, and
+returns a picture of the same shape. A perturbation that changes the size resizes the picture back, so that the
+detector's own resize stays the same and a curve over severities shows only the damage. Severity 3 of `jpeg` is quality
+60, of `resize` half the size, and of `resize_jpeg` both; published figures use these three.
 
-`perturb` derives the randomness from the picture's hash and a seed: no order, batch or label enters it.
+`perturb` derives the random numbers from the picture's hash and a seed. They do not depend on order, batch or label.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ SCALES = (0.8, 0.65, 0.5, 0.35, 0.25)  # new side, as a share of the old one, by
 def perturb(image: Image, name: str, severity: int, *, seed: int, key: str) -> Image:
     """Return the picture after one perturbation; the same arguments give the same pixels.
 
-    key: names the picture, as its sha256 does. What is drawn (which way, where, which noise) depends on key, name and
-    seed and is the same at every severity, so that a curve over severities follows one picture through more of the
-    same. Raises UnknownName for a perturbation, ValueError for a severity.
+    key: identifies the picture, for example its sha256. The random choices (direction, place, noise) depend on key,
+    name and seed and are the same at every severity, so that a curve over severities shows the same change growing.
+    Raises UnknownName for an unknown perturbation, ValueError for a severity outside 1..5.
     """
     function = PERTURBATIONS.get(name)
     if severity not in SEVERITIES:
@@ -56,7 +56,7 @@ def perturb(image: Image, name: str, severity: int, *, seed: int, key: str) -> I
 class Condition:
     """A perturbation of one severity, ready to be applied to faces (a `types.Transform`); severity 0 changes nothing.
 
-    seed: of what is drawn, beside the hash of the picture.
+    seed: for the random choices, together with the hash of the picture.
     """
 
     perturbation: str = "none"
@@ -88,7 +88,7 @@ def resize(image: Image, severity: int, rng: np.random.Generator) -> Image:
 
 @PERTURBATIONS.register("resize_nearest", summary="as resize, without a filter: aliased, as careless thumbnails are")
 def resize_nearest(image: Image, severity: int, rng: np.random.Generator) -> Image:
-    """Return the picture thinned out and enlarged again."""
+    """Return the picture shrunk by leaving out pixels, and enlarged again."""
     return _shrunk(image, SCALES[severity - 1], "nearest")
 
 
@@ -110,21 +110,21 @@ def resize_jpeg(image: Image, severity: int, rng: np.random.Generator) -> Image:
     return _sent(image, SCALES[severity - 1], [QUALITIES[severity - 1]])
 
 
-@PERTURBATIONS.register("messenger", summary="a messaging app: at most 1600 to 320 px a side, JPEG 80 to 40")
+@PERTURBATIONS.register("messenger", summary="a messaging app: at most 1600 to 320 px per side, JPEG 80 to 40")
 def messenger(image: Image, severity: int, rng: np.random.Generator) -> Image:
     """Return the picture as a messaging app delivers it: a maximum side, one strong JPEG, no metadata.
 
-    Pictures already below that side lose a twentieth of it a step, as a forwarded screenshot would.
+    Pictures already below that side lose 5 % of their side per severity, as a forwarded screenshot would.
     """
     side = (1600, 1280, 960, 640, 320)[severity - 1]
     return _sent(image, _scale(image, side, 1 - severity / 20), [(80, 70, 60, 50, 40)[severity - 1]])
 
 
 @PERTURBATIONS.register(
-    "social", summary="a social platform, posted again at 3 and up: JPEG 85 to 50, one to three times"
+    "social", summary="a social platform, posted again from severity 3 on: JPEG 85 to 50, one to three times"
 )
 def social(image: Image, severity: int, rng: np.random.Generator) -> Image:
-    """Return the picture after one to three uploads: a maximum side, a JPEG each time a little different."""
+    """Return the picture after one to three uploads: a maximum side, then a JPEG save of random quality for each."""
     side = (2048, 1440, 1080, 720, 480)[severity - 1]
     quality, uploads = (85, 77, 71, 63, 50)[severity - 1], (1, 1, 2, 2, 3)[severity - 1]
     qualities = [quality + int(rng.integers(0, 5)) for _ in range(uploads)]
@@ -133,7 +133,7 @@ def social(image: Image, severity: int, rng: np.random.Generator) -> Image:
 
 @PERTURBATIONS.register("screenshot", summary="shown at another size on a screen of another gamma, captured, saved")
 def screenshot(image: Image, severity: int, rng: np.random.Generator) -> Image:
-    """Return the picture as a screenshot of it: enlarged or shrunk off the pixel grid, gamma, JPEG 95 to 65."""
+    """Return a screenshot of the picture: resized to a size off the pixel grid, another gamma, JPEG 95 to 65."""
     step = severity / 5
     shown = _shrunk(image, 1 - 0.5 * step + 0.05 * step * rng.random(), "bilinear")
     tone = 1 + 0.25 * step * (1 if rng.random() < 0.5 else -1)
@@ -159,7 +159,7 @@ def blur(image: Image, severity: int, rng: np.random.Generator) -> Image:
 
 @PERTURBATIONS.register("noise", summary="Gaussian, standard deviation 2, 4, 8, 12, 20 grey levels, each channel apart")
 def noise(image: Image, severity: int, rng: np.random.Generator) -> Image:
-    """Return the picture as a dim light would give it."""
+    """Return the picture with the noise of a photograph in dim light."""
     return _rounded(image + rng.normal(0, (2, 4, 8, 12, 20)[severity - 1], image.shape))
 
 
@@ -171,21 +171,21 @@ def brightness(image: Image, severity: int, rng: np.random.Generator) -> Image:
 
 @PERTURBATIONS.register("contrast", summary="10, 20, 30, 40, 50 % less or more about the mean")
 def contrast(image: Image, severity: int, rng: np.random.Generator) -> Image:
-    """Return the picture flatter or harder."""
+    """Return the picture with less or more contrast."""
     mean = image.mean()
     return _rounded((image - mean) * (1 + 0.1 * severity * (1 if rng.random() < 0.5 else -1)) + mean)
 
 
 @PERTURBATIONS.register("grey", summary="20, 40, 60, 80, 100 % of the colour taken out")
 def grey(image: Image, severity: int, rng: np.random.Generator) -> Image:
-    """Return the picture paler, at 5 without colour."""
+    """Return the picture with less colour; severity 5 leaves none."""
     light = (image @ np.array([0.299, 0.587, 0.114]))[..., None]
     return _rounded(image + (light - image) * severity / 5)
 
 
 @PERTURBATIONS.register("sharpen", summary="unsharp mask, radius 1.5 pixels, amount 0.3, 0.6, 1, 1.5, 2")
 def sharpen(image: Image, severity: int, rng: np.random.Generator) -> Image:
-    """Return the picture with its edges raised."""
+    """Return the picture with sharper edges."""
     soft = cv2.GaussianBlur(image, (0, 0), 1.5, borderType=cv2.BORDER_REFLECT)
     return _rounded(image + (0.3, 0.6, 1.0, 1.5, 2.0)[severity - 1] * (image.astype(np.float64) - soft))
 
@@ -200,7 +200,7 @@ def smooth(image: Image, severity: int, rng: np.random.Generator) -> Image:
 
 @PERTURBATIONS.register("occlusion", summary="a grey or coloured rectangle over 4, 8, 12, 16, 20 % of the picture")
 def occlusion(image: Image, severity: int, rng: np.random.Generator) -> Image:
-    """Return the picture with something before it."""
+    """Return the picture with a part covered."""
     height, width = image.shape[:2]
     shape = rng.uniform(0.5, 2)
     tall = min(height, max(1, round(height * math.sqrt(0.04 * severity * shape))))
@@ -224,7 +224,7 @@ def _shrunk(image: Image, scale: float, kernel: Kernel) -> Image:
 
 
 def _scale(image: Image, side: int, otherwise: float) -> float:
-    """Return what brings the longer side down to `side`; `otherwise` if it is smaller already."""
+    """Return the scale that reduces the longer side to `side`, or `otherwise` if that is a smaller scale."""
     return min(otherwise, side / float(max(image.shape)))
 
 

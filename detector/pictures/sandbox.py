@@ -1,8 +1,8 @@
-"""A process with limits on memory and CPU time, for bytes whose decoding may cost too much.
+"""A process with limits on memory and CPU time, for files whose decoding may cost too much.
 
-A `Sandbox` serves its jobs one at a time and lives as long as the program; its process starts with the first job, and
-anew after one that was stopped, or where a job is of another module than it was prepared for. Both sides talk through
-pipes: lines of JSON, some followed by bytes. `stream` uses the one sandbox in which pictures are decoded.
+A `Sandbox` runs one job at a time and lives as long as the program. Its process starts with the first job. It starts
+again after a job that was stopped, and for a job of another module than it was prepared for. Both sides exchange
+lines of JSON through pipes; some lines are followed by bytes. `stream` uses the sandbox that decodes pictures.
 
     python -m detector.pictures.sandbox MODULE[:FUNCTION] [WORD ...]       the limited side; a `Sandbox` starts it
 """
@@ -25,17 +25,17 @@ from typing import IO, Any
 from detector import errors
 from detector.errors import ImageError, ProcessDied, TooCostly
 
-MEMORY = 680 * 2**20  # bytes that a job may take beside the idle process, less what the caller holds of the file
-SECONDS = 6  # CPU time that a job may take, rounded up; the rest of scoring is not included
-PATIENCE = 600  # seconds to wait for a job: on a busy machine those of the CPU may take that long
+MEMORY = 680 * 2**20  # bytes that a job may use in addition to the idle process, less the size of the file
+SECONDS = 6  # CPU seconds that a job may use, rounded up
+PATIENCE = 600  # seconds on the clock after which a job is stopped; on a busy machine CPU seconds take far longer
 
 
 class Sandbox:
     """One process with limits, for one job at a time; threads that share it wait for each other.
 
-    prepare: "module:function", called with `words` when the process starts, before any limit; what it loads is not
-    counted. Empty imports the module of the first task. memory: bytes, seconds: of CPU time, patience: seconds on the
-    clock that one job may take; None takes MEMORY, SECONDS and PATIENCE.
+    prepare: "module:function", called with `words` when the process starts, before any limit is set, so that the memory
+    of what it loads does not count. Empty: the module of the first task is imported. memory, seconds, patience: limits
+    of one job in bytes, CPU seconds and seconds on the clock; None means MEMORY, SECONDS and PATIENCE.
     """
 
     def __init__(
@@ -48,13 +48,13 @@ class Sandbox:
         self._lock = threading.Lock()
 
     def stream(self, task: str, data: bytes, *, seconds: int | None = None, **options: Any) -> Iterator[Any]:
-        """Yield what a generator yields in the limited process: dicts of plain values, and bytes.
+        """Yield what a generator function yields in the limited process: dicts of plain values, and bytes.
 
-        task: "module:function", called with `data` and the options, which are plain values too. seconds: of CPU time,
-        in place of the sandbox's own.
+        task: "module:function", called with `data` and the options, which are plain values. seconds: CPU seconds that
+        this job may use, if not those of the sandbox.
 
-        Raises the ImageError that the function raises; TooCostly if a limit stops it, or if no process can be started;
-        ProcessDied, one of those, if the process ended and no limit of the job ended it.
+        Raises the ImageError that the function raises; TooCostly if a limit stops it; ProcessDied, a kind of TooCostly,
+        if no process can be started or if it ended for another reason.
         """
         memory = MEMORY if self._memory is None else self._memory
         if seconds is None:
@@ -90,7 +90,7 @@ class Sandbox:
                 raise
             finally:
                 timer.cancel()
-                if not whole:  # stopped, or nobody wants the rest of its answer
+                if not whole:  # the job was stopped, or the caller does not read its whole answer
                     self.close()
 
     def start(self) -> None:
@@ -106,12 +106,13 @@ class Sandbox:
             process.communicate()
 
     def _started(self, module: str) -> subprocess.Popen[bytes]:
-        """Return the limited process, started anew if there is none, if it ended, or if it has another module."""
+        """Return the limited process; start it if there is none, if it has ended, or if it has another module."""
         command = [sys.executable, "-P", "-m", __name__, self._prepare or module, *self._words]
         if self.process is not None and self.process.poll() is None and self.process.args == command:
             return self.process
         self.close()
-        # With -P the current folder, which may hold strangers' files, is searched only if this program searches it.
+        # With -P, no module is imported from the current folder, which may hold files of others; what this program
+        # searches, the process searches too.
         paths = [str(Path(__file__).parents[__name__.count(".")]), *filter(None, sys.path)]
         settings = {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         try:
@@ -132,7 +133,7 @@ _shared = Sandbox()
 
 
 def stream(task: str, data: bytes, *, seconds: int | None = None, **options: Any) -> Iterator[Any]:
-    """Yield what a task yields in the sandbox that all of this program share; as `Sandbox.stream`."""
+    """Yield what a task yields in the sandbox that the whole program shares; see `Sandbox.stream`."""
     return _shared.stream(task, data, seconds=seconds, **options)
 
 
@@ -143,13 +144,13 @@ def close() -> None:
 
 def main() -> None:
     """Serve jobs from standard input until it closes."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # both are for the program; its end closes the pipe
+    for number in (signal.SIGINT, signal.SIGTERM):  # the program handles these signals, and its end closes the pipe
         with suppress(ValueError):
             signal.signal(number, signal.SIG_IGN)
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # a decoder that prints does not write into the answer
+    os.dup2(2, 1)  # what a decoder prints must not get into the answer
     module, _, function = sys.argv[1].partition(":")
-    loaded = import_module(module)  # before the first job, whose limits do not count it
+    loaded = import_module(module)  # loaded before the first job, so that the limits do not count it
     if function:
         getattr(loaded, function)(*sys.argv[2:])
     idle = _address_space()
@@ -169,7 +170,7 @@ def main() -> None:
 
 
 def _explain(process: subprocess.Popen[bytes], seconds: int) -> TooCostly:
-    """Return the error that says why a process ended in mid-job."""
+    """Return the error that says why a process ended in the middle of a job."""
     status = process.wait()
     if hasattr(signal, "SIGXCPU") and status == -signal.SIGXCPU:
         return TooCostly(f"it takes more than {seconds} seconds of CPU time")
@@ -182,7 +183,7 @@ def _limit(memory: int, seconds: int) -> None:
     """Set the limits of one job: bytes of address space, and seconds of CPU time from now."""
     try:
         import resource
-    except ImportError:  # Windows has none of these; there PATIENCE ends a job
+    except ImportError:  # Windows has no such limits; there only PATIENCE stops a job
         return
     used = resource.getrusage(resource.RUSAGE_SELF)
     end = int(used.ru_utime + used.ru_stime) + 1 + seconds
@@ -194,7 +195,7 @@ def _limit(memory: int, seconds: int) -> None:
 
 
 def _address_space() -> int:
-    """Return the bytes of address space this process has; as many as no process has where the system does not say."""
+    """Return the address space of this process, bytes; 2**48, more than any limit, if the system does not say."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
@@ -211,7 +212,7 @@ def _send(pipe: IO[bytes], item: dict[str, Any], data: bytes | None = None) -> N
 
 
 def _receive(pipe: IO[bytes]) -> dict[str, Any] | None:
-    """Return the next item, its bytes under "bytes"; None where the pipe ends."""
+    """Return the next item, with its bytes under "bytes"; None at the end of the pipe."""
     line = pipe.readline()
     if not line.endswith(b"\n"):
         return None
@@ -224,7 +225,7 @@ def _receive(pipe: IO[bytes]) -> dict[str, Any] | None:
 
 
 def _forget() -> None:
-    """Leave the process to the parent: a fork must not talk through its pipes, nor wait for its lock."""
+    """Leave the process to the parent: a fork must neither use its pipes nor wait for its lock."""
     global _shared
     _shared = Sandbox()
 

@@ -1,12 +1,12 @@
-"""Width and height from the first bytes of a file, before the rest of it is there; nothing is decoded."""
+"""Read width and height from the first bytes of a file, before the rest has arrived; nothing is decoded."""
 
 from __future__ import annotations
 
 
 def read_size(head: bytes) -> tuple[int, int] | None:
-    """Return (width, height) in pixels as the header says; None where these bytes do not say, or not yet.
+    """Return (width, height) in pixels from the header; None if these bytes do not contain it, or not yet.
 
-    PNG, GIF, BMP, WebP and JPEG are read; the size of a TIFF or an AVIF is known only to its decoder.
+    PNG, GIF, BMP, WebP and JPEG are read. The size of a TIFF or an AVIF is known only after decoding.
     """
     if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) >= 24:
         return int.from_bytes(head[16:20]), int.from_bytes(head[20:24])

@@ -1,6 +1,6 @@
-"""What follows the end of a picture, named for what it is: gain map, second picture, video, a maker's own trailer.
+"""Identify what follows the end of a picture in its file: gain map, second picture, video, trailer of a maker.
 
-Most telephones of today add one of these. The walk is bounded, and what it does not know stays "unknown".
+Most present telephones add one of these. The number of trailers read is limited; unknown data is named "unknown data".
 Source: Google, Ultra HDR image format 1.1 and Motion photo format 1.0; CIPA DC-007, Multi-Picture Format (MPF).
 """
 
@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 from detector.pictures.containers import extent, parts, sniff
 
-MAX_TRAILERS = 8  # most trailers of one file that are named
-MAX_BOXES = 4096  # most boxes of one video that are followed
-HEAD = 2**16  # bytes of a further picture in which its own description is looked for
+MAX_TRAILERS = 8  # largest number of trailers of one file that are identified
+MAX_BOXES = 4096  # largest number of boxes of one video that are read
+HEAD = 2**16  # number of first bytes of a further picture that are searched for its description
 GAIN_MAP = re.compile(rb"hdr-gain-map|hdrgainmap|urn:iso:std:iso:ts:21496", re.I)
 DEPTH_MAP = re.compile(rb"AuxiliaryImageType[^<]{0,80}(?:depth|disparity)|photos/1\.0/depthmap", re.I)
 SEMANTICS = {"GainMap": "gain map", "Depth": "depth map", "DepthMap": "depth map", "Confidence": "depth map",
              "Original": "original picture"}  # fmt: skip
-HEADS = {  # first bytes of what follows
+HEADS = {  # first bytes of a trailer -> its name
     b"PK\3\4": "ZIP archive",
     b"Rar!": "RAR archive",
     b"7z\xbc\xaf\x27\x1c": "7z archive",
@@ -31,7 +31,7 @@ HEADS = {  # first bytes of what follows
     b"<x:xmpmeta": "XMP packet",
     b"<?xpacket": "XMP packet",
 }
-TAILS = {  # last bytes of the file
+TAILS = {  # pattern of the last bytes of the file -> name of the trailer
     rb"LIVE_\d{1,12}[ \0]*": "Huawei live-photo trailer",
     rb"cameraalbum!?[ \0]*": "vivo trailer",
     rb"cbipcbbl": "Photo Mechanic trailer",
@@ -46,7 +46,7 @@ _VIDEO = re.compile(rb"....ftyp(?:mp4|isom|iso\d|qt  |avc|3gp|M4V|MSNV|hvc|dash)
 
 
 class Trailer(NamedTuple):
-    """One thing after the end of the picture: what it is, the offset of its first byte, its length in bytes."""
+    """One piece of data after the end of the picture: its kind, the offset of its first byte, its length in bytes."""
 
     kind: str
     offset: int
@@ -54,9 +54,9 @@ class Trailer(NamedTuple):
 
 
 def read_trailers(data: bytes, xmp: Sequence[tuple[str, str]]) -> list[Trailer]:
-    """Return what follows the end of a picture, in order; [] if nothing does, or if the end is not known.
+    """Return the trailers after the end of a picture, in order; [] if there are none or the end is not known.
 
-    xmp: the properties of the file, as `read_xmp`: they announce gain maps and videos.
+    xmp: the properties of the file, from `read_xmp`; they announce gain maps and videos.
     """
     at = extent(data).end
     if at is None or at >= len(data):
@@ -124,12 +124,12 @@ def _tail(data: bytes, end: int) -> Trailer | None:
 def _skip_padding(data: bytes, at: int, stop: int) -> int:
     match = _PADDING.match(data, at, stop)
     end = match.end() if match else at
-    starts = range(max(at, end - 3), end)  # a video may begin with three zeros, a JPEG does with FF
+    starts = range(max(at, end - 3), end)  # a video may begin with three zeros, and a JPEG begins with FF
     return next((i for i in starts if _VIDEO.match(data, i, stop) or data[i : i + 3] == b"\xff\xd8\xff"), end)
 
 
 def _identify(data: bytes, at: int, stop: int, announced: list[str], *, several: bool, moving: bool) -> tuple[str, int]:
-    """Return what begins there and its length, at least 1; what is announced and found is struck off the list."""
+    """Return the kind and length (at least 1) of what begins at `at`; remove it from `announced` if it is there."""
     head, rest = data[at : min(at + HEAD, stop)], stop - at
     picture = sniff(head)
     if picture == "JPEG":
@@ -138,7 +138,7 @@ def _identify(data: bytes, at: int, stop: int, announced: list[str], *, several:
         if kind in announced:
             announced.remove(kind)
         return kind, extent(data[at:stop]).end or rest
-    if picture and picture != "BMP":  # whose two letters many things begin with
+    if picture and picture != "BMP":  # other data often begins with the two letters of a BMP
         return f"unannounced {picture} picture", extent(data[at:stop]).end or rest
     if _VIDEO.match(head):
         return "motion-photo video" if moving else "video", _measure_boxes(data, at, stop)
@@ -150,7 +150,7 @@ def _identify(data: bytes, at: int, stop: int, announced: list[str], *, several:
 
 
 def _measure_boxes(data: bytes, at: int, stop: int) -> int:
-    """Return the length of the boxes (ISO/IEC 14496-12) that follow each other from there, the first one included."""
+    """Return the length in bytes of the consecutive boxes (ISO/IEC 14496-12) that begin at `at`."""
     start = at
     for _ in range(MAX_BOXES):
         size = int.from_bytes(data[at : at + 4])

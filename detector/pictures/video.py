@@ -1,7 +1,7 @@
-"""Videos: which files are one, and frames of them that lie evenly in time, decoded in the process with limits.
+"""Recognise videos and read frames at even distances in time; decoding happens in a process with limits (`frames`).
 
-The extra `video` brings PyAV, which only that process imports (`frames`). Only regular files are read; the format of
-the container is told by their first bytes, never by their names.
+The extra `video` brings PyAV, which only that process imports. Only regular files are read. The first bytes of a file
+decide its container format, and its name does not.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from detector.types import Image
 
 SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 EXTRA = "install the extra `video`: pip install 'face-forgery-detector[video]'"
-HEAD = 64  # bytes that tell a container
-MAX_BYTES = 8 * 2**30
-MAX_FRAMES = 64  # that are sampled of one video
-SECONDS = 10  # of CPU time a video may take, and as many for each frame as follows
-SECONDS_PER_FRAME = 6
+HEAD = 64  # number of first bytes from which the container format is recognised
+MAX_BYTES = 8 * 2**30  # largest video file
+MAX_FRAMES = 64  # largest number of frames that are sampled from one video
+SECONDS = 10  # CPU seconds that a video may take, in addition to those of its frames
+SECONDS_PER_FRAME = 6  # CPU seconds that each sampled frame may take
 _QUICKTIME = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 
 
@@ -46,7 +46,7 @@ def can_decode() -> bool:
 
 
 def sniff_video(head: bytes) -> str:
-    """Return the container that the first bytes declare, as FFmpeg names it: mov, matroska, avi; "" if it is none."""
+    """Return the container format of the first bytes, as FFmpeg names it: mov, matroska, avi; "" if it is no video."""
     if head[:4] == b"\x1a\x45\xdf\xa3":
         return "matroska"
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
@@ -55,9 +55,9 @@ def sniff_video(head: bytes) -> str:
 
 
 def find_container(path: str) -> str:
-    """Return the container of a regular file, as `sniff_video`; "" of any other and of what cannot be opened.
+    """Return the container format of a regular file, as `sniff_video` does; "" for files that cannot be opened.
 
-    path: as it is, or as `files.as_text` writes it.
+    path: the name itself, or the name as `files.as_text` writes it.
     """
     try:
         name = from_text(path)
@@ -65,12 +65,12 @@ def find_container(path: str) -> str:
             return ""
         with open(name, "rb") as file:
             return sniff_video(file.read(HEAD))
-    except (OSError, ValueError):  # ValueError: a NUL in the name
+    except (OSError, ValueError):  # a NUL in the name raises ValueError
         return ""
 
 
 def digest_video(path: str) -> tuple[str, list[int]]:
-    """Return the SHA-256 of a file, which is read piece by piece, and its stamp: size, time of change, number.
+    """Return the SHA-256 of a file, read piece by piece, and its stamp: size, modification time and inode.
 
     Raises ImageTooLarge above MAX_BYTES, DamagedImage if the file cannot be read or changes meanwhile.
     """
@@ -89,11 +89,11 @@ def digest_video(path: str) -> tuple[str, list[int]]:
 
 
 def read_frames(path: str, stamp: list[int], count: int) -> Iterator[Frame]:
-    """Yield `count` frames of a video that lie evenly in time; fewer where it has fewer, or where decoding costs much.
+    """Yield `count` frames at even distances in time; fewer if the video has fewer or decoding them costs too much.
 
-    stamp: of the file that was hashed, as `digest_video` returns it.
+    stamp: of the file that was hashed, from `digest_video`.
 
-    Raises UnsupportedFormat (without the extra, too), ImageTooLarge, DamagedImage, and TooCostly if a limit stops it.
+    Raises UnsupportedFormat (also without the extra), ImageTooLarge, DamagedImage, and TooCostly if a limit stops it.
     """
     if not can_decode():
         raise UnsupportedFormat(f"it is a video; {EXTRA}")

@@ -1,7 +1,7 @@
-"""The properties in a file's XMP packets, wherever they lie and however they are written.
+"""Read the properties of a file's XMP packets, wherever the file holds them.
 
-Names are read without their namespace, since programs leave declarations out, and what follows an error is lost while
-what came before it counts. Reading begins at the first element, behind any DOCTYPE, so that no entity can unfold.
+Names are read without their namespace, because some programs leave its declaration out. Properties before an error
+count, and those after it are lost. Reading begins at the first element, after any DOCTYPE, so that no entity expands.
 Source: XMP specification part 1, section 7 (RDF), and part 3, section 1.1 (JPEG, extended packets; PNG).
 """
 
@@ -21,26 +21,26 @@ _ATTRIBUTES = {"about", "xmptk", "lang", "parseType", "ID", "nodeID", "datatype"
 
 
 def read_xmp(data: bytes) -> list[tuple[str, str]]:
-    """Return (local name, text) of every property, in order; a text in a list counts under the property's name."""
+    """Return (local name, text) of every property, in order; each text of a list has the name of its property."""
     return [pair for packet in find_packets(data) for pair in _read(packet)][:MAX_PROPERTIES]
 
 
 def find_packets(data: bytes) -> list[str]:
-    """Return the XMP packets, the main one first, each from its first element on; MAX_TEXT characters in all."""
+    """Return the XMP packets from their first elements on, the main packet first; MAX_TEXT characters in all."""
     packets: list[str] = []
     left = MAX_TEXT
     for block in _blocks(data):
         packet = _cut(block[:MAX_TEXT])[: max(left, 0)]
         packets += [packet] if packet else []
         left -= len(packet)
-    if not packets:  # the standard asks that a packet be found by scanning
+    if not packets:  # the standard requires that a scan of the whole file finds a packet
         starts = [at for tag in (b"<x:xmpmeta", b"<rdf:RDF") if (at := data.find(tag)) >= 0]
         packets = [_cut(data[min(starts) : min(starts) + MAX_TEXT])] if starts else []
     return packets
 
 
 def _blocks(data: bytes) -> Iterator[bytes]:
-    """Yield what may hold a packet: its own segment or chunk, EXIF and texts, where some programs put it."""
+    """Yield the blocks that may hold a packet: its own segment or chunk, and also EXIF and texts."""
     extended: dict[bytes, list[tuple[int, bytes]]] = {}
     for part in parts(data):
         if part.payload.startswith(EXTENSION):
@@ -56,7 +56,7 @@ def _blocks(data: bytes) -> Iterator[bytes]:
 
 
 def _cut(block: bytes) -> str:
-    """Return the packet in a block, from its first element on; empty if there is none."""
+    """Return the packet in a block from its first element on; empty if there is none."""
     if b"RDF" not in block and b"R\0D\0F" not in block:
         return ""
     start = _START.search(text := block.decode("utf-8", "replace") if b"RDF" in block else decode_text(block))
@@ -90,6 +90,6 @@ def _read(packet: str) -> list[tuple[str, str]]:
     parser.CharacterDataHandler = text.append
     try:
         parser.Parse(packet, True)
-    except (expat.ExpatError, ValueError):  # what was read before the error counts
+    except (expat.ExpatError, ValueError):  # properties before the error are kept
         flush()
     return [(name, value) for name, value in found if name]

@@ -1,1 +1,1 @@
-"""From pictures to scores without torch: weights and their card, the runtime, the engine, the table."""
+"""Score pictures without torch: checkpoints and model cards, runtimes, the engine, tables of scores."""

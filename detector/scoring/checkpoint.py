@@ -1,7 +1,8 @@
-"""A checkpoint is a folder: `card.json` says what it is, `weights.safetensors` holds the numbers. No pickles.
+"""Read and write checkpoints: folders with a model card (`card.json`) and weights (`weights.safetensors`), no pickles.
 
-Read without torch, so that scoring can. The card names the registry's thing and its constructor arguments, which is
-all that is needed to build it again; whatever else it says (data, seed, limits, measured results) is for people.
+Reading needs no torch, because scoring must not import it. The card names the detector or generator in the registry
+and its constructor arguments, which suffice to build it again; everything else in it (data, seed, limits, measured
+results) is for people.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from detector.files import sha256, write_bytes, write_text
 CARD, WEIGHTS, MODEL = "card.json", "weights.safetensors", "model.onnx"
 
 SHIPPED = Path(__file__).parents[1] / "weights"
-QUICKSTART = Path("quickstart")  # where `detector quickstart` leaves what it trained, below the working folder
+QUICKSTART = Path("quickstart")  # folder below the working folder in which `detector quickstart` saves its weights
 
 KINDS = ("detector", "generator")
-DECISIVE = (*KINDS, "arguments", "calibration")  # entries of a card that decide what is answered
+DECISIVE = (*KINDS, "arguments", "calibration")  # entries of a card that the scores depend on
 
-# Where tensors lie in an ONNX file: message -> {number of a field: message in it}. "outside" is a tensor's list of
-# places in other files. Source: onnx.proto3 of ONNX 1.17.
+# Where an ONNX file holds tensors: message -> {number of a field: message in it}. "outside" is the list of places in
+# other files that hold the numbers of a tensor. Source: onnx.proto3 of ONNX 1.17.
 ONNX = {
     "model": {7: "graph", 25: "function"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
@@ -43,16 +44,16 @@ Tensors = dict[str, NDArray[Any]]
 
 
 def write_checkpoint(folder: Path | str, tensors: Tensors, card: Mapping[str, Any]) -> None:
-    """Write both files; the card comes last, so that a folder with a card is whole."""
+    """Write both files, the card last, so that a folder with a card is complete."""
     folder = Path(folder)
     write_bytes(folder / WEIGHTS, save({name: np.array(tensor, order="C") for name, tensor in tensors.items()}))
     write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
 
 
 def read_card(folder: Path | str, kind: str = "") -> dict[str, Any]:
-    """Return the card of a folder that holds a `kind`, "detector" or "generator"; without one, either will do.
+    """Return the card of a folder that holds a `kind`, "detector" or "generator"; either of them if `kind` is empty.
 
-    Raises CheckpointError if the folder holds neither, or the other.
+    Raises CheckpointError if the folder holds neither, or another kind.
     """
     path = Path(folder) / CARD
     try:
@@ -68,7 +69,7 @@ def read_card(folder: Path | str, kind: str = "") -> dict[str, Any]:
 
 
 def read_tensors(folder: Path | str) -> Tensors:
-    """Return the numbers of a checkpoint; CheckpointError if they are missing or damaged."""
+    """Return the weights of a checkpoint; CheckpointError if they are missing or damaged."""
     path = Path(folder) / WEIGHTS
     try:
         return dict(load_file(path))
@@ -77,7 +78,7 @@ def read_tensors(folder: Path | str) -> Tensors:
 
 
 def find_checkpoint(kind: str, name: str) -> Path:
-    """Return the folder of the weights to use when none is named: the shipped ones, else those quickstart made.
+    """Return the default folder of weights: the shipped weights, or else those that `detector quickstart` trained.
 
     Raises CheckpointError if there are neither.
     """
@@ -92,9 +93,9 @@ def find_checkpoint(kind: str, name: str) -> Path:
 
 
 def digest_checkpoint(folder: Path | str) -> str:
-    """Return a hash of everything in a checkpoint that decides its answers: not of what its card tells people.
+    """Return a hash of everything in a checkpoint that the scores depend on, without the rest of the card.
 
-    Raises CheckpointError if the card cannot be read, or the network keeps numbers in further files.
+    Raises CheckpointError if the card cannot be read, or if the network keeps numbers in further files.
     """
     folder = Path(folder)
     card = read_card(folder)

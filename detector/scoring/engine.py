@@ -1,7 +1,8 @@
-"""How many pictures get scored: streamed in order, a batch at a time, every face of each.
+"""Score many pictures: streamed, in input order, in batches, every face of each picture.
 
-Decoding runs in a few threads while the network works; whole pictures live only inside those threads, large ones one
-at a time, and what waits is cropped and resized already. An unreadable picture becomes a row that says why.
+A few threads decode while the network runs. Only these threads hold whole pictures, and only one of them a large
+picture; pictures that wait for the network are already cropped and resized. A picture that cannot be read becomes a
+row that says why.
 """
 
 from __future__ import annotations
@@ -26,34 +27,34 @@ from detector.pictures.images import convert_picture, decode_picture
 from detector.scoring.targets import Target
 from detector.types import Decoded, Detector, Image, Locating, Opinion, Transform, rank_suspicion
 
-BATCH = 32
-THREADS = 2
-_TURN = RLock()  # held by the one large or unusual picture that is in memory
+BATCH = 32  # number of faces that the detector is given at a time
+THREADS = 2  # number of threads that decode pictures
+_TURN = RLock()  # held while a large or unusual picture is decoded, so that only one is in memory
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is said of a picture: one line of every scores table, the columns in this order."""
+    """The result of a picture: one row of every table of scores, with the columns in this order."""
 
     path: str
     sha256: str = ""
-    width: int | None = None  # pixels, upright
+    width: int | None = None  # pixels, of the upright picture
     height: int | None = None
-    score: float | None = None  # calibrated log-odds at even prior; larger = more fake
+    score: float | None = None  # calibrated log-odds at equal prior odds; larger is more fake
     probability: float | None = None  # 1 / (1 + exp(-score))
     verdict: str = ""  # likely-real, likely-fake, inconclusive, not-applicable or error
     reason: str = ""
-    faces: int | None = None  # located faces; None where none were looked for
+    faces: int | None = None  # number of located faces; None if no search was made
 
 
 @dataclass(frozen=True)
 class FaceRow:
-    """What is said of one face: one line of the table of faces, the columns in this order."""
+    """The result of one face: one row of the table of faces, with the columns in this order."""
 
     path: str
     sha256: str
-    face: int  # 1 is the largest of its picture
-    box: str  # left top right bottom, pixels
+    face: int  # number of the face, 1 for the largest in the picture
+    box: str  # left, top, right and bottom edge, pixels
     score: float
     probability: float
     verdict: str
@@ -62,26 +63,26 @@ class FaceRow:
 
 @dataclass(frozen=True)
 class FrameRow:
-    """What is said of one face in one frame of a video: one line of the table of frames, the columns in this order."""
+    """The result of one face in one frame of a video: one row of the table of frames, columns in this order."""
 
     path: str
     sha256: str
     time: float  # seconds from the first frame
-    box: str  # as in FaceRow
-    track: int  # the number of its face in the table of faces
+    box: str  # left, top, right and bottom edge, pixels
+    track: int  # number of the track in the table of faces
     score: float
     reason: str
     track_score: float
     track_low: float | None  # 95 % interval of the track's score; None for fewer than five frames
     track_high: float | None
-    verdict: str  # of the track
+    verdict: str  # verdict of the track
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What is said of a picture and of each of its faces, largest first; the most suspicious decides for the picture.
+    """The results of a picture and of its faces, largest first; the most suspicious face decides for the picture.
 
-    faces: none where the picture cannot be read or no face was found in it; of a video, its tracks. frames: of a video.
+    faces: empty if the picture cannot be read or has no face; for a video, its tracks. frames: only for a video.
     """
 
     row: Row
@@ -91,9 +92,9 @@ class Judged:
 
 @dataclass(frozen=True)
 class Opened:
-    """A picture that awaits its scores: its row, its faces, and what the detector is given, RGB (size, size, 3) each.
+    """A picture that waits for its scores: its row, its faces, and the crops to score, RGB (size, size, 3) each.
 
-    given: one picture a face; the middle of the picture if no face was found, nothing if it cannot be read.
+    given: one crop per face; the centre square if no face was found, empty if the picture cannot be read.
     """
 
     row: Row
@@ -101,15 +102,15 @@ class Opened:
     given: tuple[Image, ...] = ()
 
     def decide(self, answers: Sequence[tuple[float, Opinion]], detector: Detector) -> Judged:
-        """Return the rows of the picture and of its faces; answers: score and verdict of each picture in `given`."""
+        """Return the rows of the picture and of its faces; answers: score and verdict of each crop in `given`."""
         return _decide(self, answers)
 
 
-Opener = Callable[[Target, int, bool], Opened]  # as `open_target`
+Opener = Callable[[Target, int, bool], Opened]  # a function such as `open_target`
 
 
 def untouched(face: Image, key: str) -> Image:
-    """Return the face as it is."""
+    """Return the face unchanged."""
     return face
 
 
@@ -122,11 +123,11 @@ def score_pictures(
     threads: int = THREADS,
     opener: Opener | None = None,
 ) -> Iterator[list[Judged]]:
-    """Yield, for each target in order, what is said of it under each transform of its faces.
+    """Yield the results of each target in order: one for each transform of its faces.
 
-    opener: opens a target in place of `open_target`.
+    opener: is called in place of `open_target`.
 
-    Raises ManifestError if a picture is not the one that its target names by hash.
+    Raises ManifestError if a file does not have the hash that its target names.
     """
     opener = opener or open_target
     with ThreadPoolExecutor(threads) as pool:
@@ -150,12 +151,12 @@ def _pass_by(target: Target, size: int, locates: bool) -> Opened:
 
 
 def open_target(target: Target, size: int, locates: bool) -> Opened:
-    """Return a picture with its faces cut out: the target's crop, else all that are located, else its middle."""
+    """Return a picture with its faces cut out: the crop of the target, or all located faces, or the centre square."""
     digest = target.sha256
     try:
         with ExitStack() as turn:
             if target.pixels is not None:
-                turn.enter_context(_TURN)  # pictures of Pillow are not for several threads
+                turn.enter_context(_TURN)  # a Pillow picture must not be used by several threads at a time
                 return _cut_faces(target, _convert(target.pixels), size, locates)
             if target.data is None and _is_large(target):
                 turn.enter_context(_TURN)
@@ -170,7 +171,7 @@ def open_target(target: Target, size: int, locates: bool) -> Opened:
 
 
 def _convert(pixels: Pillow.Image | Image) -> Decoded:
-    """Return a picture that is in memory; ImageError if it cannot be judged."""
+    """Return a picture in memory as `decode_picture` does; ImageError if it cannot be judged."""
     if not isinstance(pixels, Pillow.Image):
         pixels = Pillow.fromarray(pixels)
     return convert_picture(pixels)
@@ -180,12 +181,12 @@ def _is_large(target: Target) -> bool:
     try:
         size = os.path.getsize(from_text(target.path)) if target.span is None else target.span.size
         return size > PLAIN_BYTES
-    except (OSError, ValueError):  # `read` says why
+    except (OSError, ValueError):  # `read` raises an error that says why
         return False
 
 
 def _cut_faces(target: Target, decoded: Decoded, size: int, locates: bool) -> Opened:
-    """Return a decoded picture with its faces cut out; the boxes are in pixels of the file, however it was decoded."""
+    """Return a decoded picture with its faces cut out; boxes are in pixels of the file, also if it was reduced."""
     image = decoded.image
     row = Row(target.path, target.sha256, decoded.width, decoded.height, reason=decoded.remark)
     if target.crop is None and locates:
@@ -205,7 +206,7 @@ def _cut_faces(target: Target, decoded: Decoded, size: int, locates: bool) -> Op
 
 
 def judge_faces(opened: Sequence[Opened], detector: Detector, transform: Transform, batch: int) -> list[Judged]:
-    """Return what is said of pictures once their faces are transformed; `batch` faces are scored at a time."""
+    """Return the results of pictures whose faces are transformed first; `batch` faces are scored at a time."""
     given = ((image, picture.row.sha256) for picture in opened for image in picture.given)
     scores: list[float] = []
     opinions: list[Opinion] = []
@@ -218,10 +219,10 @@ def judge_faces(opened: Sequence[Opened], detector: Detector, transform: Transfo
 
 
 def _decide(picture: Opened, answers: Sequence[tuple[float, Opinion]]) -> Judged:
-    """Return the rows of a picture and of its faces; answers: score and verdict of what the detector was given."""
+    """Return the rows of a picture and of its faces; answers: score and verdict of each crop in `picture.given`."""
     row = picture.row
     if not picture.faces:
-        for score, _ in answers:  # a picture without a face: the score of its middle, although it is not judged
+        for score, _ in answers:  # without a face, the row has the score of the centre square but no verdict on it
             row = replace(row, score=score, probability=to_probability(score))
         return Judged(row)
     faces = []
@@ -238,12 +239,12 @@ def _decide(picture: Opened, answers: Sequence[tuple[float, Opinion]]) -> Judged
 
 
 def to_probability(score: float) -> float:
-    """Return the probability of a score at even prior odds."""
+    """Return the probability of a score at equal prior odds."""
     return float(1 / (1 + np.exp(-score)))
 
 
 def _name_face(face: FaceRow, count: int) -> str:
-    """Return which face of several decided for the picture; empty if there is one alone."""
+    """Return which of several faces decided for the picture; empty if there is only one."""
     if count == 1:
         return ""
     rest = f"; only the {MOST_FACES} largest were judged" if count > MOST_FACES else ""

@@ -1,7 +1,7 @@
-"""Scores as files, CSV, JSONL or Parquet: whole or absent, and resumable after a kill.
+"""Write scores as CSV, JSONL or Parquet files, which appear whole; an interrupted run is resumed.
 
-What is said of each picture is kept as one line of JSON beside the table while it comes, `.NAME.partial`: one cache for
-scores, faces and the perturbations of suites. The tables are made of it at the end.
+During a run, the results of each picture are appended as one line of JSON to `.NAME.partial` beside the table. This
+file also holds faces and the perturbations of suites. The tables are written from it at the end.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PART_ROWS = 100_000  # rows of one Parquet file of a folder
 COLUMNS = tuple(field.name for field in fields(Row))
 FACE_COLUMNS = tuple(field.name for field in fields(FaceRow))
 FRAME_COLUMNS = tuple(field.name for field in fields(FrameRow))
-CONDITION = ("perturbation", "severity")  # columns that tell the rows of a picture apart where there are several
+CONDITION = ("perturbation", "severity")  # columns that distinguish the rows of a picture if it has several
 NUMBERS = {"width": "int64", "height": "int64", "faces": "int64", "face": "int64", "severity": "int64",
            "score": "float64", "probability": "float64"}  # fmt: skip
 
@@ -56,20 +56,21 @@ def score_to_file(
     shard: tuple[int, int] = (1, 1),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Counter[str]:
-    """Score into a CSV, JSONL or Parquet file and return how many rows have each verdict, "error" among them.
+    """Score into a CSV, JSONL or Parquet file and return the number of rows with each verdict (including "error").
 
     A name without an ending is a folder, which gets Parquet files of PART_ROWS rows. shard: (i, n) if the targets are
     the i-th of n parts, whose runs may write into one folder.
 
-    faces: a second file, one row a face. frames: a third one, JSONL, one row for each face in a frame of a video.
+    faces: a second file, one row per face. frames: a third one, JSONL, one row for each face in a frame of a video.
     engine: where they are scored, `engines.find_engine`; what is written does not depend on it. opener: opens targets,
     as in `score_pictures`, and opening says how, for resuming. conditions: what is done to the
     faces first; the tables then have a row for each, and the columns perturbation and severity.
 
-    What was scored is kept beside `out` while it comes; a run that was killed goes on from there if the pictures, the
-    conditions, the detector (`fingerprint`) and its runtime are the same. The files appear whole, at the end.
+    Results are kept beside `out` during the run. A run that was killed is resumed if the pictures, the conditions, the
+    detector (`fingerprint`) and its runtime are the same. The files appear whole, at the end.
 
-    Raises DetectorError if an ending is none of these or another run is writing `out`, OSError if it cannot be written.
+    Raises DetectorError for another file name ending or if another run is writing `out`, OSError if a file cannot be
+    written.
     """
     for path in (out, faces):
         if path is not None and path.suffix.lower() not in WRITTEN:
@@ -137,7 +138,7 @@ def _score_rest(
     targets: Sequence[Target], detector: Detector, partial_file: Path, head: dict[str, Any],
     conditions: Sequence[Condition], engine: Engine, opener: Opener | None, progress: Callable[[int, int], None],
 ) -> None:  # fmt: skip
-    """Append a line for each target that an interrupted run did not get to."""
+    """Append a line for each target that an interrupted run did not reach."""
     answers = Answers()
     done = _kept_lines(partial_file, head, targets, answers)
     conditions = conditions or [Condition()]
@@ -214,7 +215,7 @@ def _keep(rows: list[list[Any]], target: Target, answers: Answers) -> None:
 
 
 def check_frames(frames: Path, *others: Path | None) -> None:
-    """Raise DetectorError if the table of frames is no JSONL, or another table; OSError if it cannot be written."""
+    """Raise DetectorError if the table of frames is no JSONL or one of `others`; OSError if it cannot be written."""
     if frames.suffix.lower() != ".jsonl":
         raise DetectorError(f"{frames.name}: frames are written as .jsonl; choose this ending")
     if frames.resolve() in [other.resolve() for other in others if other is not None]:
@@ -223,13 +224,13 @@ def check_frames(frames: Path, *others: Path | None) -> None:
 
 
 def write_frames(out: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write the table of frames, JSONL: one line for each face in a frame of a video."""
+    """Write the table of frames as JSONL: one line for each face in a frame of a video."""
     remove_leftovers(out)
     _write_rows(out, FRAME_COLUMNS, rows)
 
 
 def _read_rows(partial: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]]:
-    """Yield the row of each picture, the rows of its faces and of its frames, once for every condition."""
+    """Yield the row of each picture, the rows of its faces and of its frames, for every condition."""
     with open(partial, encoding="utf-8") as file:
         next(file)
         for line in file:
@@ -238,7 +239,7 @@ def _read_rows(partial: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, A
 
 
 def _write_rows(out: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    """Write some columns of the rows as the table that the name asks for, a block at a time."""
+    """Write these columns of the rows in the format of the file name ending, a block at a time."""
     chosen = ({name: row[name] for name in columns} | {"path": as_cell(row["path"])} for row in rows)
     with replacing(out) as temporary:
         if out.suffix.lower() == ".parquet":
@@ -269,9 +270,9 @@ def score_manifest(
     fingerprint: str = "",
     progress: Progress = silent,
 ) -> pd.DataFrame:
-    """Return the scores of a manifest's pictures, one row each and condition, as `joining.join_scores` reads them.
+    """Return the scores of a manifest's pictures, one row per picture and condition, for `joining.join_scores`.
 
-    Raises ManifestError if the file of a picture is not the one the manifest names by hash.
+    Raises ManifestError if the file of a picture does not have the hash in the manifest.
     """
     score_to_file(list_targets(table, checked=True), detector, out, conditions=conditions, fingerprint=fingerprint,
                   progress=partial(progress, f"scoring with {name}"))  # fmt: skip

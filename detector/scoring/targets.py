@@ -1,4 +1,4 @@
-"""What is to be scored: files, folders, tables and lists become one list of pictures."""
+"""Turn files, folders, tables and lists into one list of pictures to score."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Picture = str | Path | Pillow.Image | Image  # a file's name, a Pillow picture, 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One picture to score: its path as the user named it, and the face's square if a manifest gave one.
+    """One picture to score: its path as the user gave it, and the square of the face if a manifest gives it.
 
     sha256: of the only file that may be scored under this path; empty if any may. data: the bytes of a picture that is
     no file. span: where its bytes lie in another file, such as a tar. pixels: a picture that is in memory, of Pillow or
@@ -49,7 +49,7 @@ class Target:
         return read(self.path) if self.data is None else self.data
 
     def check(self, digest: str) -> None:
-        """Raise ManifestError if the file, which has that SHA-256, is not the one that is to be scored."""
+        """Raise ManifestError if `digest`, the SHA-256 of the file, is not the one that the target names."""
         if self.sha256 not in ("", digest):
             raise ManifestError(
                 f"{self.path} is not the picture its manifest names by hash; restore it, or index the folder again"
@@ -159,7 +159,7 @@ def take_shard(targets: Sequence[Target], number: int, count: int) -> Sequence[T
 
 
 def as_list(pictures: Any) -> list[Any]:
-    """Return one picture, or the name of one, as a list; a list and other iterables as a list of what they hold."""
+    """Return a list: of the argument if it is one picture or one name, otherwise of the items in the argument."""
     single = isinstance(pictures, str | Path | Pillow.Image | np.ndarray)
     return [pictures] if single else list(pictures)
 
@@ -173,10 +173,11 @@ def list_pictures(
 ) -> Sequence[Target]:
     """Return what to score of one picture or several, in order; names are opened as by `expand`.
 
-    A picture in memory is called "picture 1", "picture 2", ... by its place among what was given. A table in memory
-    needs the column `path`, and may have `crop`.
+    A picture in memory is called "picture 1", "picture 2", ... by its position in the list. A table in memory needs the
+    column `path` and may have `crop`.
 
-    Raises DetectorError for an empty name, an array of another shape or type, anything else, and as `expand`.
+    Raises DetectorError for an empty name, an array of another shape or type, or another kind of object, and what
+    `expand` raises.
     """
     if isinstance(pictures, pd.DataFrame):
         if "path" not in pictures:
@@ -197,7 +198,7 @@ def list_pictures(
 
 
 def _check_pixels(picture: object, number: int) -> None:
-    """Raise DetectorError unless it is a picture of Pillow, or an array of RGB pixels."""
+    """Raise DetectorError unless the argument is a Pillow picture or an array of RGB pixels."""
     if isinstance(picture, Pillow.Image):
         return
     if not isinstance(picture, np.ndarray):

@@ -1,8 +1,9 @@
-"""How a video gets its score: faces of some frames, linked into tracks, one score a track with its interval.
+"""Score a video: locate faces in sampled frames, link them into tracks, and score each track with an interval.
 
-Frames lie evenly in time. Faces of neighbouring frames that overlap, or else lie nearest, are one track. Nothing looks
-at whose face it is: a cut to another person at the same place goes on as the same track. The score of a track is the
-mean log-odds of its frames, so that one frame does not decide; the most suspicious track decides for the video.
+Frames are sampled at even distances in time. Faces of neighbouring frames that overlap, or else are nearest to each
+other, belong to one track. Faces are not recognised: after a cut to another person at the same place, the track
+continues. The score of a track is the mean log-odds of its frames, so that no single frame decides. The most suspicious
+track decides for the video.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from detector.scoring.targets import Target
 from detector.statistics.autocorrelation import mean_interval
 from detector.types import Detector, Image, Opinion, rank_suspicion
 
-FRAMES = 16  # of a video, by default
-MOST_CROPS = 256  # faces of one video that are judged, shared evenly between its frames, the largest of each
-MAX_GAP = 2  # frames that a track may miss
-REACH = 1.0  # distance of the centres of two boxes without overlap, in their mean side, up to which they are one face
-MAX_RATIO = 2.0  # of the sides of two boxes of one face
+FRAMES = 16  # default number of frames sampled from a video
+MOST_CROPS = 256  # largest number of faces judged in one video; each frame has an equal share, for its largest faces
+MAX_GAP = 2  # number of consecutive frames in which a track may have no face
+REACH = 1.0  # largest distance between the centres of two boxes of one face without overlap, in mean sides
+MAX_RATIO = 2.0  # largest ratio of the sides of two boxes of one face
 
 
 @dataclass(frozen=True)
 class Film(Opened):
-    """A video that awaits its scores: as a picture of all the faces that were found in its frames.
+    """A video that waits for its scores: the faces that were found in all its frames.
 
-    times: of the frame of each face, seconds. tracks: number of the track of each face, from 1. sampled: frames that
-    were looked at.
+    times: time of the frame of each face, seconds. tracks: number of the track of each face, from 1. sampled: number of
+    frames that were searched.
     """
 
     times: tuple[float, ...] = ()
@@ -61,7 +62,7 @@ class Film(Opened):
     def _judge_track(
         self, number: int, answers: Sequence[tuple[float, Opinion]], detector: Detector
     ) -> tuple[FaceRow, list[FrameRow], str]:
-        """Return the row of a track, those of its faces, and in words: frames, interval, the most suspicious frame."""
+        """Return the row of a track, the rows of its faces, and a text: frames, interval, the most suspicious frame."""
         mine = [i for i, track in enumerate(self.tracks) if track == number]
         judged = [i for i in mine if not self.faces[i].reason] or mine
         scores = [answers[i][0] for i in judged]
@@ -90,7 +91,7 @@ def is_video(target: Target) -> bool:
 
 
 def open_any(target: Target, size: int, locates: bool, *, frames: int = FRAMES) -> Opened:
-    """Return a video with the faces of its frames cut out, and any other target as `engine.open_target`."""
+    """Return a video with the faces of its frames cut out, or any other target as `engine.open_target` does."""
     if not is_video(target):
         return engine.open_target(target, size, locates)
     digest = target.sha256
@@ -106,12 +107,12 @@ def open_any(target: Target, size: int, locates: bool, *, frames: int = FRAMES) 
 
 
 def opening(frames: int | None) -> Opener:
-    """Return what opens pictures, and videos at that many frames; None takes FRAMES."""
+    """Return a function that opens pictures, and videos at that number of frames; None means FRAMES."""
     return partial(open_any, frames=frames or FRAMES)
 
 
 class _Sampling:
-    """The faces of the frames of one video, as they come."""
+    """Collects the faces in the frames of one video."""
 
     def __init__(self, size: int, locates: bool, most: int) -> None:
         self.size, self.locates, self.most = size, locates, most
@@ -123,7 +124,7 @@ class _Sampling:
         self.given: list[Image] = []
 
     def add(self, time: float, image: Image) -> None:
-        """Cut the faces out of the next frame."""
+        """Cut the faces out of the next frame and keep them."""
         middle = centre_square(image)
         faces = find_faces(image) if self.locates else [Face(middle, middle)]
         self.cut_off |= len(faces) > self.most
@@ -149,15 +150,15 @@ class _Sampling:
 
 
 def link_boxes(frames: Sequence[Sequence[Box]]) -> list[int]:
-    """Return the track of every box, frame by frame: 1 is the track of the most frames, the first of these.
+    """Return the number of the track of every box, frame by frame; track 1 has most frames, and the earlier one of two.
 
-    A box goes to the track whose last box it overlaps most, then to the one whose centre is nearest within REACH; each
-    track takes one box of a frame, and may miss MAX_GAP frames. What is left begins a track.
+    A box joins the track whose last box it overlaps most, or else the track whose last box has the nearest centre
+    within REACH. Each track takes one box per frame and may miss MAX_GAP frames. Every other box begins a track.
 
     Source: after Bochinski, Eiselein and Sikora 2017, doi:10.1109/AVSS.2017.8078516, with the nearest centre added for
     frames that lie far apart.
     """
-    last: dict[int, tuple[int, Box]] = {}  # track -> the last frame it was seen in, and where
+    last: dict[int, tuple[int, Box]] = {}  # track -> number of its last frame, and its box there
     found: list[int] = []
     for now, boxes in enumerate(frames):
         pairs = []
@@ -178,7 +179,7 @@ def link_boxes(frames: Sequence[Sequence[Box]]) -> list[int]:
 
 
 def _rank_link(old: Box, new: Box) -> tuple[float, float] | None:
-    """Return what two boxes are linked by, the least first; None if they cannot be one face."""
+    """Return a key that is smallest for the best link of two boxes; None if they cannot be the same face."""
     sides = [max(box[2] - box[0], box[3] - box[1], 1) for box in (old, new)]
     if max(sides) > MAX_RATIO * min(sides):
         return None

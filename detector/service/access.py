@@ -1,4 +1,4 @@
-"""What stands before every request: its id and log line, who asks, and whether they may.
+"""Handling of every request before its route: id, log line, authentication and rate limit.
 
 Without any API key the service trusts whoever reaches it, which is this machine alone; a page of another site that the
 browser here has open is kept out by the headers Host and Origin.
@@ -50,7 +50,7 @@ log = logging.getLogger("detector.service")
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, event, and the facts that came with it."""
+    """Formats log records as one JSON object per line: time, level, event, and further facts."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -62,7 +62,7 @@ class JsonLines(logging.Formatter):
 
 
 class Tracing:
-    """Gives every request an id, adds the headers of every answer, and counts and logs it."""
+    """Gives every request an id, adds headers to every response, and counts and logs it."""
 
     def __init__(self, app: ASGIApp, meters: Meters) -> None:
         self.app, self.meters = app, meters
@@ -101,7 +101,7 @@ class Tracing:
 
 
 class Gate:
-    """Lets a request through that has a key, or comes from this machine where there is none; sets its owner."""
+    """Admits requests with a valid key, or from this machine while no key exists; sets the owner of the request."""
 
     def __init__(self, app: ASGIApp, store: Store, rate: float) -> None:
         self.app, self.store, self.limiter = app, store, Limiter(rate)
@@ -122,13 +122,13 @@ class Gate:
         await self.app(scope, receive, send)
 
     def _check_site(self, request: Request) -> None:
-        """Raise Problem 403 if a page of another site sent a request that changes something."""
+        """Raise Problem 403 if a page of another site sent a request that changes data."""
         origin, host = request.headers.get("origin"), request.headers.get("host", "")
         if request.method not in ("GET", "HEAD") and origin not in (None, f"http://{host}", f"https://{host}"):
             raise Problem(403, "other-site", "A page of another site may not send this request.")
 
     def _identify(self, request: Request) -> str:
-        """Return who asks: the name of the key, or nobody where no key exists."""
+        """Return the owner of a request: the name of its key, or "" while no key exists."""
         if request.url.path in OPEN:
             return ""
         scheme, _, key = request.headers.get("authorization", "").partition(" ")

@@ -1,4 +1,4 @@
-"""The interface for programs: `/v1/...`, health and metrics."""
+"""The HTTP interface for programs: `/v1/...`, health checks and metrics."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ router = APIRouter()
 
 
 class Answer(BaseModel):
-    """What somebody found out about a picture: an answer to the opinion, or the label itself."""
+    """Feedback on a picture: whether the opinion was right, or the true label."""
 
     model_config = ConfigDict(extra="forbid")
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
@@ -39,7 +39,7 @@ class Answer(BaseModel):
 
 @router.post("/v1/images")
 async def post_image(request: Request) -> Response:
-    """Examine one picture (raw, or a form with one file) and return the verdict; 202 if that takes too long."""
+    """Examine one picture (raw body, or a form with one file) and return the verdict; 202 if that takes too long."""
     app = request.app.state
     job_id = await _accept(request, most=1, priority=0)
     done = app.runner.watch(job_id)
@@ -61,14 +61,14 @@ async def post_image(request: Request) -> Response:
 
 @router.post("/v1/jobs", status_code=202)
 async def post_job(request: Request) -> Response:
-    """Accept many pictures (a form, one part each); the answer names where their verdicts will be."""
+    """Accept many pictures (a form with one part each); the response names the URL of the verdicts."""
     job_id = await _accept(request, most=request.app.state.settings.max_pictures, priority=1)
     return JSONResponse({"id": job_id}, 202, {"location": f"/v1/jobs/{job_id}"})
 
 
 @router.get("/v1/jobs/{job_id}")
 def get_job(request: Request, job_id: str) -> dict[str, Any]:
-    """Return how far a job is, and the verdict or the problem of each picture in the order they were sent."""
+    """Return the progress of a job, and the verdict or problem of each picture in the order of the request."""
     found = request.app.state.store.read_job(request.state.owner, job_id)
     if found is None:
         raise Problem(404, "not-found", f"There is no job {job_id}.")
@@ -114,7 +114,7 @@ def get_report(request: Request, name: str) -> Response:
 
 @router.post("/v1/feedback", status_code=201)
 def post_feedback(request: Request, answer: Answer) -> dict[str, str]:
-    """Keep what a picture turned out to be."""
+    """Store feedback on a picture."""
     if (answer.answer is None) == (answer.label is None):
         raise Problem(422, "invalid-request", "Give either an answer or a label.")
     store, owner = request.app.state.store, request.state.owner
@@ -132,13 +132,13 @@ def post_feedback(request: Request, answer: Answer) -> dict[str, str]:
 
 @router.get("/healthz")
 def get_health() -> dict[str, str]:
-    """Say that the service answers."""
+    """Answer that the service runs."""
     return {"status": "ok"}
 
 
 @router.get("/readyz")
 def get_readiness(request: Request) -> dict[str, str]:
-    """Say whether the database answers and the workers take pictures; 503 if not."""
+    """Answer whether the database responds and the workers take pictures; 503 if not."""
     app = request.app.state
     with app.store.engine.connect() as connection:
         connection.execute(text("SELECT 1"))
@@ -149,13 +149,13 @@ def get_readiness(request: Request) -> dict[str, str]:
 
 @router.get("/metrics")
 def get_metrics(request: Request) -> Response:
-    """Return the counters as Prometheus reads them."""
+    """Return the counters in the format of Prometheus."""
     app = request.app.state
     return Response(app.meters.write(app.store.count_waiting()), media_type="text/plain; version=0.0.4")
 
 
 def describe_verdict(picture: tables.Picture, report: tables.Report) -> dict[str, Any]:
-    """Return what is said of a picture: opinion, sentence, score, ratio with its interval, and the faces."""
+    """Return the verdict on a picture: opinion, sentence, score, likelihood ratio with its interval, and faces."""
     record = json.loads(report.record)
     return {
         "name": picture.name, "sha256": report.sha256, "opinion": report.opinion, "plain": say_plainly(report.opinion),
@@ -166,7 +166,7 @@ def describe_verdict(picture: tables.Picture, report: tables.Report) -> dict[str
 
 
 async def _accept(request: Request, *, most: int, priority: int) -> str:
-    """Return the id of the job that a request becomes, once its pictures and its row are on the disk."""
+    """Store the pictures and the job of a request on the disk, and return the id of the job."""
     app, key = request.app.state, request.headers.get("idempotency-key")
     if key is not None and not 0 < len(key) <= 255:
         raise Problem(400, "invalid-idempotency-key", "An idempotency key has 1 to 255 characters.")
@@ -185,7 +185,7 @@ async def _accept(request: Request, *, most: int, priority: int) -> str:
 
 
 def _choose(accept: str) -> str:
-    """Return the first form of a report that a header asks for; a browser gets HTML, who asks for nothing JSON."""
+    """Return the format of a report that an Accept header asks for first: HTML for browsers, JSON by default."""
     for part in accept.split(","):
         kind = part.partition(";")[0].strip()
         for name, media in KINDS.items():

@@ -1,4 +1,4 @@
-"""Request bodies become files: streamed to the disk, hashed on the way, and refused as soon as a limit is passed.
+"""Stream request bodies to files: they are hashed on the way, and refused as soon as a limit is exceeded.
 
 One picture is the body itself, or each file of a multipart form. The limits on bytes, pixels (by the header) and the
 number of pictures apply while the body is read; nothing is decoded.
@@ -25,8 +25,8 @@ from detector.service.runner import locate_picture
 from detector.service.settings import Settings
 from detector.service.store import Upload
 
-HEAD = 2**18  # bytes in which a header has to say how large the picture is
-NAME = 200  # characters of a file's name that are kept
+HEAD = 2**18  # number of first bytes that must contain the size of the picture
+NAME = 200  # number of characters of a file name that are kept
 
 
 class Incoming:
@@ -42,7 +42,7 @@ class Incoming:
         self._settings = settings
 
     def write(self, data: bytes) -> None:
-        """Add bytes; Problem 413 once there are too many, or the header promises too many pixels."""
+        """Add bytes; raise Problem 413 if there are too many, or if the header promises too many pixels."""
         self.size += len(data)
         if self.size > self._settings.max_bytes:
             raise Problem(413, "too-large", f"A picture may have {self._settings.max_bytes:,} bytes.")
@@ -57,7 +57,7 @@ class Incoming:
                 raise Problem(413, "too-large", what)
 
     def keep(self) -> Upload:
-        """Move the file to the kept pictures, when it is on the disk, and return what it is."""
+        """Move the file to the kept pictures once it is on the disk, and return its description."""
         digest = self._hash.hexdigest()
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -121,7 +121,7 @@ class Form:
 
 
 async def receive(request: Request, settings: Settings, *, most: int) -> list[Upload]:
-    """Return the pictures of a request, 1 to `most`, whose bytes are on the disk then.
+    """Write the pictures of a request, 1 to `most`, to the disk and return them.
 
     Raises Problem: 400 for a body that is no picture or form or ends early, 413 above a limit.
     """

@@ -1,4 +1,4 @@
-"""The pages for people: the queue, one exhibit, and the form that takes an API key. Every asset is our own."""
+"""The web pages: the queue, one exhibit, and the form for an API key. All assets come from this package."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from detector.service.wording import PLAIN, list_faces, say_plainly, write_sente
 from detector.types import Outcome
 
 HERE = Path(__file__).parent
-MAX_FORM = 4096  # bytes of the form with the key
+MAX_FORM = 4096  # largest body of the form with the key, bytes
 router = APIRouter(include_in_schema=False)
 
 

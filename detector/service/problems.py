@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents: every answer of 400 and above is one."""
+"""Errors as problem documents of RFC 9457, which every response of status 400 and above is."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from starlette.exceptions import HTTPException
 from detector.files import printable
 
 TYPE = "urn:problem-type:detector:"
-STATUS = {  # of a picture that could not be examined, by the reason of its ImageError
+STATUS = {  # reason of an ImageError -> HTTP status of the picture that could not be examined
     "too-large": 413, "unsupported-format": 415, "damaged": 422, "too-costly": 422, "unreadable": 422,
 }  # fmt: skip
 
 
 class Problem(Exception):
-    """An answer of 400 and above. slug: the end of its type; further members are added to the document."""
+    """A response of status 400 and above. slug: the end of its type. Further members are added to the document."""
 
     def __init__(
         self, status: int, slug: str, detail: str, headers: Mapping[str, str] | None = None, **members: Any
@@ -44,7 +44,7 @@ def explain_failure(slug: str, detail: str) -> Problem:
 
 
 def install(app: FastAPI) -> None:
-    """Have every error of an application answered as a problem."""
+    """Make an application answer every error with a problem document."""
 
     def show(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, Problem)

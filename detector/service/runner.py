@@ -22,14 +22,14 @@ from detector.service.meters import Meters
 from detector.service.settings import Settings
 from detector.service.store import Store, Taken
 
-ATTEMPTS = 2  # of a picture whose worker ended for no known reason
-PAUSE = 0.5  # seconds after which an idle thread looks into the database unasked
+ATTEMPTS = 2  # number of attempts for a picture whose worker ended for no known reason
+PAUSE = 0.5  # seconds after which an idle thread queries the database for waiting pictures
 TASK = "detector.service.worker"
 log = logging.getLogger("detector.service")
 
 
 class Runner:
-    """Examines what waits in the store until it is stopped."""
+    """Examines the waiting pictures of the store until it is stopped."""
 
     def __init__(self, store: Store, settings: Settings, meters: Meters) -> None:
         self.store, self.settings, self.meters = store, settings, meters
@@ -43,11 +43,11 @@ class Runner:
 
     @property
     def running(self) -> bool:
-        """Whether every thread works and none was asked to stop."""
+        """Whether all threads run and none was asked to stop."""
         return not self._stopping.is_set() and all(thread.is_alive() for thread in self._threads)
 
     def start(self) -> None:
-        """Take up what an earlier service left, and begin."""
+        """Put back the unfinished pictures of an earlier service, and start the threads."""
         left = self.store.requeue()
         if left:
             log.info("resumed", extra={"pictures": left})
@@ -55,7 +55,7 @@ class Runner:
             thread.start()
 
     def stop(self) -> None:
-        """Take nothing new, give running examinations `drain` seconds, and put back what is not finished then."""
+        """Take no further pictures, wait `drain` seconds for running examinations, and put back unfinished ones."""
         self._stopping.set()
         self.wake()
         end = time.monotonic() + self.settings.drain
@@ -67,7 +67,7 @@ class Runner:
             thread.join(10)
 
     def wake(self) -> None:
-        """Tell the threads that something waits."""
+        """Wake the threads, because a picture waits."""
         with self._changed:
             self._changed.notify_all()
 
@@ -82,7 +82,7 @@ class Runner:
         self._watchers.pop(job_id, None)
 
     def _work(self, sandbox: Sandbox) -> None:
-        with suppress(ImageError):  # the first picture tries again, and its answer says why
+        with suppress(ImageError):  # the first picture starts the process again, and its result says what is wrong
             sandbox.start()
         while not self._stopping.is_set():
             try:
@@ -92,12 +92,12 @@ class Runner:
                         self._changed.wait(PAUSE)
                     continue
                 self._examine(taken, sandbox)
-            except Exception:  # a full disk or a locked database: the picture stays as it is, and the thread lives
+            except Exception:  # for example a full disk or a locked database; the picture waits, and the thread goes on
                 log.exception("the queue failed")
                 self._stopping.wait(1)
 
     def _examine(self, taken: Taken, sandbox: Sandbox) -> None:
-        """Examine one picture, and note in the store what came of it."""
+        """Examine one picture and store the result."""
         began, verdict = time.monotonic(), "error"
         try:
             known = self.store.finish_known(taken)

@@ -16,7 +16,7 @@ from detector.service.store import name_database, open_database
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT: then nothing new is taken, and what runs may end.
+    """Serve until SIGTERM or SIGINT; then no new picture is taken, and running examinations are finished.
 
     Raises DetectorError if others could reach the service and there is no key, or nothing can listen there.
     """
@@ -26,7 +26,7 @@ def serve(settings: Settings) -> None:
             f"others can reach {settings.host}, and there is no key; make one with --new-key NAME, or leave out --host"
         )
     with locking_state(settings):
-        pass  # a second service on one folder is refused before it listens
+        pass  # refuse a second service on the same folder before it listens
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     for name, level in (("detector.service", logging.INFO), ("uvicorn.error", logging.INFO)):
@@ -47,7 +47,7 @@ def serve(settings: Settings) -> None:
 
 
 def make_key(settings: Settings, name: str) -> str:
-    """Return a new API key, which is shown this once."""
+    """Return a new API key, which is shown only now."""
     check_folder(settings.folder)
     return keys.make_key(open_database(name_database(settings.folder, settings.database)), name)
 

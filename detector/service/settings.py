@@ -1,4 +1,4 @@
-"""What can be set of the service: by option of `detector serve`, or by environment (DETECTOR_SERVE_PORT and so on)."""
+"""Settings of the service: options of `detector serve`, or environment variables such as DETECTOR_SERVE_PORT."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
-    folder: Path = Path("service")  # pictures and the database
-    database: str = ""  # SQLAlchemy URL; empty is SQLite in `folder`
-    detector: Path | None = None  # folder of weights; None is the shipped detector
-    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)  # processes that examine
+    folder: Path = Path("service")  # folder of the pictures and the database
+    database: str = ""  # SQLAlchemy URL; empty means SQLite in `folder`
+    detector: Path | None = None  # folder of weights; None means the shipped detector
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)  # processes that examine pictures
 
-    max_bytes: int = Field(100 * MB, ge=1)  # of one picture
-    max_body: int = Field(1024 * MB, ge=1)  # bytes of one request
-    max_pixels: int = Field(220_000_000, ge=1)  # of one picture, as its header says
-    max_pictures: int = Field(1000, ge=1)  # of one job
-    max_waiting: int = Field(100_000, ge=1)  # pictures that wait; more are refused with 503
-    rate: float = Field(600, gt=0)  # requests a minute for each key, and at most so many at once
+    max_bytes: int = Field(100 * MB, ge=1)  # largest picture, bytes
+    max_body: int = Field(1024 * MB, ge=1)  # largest request, bytes
+    max_pixels: int = Field(220_000_000, ge=1)  # largest picture, pixels in its header
+    max_pictures: int = Field(1000, ge=1)  # largest number of pictures in one job
+    max_waiting: int = Field(100_000, ge=1)  # largest number of waiting pictures; more are refused with 503
+    rate: float = Field(600, gt=0)  # requests per minute for each key, and the largest burst
 
-    memory: int = Field(1536 * MB, ge=64 * MB)  # bytes that one examination may take beside the idle process
-    seconds: int = Field(60, ge=1)  # of CPU time for one examination
-    patience: float = Field(300, gt=0)  # seconds on the clock for one examination
-    wait: float = Field(60, gt=0)  # seconds that POST /v1/images waits before it answers 202
-    drain: float = Field(30, ge=0)  # seconds that running examinations get when the service is asked to end
+    memory: int = Field(1536 * MB, ge=64 * MB)  # bytes that one examination may use in addition to the idle process
+    seconds: int = Field(60, ge=1)  # CPU seconds that one examination may use
+    patience: float = Field(300, gt=0)  # seconds on the clock after which an examination is stopped
+    wait: float = Field(60, gt=0)  # seconds after which POST /v1/images answers 202
+    drain: float = Field(30, ge=0)  # seconds that running examinations have to finish when the service stops
 
 
 def is_loopback(host: str) -> bool:

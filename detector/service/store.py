@@ -23,13 +23,13 @@ from detector.evidence.folders import rank
 from detector.files import sha256
 from detector.service.tables import DONE, FAILED, RUNNING, WAITING, Base, Drawing, Feedback, Job, Picture, Report
 
-QUEUE = 500  # pictures that the page lists
-FAILED_URGENCY = 50  # of a picture without a report, between what nobody could tell and what looks like a photograph
+QUEUE = 500  # number of pictures that the page lists
+FAILED_URGENCY = 50  # urgency of a picture without a report: below inconclusive, above likely-real
 
 
 @dataclass(frozen=True)
 class Upload:
-    """One picture that was received whole; its bytes lie in the folder of pictures."""
+    """One picture that was received completely; its bytes are in the folder of pictures."""
 
     name: str
     sha256: str
@@ -38,7 +38,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class Taken:
-    """A picture that a worker examines now."""
+    """A picture that a worker is examining."""
 
     job_id: str
     position: int
@@ -49,11 +49,11 @@ class Taken:
 
 
 class KeyReused(Exception):
-    """An idempotency key came with another request before."""
+    """An idempotency key that was used with another request before."""
 
 
 class Store:
-    """The database. settings: digest of what decides a record beside the picture; reports of others are not shown."""
+    """The database. settings: digest of what reports depend on besides pictures; reports with another are not shown."""
 
     def __init__(self, url: str, settings: str) -> None:
         self.engine = open_database(url)
@@ -88,13 +88,13 @@ class Store:
         return chosen, True
 
     def requeue(self) -> int:
-        """Put back what an earlier process had not finished when it ended; return how many pictures that are."""
+        """Put back the pictures that an earlier process had not finished; return their number."""
         with Session(self.engine) as session, session.begin():
             rows = session.execute(update(Picture).where(Picture.state == RUNNING).values(state=WAITING))
             return int(rows.rowcount)  # type: ignore[attr-defined]
 
     def take(self) -> Taken | None:
-        """Return the next waiting picture, which counts as running now; None if there is none."""
+        """Return the next waiting picture and mark it as running; None if there is none."""
         query = (
             select(Picture, Job.request_id).join(Job).where(Picture.state == WAITING)
             .order_by(Job.priority, Job.created, Job.id, Picture.position).limit(1)
@@ -109,21 +109,21 @@ class Store:
             return Taken(picture.job_id, picture.position, picture.name, picture.sha256, picture.attempts, request_id)
 
     def put_back(self, taken: Taken) -> None:
-        """Let a picture wait again whose examination was broken off for no fault of its own."""
+        """Put back a picture whose examination was interrupted from outside; the attempt does not count."""
         self._mark(taken, state=WAITING, attempts=taken.attempts - 1)
 
     def retry(self, taken: Taken) -> None:
-        """Let a picture wait for another attempt."""
+        """Put back a picture for another attempt."""
         self._mark(taken, state=WAITING)
 
     def fail(self, taken: Taken, slug: str, detail: str) -> None:
-        """Note why a picture has no report."""
+        """Store the reason why a picture has no report."""
         self._mark(taken, state=FAILED, slug=slug, detail=detail)
 
     def finish(
         self, taken: Taken, record: Mapping[str, Any], row: Mapping[str, Any], drawings: Iterable[Mapping[str, Any]]
     ) -> None:
-        """Keep a report, unless those bytes have one, and note in the same transaction that the picture is done."""
+        """Store a report, unless these bytes have one, and mark the picture as done in the same transaction."""
         faces = next(f["details"]["faces"] for f in record["findings"] if f["check"] == "detector")
         key = {"sha256": taken.sha256, "settings": self.settings}
         report = Report(
@@ -144,7 +144,7 @@ class Store:
                 self._done(session, taken)
 
     def finish_known(self, taken: Taken) -> str | None:
-        """Note that a picture is done whose bytes have a report already, and return its opinion; None without one."""
+        """Mark a picture as done if its bytes have a report, and return the opinion; None if there is no report."""
         with Session(self.engine) as session, session.begin():
             report = session.get(Report, (taken.sha256, self.settings))
             if report is None:
@@ -153,7 +153,7 @@ class Store:
             return report.opinion
 
     def read_job(self, owner: str, job_id: str) -> tuple[Job, list[Row[tuple[Picture, Report | None]]]] | None:
-        """Return a job of that owner with its pictures, each beside its report if it has one; None if there is none."""
+        """Return a job of that owner with its pictures and their reports, if any; None if there is no such job."""
         query = (
             select(Picture, Report).outerjoin(Report, self._reported()).where(Picture.job_id == job_id)
             .order_by(Picture.position)
@@ -202,13 +202,13 @@ class Store:
         return rows[:QUEUE]
 
     def count_waiting(self) -> int:
-        """Return how many pictures are not done."""
+        """Return the number of pictures that are not done."""
         with Session(self.engine) as session:
             query = select(func.count()).select_from(Picture).where(Picture.state.in_((WAITING, RUNNING)))
             return session.scalar(query) or 0
 
     def give_feedback(self, **answer: str) -> None:
-        """Keep an answer; columns as in `tables.Feedback`."""
+        """Store feedback; columns as in `tables.Feedback`."""
         with Session(self.engine) as session, session.begin():
             session.add(Feedback(created=now(), **answer))
 
@@ -224,7 +224,7 @@ class Store:
 
 
 def open_database(url: str) -> Engine:
-    """Return the engine of a database whose tables exist then."""
+    """Return the engine of a database, and create missing tables."""
     engine = create_engine(url, connect_args={"timeout": 60} if url.startswith("sqlite") else {})
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_up)
@@ -234,11 +234,11 @@ def open_database(url: str) -> Engine:
 
 
 def name_database(folder: Path, url: str) -> str:
-    """Return the URL of the database: the given one, else that of SQLite in the folder."""
+    """Return the URL of the database: the given one, or SQLite in the folder."""
     return url or f"sqlite:///{(folder / 'service.sqlite').resolve()}"
 
 
 def _set_up(connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # transactions begin where the listener says so
+    connection.isolation_level = None  # the listener below begins transactions explicitly
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}")

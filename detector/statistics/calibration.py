@@ -47,7 +47,7 @@ class Calibration:
     fake_above, real_below: thresholds on the log-odds; between them the verdict is inconclusive.
     fpr, fpr_high: share of photographs above `fake_above`, and the upper end of its 95 % Clopper-Pearson interval,
     which holds although the same photographs chose the threshold: a share above an order statistic is a beta variable.
-    miss, miss_high: the same for fakes below `real_below`; where generators are named, for the one missed most.
+    miss, miss_high: the same for fakes below `real_below`; over several sources, for the generator missed most.
     n_real, n_fake: pictures that set the line and the bounds. n_threshold: photographs that set `fake_above`.
     variance: that of the slope, that of the offset, and their covariance; None on cards that do not have it.
     """
@@ -121,16 +121,13 @@ def fit_calibration(
     labels: ArrayLike,
     groups: ArrayLike | None = None,
     *,
-    generators: ArrayLike | None = None,
     fpr: float = MAX_FPR,
     miss: float = MAX_MISS,
 ) -> Calibration:
     """Return the calibration of raw scores (N,) of pictures that training did not see.
 
     labels: (N,), 0 real, 1 fake. groups: (N,), what belongs together; related pictures count for less in every bound.
-    generators: (N,), the generator of each fake; the threshold for `likely-real` then holds for each generator with at
-    least MIN_FAKES of them. fpr: share of photographs that may be called likely-fake. miss: share of fakes that may be
-    called likely-real.
+    fpr: share of photographs that may be called likely-fake. miss: share of fakes that may be called likely-real.
 
     Raises ScoresError if scores or labels cannot be used.
     """
@@ -141,8 +138,8 @@ def fit_calibration(
     n_real, n_fake = (effective_count(odds[side], groups[side]) for side in (~fake, fake))
     low, high = find_bounds(odds[~fake] / np.log(10), odds[fake] / np.log(10), n_real, n_fake)
     fake_above = max(threshold_at_fpr(odds[~fake], fpr), 0.0)
-    names = np.full(len(odds), "") if generators is None else np.asarray(generators)
-    real_below, missed, missed_high = find_lower_threshold(odds, fake, names, groups, miss)
+    one_generator = np.full(len(odds), "")
+    real_below, missed, missed_high = find_lower_threshold(odds, fake, one_generator, groups, miss)
     false = bpcer(odds[~fake], fake_above)
     return Calibration(
         slope, offset, low, high, fake_above, real_below,

@@ -77,7 +77,7 @@ def even_weights(names: NDArray[Any], fake: NDArray[np.bool_]) -> NDArray[np.flo
 def false_alarms(
     odds: Scores, sources: NDArray[Any], groups: NDArray[Any], threshold: float, *, level: float = 0.95
 ) -> pd.DataFrame:
-    """Return one row a source of photographs: source, n, alarms, share, low, high (Clopper-Pearson)."""
+    """Return one row per source of photographs: source, n, alarms, share, low, high (Clopper-Pearson)."""
     rows = []
     for name in np.unique(sources):
         mine = odds[sources == name]
@@ -108,7 +108,7 @@ def share_verdicts(verdicts: ArrayLike, sources: ArrayLike, groups: ArrayLike, *
 def cllr_of_unseen_sources(
     scores: ArrayLike, labels: ArrayLike, sources: ArrayLike, groups: ArrayLike | None = None
 ) -> pd.DataFrame:
-    """Return one row a pair of a source and a generator that the line did not see.
+    """Return one row per pair of a source and a generator that the line did not see.
 
     scores, labels, sources, groups: as `fit_over_sources`; without groups every picture is one. Line and bounds are
     fitted anew for each pair, without its pictures. Columns: source, generator, cllr, low, high, cllr_min. cllr is that

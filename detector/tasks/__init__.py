@@ -1,8 +1,8 @@
-"""The public functions, one for each task: names and paths in, tables out.
+"""The public functions, one for each task: they take names and paths and return tables.
 
-`import detector` offers those for Python, and the command line calls them.
+`import detector` exports those for Python, and the command line calls them.
 
-Only here and in evaluation/ do names become objects; everything below takes objects.
+Only these functions and evaluation/ look up names in the registry; all lower layers are passed objects.
 """
 
 from detector.tasks.catalogue import describe_card, describe_environment, describe_licence, list_things

@@ -1,4 +1,4 @@
-"""Examine many pictures one after another with one detector that is loaded once; nothing is written."""
+"""Examine many pictures with one detector that is loaded once; nothing is written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from detector.types import Detector, Exhibit, Image
 
 @dataclass(frozen=True)
 class Examiner:
-    """A loaded detector with its card, and what its numbers rest on."""
+    """A loaded detector with its model card, the versions of its components, and its validation results."""
 
     detector: Detector
     card: Mapping[str, Any]
@@ -28,7 +28,7 @@ class Examiner:
     backing: dict[str, Any]
 
     def examine(self, data: bytes, name: str, *, max_pixels: int) -> tuple[dict[str, Any], Image]:
-        """Return the sealed record of a picture, and its pixels (H, W, 3), RGB. name: of the file it came as.
+        """Return the sealed record of a picture, and its pixels (H, W, 3), RGB. name: of the uploaded file.
 
         Raises ImageError if the bytes do not decode or the picture has more than `max_pixels`.
         """
@@ -47,13 +47,13 @@ class Examiner:
 
 
 def load_examiner(folder: Path | str | None = None) -> Examiner:
-    """Return an examiner with the detector of a folder of weights; None takes the one that `verify` takes."""
+    """Return an examiner with the detector of a folder of weights; None means the default of `verify`."""
     found, detector = load_detector(folder)
     card = read_card(found, "detector")
     return Examiner(detector, card, describe_settings(folder), validation.read_backing(found, card))
 
 
 def describe_settings(folder: Path | str | None = None) -> dict[str, str]:
-    """Return what decides a record beside the picture: versions, and the digest of the weights. Loads no weights."""
+    """Return what a record depends on besides the picture: versions, and the digest of the weights, not loaded here."""
     found = Path(folder) if folder is not None else find_checkpoint("detector", "default")
     return describe_environment() | {"weights": digest_checkpoint(found)}

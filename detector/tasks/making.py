@@ -155,7 +155,7 @@ def alter(
 ) -> pd.DataFrame:
     """Return the manifest of fakes that a generator makes of real pictures, written below a folder as PNG.
 
-    originals: a manifest, as a table or a path; its first n real pictures are cut, resized to `size` pixels a side and
+    originals: a manifest, as a table or a path; its first n real pictures are cut, resized to `size` pixels, and
     altered. A fake keeps the group and split of its original, so that a pair never straddles two splits. weights,
     label, signer: as in `generate`. columns: our name of a column -> its name in the manifest.
 

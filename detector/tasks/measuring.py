@@ -151,7 +151,7 @@ def audit(
     """Return what gives the labels of a manifest away besides the face, serious findings first.
 
     Each finding has a name, a severity ("serious" or "note"), a summary and a fix. fixed: a folder for a balanced copy
-    of the pictures, all re-encoded alike, `size` pixels a side, with its manifest. columns: our name of a column ->
+    of the pictures, all re-encoded alike, `size` pixels per side, with its manifest. columns: our name of a column ->
     its name in the manifest.
 
     Raises ManifestError for a table that cannot be read, OSError if `fixed` cannot be written.

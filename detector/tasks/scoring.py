@@ -1,4 +1,4 @@
-"""Score: pictures in, one row each out; for Python as a table, for the command line as it prints it."""
+"""The task `score`: a table with one row per picture for Python, and rows or counts for the command line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from detector.scoring.targets import Picture, Target, expand, list_pictures, tak
 from detector.scoring.video import is_video, opening
 from detector.types import Detector, Progress, silent
 
-NO_FILE = "standard input"  # path in the row of a picture that was read from standard input
+NO_FILE = "standard input"  # value of `path` for a picture that was read from standard input
 
 
 def score(
@@ -50,7 +50,7 @@ def score(
     path of a table (.csv, .jsonl, .parquet) for those that its column `path` names, that of a .tar for those in it; a
     manifest that `index` or `generate` returned may be given as it is.
 
-    Columns: path ("picture 1" by its place for one in memory), sha256 (of the file), width, height (pixels), score
+    Columns: path ("picture 1" for the first, if it is in memory), sha256 (of the file), width, height (pixels), score
     (log-odds of fake against real at equal priors, natural logarithm), probability (0 to 1), verdict (likely-real,
     likely-fake, inconclusive, not-applicable or error), reason and faces (how many were found). Every face is judged,
     and the most suspicious one decides for its picture. A picture that cannot be read has a row with the verdict
@@ -96,7 +96,7 @@ def score_inputs(
     left_out: LeftOut | None = None,
     progress: Progress = silent,
 ) -> list[Row] | Counter[str]:
-    """Return the rows of what a command line names, in order; with `out` write them and count the verdicts instead.
+    """Return the rows of the inputs of a command line, in order; with `out`, write them and return verdict counts.
 
     lines: what `-` stands for. picture: the bytes of a picture that is no file, scored after the others. shard: (i, n)
     takes the i-th of n parts of the pictures, from 1. The rest, and the errors, are as in `score`.
@@ -152,7 +152,7 @@ def _load(folder: Path, runtime: str) -> Detector:
 
 
 def _require_video(targets: Sequence[Target], option: str) -> None:
-    """Raise DetectorError if no target is a video; MissingExtra, one of its kinds, if videos cannot be decoded."""
+    """Raise DetectorError if no target is a video; MissingExtra, a kind of it, if videos cannot be decoded."""
     if not video.can_decode():
         raise MissingExtra(f"{option} is for videos; {video.EXTRA}")
     if not any(is_video(target) for target in targets):

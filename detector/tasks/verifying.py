@@ -1,4 +1,4 @@
-"""Verify: a folder of evidence for each questioned picture."""
+"""The task `verify`: an evidence report for each questioned picture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from detector.types import Calibrated, Detector, Exhibit, Progress, silent
 if TYPE_CHECKING:
     from detector.evidence.custody import CustodyLog
 
-REFRESHES = 20  # the index is written anew after each exhibit, and after each twentieth part once there are many
+REFRESHES = 20  # the index is rewritten after each exhibit, and from 40 exhibits on after every twentieth part of them
 
 
 def verify(
@@ -46,10 +46,10 @@ def verify(
     earlier report was changed since). Below `out` are a folder for each report, the custody log and index.html. An
     exhibit keeps the report that it has with the same settings, if that is as it was written.
 
-    inputs: paths of pictures, folders or manifests, one or several. detector: a folder of weights; None takes the
-    shipped ones. known: a table of known pictures. trust: trust lists for Content Credentials. case, examiner: recorded
-    in the report. key: an Ed25519 key (PEM) that signs the entries of the log. left_out: collects the files of folders
-    that are not pictures.
+    inputs: paths of pictures, folders or manifests, one or several. detector: a folder of weights; None means the
+    shipped weights. known: a table of known pictures. trust: trust lists for Content Credentials. case, examiner:
+    recorded in the report. key: an Ed25519 key (PEM) that signs the entries of the log. left_out: collects the files in
+    folders that are not pictures.
 
     Raises DetectorError if there is no picture at all or the log belongs to another case, CheckpointError for weights
     that cannot be read, OSError if nothing can be written below `out`.
@@ -82,7 +82,7 @@ def verify(
 def _file_exhibit(
     target: Target, log: CustodyLog, settings: Mapping[str, str], examine: Callable[..., dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return the row of one picture: of the report that it has or now gets, or of why it cannot be read."""
+    """Return the row of one picture: from its existing or new report, or with the reason why it cannot be read."""
     from detector.evidence import folders
 
     path = Path(target.path).resolve()
@@ -107,7 +107,7 @@ def examine_exhibit(
 ) -> dict[str, Any]:  # fmt: skip
     """Return the sealed record of an exhibit.
 
-    crop: what a manifest says of its crop. options: of the command line, to be recorded. command: recorded instead of
+    crop: the crop from a manifest. options: of the command line, to be recorded. command: recorded instead of
     `detector verify`. recorded: further arguments of `record.make_record`.
     """
     from detector.evidence import custody

@@ -170,7 +170,7 @@ def test_the_same_row_twice_is_one_and_two_scores_are_refused() -> None:
     manifest, scores = draw(6)
     twice = pd.concat([scores, scores.assign(score=scores.score + 1e-9)])
     pd.testing.assert_frame_equal(evaluate(twice, manifest), evaluate(scores, manifest))
-    with pytest.raises(ScoresError, match="has two scores by 'scores'; keep one row a picture"):
+    with pytest.raises(ScoresError, match="has two scores by 'scores'; keep one row per picture"):
         evaluate(pd.concat([scores, scores.assign(score=scores.score + 1)]), manifest)
 
 

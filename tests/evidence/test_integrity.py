@@ -18,6 +18,7 @@ from detector import tasks
 from detector.cli import app
 from detector.evidence.custody import FIRST, LOG, CustodyLog, read_key, read_log, seal
 from detector.evidence.folders import file_index
+from detector.evidence.integrity import CaseCheck, _check_exhibit
 from detector.files import sha256
 from detector.pictures.images import encode
 
@@ -347,3 +348,16 @@ def test_an_option_without_effect_is_an_error(case: Path) -> None:
         assert "--check examines nothing" in said
     done = CliRunner().invoke(app, ["verify", str(case.parent / "first.png"), "--head", "0" * 64])
     assert "belong to --check" in str(done.exception)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4, 5])
+def test_an_exhibit_is_found_by_the_last_four_parts_of_its_path(tmp_path: Path, parts: int) -> None:
+    path = Path("/old/a/b/c/d/exhibit.png")
+    kept = tmp_path / "kept" / Path(*path.parts[-parts:])
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"bytes")
+    entry = {"path": str(path), "exhibit": sha256(b"bytes"), "folder": "exhibit-1"}
+    found = CaseCheck([], None, [])
+    _check_exhibit(found, entry, tmp_path / "case", tmp_path / "kept")
+    assert (found.missing == []) is (parts <= 4)
+    assert found.problems == []

@@ -271,3 +271,54 @@ def test_rows_without_a_face_are_left_out(tmp_path: Path) -> None:
     crops = add_crops(table)
     assert len(crops) == 3
     assert crops.crop.str.split().str.len().eq(4).all()
+
+
+class _Network:
+    """Stands in for the locator's network: `faces` are (stride, row, column, dx, dy, log width, log height, score)."""
+
+    def __init__(self, found: list[tuple[int, int, int, float, float, float, float, float]]) -> None:
+        self.found, self.shape = found, (0, 0)
+
+    def run(self, names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        rows, columns = self.shape = inputs["input"].shape[2:]
+        outputs = {}
+        for stride in (8, 16, 32):
+            cells = (rows // stride) * (columns // stride)
+            outputs |= {f"cls_{stride}": np.zeros((1, cells, 1), np.float32),
+                        f"obj_{stride}": np.zeros((1, cells, 1), np.float32),
+                        f"bbox_{stride}": np.zeros((1, cells, 4), np.float32)}  # fmt: skip
+        for stride, row, column, *box, score in self.found:
+            cell = row * (columns // stride) + column
+            outputs[f"cls_{stride}"][0, cell], outputs[f"obj_{stride}"][0, cell] = score, 1
+            outputs[f"bbox_{stride}"][0, cell] = box
+        return [outputs[name] for name in names]
+
+
+def test_boxes_are_read_from_the_outputs_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The centre of a box lies at stride * (column + dx, row + dy), its sides are stride * exp(log side)."""
+    wide, tall = (8, 5, 7, 0.5, 0.25, np.log(12), np.log(6), 0.9), (16, 10, 12, 0, 0, np.log(3), np.log(5), 0.8)
+    unsure, same = (32, 1, 1, 0, 0, 1, 1, 0.48), (8, 5, 8, -0.25, 0.25, np.log(12), np.log(6), 0.85)
+    network = _Network([unsure, tall, same, wide])
+    monkeypatch.setattr(faces, "_locator", lambda: network)
+    boxes = locate_faces(np.zeros((200, 320, 3), np.uint8))
+    assert network.shape == (224, 320)  # whole strides
+    assert boxes == [(12, 18, 108, 66), (168, 120, 216, 200)]  # 96 x 48 before 48 x 80: by area, not by height
+    assert locate_faces(np.zeros((400, 640, 3), np.uint8)) == [tuple(2 * edge for edge in box) for box in boxes]
+
+
+@pytest.mark.parametrize(("turns", "expected"), [(0, (12, 18, 108, 66)), (1, (254, 12, 302, 108)),
+                                                 (2, (212, 134, 308, 182)), (3, (18, 92, 66, 188))])  # fmt: skip
+def test_boxes_of_a_turned_picture_lie_in_the_picture_before(
+    turns: int, expected: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faces, "_locator", lambda: _Network([(8, 5, 7, 0.5, 0.25, np.log(12), np.log(6), 0.9)]))
+    assert locate_faces(np.zeros((200, 320, 3), np.uint8), turns=turns) == [expected]
+
+
+def test_the_square_at_each_edge_of_the_picture() -> None:
+    shape = (100, 140, 3)
+    assert face_square((60, 0, 80, 20), shape, 1.5) == (55, 0, 85, 30)
+    assert face_square((0, 40, 20, 60), shape, 1.5) == (0, 35, 30, 65)
+    assert face_square((60, 80, 80, 100), shape, 1.5) == (55, 70, 85, 100)
+    assert face_square((120, 40, 140, 60), shape, 1.5) == (110, 35, 140, 65)
+    assert face_square((60, 40, 80, 60), shape, 9.0) == (20, 0, 120, 100)  # not more than the picture has

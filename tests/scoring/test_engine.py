@@ -417,3 +417,8 @@ def test_odd_file_names_survive(tmp_path: Path) -> None:
     path.write_bytes(encode(draw_picture(0)))
     score_to_file([Target(str(path))], Brightness(), tmp_path / "s.csv")
     assert pd.read_csv(tmp_path / "s.csv").path[0] == str(path)
+
+
+@pytest.mark.parametrize("kind", [engine.Row, engine.FaceRow, engine.FrameRow, engine.Judged, engine.Opened])
+def test_results_cannot_be_changed(kind: type) -> None:
+    assert kind.__dataclass_params__.frozen

@@ -386,3 +386,10 @@ def test_simulated_auc_is_what_theory_says():
     e = measure(y, s, metrics=["auc"], seed=0)["auc"]
     assert e.low < ndtr(2 / np.sqrt(2)) < e.high
     assert e.high - e.low < 0.003
+
+
+def test_scores_that_are_all_wrong_have_an_interval_too():
+    y = np.repeat([0, 1], 40)
+    e = measure(y, -y + np.linspace(0, 0.5, 80), None, ["auc"], seed=0)["auc"]
+    assert (e.value, e.low) == (0, 0)
+    assert e.high == pytest.approx(1 - 0.025 ** (1 / 40), abs=1e-12)

@@ -238,3 +238,26 @@ def test_a_block_equals_its_rows(name):
     ]
     block = METRICS.facts(name)["block"](Tally(whole.axis, *counts))
     assert np.allclose(block, rows, rtol=0, atol=1e-12)
+
+
+def drawn(rate, reals, fakes):
+    """The TPR at a false-positive rate as it is drawn for intervals."""
+    labels = np.repeat([0, 1], [len(reals), len(fakes)])
+    facts = METRICS.facts(name_operating_point(rate))
+    return facts["drawn"](tally(labels, np.concatenate([reals, fakes]).astype(float)))[0]
+
+
+def test_the_drawn_tpr_lies_on_lines_between_the_lower_corners_of_the_roc():
+    """Corners of the five highest real scores, 10 to 6: 6, 5, 4, 3, 2 of eight fakes lie above."""
+    reals, fakes = np.arange(1, 11), np.array([10.5, 10.6, 9.5, 8.5, 7.5, 6.5, 2.5, 0.5])
+    assert drawn(0.20, reals, fakes) == pytest.approx(3 / 8)  # at the corner of the second real picture
+    assert drawn(0.25, reals, fakes) == pytest.approx(3.5 / 8)
+    assert drawn(0.10, reals, fakes) == pytest.approx(2 / 8)
+    assert drawn(0.05, reals, fakes) == pytest.approx(1.5 / 8)  # the line goes on above the highest real picture
+    assert drawn(0.01, reals, fakes) == pytest.approx(1.1 / 8)
+
+
+def test_real_pictures_of_one_score_are_one_corner_of_the_drawn_tpr():
+    reals, fakes = np.array([1, 2, 3, 4, 4, 4, 4, 8, 9, 10]), np.array([10.5, 9.5, 8.5, 5.5, 5.6, 3.5, 0.5, 0.6])
+    assert drawn(0.70, reals, fakes) == pytest.approx(5 / 8)
+    assert drawn(0.40, reals, fakes) == pytest.approx((3 + 2 * 1 / 4) / 8)

@@ -1,52 +1,66 @@
-"""The drop that a comparison can notice: against simulated detectors that are worse by just that much."""
+"""The drop of the AUC that a paired test notices, against a solution of the same equation by bisection."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.optimize import brentq
+from scipy.special import stdtrit
 
-from detector.statistics.intervals import compare_auc
-from detector.statistics.power import find_visible_drop
+from detector.statistics.intervals import compare_auc, measure
+from detector.statistics.power import CORRELATION, find_visible_drop
 
 
-def draw(rng: np.random.Generator, n: int, gap: float) -> tuple[np.ndarray, np.ndarray]:
+def simulate(n: int, gap: float) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
     labels = np.repeat([0, 1], n)
     return labels, rng.normal(gap * labels)
 
 
-@pytest.mark.parametrize("margin", [0.0, 0.02])
-def test_a_drop_of_that_size_is_noticed_in_four_of_five_runs(margin: float) -> None:
-    gap, noticed, runs = 1.6, 0, 400
-    drop = np.mean([find_visible_drop(*draw(np.random.default_rng([1, i]), 150, gap), margin=margin) for i in range(9)])
-    worse = np.sqrt(2) * norm.ppf(norm.cdf(gap / np.sqrt(2)) - drop)
-    for run in range(runs):
-        rng = np.random.default_rng([2, run])
-        labels = np.repeat([0, 1], 150)
-        shared, *own = np.sqrt([[0.55], [0.45], [0.45]]) * rng.standard_normal((3, 300))  # AUCs correlate by about 0.5
-        a, b = gap * labels + shared + own[0], worse * labels + shared + own[1]
-        noticed += compare_auc(labels, a, b, margin=margin).p_worse <= 0.05
-    assert 0.74 < noticed / runs < 0.88
+def solve(auc: float, se: float, freedom: float, *, margin: float, level: float, power: float) -> float:
+    """Return the root of drop = margin + reach * (standard error of the difference), by bisection."""
+    reach = stdtrit(freedom, 1 - level) + stdtrit(freedom, power)
+
+    def excess(drop: float) -> float:
+        worse = max(auc - drop, 0.5)
+        other = se * math.sqrt(max(worse * (1 - worse) / (auc * (1 - auc)), 1))
+        return drop - margin - reach * math.sqrt(se**2 + other**2 - 2 * CORRELATION * se * other)
+
+    return float(brentq(excess, 0, 5, xtol=1e-12))
 
 
-def test_more_pictures_see_a_smaller_drop_and_more_comparisons_only_a_larger_one() -> None:
-    labels, scores = draw(np.random.default_rng(0), 2000, 1.6)
-    rows = np.r_[:200, 2000:2200]
-    few, many = find_visible_drop(labels[rows], scores[rows]), find_visible_drop(labels, scores)
-    assert few > 2.5 * many
-    assert find_visible_drop(labels, scores, comparisons=50) > 1.3 * many
-    assert find_visible_drop(labels, scores, margin=0.01) == pytest.approx(many + 0.01, abs=0.001)
-    assert find_visible_drop(labels, scores, np.arange(4000) // 20) > 0.9 * many
+@pytest.mark.parametrize(("n", "gap"), [(400, 1.5), (60, 2.5), (12, 1.2)])  # the last drop leads below an AUC of 0.5
+@pytest.mark.parametrize(("margin", "comparisons", "power"), [(0.0, 1, 0.8), (0.02, 3, 0.8), (0.01, 1, 0.95)])
+def test_the_drop_solves_its_equation(n: int, gap: float, margin: float, comparisons: int, power: float) -> None:
+    labels, scores = simulate(n, gap)
+    compared = compare_auc(labels, np.zeros(2 * n), scores, None)
+    expected = solve(compared.value + 0.5, compared.se, compared.freedom, margin=margin, level=0.05 / comparisons,
+                     power=power)  # fmt: skip
+    found = find_visible_drop(labels, scores, margin=margin, comparisons=comparisons, power=power)
+    assert found == (pytest.approx(expected, abs=1e-9) if expected <= compared.value + 0.5 else math.inf)
 
 
-@pytest.mark.parametrize(("people", "comparisons"), [(1, 1), (4, 1), (5, 2)])
-def test_with_too_few_groups_no_drop_can_be_noticed(people: int, comparisons: int) -> None:
-    labels, scores = draw(np.random.default_rng(0), 100, 1.6)
-    groups = labels * people + np.tile(np.arange(100) % people, 2)
-    assert find_visible_drop(labels, scores, groups, comparisons=comparisons) == np.inf
-    assert find_visible_drop(labels, scores, np.arange(200), comparisons=comparisons) < 0.2
+def test_one_of_the_cases_leads_below_chance_and_is_finite() -> None:
+    labels, scores = simulate(12, 1.2)
+    auc = measure(labels, scores, None, ["auc"], seed=0)["auc"].value
+    assert auc - 0.5 < find_visible_drop(labels, scores) < auc
 
 
-def test_a_perfect_detector_may_still_have_lost_something_unnoticed() -> None:
-    labels, scores = draw(np.random.default_rng(0), 40, 50.0)
-    assert 0.02 < find_visible_drop(labels, scores) < 0.3
+def test_a_sample_without_an_error_takes_its_uncertainty_from_the_interval() -> None:
+    labels = np.repeat([0, 1], 40)
+    scores = labels + np.linspace(0, 0.5, 80)
+    interval = measure(labels, scores, None, ["auc"], seed=0)["auc"]
+    auc, se = (interval.high + interval.low) / 2, (interval.high - interval.low) / 4
+    freedom = compare_auc(labels, np.zeros(80), scores, None).freedom
+    expected = solve(auc, se, freedom, margin=0.01, level=0.05, power=0.8)
+    assert find_visible_drop(labels, scores, margin=0.01) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(("groups", "visible"), [(4, False), (5, True)])
+def test_too_few_groups_cannot_reach_the_level(groups: int, visible: bool) -> None:
+    """Of k groups the least p-value is 0.5**k: 0.0625 for four, 0.03125 for five."""
+    labels, scores = simulate(100, 3.0)
+    found = find_visible_drop(labels, scores, np.arange(200) % groups)
+    assert math.isfinite(found) is visible

@@ -1,4 +1,4 @@
-"""The checks of one questioned picture: one file each, named as its file.
+"""The checks of one questioned picture: each is one file, which has the name of the check.
 
 A check says what it saw in a `Finding` and concludes nothing. How often it would accuse a photograph was measured by
 `benchmarks/false_alarms.py` and stands in `reference.json`; a check that does so too often weighs nothing.
@@ -29,7 +29,7 @@ def read_exhibit(path: Path | str) -> Exhibit:
 
 
 def make_exhibit(data: bytes, path: Path) -> Exhibit:
-    """Return bytes that came under that name as an exhibit; its image is None if they do not decode."""
+    """Return bytes with a file name as an exhibit; its image is None if they cannot be decoded."""
     try:
         decoded = decode_picture(data)
     except ImageError:
@@ -38,13 +38,13 @@ def make_exhibit(data: bytes, path: Path) -> Exhibit:
 
 
 def read_reference(path: Path = REFERENCE) -> dict[str, dict[str, Any]]:
-    """Return check -> {n, alarms, rate, high, ranges}: how often it accused photographs, and what it saw in them."""
+    """Return check -> {n, alarms, rate, high, ranges}: false alarms on photographs, and ranges of values there."""
     found: dict[str, dict[str, Any]] = json.loads(path.read_text())["checks"] if path.is_file() else {}
     return found
 
 
 def weigh(finding: Finding, reference: Mapping[str, Mapping[str, Any]]) -> Finding:
-    """Return the finding beside its reference: neutral if its false-alarm rate is above 5 % or was never measured."""
+    """Return the finding with its false-alarm rate; it becomes neutral if that exceeds 5 % or was never measured."""
     measured = dict(reference.get(finding.check, {}))
     ranges = measured.pop("ranges", {})
     details = {**finding.details, "false_alarms": measured or None}
@@ -60,7 +60,7 @@ def weigh(finding: Finding, reference: Mapping[str, Mapping[str, Any]]) -> Findi
 
 
 def _within(value: Any, low: Any, high: Any) -> bool:
-    """Return whether a number, or every number of a list, lies in its range; what was not measured does."""
+    """Return whether a number, or every number of a list, lies in its range; True if no range was measured."""
     if isinstance(value, list):
         return all(a <= v <= b for v, a, b in zip(value, low, high, strict=True))
     return value is None or bool(low <= value <= high)

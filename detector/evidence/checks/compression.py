@@ -1,4 +1,4 @@
-"""How often and how the picture was compressed, and whether all of it was compressed alike."""
+"""Check how, and how often, the picture was compressed, and whether all parts have the same history."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ LIMITS = (
     "somebody cut out closely and laid on a page is such a region too. Only the middle 1024 x 1024 pixels are "
     "searched, and a region is seen only if it kept its 8 x 8 grid and was saved worse than the whole."
 )
-WINDOW = 1024  # pixels a side, from the middle
-QUALITIES = tuple(range(30, 100, 5))
-FLAT = 1.0  # log squared error at the lowest quality; flatter blocks show no ghost
-GLOBAL = 0.15  # depth of the median dip that means: all of it was saved so before
-LOCAL_DEPTH, LOCAL_Z = 0.6, 6.5  # thresholds for a dip in some blocks alone; see benchmarks/false_alarms.py
-GRID_Z = 6.0
-NEAR, FAR = (1.15, 8), (1.9, 48)  # a face with its edge, and with its surroundings: times its box, and pixels more
+WINDOW = 1024  # side of the middle part that is examined, pixels
+QUALITIES = tuple(range(30, 100, 5))  # JPEG qualities at which the picture is saved again to find ghosts
+FLAT = 1.0  # log squared error at the lowest quality below which a block is too flat to show a ghost
+GLOBAL = 0.15  # depth of the median dip above which the whole picture was saved at that quality before
+LOCAL_DEPTH, LOCAL_Z = 0.6, 6.5  # thresholds of a dip in only some blocks; see benchmarks/false_alarms.py
+GRID_Z = 6.0  # z-score above which a block grid counts as found
+NEAR, FAR = (1.15, 8), (1.9, 48)  # size of a face with its edge, and with its surroundings: factor, added pixels
 # Of 83 pasted faces these two found 82; of 299 portraits on pages and on photographs they accused 1.
-FACE_SHARE = 0.5  # least part of a face's textured blocks that shows the ghost
-OUTSIDE = 0.05  # largest part of the ghost that lies elsewhere, and of the surroundings that it covers
-SURROUNDINGS = 16  # least textured blocks around a face by which the two are compared
+FACE_SHARE = 0.5  # smallest share of the textured blocks of a face that show the ghost
+OUTSIDE = 0.05  # largest share of the ghost that lies elsewhere, and of the surroundings that it covers
+SURROUNDINGS = 16  # smallest number of textured blocks around a face with which it can be compared
 
 REFERENCE = (
     f"local ghost: depth below {LOCAL_DEPTH} or z below {LOCAL_Z}; grid: z below 2.1 on 100 pictures never compressed"
@@ -81,7 +81,7 @@ def check(exhibit: Exhibit) -> Finding:
 
 
 def is_face_alone(hit: NDArray[np.bool_], textured: NDArray[np.bool_], face: Box) -> bool:
-    """Return whether a ghost covers a face and nothing else, though the surroundings could show it as well.
+    """Return whether a ghost covers a face alone, although the surroundings could show a ghost too.
 
     hit, textured: of each block of 16 x 16 pixels, whether it shows the ghost and whether it could. face: pixels.
     """
@@ -124,7 +124,7 @@ def find_grid(image: Image) -> dict[str, Any]:
 
 
 def find_ghosts(image: Image, quality: int | None) -> dict[str, Any]:
-    """Return the quality at which all of a picture was saved before, and the part of it with a history of its own.
+    """Return the quality at which the whole picture was saved before, and the part with a different history.
 
     The picture is saved at each of QUALITIES; blocks that were once saved near one of them change least there. That
     dip of the log squared error, block by block, is a ghost. `quality`: the file's own, near which everything dips.
@@ -178,7 +178,7 @@ def _say(header: dict[str, Any]) -> str:
 
 
 def _as_stored(data: bytes, decoded: Decoded, turn: Any) -> Image:
-    """Return the picture as its blocks lie in the file: it was turned upright, and its colours may be converted.
+    """Return the picture as stored in the file, without turn and colour conversion, so that its block grid is kept.
 
     turn: the file's EXIF orientation.
     """

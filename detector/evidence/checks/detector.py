@@ -1,4 +1,4 @@
-"""What the trained detector says of each face: a calibrated ratio, where it comes from, and how firm it is.
+"""The check by the trained detector: for each face a likelihood ratio, a score map and its stability.
 
 The most suspicious face decides for the exhibit, by the rule of `types.rank_suspicion`, as in a table of scores.
 
@@ -37,10 +37,10 @@ LIMITS = (
     "The map is coarse and much the same from face to face: it shows where the detector looks, not what was altered."
 )
 REFERENCE = "thresholds for 1 % false alarms on photographs of a set it did not learn from; see the backing"
-MILD = (("jpeg", 1), ("jpeg", 2), ("webp", 1), ("resize", 1), ("resize_jpeg", 1))  # what platforms do every day
-FACES = 16  # most faces of a picture that are described, the most suspicious first; all are judged
-LARGEST = 512  # side at which mild changes are made, pixels
-SHIFTS = (-0.06, 0.0, 0.06)  # shifts of the crop for the score map, in sides
+MILD = (("jpeg", 1), ("jpeg", 2), ("webp", 1), ("resize", 1), ("resize_jpeg", 1))  # changes that platforms make
+FACES = 16  # largest number of faces that are described, the most suspicious first; all are judged
+LARGEST = 512  # largest side of a face to which mild changes are applied, pixels
+SHIFTS = (-0.06, 0.0, 0.06)  # shifts of the crop that are averaged in the score map, as a share of its side
 OUTCOMES = {Opinion.LIKELY_FAKE: Outcome.SUPPORTS_FAKE, Opinion.LIKELY_REAL: Outcome.SUPPORTS_REAL}
 
 
@@ -80,7 +80,7 @@ def check(exhibit: Exhibit, *, detector: Detector | None = None) -> Finding:
 def map_scores(
     image: Image, crop: Box, detector: Detector, side: int = 32, turns: int = 0
 ) -> np.ndarray[Any, Any] | None:
-    """Return log-odds (side, side) over a crop: positive where it looks made; None if the detector draws no map.
+    """Return a map of log-odds (side, side) of a crop, positive means fake; None if the detector draws no map.
 
     turns: quarter turns, counter-clockwise, after which the face is upright, as it is in the map.
     """
@@ -99,7 +99,7 @@ def map_scores(
 
 
 def _rank(image: Image, faces: Sequence[Face], detector: Detector) -> list[Face]:
-    """Return the faces in the order of suspicion, the largest first among equals."""
+    """Return the faces, the most suspicious first, and of equal ones the largest."""
     scores = detector.score(np.stack([prepare(image, detector.size, face.crop, face.turns) for face in faces]))
     answers = zip(faces, scores.tolist(), detector.judge(scores), strict=True)
     ranks = [rank_suspicion(opinion, score, face.reason) for face, score, opinion in answers]
@@ -107,10 +107,10 @@ def _rank(image: Image, faces: Sequence[Face], detector: Detector) -> list[Face]
 
 
 def _judge(decoded: Decoded, found: Face, detector: Detector) -> dict[str, Any]:
-    """Return what the detector says of one face, boxes in pixels of the file; found: in those of the decoded one."""
+    """Return the result of one face with boxes in pixels of the file; found: the face in decoded pixels."""
     image, shown = decoded.image, found.in_file(decoded)
     face = np.ascontiguousarray(np.rot90(cut(image, found.crop), found.turns))
-    if len(face) > LARGEST:  # a mild change of a large face is one of the picture that platforms make of it
+    if len(face) > LARGEST:  # platforms reduce a large picture before they save it
         face = resize(face, LARGEST, LARGEST)
     changed = [perturb(face, name, severity, seed=0, key="") for name, severity in MILD]
     given = prepare(image, detector.size, found.crop, found.turns)

@@ -1,4 +1,4 @@
-"""Was this picture seen before: in a list the user gives, or among what our own generators made."""
+"""Check whether the picture is known: in a list of the user, or in the registry of our own generators."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIMITS = (
     "says nothing. Crops, rotations and overlays hide a picture from a perceptual hash; 64-bit hashes of aligned faces "
     "can collide."
 )
-CLOSE = {64: 4 / 64, 256: 0.1}  # share of differing bits. Mild recompression and resizing: below .07; different: .24
+CLOSE = {64: 4 / 64, 256: 0.1}  # largest share of differing bits; resaved copies have up to .07, other pictures .24
 VOTES = {"fake": Outcome.SUPPORTS_FAKE, "1": Outcome.SUPPORTS_FAKE, "real": Outcome.SUPPORTS_REAL,
          "0": Outcome.SUPPORTS_REAL}  # fmt: skip
 
@@ -86,7 +86,9 @@ def _closest(exhibit: Exhibit, entries: list[_Entry]) -> tuple[_Entry, float | N
     for entry in entries:
         if entry.sha256 == exhibit.sha256:
             return entry, None, False
-    if exhibit.image is None or min(exhibit.image.shape[:2]) < 16 or is_blank(exhibit.image):  # blank ones all agree
+    if (
+        exhibit.image is None or min(exhibit.image.shape[:2]) < 16 or is_blank(exhibit.image)
+    ):  # blank pictures all match
         return None
     hashes = [entry.phash for entry in entries]
     found: list[tuple[float, bool, int]] = []

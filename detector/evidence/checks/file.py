@@ -1,4 +1,4 @@
-"""The file as a file: what it says it is, where the picture ends, and what else it carries."""
+"""Check the file itself: its type, the end of the picture, trailers, thumbnail and colour profile."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENDINGS = {
     "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"}, "PNG": {".png"}, "WEBP": {".webp"}, "GIF": {".gif"},
     "BMP": {".bmp", ".dib"}, "TIFF": {".tif", ".tiff"}, "AVIF": {".avif"}, "HEIC": {".heic", ".heif"},
 }  # fmt: skip
-ALIKE = 0.6  # correlation below which they differ; 44 thumbnails of camera photographs: 43 above .98, one at .69
+ALIKE = 0.6  # correlation below which a thumbnail differs; of 44 of cameras, 43 lie above .98 and one at .69
 
 
 @CHECKS.register("file", limits=LIMITS, reference=f"thumbnails of camera photographs correlate above {ALIKE}")

@@ -1,4 +1,4 @@
-"""What is left when the scene is taken away: noise by region, traces of resampling, the radial spectrum.
+"""Measure the noise residual: noise by region, traces of resampling, and the radial spectrum.
 
 Nothing here points either way. On the pictures at hand spectral peaks did not tell single fakes from photographs that
 had been compressed and resized, and noise was never measured on fakes, so the numbers stand beside their range on
@@ -20,13 +20,13 @@ LIMITS = (
     "Depth of field, texture, noise reduction and compression change the noise from region to region in honest "
     "pictures; enlarging leaves the traces that generators leave. Only the middle 1024 x 1024 pixels are looked at."
 )
-WINDOW = 1024  # pixels a side, from the middle
-SMALLEST = 96
-TILE = 64  # pixels a side of one spectrum
-BLOCK = 32  # pixels a side of one noise estimate
-BINS = 16
-RESAMPLED = 15.0  # strength; photographs as they were: about 5, enlarged 1.25 to 2.5 times: 60 to 200
-DOUBLED = 2.0  # log units; photographs: 95 % below 1, enlarged twice: 2.1
+WINDOW = 1024  # side of the middle part that is examined, pixels
+SMALLEST = 96  # smallest side of a picture that is examined, pixels
+TILE = 64  # side of the tile of one spectrum, pixels
+BLOCK = 32  # side of the block of one noise estimate, pixels
+BINS = 16  # number of rings of the radial spectrum
+RESAMPLED = 15.0  # strength of a trace of resampling; original photographs have about 5, enlarged ones 60 to 200
+DOUBLED = 2.0  # log units of the peak of doubled pictures; 95 % of photographs are below 1, doubled ones at 2.1
 MEASURED = ("noise", "noise_spread", "peak_period_2_4", "peak_period_8", "resampling", "radial")
 
 
@@ -37,7 +37,7 @@ def check(exhibit: Exhibit) -> Finding:
     if image is None or exhibit.decoded is None:
         return Finding("residual", Outcome.NOT_APPLICABLE, "The picture does not decode.")
     if min(image.shape[:2]) < SMALLEST or exhibit.decoded.reduced:
-        few = f"Fewer than {SMALLEST} pixels a side."
+        few = f"Fewer than {SMALLEST} pixels per side."
         why = "The picture was decoded at less than its size." if exhibit.decoded.reduced else few
         return Finding("residual", Outcome.NOT_APPLICABLE, why)
     top, left = (max(0, side - WINDOW) // 2 for side in image.shape[:2])
