@@ -30,6 +30,23 @@ RUNTIME = typer.Option(
     help="Runtime of the network: onnx, or openvino (an extra), which is faster and uses bf16 if the CPU supports it.",
 )
 Runtime = Annotated[str, RUNTIME]
+Faces = Annotated[Path | None, typer.Option(help="Write a second file with a row for every face.")]
+Frames = Annotated[
+    int | None, typer.Option(min=1, max=64, help="Number of frames of a video that are scored; 16 by default.")
+]
+FramesOut = Annotated[
+    Path | None,
+    typer.Option("--frames-out", help="Write a .jsonl file with a row for every face in a frame of a video."),
+]
+Engine = Annotated[
+    str, typer.Option(help="Where pictures are scored: threads, process (worker processes) or ray (an extra).")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, max=4096, help="Workers of process or ray; one for each core by default.")
+]
+Shard = Annotated[
+    str | None, typer.Option(metavar="I/N", help="Score the I-th of N parts of the pictures, such as 1/4.")
+]
 
 
 def score(
@@ -49,23 +66,12 @@ def score(
         Path | None,
         typer.Option("-o", "--output", help="Write a .csv, .jsonl or .parquet file, or a folder; else print a table."),
     ] = None,
-    faces: Annotated[Path | None, typer.Option(help="Write a second file with a row for every face.")] = None,
-    frames: Annotated[
-        int | None, typer.Option(min=1, max=64, help="Number of frames of a video that are scored; 16 by default.")
-    ] = None,
-    frames_out: Annotated[
-        Path | None,
-        typer.Option("--frames-out", help="Write a .jsonl file with a row for every face in a frame of a video."),
-    ] = None,
-    engine: Annotated[
-        str, typer.Option(help="Where pictures are scored: threads, process (worker processes) or ray (an extra).")
-    ] = "threads",
-    workers: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Workers of process or ray; one for each core by default.")
-    ] = None,
-    shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help="Score the I-th of N parts of the pictures, such as 1/4.")
-    ] = None,
+    faces: Faces = None,
+    frames: Frames = None,
+    frames_out: FramesOut = None,
+    engine: Engine = "threads",
+    workers: Workers = None,
+    shard: Shard = None,
 ) -> None:
     """Score pictures and videos by their most suspicious face: log-odds, larger is more fake.
 

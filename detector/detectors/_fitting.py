@@ -9,23 +9,19 @@ import copy
 import itertools
 import json
 import logging
-import multiprocessing
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
 from detector.files import write_text
 from detector.learning import devices, state
-from detector.learning.pairs import Batches
+from detector.learning.batches import Batch, Batches, prepared_ahead
 from detector.learning.steps import Replay, optimizer_step, update_ema
 from detector.types import Images, Progress
 
@@ -33,8 +29,6 @@ LOG = logging.getLogger("detector.training")  # one line at the end of each epoc
 WEIGHT_DECAY = 0.02  # weight decay of AdamW
 WARMUP = 0.5  # epochs over which the learning rate rises to its peak
 LAST_RATE = 0.05  # learning rate of the last step, as a share of the peak
-
-Batch = tuple[Tensor, Tensor]  # faces (N, H, W, 3), labels (N,)
 
 
 @dataclass(frozen=True)
@@ -133,24 +127,6 @@ class Fitting:
 
     def _parts(self) -> dict[str, Any]:
         return {"net": self.net, "average": self.average, "optimiser": self.optimiser}
-
-
-def prepared_ahead(batches: Batches, steps: range) -> Iterator[Batch]:
-    """Yield the batches of those steps, in order; where processes can be forked, each core prepares some ahead."""
-    forks = "fork" in multiprocessing.get_all_start_methods()
-    loader: DataLoader[Any] = DataLoader(
-        batches,  # type: ignore[arg-type]  # torch asks for __getitem__ alone where the sampler is given
-        batch_size=None,
-        sampler=steps,
-        num_workers=(os.cpu_count() or 1) if forks else 0,
-        multiprocessing_context="fork" if forks else None,
-    )
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # ends OpenCV's threads, for which a forked process would wait for ever
-    try:
-        return iter(loader)
-    finally:
-        cv2.setNumThreads(threads)
 
 
 def score_faces(net: nn.Module, faces: Images) -> np.ndarray[Any, np.dtype[np.float64]]:

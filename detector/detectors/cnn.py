@@ -143,7 +143,8 @@ class Cnn:
 
         from detector.detectors._fitting import Fitting, Schedule, score_faces
         from detector.learning import devices, state
-        from detector.learning.pairs import Batches, PairSampler
+        from detector.learning.batches import Batches
+        from detector.learning.pairs import PairSampler
         from detector.learning.pixels import load_pictures
         from detector.learning.seeds import seeded
         from detector.learning.squares import load_squares

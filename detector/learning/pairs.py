@@ -142,21 +142,6 @@ class PairSampler:
         return np.ascontiguousarray(face[top : top + self.window, left : left + self.window])
 
 
-@dataclass(frozen=True)
-class Batches:
-    """The batches of a training run: batch number `step` is fixed by the key and the number alone.
-
-    sampler: draws the pairs. pairs: of a batch.
-    """
-
-    sampler: PairSampler
-    pairs: int
-    key: tuple[int, ...]
-
-    def __getitem__(self, step: int) -> tuple[Images, np.ndarray[Any, Any]]:
-        return self.sampler.batch(self.pairs, np.random.default_rng((*self.key, step)))
-
-
 def blend(fake: Image, real: Image, share: float) -> Image:
     """Return `share` of a fake (H, W, 3) laid over the photograph (H, W, 3) that it was made from."""
     return np.asarray(np.rint(share * fake + (1 - share) * real.astype(np.float32)), np.uint8)

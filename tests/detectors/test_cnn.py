@@ -118,7 +118,7 @@ def test_batches_are_prepared_after_opencv_used_threads() -> None:
     """A forked process waits for ever for OpenCV's threads, which it does not have."""
     code = """
 import cv2, numpy as np
-from detector.detectors._fitting import prepared_ahead
+from detector.learning.batches import prepared_ahead
 
 class Blurred:
     def __getitem__(self, step):
