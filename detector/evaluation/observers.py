@@ -13,7 +13,6 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from detector.errors import ScoresError
-from detector.evaluation import plots
 from detector.files import open_templates
 from detector.statistics.intervals import measure
 from detector.statistics.metrics import roc
@@ -103,6 +102,8 @@ def measure_observer(
 
 def draw_observers(answers: dict[str, pd.DataFrame]) -> bytes:
     """Return a PNG with the ROC of each observer. answers: name -> table with `label` and `answer`."""
+    from detector.evaluation import plots
+
     (ax,) = plots.new_axes(width=5.2, height=5.2)
     curves = {name: roc(table.label, table.answer)[:2] for name, table in answers.items()}
     return plots.to_png(plots.draw_roc(curves, ax).figure)

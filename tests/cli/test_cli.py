@@ -49,7 +49,7 @@ def test_list_names_every_kind() -> None:
     [
         (["score", "x.jpg", "--detector", "absent"], "absent holds no card.json"),
         (["generate", "stile", "-n", 1], "did you mean 'style'"),
-        (["train", "detector", "cn", "--manifest", "absent.csv", "-o", "o"], "there is no file absent.csv"),
+        (["train", "detector", "cnn", "--manifest", "absent.csv", "-o", "o"], "there is no file absent.csv"),
         (["evaluate", "absent.csv", "--scores", "s.csv"], "there is no file absent.csv"),
         (["generate", "style", "--mix", "1-x", "2"], "seeds are numbers such as 1,2,5-8"),
         (["score", "x.jpg", "--faces", "faces.csv"], "name that one too, with -o"),

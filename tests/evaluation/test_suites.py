@@ -93,7 +93,8 @@ def test_unknown_names(tmp_path: Path) -> None:
 def test_a_run_is_deterministic_goes_on_after_a_kill_and_survives_a_broken_detector(
     suite: suites.Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "score_pictures", partial(score_pictures, batch=4))
+    in_fours = partial(tables.score_to_file, engine=partial(score_pictures, batch=4))
+    monkeypatch.setattr(tables, "score_to_file", in_fours)
     both = {"good": SPECTRUM, "broken": tmp_path / "nowhere"}
     first = run_suite(suite, tmp_path / "a", detectors=both)
     assert set(first.results.detector) == {"good"}
