@@ -126,7 +126,7 @@ class Blurred:
 
 cv2.setNumThreads(2)
 cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (0, 0), 3)
-print([int(faces.max()) for faces, _ in prepared_ahead(Blurred(), range(3, 8))], cv2.getNumThreads())
+print([int(faces.max()) for faces, _ in prepared_ahead(Blurred(), range(3, 8), processes=2)], cv2.getNumThreads())
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert run.stdout.split("\n")[-2] == "[3, 4, 5, 6, 7] 2"
