@@ -35,7 +35,7 @@ JITTER = 0.05  # spread by which weights are multiplied anew for every batch of 
 
 @dataclass(frozen=True)
 class Kind:
-    """code: autoencoder whose latent code is painted. enlarge: way of doubling the side. generator: imitated family.
+    """code: autoencoder whose latent code is painted. enlarge: way of doubling the side, one of ENLARGE.
 
     normalise: every pixel's channels are brought to one length. noise: noise is added after each convolution.
     sums: the picture is a sum of pictures of all scales.

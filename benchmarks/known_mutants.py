@@ -23,7 +23,7 @@ MUTANTS = (  # module, line before, line after (the parts that differ), test fil
     ("scoring/engine", "first = max(faces", "first = min(faces", "scoring/test_engine.py"),
     ("scoring/engine", "Opinion.INCONCLUSIVE if face.reason", "Opinion.LIKELY_REAL if face.reason",
      "scoring/test_engine.py"),
-    ("scoring/tables", 'json.dumps([_describe(t) for t in targets]).encode()', 'b""', "scoring/test_engine.py"),
+    ("scoring/tables", "json.dumps(_describe(target)).encode()", 'b""', "scoring/test_engine.py"),
     ("pictures/faces", "key=_area, reverse=True", "key=_area, reverse=False", "pictures/test_faces.py"),
     ("pictures/faces", "np.argsort(-kept[:, 2]", "np.argsort(kept[:, 2]", "pictures/test_faces.py"),
     ("pictures/faces", "if width < MIN_WIDTH", "if width > MIN_WIDTH", "pictures/test_faces.py"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from detector.cli.options import SERIOUS, SOME_UNREADABLE, Column, MaybeSeed, Out, Seed, refuse
-from detector.cli.rendering import parse_seeds, print_findings, print_table, say, show_progress
+from detector.cli.rendering import any_serious, parse_seeds, print_findings, print_table, say, show_progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +114,7 @@ def mix(
     say(f"{len(table)} pictures in {output}")
     if skipped.is_file():
         say(f"some pictures were left out: {skipped} says which and why", err=True)
-    if any(finding.severity.value == "serious" for finding in findings):
+    if any_serious(findings):
         raise typer.Exit(SERIOUS)
     if skipped.is_file():
         raise typer.Exit(SOME_UNREADABLE)

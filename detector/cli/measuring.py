@@ -11,6 +11,7 @@ import typer
 
 from detector.cli.options import SERIOUS, SOME_UNREADABLE, Column, MaybeSeed, Out, Seed, refuse
 from detector.cli.rendering import (
+    any_serious,
     command_line,
     parse_shard,
     print_findings,
@@ -204,5 +205,5 @@ def audit(
     print_findings(findings)
     if fix is not None:
         say(f"fixed copy: {fix / 'manifest.csv'}")
-    if any(f.severity.value == "serious" for f in findings):
+    if any_serious(findings):
         raise typer.Exit(SERIOUS)

@@ -89,6 +89,11 @@ def print_sources(headlines: list[str], findings: list[dict[str, Any]]) -> None:
                 [[f["name"], f["severity"], f["summary"], f["fix"]] for f in findings])  # fmt: skip
 
 
+def any_serious(findings: Iterable[AuditFinding]) -> bool:
+    """Return whether a finding of an audit is serious."""
+    return any(finding.severity.value == "serious" for finding in findings)
+
+
 def print_findings(findings: Iterable[AuditFinding]) -> None:
     """Print what an audit found, one line each."""
     print_table(["finding", "severity", "what", "fix"],

@@ -14,7 +14,7 @@ import pandas as pd
 from detector.errors import MissingExtra
 from detector.files import open_templates, sha256, write_bytes
 from detector.pictures.images import encode, resize, tile
-from detector.statistics.distances import kid
+from detector.statistics.distances import Floats, kid
 from detector.statistics.intervals import Estimate, measure
 from detector.types import Image, Images, Label
 
@@ -71,19 +71,24 @@ def write_matched(rung: Rung, photographs: pd.DataFrame, squares: Sequence[Image
     ).drop_duplicates("sha256", ignore_index=True)
 
 
-def measure_kid(rung: Rung, squares: Sequence[Image]) -> tuple[float, float] | None:
-    """Return KID x 1000 with its standard error, of the faces against photographs, all at SIDE; None without weights.
-
-    Coarse and grey faces are compared with photographs as they are: what a generator cannot draw counts.
-    """
+def embed(images: Sequence[Image] | Images) -> Floats | None:
+    """Return the features (N, 1280) of pictures, all at SIDE; None if the weights of the network are not installed."""
     from detector.learning.embedding import extract_features
 
     try:
-        faces, reals = (
-            extract_features(np.stack([resize(image, SIDE, SIDE) for image in images]))
-            for images in (rung.faces, squares)
-        )
+        return extract_features(np.stack([resize(image, SIDE, SIDE) for image in images]))
     except MissingExtra:
+        return None
+
+
+def measure_kid(rung: Rung, reals: Floats | None) -> tuple[float, float] | None:
+    """Return KID x 1000 with its standard error, of the faces against photographs; None without features.
+
+    Coarse and grey faces are compared with photographs as they are: what a generator cannot draw counts. reals: of
+    `embed`.
+    """
+    faces = None if reals is None else embed(rung.faces)
+    if reals is None or faces is None:
         return None
     return kid(reals, faces, size=min(SUBSET, len(faces) // 2, len(reals) // 2))
 
@@ -112,8 +117,13 @@ def describe_rung(rung: Rung, kid_value: tuple[float, float] | None, auc: Estima
         "name": rung.name, "generator": rung.generator, "year": rung.year, "size": rung.size, "grey": rung.grey,
         "kid_x1000": None if kid_value is None else kid_value[0],
         "kid_error": None if kid_value is None else kid_value[1],
-        "auc": {key: None if value != value else value for key, value in asdict(auc).items()}, "licence": card,
+        "auc": describe_estimate(auc), "licence": card,
     }  # fmt: skip
+
+
+def describe_estimate(estimate: Estimate) -> dict[str, float | None]:
+    """Return an estimate as JSON, in which an interval that there is not is null."""
+    return {key: None if value != value else value for key, value in asdict(estimate).items()}
 
 
 def make_page(record: dict[str, Any], strips: dict[str, bytes]) -> str:

@@ -77,13 +77,13 @@ def find_engine(name: str, load: Callable[[], Detector], workers: int | None = N
     if name == "threads":
         return score_pictures
     if name == "process":
-        return partial(_score_in_processes, load, workers or _count_cores())
+        return partial(_score_in_processes, load, workers or count_cores())
     if name == "ray":
         return partial(_score_on_ray, _import_ray(), load, workers)
     raise DetectorError(f"there is no engine {name!r}; there are {', '.join(NAMES)}")
 
 
-def _count_cores() -> int:
+def count_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

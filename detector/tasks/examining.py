@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detector.detectors import load_detector
+from detector.detectors import find_detector, load_detector
 from detector.errors import ImageTooLarge
 from detector.evidence import validation
 from detector.files import sha256
 from detector.pictures.images import decode_picture
-from detector.scoring.checkpoint import digest_checkpoint, find_checkpoint, read_card
+from detector.scoring.checkpoint import digest_checkpoint, read_card
 from detector.tasks.catalogue import describe_environment
 from detector.tasks.verifying import examine_exhibit
 from detector.types import Detector, Exhibit, Image
@@ -55,5 +55,4 @@ def load_examiner(folder: Path | str | None = None) -> Examiner:
 
 def describe_settings(folder: Path | str | None = None) -> dict[str, str]:
     """Return what a record depends on besides the picture: versions, and the digest of the weights, not loaded here."""
-    found = Path(folder) if folder is not None else find_checkpoint("detector", "default")
-    return describe_environment() | {"weights": digest_checkpoint(found)}
+    return describe_environment() | {"weights": digest_checkpoint(find_detector(folder))}

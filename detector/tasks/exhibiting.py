@@ -14,12 +14,13 @@ import pandas as pd
 from detector.dataset.embedded import unpack_faces
 from detector.dataset.listing import LeftOut
 from detector.dataset.manifest import assign_splits, read_crops
+from detector.detectors import find_detector
 from detector.errors import DetectorError, MissingExtra
 from detector.evaluation import gallery
 from detector.files import check_output, write_text
 from detector.generators import GENERATORS, load_generator
 from detector.pictures.faces import load_square
-from detector.scoring.checkpoint import CARD, SHIPPED, find_checkpoint, read_card
+from detector.scoring.checkpoint import CARD, SHIPPED, read_card
 from detector.scoring.targets import as_list
 from detector.tasks.combining import cut_faces, read_photographs, spare
 from detector.tasks.scoring import score
@@ -54,7 +55,7 @@ def make_gallery(
     """
     out = Path(out)
     check_output(out)
-    weights = Path(detector) if detector is not None else find_checkpoint("detector", "default")
+    weights = find_detector(detector)
     with tempfile.TemporaryDirectory() as place:
         given = as_list(photographs)
         table = read_photographs(given, left_out) if given else unpack_faces(Path(place) / "real", seed=seed)
@@ -68,10 +69,11 @@ def make_gallery(
             rung.name: gallery.write_matched(rung, table, squares, Path(place) / str(i)) for i, rung in enumerate(rungs)
         }
         described = []
+        reals = gallery.embed(squares)
         for done, rung in enumerate(rungs, 1):
             scores = score(matched[rung.name], detector=weights).score
             auc = gallery.measure_auc(matched[rung.name], scores)
-            described.append(gallery.describe_rung(rung, gallery.measure_kid(rung, squares), auc, _licence(rung)))
+            described.append(gallery.describe_rung(rung, gallery.measure_kid(rung, reals), auc, _licence(rung)))
             progress("measuring generators", done, len(rungs))
         aged = _measure_ageing(matched, Path(place) / "weights", seed, progress) if ageing else []
     splits = table.split.value_counts()
@@ -132,8 +134,8 @@ def _measure_ageing(
         for other in matched.values():
             rows_of_test = other[other.split == "test"].reset_index(drop=True)
             auc = gallery.measure_auc(rows_of_test, score(rows_of_test, detector=folder / learned).score)
-            tested.append({"value": auc.value, "low": None if auc.low != auc.low else auc.low,
-                           "high": None if auc.high != auc.high else auc.high})  # fmt: skip
+            described = gallery.describe_estimate(auc)
+            tested.append({key: described[key] for key in ("value", "low", "high")})
         rows.append({"learned": learned, "tested": tested})
         progress("training small detectors", done, len(matched))
     return rows

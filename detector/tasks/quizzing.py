@@ -13,10 +13,10 @@ import pandas as pd
 
 from detector.dataset.listing import LeftOut
 from detector.dataset.manifest import read_manifest
+from detector.detectors import find_detector
 from detector.errors import DetectorError, ManifestError
 from detector.evaluation import observers, quiz
 from detector.files import check_folder, sweep, write_text
-from detector.scoring.checkpoint import find_checkpoint
 from detector.scoring.targets import as_list
 from detector.tasks.combining import combine, cut_faces, read_photographs, spare
 from detector.tasks.making import generate
@@ -93,7 +93,7 @@ def mark_quiz(
     if not (folder / PICTURES).is_file():
         raise ManifestError(f"{folder} holds no quiz; name the folder that `detector quiz` wrote")
     pictures = read_manifest(folder / PICTURES)
-    weights = Path(detector) if detector is not None else find_checkpoint("detector", "default")
+    weights = find_detector(detector)
     paths = [Path(path) for path in as_list(answers)]
     tables = [quiz.read_answers(path, pictures) for path in paths]
     given = dict(zip(_name_people(paths), tables, strict=True))

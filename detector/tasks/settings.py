@@ -22,8 +22,7 @@ def list_settings(kind: str, name: str) -> dict[str, tuple[type, Any]]:
 
     kind: "generator" or "detector". Raises UnknownName for a name that does not exist.
     """
-    arguments, run = _find_arguments(kind, name), _find_options(kind, name)
-    return {**run, **arguments}
+    return {**_find_options(kind, name), **_find_arguments(kind, name)}
 
 
 def read_settings(
@@ -36,7 +35,8 @@ def read_settings(
     Raises DetectorError for a word that is no setting or a value of another type, UnknownName for an unknown
     hyper-parameter, which lists what there is.
     """
-    known, ours = list_settings(kind, name), _find_arguments(kind, name)
+    ours = _find_arguments(kind, name)
+    known = {**_find_options(kind, name), **ours}
     arguments: dict[str, Any] = {}
     options: dict[str, Any] = {}
     for word in words:
