@@ -279,7 +279,7 @@ class _Network:
     def __init__(self, found: list[tuple[int, int, int, float, float, float, float, float]]) -> None:
         self.found, self.shape = found, (0, 0)
 
-    def run(self, names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+    def run(self, names: list[str], inputs: dict[str, np.ndarray], options: object) -> list[np.ndarray]:
         rows, columns = self.shape = inputs["input"].shape[2:]
         outputs = {}
         for stride in (8, 16, 32):
