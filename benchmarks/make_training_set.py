@@ -53,9 +53,9 @@ ALTERED_EACH, DRAWN_EACH, STYLEGAN_EACH = 250, 400, 400  # pictures of a generat
 FRACTIONS = (0.94, 0.06, 0.0)
 
 
-def print_progress(what: str, done: int, total: int) -> None:
-    """Print one line every 250 steps."""
-    if done % 250 == 0 or done == total:
+def print_progress(what: str, done: int, total: int, step: int = 1) -> None:
+    """Print one line every 250 steps. step: by how many `done` grew since the last call."""
+    if done // 250 > (done - step) // 250 or done == total:
         print(f"{what}: {done} of {total}", flush=True)
 
 
@@ -148,7 +148,7 @@ def copy_all(
                 if kept is not None:
                     net.decode.load_state_dict(kept)
                 list(pool.map(write_png, paths, copies))
-            print_progress(name, min(start + TOGETHER, len(order)), len(order))
+            print_progress(name, min(start + TOGETHER, len(order)), len(order), TOGETHER)
         digests = pool.map(lambda sha: sha256(copy_path(folder, sha).read_bytes()), order.sha256)
     return pd.DataFrame({
         "path": [str(copy_path(folder, sha).resolve()) for sha in order.sha256], "sha256": list(digests), "label": 1,
