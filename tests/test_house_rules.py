@@ -119,6 +119,12 @@ def test_every_command_is_in_the_readme() -> None:
     assert [name for name in listed if f"detector {name}" not in readme] == []
 
 
+def test_the_readme_is_short() -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 120
+    assert [line for line in lines if len(line) > 120] == []
+
+
 def test_no_module_is_named_for_nothing() -> None:
     vague = {"utils", "helpers", "common", "base", "misc"}
     assert not [p for p in SOURCES if p.stem in vague or p.stem.endswith("_v2")]
