@@ -42,7 +42,6 @@ FIRST: dict[str, Any] = {  # from ImageNet weights
     "half_life": 200.0, "augmentation": 0.6, "locates": True,
 }  # fmt: skip
 SECOND: dict[str, Any] = FIRST | {"epochs": 9, "batch": 256, "rate": 1e-3}  # from the weights of the first stage
-THIRD: dict[str, Any] = FIRST | {"rate": 5e-4}  # from the weights of the second stage
 RECONSTRUCTED, LARGEST = 50, 320  # photographs of each dataset that are reconstructed, and the largest side, pixels
 SMALLEST = 100  # side of the fakes that calibrate, pixels: 64-pixel generators have no photographs of their kind
 LIMITS = [
@@ -71,16 +70,13 @@ def main() -> None:
 
 
 def train(learnt: pd.DataFrame, out: Path) -> Path:
-    """Train the three stages, unless they are there, and return the folder of the last."""
+    """Train the two stages, unless they are there, and return the folder of the second."""
+    first, second = out / "cnn-first", out / "cnn"
     own = learnt[~learnt.generator.isin(list(KINDS))].reset_index(drop=True)
-    stages = [("cnn-first", own, FIRST, 0), ("cnn-second", learnt, SECOND, 0), ("cnn-third", own, THIRD, 3)]
-    before: dict[str, Any] = {}
-    for name, table, recipe, seed in stages:
-        if not (out / name / CARD).is_file():
-            tasks.train("detector", "cnn", table, out / name, seed=seed, arguments=recipe, progress=print_progress,
-                        **before)  # fmt: skip
-        before = {"start": out / name}
-    return out / stages[-1][0]
+    for folder, table, recipe, options in ((first, own, FIRST, {}), (second, learnt, SECOND, {"start": first})):
+        if not (folder / CARD).is_file():
+            tasks.train("detector", "cnn", table, folder, arguments=recipe, progress=print_progress, **options)
+    return second
 
 
 def evaluation_halves(data: Path, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
