@@ -8,6 +8,7 @@ import json
 import os
 import re
 import tempfile
+import threading
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +24,7 @@ try:
 except ImportError:  # Windows, where nothing is locked
     fcntl = None  # type: ignore[assignment]
 
-TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp(\..+)?", re.DOTALL)  # as `replacing` names them; the number is a process's
+TEMPORARY = re.compile(r"\..+\.(\d+)(-\d+)?\.tmp(\..+)?", re.DOTALL)  # as `replacing` names them: process, thread
 JOINERS = "\u200c\u200d"  # format characters that names of Persian files and emoji need
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # begin one in a spreadsheet
 
@@ -33,7 +34,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
     """Yield a temporary name beside `path`; rename it to `path` when the block ends well, remove it otherwise."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")  # keeps the suffix: writers look at it
+    writer = f"{os.getpid()}-{threading.get_native_id()}"  # two threads may write one path: the last one wins
+    temporary = path.with_name(f".{path.stem}.{writer}.tmp{path.suffix}")  # keeps the suffix: writers look at it
     try:
         yield temporary
         os.replace(temporary, path)
@@ -43,7 +45,9 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 def remove_leftovers(path: Path) -> None:
     """Remove the temporary files that killed processes left of `path`; only where no other process writes it now."""
-    name = re.compile(rf"\.{re.escape(path.stem)}\.\d+\.tmp{re.escape(path.suffix)}")  # as `replacing` names them
+    name = re.compile(
+        rf"\.{re.escape(path.stem)}\.\d+(-\d+)?\.tmp{re.escape(path.suffix)}"
+    )  # as `replacing` names them
     for other in path.parent.iterdir() if path.parent.is_dir() else ():
         if name.fullmatch(other.name):
             other.unlink(missing_ok=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -101,3 +103,17 @@ def test_outputs_that_cannot_be_written_are_found_before_the_work(tmp_path: Path
 def test_text_that_utf8_cannot_write_is_escaped(tmp_path: Path) -> None:
     files.write_text(tmp_path / "x", "a\udce9")
     assert (tmp_path / "x").read_text() == "a\\udce9"
+
+
+def test_two_threads_may_write_one_file(tmp_path: Path) -> None:
+    together = threading.Barrier(2)
+
+    def write(text: str) -> None:
+        with files.replacing(tmp_path / "copy.txt") as temporary:
+            temporary.write_text(text)
+            together.wait(10)  # both have written before either is renamed
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, ("one", "two")))
+    assert (tmp_path / "copy.txt").read_text() in ("one", "two")
+    assert [path.name for path in tmp_path.iterdir()] == ["copy.txt"]
