@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +29,21 @@ from detector import tasks
 from detector.dataset.foreign import read_table
 from detector.dataset.manifest import read_crops, read_manifest, write_manifest
 from detector.dataset.reencoding import add_crops
+from detector.detectors._export import export
 from detector.detectors.cnn import Cnn
 from detector.evidence.validation import VALIDATION, summarise_validation
 from detector.files import sha256, write_bytes, write_text
+from detector.learning.state import load_weights
 from detector.pictures.images import cut, encode, load, resize
-from detector.scoring.checkpoint import CARD, read_card
+from detector.scoring.checkpoint import CARD, read_card, read_tensors, write_checkpoint
 from detector.statistics.sources import cllr_of_unseen_sources, false_alarms, share_verdicts
 
 FIRST: dict[str, Any] = {  # from ImageNet weights
-    "size": 448, "second": 160, "window": 112, "epochs": 7, "patience": 0, "batch": 64, "rate": 8e-4,
+    "size": 448, "second": 192, "window": 112, "epochs": 7, "patience": 0, "batch": 64, "rate": 8e-4,
     "half_life": 200.0, "augmentation": 0.6, "locates": True,
 }  # fmt: skip
 SECOND: dict[str, Any] = FIRST | {"epochs": 9, "batch": 256, "rate": 1e-3}  # from the weights of the first stage
+SHOWN = 192  # side at which the shipped network sees the whole face, pixels; it was trained on finer windows as well
 RECONSTRUCTED, LARGEST = 50, 320  # photographs of each dataset that are reconstructed, and the largest side, pixels
 SMALLEST = 100  # side of the fakes that calibrate, pixels: 64-pixel generators have no photographs of their kind
 LIMITS = [
@@ -119,15 +121,7 @@ def reconstruct_unseen(measured: pd.DataFrame, weights: Path, out: Path) -> None
 
 def ship(run: Path, chosen: pd.DataFrame, folder: Path) -> None:
     """Write the folder that is shipped: those weights, calibrated on the chosen pictures."""
-    if folder.resolve() != run.resolve():
-        shutil.copytree(
-            run,
-            folder,
-            dirs_exist_ok=True,
-            ignore=shutil.ignore_patterns("*.bin", "*.npy", "*.json", "resume*", "best*"),
-        )
-    card = read_card(run, "detector")
-    write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
+    card = keep_whole(run, folder)
     use = chosen[(chosen.label == 0) | (crop_sides(chosen) >= SMALLEST)].reset_index(drop=True)
     detector = Cnn.load(folder).calibrate(use)
     assert detector.calibration is not None
@@ -145,6 +139,18 @@ def ship(run: Path, chosen: pd.DataFrame, folder: Path) -> None:
         "limits": LIMITS,
     }
     write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
+
+
+def keep_whole(run: Path, folder: Path) -> dict[str, Any]:
+    """Write the network of a run as one that sees the whole face alone, SHOWN pixels wide, and return its card."""
+    card = read_card(run, "detector")
+    card["arguments"] |= {"size": SHOWN, "second": 0}
+    tensors = {name.removeprefix("net."): tensor for name, tensor in read_tensors(run).items()}
+    net = Cnn(**card["arguments"])._build()
+    load_weights(net, tensors)
+    write_checkpoint(folder, tensors, card)
+    export(net, SHOWN, folder)
+    return card
 
 
 def crop_sides(table: pd.DataFrame) -> pd.Series:

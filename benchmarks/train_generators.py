@@ -6,10 +6,12 @@
     python benchmarks/train_generators.py diffusion-64 ../shared/data build/generators --seconds 500
     python benchmarks/train_generators.py latent ../shared/data build/generators --seconds 500
     python benchmarks/train_generators.py crude ../shared/data build/generators
+    python benchmarks/train_generators.py diffusion ../shared/data build/generators
 
 The openly licensed real faces (`use=train`) are split by person, and the training part is used. Each stage starts from
 the weights of the one before, and is resumed after an interrupt; `--start` skips to the last stage and starts it from
-other weights (style). The last stages are meant for a GPU; `crude` takes ten minutes of one CPU core. A call
+other weights (style). The last stages are meant for a GPU; `crude` takes ten minutes of one CPU core, `diffusion` an
+hour. A call
 stops after `--seconds`, and the next one resumes. The folder `NAME/checkpoints` has the weights of the last stage at
 every snapshot (`generator_quality.py` measures them), and `NAME/speed.json` the number of pictures per second.
 """
@@ -60,6 +62,10 @@ RECIPES: dict[str, tuple[str, list[Stage]]] = {
     ]),
     "crude": ("crude", [
         Stage({}, replace(crude.OPTIONS, pictures=400_000, half_life=8_000, snapshot=50_000)),
+    ]),
+    "diffusion": ("diffusion", [
+        Stage({"size": 32, "width": 16, "levels": 3},
+              diffusion.Options(pictures=250_000, rate=8e-4, half_life=8_000, snapshot=25_000)),
     ]),
     "latent": ("latent", [
         Stage({"size": 128}, latent.Options(pictures=2_000_000, batch=32, half_life=10_000, snapshot=51_200)),

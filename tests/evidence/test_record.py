@@ -19,6 +19,7 @@ from detector import detectors, tasks
 from detector.dataset.embedded import unpack_faces
 from detector.errors import DetectorError
 from detector.evidence.checks import detector as detector_check
+from detector.evidence.checks import read_reference
 from detector.evidence.checks.detector import map_scores
 from detector.evidence.folders import summarise
 from detector.evidence.record import SCHEMA, conclude, examine, find_declaration, make_schema
@@ -28,7 +29,7 @@ from detector.pictures.faces import Face, face_square, prepare, too_small
 from detector.pictures.fingerprints import perceptual_hash
 from detector.pictures.images import decode, decode_picture, encode, load
 from detector.scoring import engine
-from detector.scoring.checkpoint import SHIPPED
+from detector.scoring.checkpoint import SHIPPED, digest_checkpoint
 from detector.scoring.targets import Target
 from detector.statistics.calibration import fit_calibration
 from detector.types import Decoded, Exhibit, Finding, Images, Opinion, Outcome, Scores
@@ -492,3 +493,8 @@ def test_a_check_never_raises_on_an_empty_exhibit() -> None:
     _, detector = detectors.load_detector(None)
     found = examine(Exhibit(Path("x"), b"", "0" * 64, None), detector)
     assert {f.outcome.value for f in found} <= {"not-applicable", "neutral"}
+
+
+def test_the_false_alarms_of_the_checks_are_those_of_the_shipped_weights() -> None:
+    """`benchmarks/false_alarms.py` has to run again whenever the weights change."""
+    assert read_reference()["detector"]["weights"] == digest_checkpoint(SHIPPED / "default")
