@@ -43,7 +43,7 @@ FIRST: dict[str, Any] = {  # from ImageNet weights
     "half_life": 200.0, "augmentation": 0.6, "locates": True,
 }  # fmt: skip
 SECOND: dict[str, Any] = FIRST | {"epochs": 9, "batch": 256, "rate": 1e-3}  # from the weights of the first stage
-SHOWN = 192  # side at which the shipped network sees the whole face, pixels; it was trained on finer windows as well
+SHIPPED_SECOND = 160  # side of the two parts that the shipped network sees, pixels; it is trained with 192
 RECONSTRUCTED, LARGEST = 50, 320  # photographs of each dataset that are reconstructed, and the largest side, pixels
 SMALLEST = 100  # side of the fakes that calibrate, pixels: 64-pixel generators have no photographs of their kind
 LIMITS = [
@@ -121,7 +121,7 @@ def reconstruct_unseen(measured: pd.DataFrame, weights: Path, out: Path) -> None
 
 def ship(run: Path, chosen: pd.DataFrame, folder: Path) -> None:
     """Write the folder that is shipped: those weights, calibrated on the chosen pictures."""
-    card = keep_whole(run, folder)
+    card = export_smaller(run, folder)
     use = chosen[(chosen.label == 0) | (crop_sides(chosen) >= SMALLEST)].reset_index(drop=True)
     detector = Cnn.load(folder).calibrate(use)
     assert detector.calibration is not None
@@ -141,15 +141,15 @@ def ship(run: Path, chosen: pd.DataFrame, folder: Path) -> None:
     write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
 
 
-def keep_whole(run: Path, folder: Path) -> dict[str, Any]:
-    """Write the network of a run as one that sees the whole face alone, SHOWN pixels wide, and return its card."""
-    card = read_card(run, "detector")
-    card["arguments"] |= {"size": SHOWN, "second": 0}
-    tensors = {name.removeprefix("net."): tensor for name, tensor in read_tensors(run).items()}
-    net = Cnn(**card["arguments"])._build()
+def export_smaller(run: Path, folder: Path) -> dict[str, Any]:
+    """Write the network of a run so that it sees parts of SHIPPED_SECOND pixels, and return its card."""
+    card, tensors = read_card(run, "detector"), read_tensors(run)
+    card["arguments"]["second"] = SHIPPED_SECOND
+    detector = Cnn(**card["arguments"])
+    net = detector._build()
     load_weights(net, tensors)
     write_checkpoint(folder, tensors, card)
-    export(net, SHOWN, folder)
+    export(net, detector.size, folder)
     return card
 
 
