@@ -29,7 +29,7 @@ MUTANTS = (  # module, line before, line after (the parts that differ), test fil
     ("pictures/faces", "if width < MIN_WIDTH", "if width > MIN_WIDTH", "pictures/test_faces.py"),
     ("pictures/faces", "MIN_WIDTH = 40", "MIN_WIDTH = 4", "pictures/test_faces.py"),
     ("pictures/faces", "TIGHT_CROP_RATIO = 1.1", "TIGHT_CROP_RATIO = 1.4", "pictures/test_faces.py"),
-    ("generators/style", "mixed[:, taken] =", "mixed[:1, taken] =", "generators/test_style.py"),
+    ("generators/style", "mixed[:, chosen] =", "mixed[:1, chosen] =", "generators/test_style.py"),
     ("generators/style", "(w - net.w_mean)", "(w + net.w_mean)", "generators/test_style.py"),
     ("statistics/calibration", "1.96 *", "1.76 *", "statistics/test_calibration.py"),
     ("statistics/calibration", "+ 2 * raw * both", "- 2 * raw * both", "statistics/test_calibration.py"),
