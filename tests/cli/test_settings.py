@@ -11,7 +11,7 @@ import typer
 
 from detector import cli
 from detector.cli import rendering
-from detector.cli.settings import read_settings, split_words
+from detector.cli.settings import read_config, split_arguments
 from detector.errors import DetectorError
 from detector.pictures import sandbox
 from detector.tasks import diagnosing
@@ -50,7 +50,7 @@ def test_a_file_sets_options_and_the_command_line_overrules_it(place: Path, caps
         ('output = "s.csv"', "there is no command 'output'"),
         ("[score]\noutput = true", "output of score is text, a number or a list"),
         ('[score]\nstdin = "yes"', "stdin of score is true or false"),
-        ("[score", "is no TOML file"),
+        ("[score", "is not a TOML file"),
         ("[score]\nworkers = 2", "the engine threads has none"),  # an option without effect, as on the command line
         ("[score]\nworkers = 0", "workers"),
     ],
@@ -68,7 +68,7 @@ def test_config_names_one_file_that_is_there(place: Path, capsys: pytest.Capture
     for words in (["--config"], ["--config", "a", "--config=b"], ["--config="], ["--config", "absent.toml"]):
         status, _, err = run(["list", *words], capsys)
         assert (status, len(err.splitlines())) == (2, 1), words
-    assert split_words(["a", "--", "--json"]) == (["a", "--", "--json"], set(), None)
+    assert split_arguments(["a", "--", "--json"]) == (["a", "--", "--json"], set(), None)
 
 
 def test_every_option_of_every_command_can_be_set(place: Path) -> None:
@@ -82,7 +82,7 @@ def test_every_option_of_every_command_can_be_set(place: Path) -> None:
                 if options:
                     value = "true" if thing.is_flag else "1"
                     (place / "run.toml").write_text(f"[{'.'.join((*above, name))}]\n{options[0]} = {value}\n")
-                    settings = read_settings(place / "run.toml", typer.main.get_command(cli.app))
+                    settings = read_config(place / "run.toml", typer.main.get_command(cli.app))
                     for part in (*above, name):
                         settings = settings[part]
                     assert list(settings) == [thing.name]
