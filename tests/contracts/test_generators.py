@@ -113,7 +113,7 @@ def test_an_interrupted_run_ends_as_the_unbroken_one(name: str, manifest: pd.Dat
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_another_recipe_is_not_mixed_into_a_run(name: str, manifest: pd.DataFrame, tmp_path: Path) -> None:
     fitted(name, manifest, tmp_path)
-    with pytest.raises(CheckpointError, match="begun with other options"):
+    with pytest.raises(CheckpointError, match="started with other options"):
         fitted(name, manifest, tmp_path, **{RATE.get(name, "rate_g"): 0.1})
 
 
@@ -153,7 +153,7 @@ def test_an_interrupted_copier_ends_as_the_unbroken_one(manifest: pd.DataFrame, 
     fit("cut", pictures=40)  # stops between two snapshots, and is told to go on
     again = fit("cut")
     assert np.abs(whole.alter(faces, seed=0).astype(int) - again.alter(faces, seed=0)).max() <= 1
-    with pytest.raises(CheckpointError, match="begun with other options"):
+    with pytest.raises(CheckpointError, match="started with other options"):
         fit("cut", rate=0.5)
 
 

@@ -96,7 +96,7 @@ def test_a_checkpoint_must_be_complete() -> None:
     state.load_weights(net, tensors)
     assert np.array_equal(net[0].weight.detach().numpy(), tensors["0.weight"])
     del tensors["2.bias"]
-    with pytest.raises(CheckpointError, match="lacks 1 of the net's"):
+    with pytest.raises(CheckpointError, match="lacks 1 of the network's"):
         state.load_weights(net, tensors)
 
 
