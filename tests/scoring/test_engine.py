@@ -341,7 +341,7 @@ def test_faces_are_transformed_one_by_one_under_the_hash_of_their_picture(group:
 def test_a_file_that_is_not_the_one_named_by_hash_is_refused(pictures: list[Target]) -> None:
     path, digest = pictures[0].path, sha256(Path(pictures[0].path).read_bytes())
     assert score([Target(path, None, digest)], Brightness())[0].verdict
-    with pytest.raises(ManifestError, match=r"000\.png is not the picture its manifest names by hash"):
+    with pytest.raises(ManifestError, match=r"000\.png does not have the hash in its manifest"):
         score([Target(path, None, "0" * 64)], Brightness())
     Path(path).unlink()
     assert score([Target(path, None, digest)], Brightness())[0].sha256 == digest

@@ -59,7 +59,7 @@ def test_a_run_whose_worker_was_killed_says_so_and_goes_on_to_the_same_bytes(
     kill = tmp_path / "kill"
     expected = write(targets, "threads", tmp_path / "b.csv")
     kill.touch()
-    with pytest.raises(DetectorError, match="a worker process was ended"):
+    with pytest.raises(DetectorError, match="a worker process was killed"):
         score_to_file(targets, Bright(), tmp_path / "a.csv", faces=tmp_path / "faces-a.csv",
                       conditions=[Condition(), Condition("blur", 2)],
                       engine=find_engine("process", partial(load, kill), 1))  # fmt: skip
