@@ -32,4 +32,4 @@ def misbehave(path: Path) -> str:
             block = bytearray(MEMORY)
             time.sleep(0.2)
             del block
-    return "looked at"
+    return "decoded"
