@@ -1,4 +1,4 @@
-"""Who tells fakes from photographs how well: people and a detector, measured in the same way on the same pictures."""
+"""Measure how well people and a detector distinguish fakes from photographs, on the same pictures."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ PUBLISHED = (
 
 @dataclass(frozen=True)
 class Observer:
-    """How well one observer did. Pairs are the ends of 95 % intervals.
+    """The results of one observer. Pairs of numbers are the ends of 95 % intervals.
 
-    accuracy: share of right answers. auc: of the confidence of the answers; without an interval
-    where a class is of one group, such as one person. d_prime, criterion: as
-    `sensitivity.Sensitivity`. found: fakes that were called fake. accused: photographs that were called fake.
+    accuracy: share of right answers. auc: AUC of the confidence of the answers; it has no interval if all pictures of a
+    class are from one group, such as one person. d_prime, criterion: as in `sensitivity.Sensitivity`. found: number of
+    fakes that were called fake. accused: number of photographs that were called fake.
     """
 
     name: str

@@ -65,28 +65,29 @@ def make_gallery(
         if len(table) < 10:
             raise DetectorError(f"a face was found in {len(table)} photographs; name at least ten that have one")
         squares = [load_square(path, crop) for path, crop in zip(table.path, read_crops(table), strict=True)]
-        rungs = _draw_rungs(len(squares), seed, gallery.are_grey(squares), progress)
+        entries = _draw_entries(len(squares), seed, gallery.are_grey(squares), progress)
         matched = {
-            rung.name: gallery.write_matched(rung, table, squares, Path(place) / str(i)) for i, rung in enumerate(rungs)
+            entry.name: gallery.write_matched(entry, table, squares, Path(place) / str(i))
+            for i, entry in enumerate(entries)
         }
         described = []
         reals = gallery.embed(squares)
-        for done, rung in enumerate(rungs, 1):
-            scores = score(matched[rung.name], detector=weights).score
-            auc = gallery.measure_auc(matched[rung.name], scores)
-            described.append(gallery.describe_rung(rung, gallery.measure_kid(rung, reals), auc, _licence(rung)))
-            progress("measuring generators", done, len(rungs))
+        for done, entry in enumerate(entries, 1):
+            scores = score(matched[entry.name], detector=weights).score
+            auc = gallery.measure_auc(matched[entry.name], scores)
+            described.append(gallery.describe_entry(entry, gallery.measure_kid(entry, reals), auc, _licence(entry)))
+            progress("measuring generators", done, len(entries))
         aged = _measure_ageing(matched, Path(place) / "weights", seed, progress) if ageing else []
     splits = table.split.value_counts()
     record = {"n": len(squares), "photographs": len(squares), "detector": weights.name, "rungs": described,
               "ageing": aged, "learned": 2 * int(splits.get("train", 0)),
               "tested": 2 * int(splits.get("test", 0))}  # fmt: skip
     write_text(out.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
-    write_text(out, gallery.make_page(record, {rung.name: gallery.draw_strip(rung.faces) for rung in rungs}))
+    write_text(out, gallery.make_page(record, {entry.name: gallery.draw_strip(entry.faces) for entry in entries}))
     return record
 
 
-def list_rungs() -> list[tuple[int, int, str, str, Path | None]]:
+def list_entries() -> list[tuple[int, int, str, str, Path | None]]:
     """Return (year, side, name, generator, weights) of each generator in the gallery, oldest and smallest first."""
     found: list[tuple[int, int, str, str, Path | None]] = []
     for folder in sorted(path.parent for path in SHIPPED.glob(f"*/{CARD}")):
@@ -103,24 +104,24 @@ def list_rungs() -> list[tuple[int, int, str, str, Path | None]]:
             except MissingExtra:
                 continue
             found.append((int(GENERATORS.facts(name)["year"]), LARGE, name, name, None))
-    return sorted(found, key=lambda rung: rung[:3])
+    return sorted(found, key=lambda entry: entry[:3])
 
 
-def _draw_rungs(n: int, seed: int, grey: bool, progress: Progress) -> list[gallery.Rung]:
+def _draw_entries(n: int, seed: int, grey: bool, progress: Progress) -> list[gallery.Entry]:
     """Return n faces of each generator. grey: make the faces grey, because the photographs are."""
-    rungs = []
-    known = list_rungs()
+    entries = []
+    known = list_entries()
     for done, (year, _, name, generator, weights) in enumerate(known, 1):
         source: Any = load_generator(generator, weights)
         faces = source.sample(n, seed=seed, **({} if weights else {"size": LARGE}))
         faces = gallery.as_grey(faces) if grey else faces
-        rungs.append(gallery.Rung(name, generator, year, faces))
+        entries.append(gallery.Entry(name, generator, year, faces))
         progress("drawing faces", done, len(known))
-    return rungs
+    return entries
 
 
-def _licence(rung: gallery.Rung) -> str:
-    folder = SHIPPED / rung.name
+def _licence(entry: gallery.Entry) -> str:
+    folder = SHIPPED / entry.name
     return str(read_card(folder).get("licence", "")) if (folder / CARD).is_file() else ""
 
 
