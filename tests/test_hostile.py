@@ -14,7 +14,7 @@ from misbehaving import MEMORY, misbehave
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
-def test_whatever_a_file_does_is_one_row(tmp_path: Path) -> None:
+def test_every_behaviour_of_a_file_is_one_row(tmp_path: Path) -> None:
     names = ("good", "crash", "raise", "invalid", "hang", "sleep", "noise", "memory", "good")
     rows = list(judge_all([tmp_path / name for name in names], misbehave, 0.5, jobs=1, patience=10))
     words = ["decoded", "crash", "crash", "invalid", "hang", "hang", "decoded", "decoded", "decoded"]
@@ -35,7 +35,7 @@ def test_the_time_of_a_batch_counts_for_each_of_its_files_and_its_memory_for_all
     assert summary.startswith("score: 3 of 5 files (3 decoded): 0 crashes, 0 hangs, 0 invalid, 2 over a limit; at most")
 
 
-def test_a_run_goes_on_where_it_ended(
+def test_a_run_is_resumed_where_it_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The small sample: two crafted files, two mutants and one of a folder, scored by the shipped detector."""

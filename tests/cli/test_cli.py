@@ -156,7 +156,7 @@ def test_scores_of_another_tool_are_evaluated(tmp_path: Path, data: Path) -> Non
     assert "1.000" in done.stdout
 
 
-def test_one_class_says_so(tmp_path: Path, data: Path) -> None:
+def test_a_single_class_is_one_clear_error(tmp_path: Path, data: Path) -> None:
     table = pd.read_csv(data / "in" / "manifest.csv", keep_default_na=False)
     table[table.label == 0].to_csv(data / "in" / "reals.csv", index=False)
     done = run_command("evaluate", data / "in" / "reals.csv", "--detector", data / "spectrum", "-o", tmp_path)
@@ -208,7 +208,7 @@ def test_generate_and_mix_with_a_trained_generator(tmp_path: Path, data: Path) -
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-def test_a_killed_scoring_goes_on_to_the_same_file(tmp_path: Path, data: Path) -> None:
+def test_a_killed_scoring_is_resumed_to_the_same_file(tmp_path: Path, data: Path) -> None:
     for i in range(400):
         (tmp_path / "in").mkdir(exist_ok=True)
         (tmp_path / "in" / f"{i:03d}.png").write_bytes(encode(draw_picture(i, size=300)))
@@ -231,7 +231,7 @@ def test_a_killed_scoring_goes_on_to_the_same_file(tmp_path: Path, data: Path) -
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-def test_a_killed_training_goes_on(tmp_path: Path, data: Path) -> None:
+def test_a_killed_training_is_resumed(tmp_path: Path, data: Path) -> None:
     words = [
         "train",
         "detector",
@@ -274,7 +274,7 @@ def test_index_of_a_tree_and_of_another_layout(tmp_path: Path) -> None:
     assert set(tables[0].generator) == {"", "gan"}
 
 
-def test_audit_says_what_gives_the_label_away(tmp_path: Path) -> None:
+def test_audit_finds_a_planted_shortcut(tmp_path: Path) -> None:
     for name, format in (("clean", "PNG"), ("planted", "JPEG")):
         for i in range(120):
             folder = tmp_path / name / ("real" if i % 2 else "fake/gan")

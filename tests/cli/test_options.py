@@ -155,13 +155,13 @@ def test_an_option_without_effect_is_refused(
 
 
 @pytest.mark.parametrize(("words", "option", "why"), VALUES)
-def test_a_value_that_makes_no_sense_is_one_line(
+def test_an_invalid_value_is_one_line(
     words: str, option: str, why: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert why in complain(f"{words} {option}", capsys)
 
 
-def test_every_option_is_walked_or_always_has_an_effect() -> None:
+def test_every_option_is_tested_or_always_has_an_effect() -> None:
     commands = [making.index, making.generate, making.mix, measuring.score, measuring.evaluate, measuring.audit,
                 showing.gallery, showing.quiz, verifying.verify, verifying.feedback, training.train_detector,
                 training.train_generator]  # fmt: skip

@@ -55,16 +55,14 @@ def test_a_file_sets_options_and_the_command_line_overrules_it(place: Path, caps
         ("[score]\nworkers = 0", "workers"),
     ],
 )
-def test_what_a_file_may_not_say_is_one_line(
-    text: str, why: str, place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_invalid_settings_are_one_line(text: str, why: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "run.toml").write_text(text)
     status, out, err = run(["score", "a.jpg", "--config", "run.toml"], capsys)
     assert (status, out, len(err.splitlines())) == (2, "", 1)
     assert why in err
 
 
-def test_config_names_one_file_that_is_there(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_config_names_one_existing_file(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["--config"], ["--config", "a", "--config=b"], ["--config="], ["--config", "absent.toml"]):
         status, _, err = run(["list", *words], capsys)
         assert (status, len(err.splitlines())) == (2, 1), words
@@ -90,7 +88,9 @@ def test_every_option_of_every_command_can_be_set(place: Path) -> None:
     walk(typer.main.get_command(cli.app), ())
 
 
-def test_json_is_one_object_a_row_and_quiet_is_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_prints_one_object_per_row_and_quiet_prints_nothing(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for words in (["--json", "score", "absent.png"], ["score", "absent.png", "--json"]):
         status, out, err = run(words, capsys)
         (row,) = map(json.loads, out.splitlines())
@@ -104,7 +104,7 @@ def test_json_is_one_object_a_row_and_quiet_is_nothing(place: Path, capsys: pyte
     assert (rendering.OUTPUT.json, rendering.OUTPUT.quiet) == (False, False)
 
 
-def test_a_doctor_knows_the_extras_and_what_is_broken(
+def test_doctor_lists_extras_and_broken_parts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path
 ) -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]

@@ -129,7 +129,7 @@ def test_a_shortcut_of_one_generator_is_serious_in_a_header_and_a_note_in_pixels
 
 
 @pytest.mark.parametrize("n", [6, N])
-def test_a_clean_set_is_quiet(tmp_path: Path, n: int) -> None:
+def test_a_clean_set_has_no_finding(tmp_path: Path, n: int) -> None:
     steps: list[tuple[str, int, int]] = []
     findings = audit(plant(tmp_path, n=n), progress=lambda *step: steps.append(step))
     assert set(severities(findings).values()) == {Severity.OK}
@@ -212,7 +212,7 @@ def test_a_set_of_which_only_a_part_is_cropped_is_audited(tmp_path: Path) -> Non
     assert [f.name for f in audit(mixed)] == [f.name for f in audit(table)]
 
 
-def test_mending_silences_every_leak(tmp_path: Path) -> None:
+def test_mending_removes_every_leak(tmp_path: Path) -> None:
     table = plant(tmp_path / "a", kept_as_png)
     table.loc[table.index[:6], "group"] = "anna"
     twin = table[table.split == "test"].head(1).assign(split="train", group="new")

@@ -34,7 +34,7 @@ def kill_when(process: subprocess.Popen[bytes], out: Path, pattern: str) -> bool
     return False
 
 
-def test_killed_and_repeated_is_unbroken_to_the_byte(tmp_path: Path) -> None:
+def test_a_killed_and_repeated_evaluation_is_the_same_to_the_byte(tmp_path: Path) -> None:
     make_manifest(tmp_path, n=30)
     manifest = tmp_path / "manifest.csv"
     whole, broken = tmp_path / "whole", tmp_path / "broken"

@@ -146,7 +146,7 @@ def test_an_ambiguous_name_is_not_guessed() -> None:
             evaluate(part.assign(path=[Path(p).name for p in part.path]), manifest, split=split)
 
 
-def test_equal_names_in_their_table_are_not_guessed() -> None:
+def test_equal_names_in_a_table_of_scores_are_not_guessed() -> None:
     manifest, scores = draw(6)
     theirs = pd.DataFrame({"path": [f"{i}/{Path(p).name}" for p in scores.path for i in (1, 2)], "score": 0.0})
     with pytest.raises(ScoresError, match="have no score"):
@@ -160,7 +160,7 @@ def test_a_known_hash_beats_a_path_and_an_unknown_one_is_another_picture() -> No
         evaluate(other, manifest)
 
 
-def test_rows_of_other_pictures_are_passed_over() -> None:
+def test_rows_of_other_pictures_are_ignored() -> None:
     manifest, scores = draw(6)
     more = pd.concat([scores, pd.DataFrame([{"path": "/x/other.png", "sha256": "e" * 64, "score": 9.0}])])
     pd.testing.assert_frame_equal(evaluate(more, manifest), evaluate(scores, manifest))
@@ -238,7 +238,7 @@ def test_missing_columns_and_empty_tables() -> None:
         evaluate(scores.assign(severity="strong"), manifest)
 
 
-def test_a_split_of_one_class_says_which_and_where_there_are_two() -> None:
+def test_a_split_of_one_class_is_an_error_that_names_it_and_the_splits_with_two() -> None:
     manifest, scores = draw(6)
     one = manifest.assign(split=np.where((manifest.label == 0) & (manifest.split == "test"), "val", manifest.split))
     with pytest.raises(ScoresError, match=r"'test' has only fake pictures.*both classes: train"):
@@ -253,7 +253,7 @@ def test_a_split_of_one_class_says_which_and_where_there_are_two() -> None:
         evaluate(scores, manifest, split="tests")
 
 
-def test_scores_like_probabilities_are_remarked_upon() -> None:
+def test_scores_like_probabilities_give_a_warning() -> None:
     manifest, scores = draw(6)
     joined = joining.join_scores(scores.assign(score=1 / (1 + np.exp(-scores.score))), manifest)
     results = evaluate(scores, manifest, metrics=["auc"])
@@ -261,7 +261,7 @@ def test_scores_like_probabilities_are_remarked_upon() -> None:
     assert oddities.warn_of_scores(joining.join_scores(scores, manifest), results) == []
 
 
-def test_a_source_of_a_single_group_has_no_interval_and_is_remarked_upon(tmp_path: Path) -> None:
+def test_a_source_of_a_single_group_has_no_interval_and_gives_a_warning(tmp_path: Path) -> None:
     manifest, scores = draw(6)
     real = manifest.label == 0
     lone = manifest.assign(dataset=np.where(real & (manifest.index % 2 == 0), "lone", manifest.dataset))

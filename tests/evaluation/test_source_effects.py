@@ -67,7 +67,7 @@ def evaluate(manifest: Path, out: Path, score: Callable[[Image], float]) -> tupl
     return done.stdout, json.loads((out / "report" / "report.json").read_text())
 
 
-def test_a_detector_of_sharpness_is_called(pictures: Path, tmp_path: Path) -> None:
+def test_a_detector_of_sharpness_is_a_serious_finding(pictures: Path, tmp_path: Path) -> None:
     printed, record = evaluate(pictures, tmp_path, measure_sharpness)
     found = {f["name"]: f for f in record["metadata"]["sources"]}  # type: ignore[index]
     photographs = found["source of the photographs"]
@@ -85,7 +85,7 @@ def test_a_detector_of_sharpness_is_called(pictures: Path, tmp_path: Path) -> No
     assert photographs["summary"] in (tmp_path / "report" / "report.md").read_text().replace("\\", "")
 
 
-def test_a_detector_of_the_generators_trace_is_not_accused(pictures: Path, tmp_path: Path) -> None:
+def test_a_detector_of_the_generators_trace_is_no_finding(pictures: Path, tmp_path: Path) -> None:
     printed, record = evaluate(pictures, tmp_path, measure_checkerboard)
     found = record["metadata"]["sources"]  # type: ignore[index]
     assert {f["severity"] for f in found if f["name"] == "source of the photographs"} <= {"ok", "note"}

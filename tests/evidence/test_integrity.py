@@ -224,7 +224,7 @@ def test_a_cut_off_end_is_found_by_the_head_and_shows_in_the_numbers(case: Path)
     assert "does not hold the given head" in said
 
 
-def test_a_head_from_before_later_entries_fits(case: Path) -> None:
+def test_an_earlier_head_of_the_log_fits(case: Path) -> None:
     entries = read_log(case / LOG)
     status, said = check(case, "--head", entries[1]["sha256"].upper())
     assert status == 0
@@ -247,7 +247,7 @@ def test_any_changed_byte_is_found(
     assert check(case, "--exhibit", case.parent)[0] == 1
 
 
-def test_an_untouched_case_is_consistent_and_a_key_says_whose(made: Path) -> None:
+def test_an_unchanged_case_is_consistent_and_a_key_proves_its_signer(made: Path) -> None:
     for target in (made / "plain", made / "plain" / LOG, report_on(made / "plain"), report_on(made / "plain").parent):
         status, said = check(target)
         assert status == 0
@@ -261,7 +261,7 @@ def test_an_untouched_case_is_consistent_and_a_key_says_whose(made: Path) -> Non
     assert (status, "not signed" in said) == (1, True)
 
 
-def test_a_case_that_is_handed_over_finds_its_exhibits_or_says_that_they_are_not_here(
+def test_a_moved_case_finds_its_exhibits_or_reports_that_they_are_missing(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = tmp_path / "there"
@@ -299,7 +299,7 @@ def test_a_torn_last_line_is_a_note(case: Path) -> None:
     assert "is torn" in said
 
 
-def test_what_is_no_case_is_one_clear_error(made: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_case_is_one_clear_error(made: Path, tmp_path: Path) -> None:
     assert check(tmp_path)[0] == 2
     assert "is not there" in check(tmp_path / "absent")[1]
     alone = tmp_path / "case" / "report"
@@ -310,7 +310,7 @@ def test_what_is_no_case_is_one_clear_error(made: Path, tmp_path: Path) -> None:
     assert f"there is no {LOG}" in said
 
 
-def test_a_report_that_the_log_does_not_know_is_found(case: Path) -> None:
+def test_a_report_without_an_entry_in_the_log_is_found(case: Path) -> None:
     shutil.copytree(report_on(case).parent, case / "forged")
     status, said = check(case / "forged")
     assert (status, "does not know forged" in said) == (1, True)
@@ -326,7 +326,7 @@ def test_a_report_that_the_log_does_not_know_is_found(case: Path) -> None:
     ],
     ids=range(9),
 )  # fmt: skip
-def test_whatever_a_forged_log_says_is_answered(case: Path, change: dict[str, Any]) -> None:
+def test_any_forged_log_gets_an_answer(case: Path, change: dict[str, Any]) -> None:
     entries = read_log(case / LOG)
     at = last_report(entries)
     rewrite(case, [*entries[:at], entries[at] | change, *entries[at + 1 :]])
@@ -336,7 +336,7 @@ def test_whatever_a_forged_log_says_is_answered(case: Path, change: dict[str, An
 @pytest.mark.parametrize(
     "text", ["", "[1]", '{"sha256": 3}', "[" * 100_000, '{"exhibit": {"path": NaN}}'], ids=range(5)
 )
-def test_whatever_a_report_holds_is_answered(case: Path, text: str) -> None:
+def test_any_report_gets_an_answer(case: Path, text: str) -> None:
     report_on(case).write_text(text)
     assert check(case)[0] == 1
 

@@ -142,7 +142,7 @@ def test_the_faces_of_a_large_group_photograph_are_found_where_they_are(portrait
         assert min(np.hypot(middle[0] - left - 69, middle[1] - top - 84) for left, top, _ in places) < 40
 
 
-def test_a_large_picture_is_searched_again_only_where_that_can_pay(
+def test_a_large_picture_is_searched_again_only_if_no_large_face_was_found(
     portraits: list[Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     portrait, blob = portraits[0], draw_picture(0, size=100)
@@ -217,7 +217,7 @@ def test_a_blob_is_no_face() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 500), (500, 3), (2, 4000), (4000, 2)])
-def test_odd_pictures_do_not_raise(shape: tuple[int, int]) -> None:
+def test_unusual_pictures_do_not_raise(shape: tuple[int, int]) -> None:
     assert locate_faces(np.zeros((*shape, 3), np.uint8)) == []
 
 

@@ -49,7 +49,7 @@ def test_a_picture_does_not_depend_on_its_batch(name: str) -> None:
 
 
 @EVERY
-def test_no_pictures_no_vectors(name: str) -> None:
+def test_no_pictures_give_no_vectors(name: str) -> None:
     assert len(VECTORS[name](np.empty((0, 16, 16, 3), np.uint8))) == 0
 
 
@@ -67,7 +67,7 @@ def test_a_wave_lands_in_its_bin(period: int, expected: int) -> None:
         assert radial_spectrum(image, 32)[0].argmax() == pytest.approx(expected, abs=1)
 
 
-def test_the_spectrum_agrees_with_the_plain_way() -> None:
+def test_the_spectrum_agrees_with_a_plain_computation() -> None:
     """The whole plane, a loop over frequencies, no trick of symmetry."""
     images, bins = noise(1, 15, 20), 6
     grey = images[0] @ np.array([0.299, 0.587, 0.114])

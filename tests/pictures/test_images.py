@@ -237,7 +237,7 @@ SMALL = {
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_crafted_files_cost_a_row_at_most(name: str) -> None:
+def test_crafted_files_give_at_most_an_error(name: str) -> None:
     data, reason = SMALL[name]
     found = ""
     try:
@@ -364,7 +364,7 @@ def png_with(*chunks: bytes) -> bytes:
     return plain[:33] + b"".join(body) + plain[33:]
 
 
-def test_blocks_without_number_are_refused() -> None:
+def test_very_many_blocks_are_refused() -> None:
     assert images.decode(png_with(*[b"tEXta\0b"] * 1000)).shape == (6, 4, 3)
     with pytest.raises(TooCostly, match="too many blocks"):
         images.decode(png_with(*[b"tEXta\0b"] * 350_000))

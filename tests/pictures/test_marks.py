@@ -109,13 +109,13 @@ def test_comment_in_every_encoding_that_occurs(kind: str, order: str, mark: byte
 @pytest.mark.parametrize("code", ["utf-16-be", "utf-16-le"])
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("text", ["少女の肖像、窓辺", "портрет у окна", "一个女孩", "Übergröße", "a"])
-def test_byte_order_is_told_by_the_letters(text: str, code: str, order: str) -> None:
+def test_byte_order_follows_from_the_letters(text: str, code: str, order: str) -> None:
     data = with_block(comment_block(b"UNICODE\0" + text.encode(code) + bytes(4), order))
     assert dict(read_exif_texts(data))["UserComment"] == text
 
 
 @pytest.mark.parametrize(("order", "code"), [("<", "utf-16-le"), (">", "utf-16-be")])
-def test_byte_order_is_that_of_the_file_where_the_letters_do_not_tell(order: str, code: str) -> None:
+def test_byte_order_is_that_of_the_file_if_the_letters_are_ambiguous(order: str, code: str) -> None:
     data = with_block(comment_block(b"UNICODE\0" + "醒".encode(code), order))  # the other way round it is 銑
     assert dict(read_exif_texts(data))["UserComment"] == "醒"
 
@@ -288,7 +288,7 @@ AIGC = {"Label": "1", "ContentProducer": "00119", "ProduceID": "p", "ReservedCod
 
 @pytest.mark.parametrize("label", [1, "1", "2", "3"])
 @pytest.mark.parametrize("place", ["element", "attribute", "parts", "comment", "unicode", "text", "chunk", "nested"])
-def test_chinese_label_means_what_it_says(label: Any, place: str) -> None:
+def test_chinese_labels_are_read_by_their_values(label: Any, place: str) -> None:
     plain = json.dumps(AIGC | {"Label": label})
     whole, escaped = f'{{"AIGC": {plain}}}', plain.replace('"', "&quot;")
     space = 'xmlns:TC260="http://www.tc260.org.cn/ns/AIGC/1.0/"'
@@ -335,7 +335,7 @@ def test_fields_of_iptc_name_the_system() -> None:
     assert declared(with_xmp("", 'Iptc4xmpExt:AIPromptInformation="a woman"'))
 
 
-def test_samsungs_editor_says_that_it_generated() -> None:
+def test_the_mark_of_samsungs_editor_is_read() -> None:
     def with_trailer(kind: int) -> bytes:
         text = f'{{"genAIType": {kind}}}'.encode()
         name = b"PhotoEditor_Re_Edit_Data"
@@ -347,7 +347,7 @@ def test_samsungs_editor_says_that_it_generated() -> None:
     assert declared(with_trailer(2))[0]["where"] == "trailer PhotoEditor_Re_Edit_Data"
 
 
-def test_our_own_fakes_say_so() -> None:
+def test_our_own_fakes_are_declared_generated() -> None:
     from detector.pictures.labelling import xmp_packet
 
     found = declared(insert_xmp(encode(draw_picture(1), "WEBP"), xmp_packet("style", 1, "c")))
@@ -359,7 +359,7 @@ def test_our_own_fakes_say_so() -> None:
     st.sampled_from(["comment", "text", "itxt", "ztxt", "xmp", "raw", "gif", "iptc", "exif", "jpeg"]),
     st.binary(max_size=600),
 )
-def test_no_bytes_stop_it(place: str, body: bytes) -> None:
+def test_no_bytes_raise_an_error(place: str, body: bytes) -> None:
     plain, png = encode(draw_picture(1, size=16), "JPEG"), encode(draw_picture(1, size=16))
 
     def chunk(name: bytes) -> bytes:

@@ -115,7 +115,7 @@ def test_crop_is_cut_before_scoring(pictures: list[Target]) -> None:
     assert whole.score != corner.score
 
 
-def test_nothing_in_nothing_out() -> None:
+def test_no_targets_give_no_rows() -> None:
     assert list(score_pictures([], Brightness())) == []
 
 
@@ -134,7 +134,7 @@ def test_every_format_holds_the_same_table(tmp_path: Path, pictures: list[Target
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"path": "half a li'])
-def test_a_killed_run_goes_on_to_the_same_table(tmp_path: Path, pictures: list[Target], torn: bytes) -> None:
+def test_a_killed_run_is_resumed_to_the_same_table(tmp_path: Path, pictures: list[Target], torn: bytes) -> None:
     out, whole = tmp_path / "s.csv", tmp_path / "whole.csv"
     score_to_file(pictures, Brightness(), whole)
     with pytest.raises(KeyboardInterrupt):
@@ -230,7 +230,7 @@ def test_a_crop_is_in_pixels_of_the_file_however_small_it_is_decoded(
     assert whole.score < corner.score
 
 
-def test_a_row_says_which_frame_was_looked_at(tmp_path: Path) -> None:
+def test_a_row_states_which_frame_was_decoded(tmp_path: Path) -> None:
     frames = [Pillow.fromarray(draw_picture(seed)) for seed in range(3)]
     frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:])
     (row,) = score([Target(str(tmp_path / "a.webp"))], Brightness())
@@ -238,7 +238,7 @@ def test_a_row_says_which_frame_was_looked_at(tmp_path: Path) -> None:
     assert row.verdict in ("likely-fake", "likely-real")
 
 
-def test_what_costs_too_much_is_one_row(tmp_path: Path, pictures: list[Target]) -> None:
+def test_a_too_expensive_file_is_one_row(tmp_path: Path, pictures: list[Target]) -> None:
     (tmp_path / "scans.jpg").write_bytes(crafted.jpeg_of_scans(64, 120))
     bad, good = score([Target(str(tmp_path / "scans.jpg")), pictures[0]], Brightness())
     assert (bad.verdict, bad.reason) == ("error", "too costly to decode: it has 130 scans; the cap is 100")
@@ -360,7 +360,7 @@ def test_a_run_on_other_targets_starts_afresh_though_their_files_are_the_same(
 
 
 @pytest.mark.parametrize("name", ["f.csv", "f.jsonl", "f.parquet"])
-def test_the_table_of_faces_has_a_row_for_every_face_and_survives_a_kill(
+def test_the_table_of_faces_has_a_row_for_every_face_also_after_a_kill(
     tmp_path: Path, pictures: list[Target], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     boxes = [(0, 0, 12, 12), (4, 4, 12, 12)]
@@ -412,7 +412,7 @@ def test_inputs_are_opened_in_order(tmp_path: Path, pictures: list[Target], mani
     assert len(targets) == 153 + len(manifest)
 
 
-def test_odd_file_names_survive(tmp_path: Path) -> None:
+def test_unusual_file_names_are_kept(tmp_path: Path) -> None:
     path = tmp_path / 'a "b", c\nd.png'
     path.write_bytes(encode(draw_picture(0)))
     score_to_file([Target(str(path))], Brightness(), tmp_path / "s.csv")

@@ -53,7 +53,7 @@ def test_every_engine_writes_the_same_bytes(
     assert write(targets, name, tmp_path / "a.csv") == write(targets, "threads", tmp_path / "b.csv")
 
 
-def test_a_run_whose_worker_was_killed_says_so_and_goes_on_to_the_same_bytes(
+def test_a_run_whose_worker_was_killed_ends_with_an_error_and_is_resumed_to_the_same_bytes(
     targets: list[Target], tmp_path: Path
 ) -> None:
     kill = tmp_path / "kill"
@@ -102,7 +102,7 @@ def test_what_a_worker_raises_ends_the_run(name: str, targets: list[Target], mon
         list(find_engine(name, load, 1)(wrong, Bright()))
 
 
-def test_few_pictures_are_under_way_at_a_time(targets: list[Target]) -> None:
+def test_few_chunks_are_submitted_ahead(targets: list[Target]) -> None:
     taken = 0
 
     def count() -> object:

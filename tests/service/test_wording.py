@@ -10,7 +10,7 @@ from detector.service.wording import PLAIN, find_label, write_sentence
 from detector.types import Opinion
 
 
-def test_a_sentence_needs_no_legend() -> None:
+def test_sentences_do_not_use_h1_and_h2() -> None:
     said = write_sentence("likely-fake", "The detector's result gives weak support for H1 over H2.")
     assert said.startswith("Likely generated. ")
     assert "H1" not in said
@@ -30,5 +30,5 @@ def test_every_opinion_has_plain_words() -> None:
         ("inconclusive", "overturn", None),
     ],
 )  # fmt: skip
-def test_what_an_answer_says_of_the_picture(opinion: str, answer: str, label: str | None) -> None:
+def test_the_label_that_each_answer_gives(opinion: str, answer: str, label: str | None) -> None:
     assert find_label(opinion, answer) == label

@@ -82,7 +82,7 @@ def test_verdicts_are_the_operating_point_where_there_are_any() -> None:
     assert rows.loc[("fpr", "a")].value == pytest.approx((mine.score > 1).mean())
 
 
-def test_few_people_have_no_figure_and_no_part_in_the_test() -> None:
+def test_groups_of_few_people_have_no_figure_and_are_left_out_of_the_test() -> None:
     table = draw()
     table.loc[table.race == "c", "group"] = [f"p{i % (MINIMUM - 1)}" for i in range(60)]  # 60 pictures of 29 people
     table.loc[(table.race == "c"), "score"] = 9.0

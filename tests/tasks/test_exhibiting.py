@@ -49,7 +49,7 @@ def test_the_page_shows_the_figures_that_were_computed(made: tuple[Path, dict[st
     assert all(0 <= cell["value"] <= 1 for row in record["ageing"] for cell in row["tested"])
 
 
-def test_photographs_are_made_as_coarse_and_as_grey(tmp_path: Path) -> None:
+def test_photographs_get_the_resolution_and_the_grey_of_the_fakes(tmp_path: Path) -> None:
     squares = [draw_picture(i, size=96) for i in range(4)]
     rows = pd.DataFrame({"group": list("abcd"), "split": ["train", "train", "val", "test"]})
     fakes = np.stack([gallery.as_grey(draw_picture(9 + i, size=32)) for i in range(4)])
@@ -71,7 +71,7 @@ def test_too_few_photographs_are_refused(tmp_path: Path) -> None:
         tasks.make_gallery(tmp_path / "gallery.html", photographs=tmp_path / "in", n=20)
 
 
-def test_the_first_generator_draws_at_once(tmp_path: Path) -> None:
+def test_the_first_generator_can_draw(tmp_path: Path) -> None:
     table = tasks.generate("crude", 3, tmp_path, label=False)
     assert len(table) == 3
     assert decode(Path(table.path[0]).read_bytes()).shape == (32, 32, 3)

@@ -57,7 +57,7 @@ def read_questions(page: Path) -> list[dict[str, object]]:
     return json.loads(found[1])  # type: ignore[no-any-return]
 
 
-def test_both_kinds_are_matched(quiz: Path) -> None:
+def test_photographs_and_fakes_are_processed_alike(quiz: Path) -> None:
     table = read_manifest(quiz / "pictures.csv")
     assert table.label.value_counts().to_dict() == {0: N, 1: N}
     opened = [decode_picture(Path(path).read_bytes()) for path in table.path]
@@ -66,7 +66,7 @@ def test_both_kinds_are_matched(quiz: Path) -> None:
     assert {entry.name for entry in quiz.iterdir()} == {"index.html", "pictures", "pictures.csv"}
 
 
-def test_the_page_needs_no_network_and_keeps_its_secret(quiz: Path, folder: Path, tmp_path: Path) -> None:
+def test_the_page_needs_no_network_and_does_not_contain_the_labels(quiz: Path, folder: Path, tmp_path: Path) -> None:
     text, questions = (quiz / "index.html").read_text(), read_questions(quiz / "index.html")
     assert {q["sha256"] for q in questions} == set(read_manifest(quiz / "pictures.csv").sha256)
     assert not any("fake" in question for question in questions)
@@ -117,12 +117,12 @@ def test_answers_of_another_quiz_and_other_folders_are_refused(quiz: Path, tmp_p
         tasks.mark_quiz(tmp_path / "a.csv", tmp_path)
 
 
-def test_no_face_no_quiz(folder: Path, tmp_path: Path) -> None:
+def test_pictures_without_a_face_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DetectorError, match="no face was found in the photographs"):
         tasks.make_quiz(folder / "no-face.png", tmp_path, n=2)
 
 
-def test_the_command_makes_and_marks(
+def test_the_command_makes_a_quiz_and_its_report(
     folder: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -52,7 +52,7 @@ def test_a_pillow_picture_has_the_score_of_its_file(tmp_path: Path) -> None:
         assert (file.width, file.height, file.score) == (memory.width, memory.height, memory.score), name
 
 
-def test_what_is_wrong_with_a_picture_is_its_row_and_what_is_wrong_with_the_call_is_an_error(photo: Path) -> None:
+def test_a_bad_picture_gets_a_row_and_a_bad_call_is_an_error(photo: Path) -> None:
     torn = Pillow.open(io.BytesIO(photo.read_bytes()[:-400]))
     first, second, third = detector.score([photo.with_name("absent.png"), torn, photo]).itertuples()
     assert (first.verdict, second.verdict) == ("error", "error")
