@@ -1,4 +1,4 @@
-"""What `benchmarks/hostile.py` notices: crashes, files that take too long, noise, and runs that were interrupted."""
+"""`benchmarks/hostile.py` notices crashes, timeouts and output, and resumes interrupted runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small sample of `benchmarks/kills.py`: commands that are killed and repeated end as the unbroken ones."""
+"""A small sample of `benchmarks/kills.py`: killed and repeated commands give the same results."""
 
 from __future__ import annotations
 

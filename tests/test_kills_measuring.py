@@ -1,4 +1,4 @@
-"""A small sample of `benchmarks/kills_measuring.py`: scoring and verifying end as unbroken runs after a kill."""
+"""A small sample of `benchmarks/kills_measuring.py`: killed and repeated scoring and verifying."""
 
 from __future__ import annotations
 

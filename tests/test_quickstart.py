@@ -1,4 +1,4 @@
-"""The whole line at tiny size, the notebook that shows it, and the control that an honest line fails."""
+"""The quickstart with little training, the notebooks, and a control with permuted labels."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_second_run_changes_no_file_and_gives_the_same_results(small: tuple[Pa
 
 
 def test_permuted_labels_give_an_auc_of_chance(tmp_path: Path, small: tuple[Path, quickstart.Made]) -> None:
-    """Give half of the training groups of each class the other label: what is then measured is leakage or luck.
+    """Exchange the labels of half of the training groups of each class: an AUC above chance then shows leakage.
 
     Luck is large in one run, since real against fake is the strongest direction in the pictures and any net leans one
     way along it; so it is averaged over several permutations.

@@ -16,7 +16,7 @@ from detector.types import Image
 Vector = NDArray[np.float64]
 
 QUALITIES = (30, 40, 50, 60, 70, 75, 80, 85, 90, 95)  # IJG qualities of earlier saves that are looked for
-MODES = ZIGZAG[1:15]  # coefficients of a block that are looked at: the coarsest have steps that survive
+MODES = ZIGZAG[1:15]  # coefficients of a block that are used: the steps of the coarsest survive later saves
 NEARBY = (0.83, 1.17)  # factors of the steps of a quality, for comparison
 EVEN = 0.2  # share of the blocks, those with the least detail, in which noise is measured
 LEAST_EVEN = 8  # blocks in which it is measured at least

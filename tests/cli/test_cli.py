@@ -135,22 +135,24 @@ def test_evaluate_writes_its_report(tmp_path: Path, data: Path) -> None:
     names = {p.name for p in (tmp_path / "out").iterdir()}
     assert {"report.json", "report.md", "report.html", "roc.png", "det.png"} <= names
     assert "spectrum" in done.stdout
-    said = json.loads((tmp_path / "out" / "report.json").read_text())["metadata"]
-    assert {row["group"] for row in said["fairness"]["rows"]} == set(pd.read_csv(data / "in" / "manifest.csv").dataset)
-    assert {row["generator"] for row in said["aligned"]} == {"one", "two"}
-    assert "aligned AUC" in {finding["name"] for finding in said["audit"]}
+    metadata = json.loads((tmp_path / "out" / "report.json").read_text())["metadata"]
+    assert {row["group"] for row in metadata["fairness"]["rows"]} == set(
+        pd.read_csv(data / "in" / "manifest.csv").dataset
+    )
+    assert {row["generator"] for row in metadata["aligned"]} == {"one", "two"}
+    assert "aligned AUC" in {finding["name"] for finding in metadata["audit"]}
     assert run_command(*words, "--by", "datase").returncode == 2
     done = run_command(*words, "--no-audit")
-    said = json.loads((tmp_path / "out" / "report.json").read_text())["metadata"]
-    assert (done.returncode, said["aligned"], said["audit"]) == (0, [], [])
+    metadata = json.loads((tmp_path / "out" / "report.json").read_text())["metadata"]
+    assert (done.returncode, metadata["aligned"], metadata["audit"]) == (0, [], [])
 
 
 def test_scores_of_another_tool_are_evaluated(tmp_path: Path, data: Path) -> None:
     table = pd.read_csv(data / "in" / "manifest.csv")
     scores = pd.DataFrame({"path": table.path, "score": table.label * 2.0 - 1 + np.arange(len(table)) * 1e-3})
-    scores.to_csv(data / "in" / "theirs.csv", index=False)
+    scores.to_csv(data / "in" / "scores.csv", index=False)
     done = run_command(
-        "evaluate", data / "in" / "manifest.csv", "--scores", data / "in" / "theirs.csv", "-o", tmp_path / "out"
+        "evaluate", data / "in" / "manifest.csv", "--scores", data / "in" / "scores.csv", "-o", tmp_path / "out"
     )
     assert done.returncode == 0, done.stderr
     assert "1.000" in done.stdout
@@ -298,9 +300,9 @@ def test_the_smoke_suite_passes_its_gate_and_a_worse_detector_does_not(tmp_path:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "gate: passed" in done.stdout
     assert (tmp_path / "same" / "junit.xml").is_file()
-    told = json.loads((tmp_path / "same" / "report.json").read_text())["metadata"]
-    assert {"aligned AUC", "file format", "twins across splits"} <= {finding["name"] for finding in told["audit"]}
-    assert told["aligned"]
+    metadata = json.loads((tmp_path / "same" / "report.json").read_text())["metadata"]
+    assert {"aligned AUC", "file format", "twins across splits"} <= {finding["name"] for finding in metadata["audit"]}
+    assert metadata["aligned"]
     worse = tmp_path / "spectrum"
     shutil.copytree(SHIPPED / "spectrum", worse)
     tensors = read_tensors(worse)

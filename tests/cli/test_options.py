@@ -12,7 +12,7 @@ from typer.models import OptionInfo
 from detector import cli
 from detector.cli import making, measuring, showing, training, verifying
 
-REFUSED = [  # words of the command, the option that would do nothing, what the message says
+REFUSED = [  # command, option without effect, part of the message
     ("evaluate --suite smoke", "--split test", "the suite defines it"),
     ("evaluate --suite smoke", "--scores s.csv", "the suite defines it"),
     ("evaluate --suite smoke", "--by dataset", "the suite defines it"),
@@ -149,8 +149,8 @@ def test_an_option_without_effect_is_refused(
     words: str, option: str, why: str, place: Path, capsys: pytest.CaptureFixture[str], manifest: object
 ) -> None:
     table = Path(manifest.path[0]).parent / "manifest.csv"  # type: ignore[attr-defined]
-    said = complain(f"{words.format(manifest=table)} {option}", capsys)
-    assert why in said
+    message = complain(f"{words.format(manifest=table)} {option}", capsys)
+    assert why in message
     assert not [p.name for p in place.iterdir() if p.name not in ("folder", "w", "home")]
 
 

@@ -1,4 +1,4 @@
-"""`--config`, `--json` and `--quiet` hold for every command, wherever they stand; `doctor` says what works."""
+"""The options `--config`, `--json` and `--quiet`, at any place of the command line, and `doctor`."""
 
 from __future__ import annotations
 

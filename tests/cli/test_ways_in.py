@@ -1,4 +1,4 @@
-"""What people feed the command line, and how it ends."""
+"""Inputs of the command line, and exit statuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws every evidence check keeps: never raises on damaged bytes, plain JSON, the same twice, and its limits said."""
+"""Properties of every evidence check: no error on damaged bytes, plain JSON, equal repeats, stated limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws every generator keeps: same seed same bytes, shape, dtype, range, and a checkpoint that comes back whole."""
+"""Properties of every generator: same seed, same bytes; shape, type and range; saving and loading."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_an_interrupted_autoencoder_ends_as_the_uninterrupted_one(manifest: pd.D
         return kind(**SMALL_ALTERING["latent"]).fit(manifest, seed=0, folder=tmp_path / folder, **options)
 
     whole = fit("whole")
-    fit("cut", pictures=40)  # stops between two snapshots, and is told to go on
+    fit("cut", pictures=40)  # ends between two snapshots, and is resumed
     again = fit("cut")
     assert np.abs(whole.alter(faces, seed=0).astype(int) - again.alter(faces, seed=0)).max() <= 1
     with pytest.raises(CheckpointError, match="started with other options"):

@@ -30,7 +30,7 @@ N = 50  # of each class
 
 @functools.cache
 def face(i: int, size: int = 64) -> Image:
-    """A picture that says nothing of its label: the 1/f spectrum of natural ones, softly coloured, grainy."""
+    """A random picture with the 1/f spectrum of natural pictures, soft colours and grain."""
     rng = np.random.default_rng(i)
     radius = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size)) + 1 / size
     planes = np.fft.ifft2(np.exp(2j * np.pi * rng.random((3, size, size))) / radius**1.5).real
@@ -112,7 +112,7 @@ def greyed(image: Image, fake: bool, i: int) -> bytes:
     ],
 )
 def test_a_planted_shortcut_is_the_first_finding(tmp_path: Path, save: Saver, name: str, says: str) -> None:
-    """Whatever else differs with it comes later."""
+    """Other findings that follow from the same shortcut come later."""
     finding = audit(plant(tmp_path, save))[0]
     assert (finding.name, finding.severity) == (name, Severity.SERIOUS)
     assert says in finding.summary or name == "jpeg quality"

@@ -1,4 +1,4 @@
-"""Tables and lists of other people."""
+"""Tables and lists of other tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other tools' layouts."""
+"""Layouts of the data sets of other tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is found below a folder, and what is left out of it."""
+"""The pictures that are found in a folder, and the files that are left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table that is a dataset."""
+"""Manifests: columns, splits, layouts of folders, writing and reading."""
 
 from __future__ import annotations
 

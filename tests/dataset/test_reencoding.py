@@ -1,4 +1,4 @@
-"""Every picture through the same decode, crop, resize and encode."""
+"""Every picture is decoded, cropped, resized and encoded in the same way."""
 
 from __future__ import annotations
 

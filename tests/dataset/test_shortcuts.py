@@ -1,4 +1,4 @@
-"""Shortcuts: each plant of the table of plants is found and named, and random labels are not."""
+"""Shortcuts: each planted one is found and named, and random labels give no finding."""
 
 from __future__ import annotations
 

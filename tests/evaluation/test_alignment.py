@@ -1,4 +1,4 @@
-"""The aligned AUC: a detector of file formats loses everything by it, one of pixels nothing."""
+"""The aligned AUC: that of a detector of file formats falls to chance, that of a detector of pixels stays."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_an_equal_detector_passes_whatever_the_seed_of_the_bootstrap(run: Run) -
 
 
 def test_scores_with_equal_noise_pass() -> None:
-    """Two detectors of the same worth, whose scores differ on every picture."""
+    """Two equally good detectors, whose scores differ on every picture."""
     rng = np.random.default_rng(5)
     labels = np.repeat([0, 1], 200)
     face = labels + rng.normal(0, 1, 400)

@@ -62,7 +62,7 @@ def test_two_tools_with_files_of_one_name_are_two_rows(tmp_path: Path, manifest:
     auc = results[(results.metric == "auc") & (results.generator == "one") & (results.real == "all")]
     assert dict(zip(auc.detector, auc.value.round(), strict=True)) == {"good/scores": 1.0, "bad/scores": 0.0}
     report = json.loads((tmp_path / "out" / "report.json").read_text())["results"]
-    told = [row["detector"] for row in report if (row["metric"], row["generator"]) == ("auc", "one")]
-    assert told == ["good/scores", "bad/scores"]  # the figures of a single source stand there once
+    detectors = [row["detector"] for row in report if (row["metric"], row["generator"]) == ("auc", "one")]
+    assert detectors == ["good/scores", "bad/scores"]  # with a single source, each figure is written once
     counts = manifest[(manifest.split == "test") & (manifest.label == 0)]
     assert auc.n_real.tolist() == [len(counts)] * 2

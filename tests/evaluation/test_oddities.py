@@ -1,4 +1,4 @@
-"""What a reader of figures is warned of."""
+"""Warnings about unusual scores and groups."""
 
 from __future__ import annotations
 

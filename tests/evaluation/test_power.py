@@ -1,4 +1,4 @@
-"""What drop a gate could have seen, in the report and in words."""
+"""The drop of the AUC that a gate could have noticed, in the report and as text."""
 
 from __future__ import annotations
 

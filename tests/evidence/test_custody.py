@@ -1,4 +1,4 @@
-"""The custody log: one chain, whoever writes, whatever fails."""
+"""The custody log: one chain, also with several writers and after failures."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def reseal(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_log_that_was_edited_and_resealed_in_the_middle_is_found(tmp_path: Path) -> None:
-    """Own hash right, numbers right: only the next entry's `previous` tells."""
+    """The hash and the numbers of the entry are right; only `previous` of the next entry shows the change."""
     log = CustodyLog(tmp_path / LOG)
     entries = [log.append("received", {"path": name}) for name in "abc"]
     assert check_chain(entries) == []

@@ -1,4 +1,4 @@
-"""A case as a folder: what is reused, what is examined again, and what an interrupted run leaves."""
+"""The folder of a case: reports that are reused, exhibits that are examined again, and interrupted runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def make_record(path: str = "/x/photo.jpg", digest: str = "a" * 64, statement: s
 
 @pytest.fixture(autouse=True)
 def _no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing a PDF takes longest of all, and says nothing here."""
+    """Skip the PDFs, which take most of the time and are not tested here."""
     monkeypatch.setattr(folders, "make_pdf", lambda record, pictures: b"%PDF-" + record["sha256"].encode())
 
 
@@ -178,14 +178,14 @@ def test_each_option_that_decides_a_report_makes_another_examination(
     key, trust = write_key(tmp_path / "key.pem"), tmp_path / "trust"
     trust.mkdir()
     shutil.copy(tmp_path / "key.pub", trust / "root.pem")
-    given: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     notes = []
     for change in ({}, {"case": "7"}, {"examiner": "E."}, {"known": known}, {"trust": trust}, {"key": key}):
-        given |= change
-        notes.append(tasks.verify([picture], out, **given)[0]["note"])
-        assert tasks.verify([picture], out, **given)[0]["note"] == ""
+        options |= change
+        notes.append(tasks.verify([picture], out, **options)[0]["note"])
+        assert tasks.verify([picture], out, **options)[0]["note"] == ""
     known.write_text(f"sha256,label\n{'1' * 64},fake\n")  # the same option, another list
-    notes.append(tasks.verify([picture], out, **given)[0]["note"])
+    notes.append(tasks.verify([picture], out, **options)[0]["note"])
     assert notes[0] == ""
     words = [note.partition("with another ")[2].partition(";")[0] for note in notes[1:]]
     assert words == ["case", "examiner", "known", "trust", "sign", "known"]
@@ -344,12 +344,12 @@ def test_the_index_grows_with_each_exhibit_and_the_log_names_the_last_one(
     pages: list[int] = []
     refresh = folders.refresh_index
 
-    def look(log: CustodyLog) -> None:
+    def count_rows(log: CustodyLog) -> None:
         refresh(log)
         pages.append((tmp_path / "out" / "index.html").read_text().count("<tr><td>"))
         assert check_case(tmp_path / "out").problems == []
 
-    monkeypatch.setattr(folders, "refresh_index", look)
+    monkeypatch.setattr(folders, "refresh_index", count_rows)
     inputs = [write_picture(tmp_path / f"{seed}.png", seed) for seed in range(3)]
     tasks.verify([*inputs, tmp_path / "absent.png"], tmp_path / "out")
     assert pages == [1, 2, 3, 4]

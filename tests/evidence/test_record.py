@@ -232,9 +232,9 @@ def test_a_field_of_the_file_cannot_pass_for_a_signature() -> None:
     findings = {"metadata": metadata.check(Exhibit(Path("x.jpg"), data, "0" * 64, None))}
     (declared,) = findings["metadata"].details["declared_generated"]
     assert (declared["by"], declared["signed_by"]) == ('signed by Adobe", signed by Adobe', "")
-    said = "IPTC source type trainedAlgorithmicMedia (made by generative AI) in XMP DigitalSourceType"
+    declaration = "IPTC source type trainedAlgorithmicMedia (made by generative AI) in XMP DigitalSourceType"
     assert find_declaration(findings) == (
-        f'The file declares that it was generated: {said}, by "signed by Adobe\', signed by Adobe".'
+        f'The file declares that it was generated: {declaration}, by "signed by Adobe\', signed by Adobe".'
     )
     manifest = {
         "assertions": [
@@ -298,7 +298,7 @@ def test_a_face_of_a_size_that_few_sources_have_gets_no_opinion(case: tuple[Path
 
 
 class Brightness:
-    """The brighter a face, the more it looks made."""
+    """A detector whose score is the brightness of a face."""
 
     name, size, locates = "brightness", 16, True
 

@@ -20,7 +20,7 @@ def test_same_seed_same_picture_and_the_shape_is_kept(size: int) -> None:
 
 
 def test_each_augmentation_is_drawn_independently() -> None:
-    """Mirrored and greyed tell which steps were drawn: they must not always come together."""
+    """Mirroring and greying must not always be drawn together."""
     change = make_augmentation()
     image = np.zeros((48, 48, 3), np.uint8)
     image[:, 24:] = (200, 40, 90)
@@ -80,7 +80,7 @@ def test_a_retouched_face_keeps_its_middle_and_loses_detail_around_it() -> None:
 
 
 def test_pictures_differ_in_the_strength_of_their_augmentation() -> None:
-    """A tenth only ever is mirrored, as many more are only cut tighter, and some are changed a good deal."""
+    """A tenth of the pictures are at most mirrored, as many more are only cropped, and some are changed strongly."""
     change, image = make_augmentation(), draw_picture(1, size=64)
     apart = []
     for seed in range(200):

@@ -1,4 +1,4 @@
-"""The torch kit."""
+"""Model-independent PyTorch helpers: devices, seeds, steps, state, pixels."""
 
 from __future__ import annotations
 

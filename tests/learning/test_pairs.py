@@ -1,4 +1,4 @@
-"""What a training pair holds, and what must not tell its members apart."""
+"""Training pairs: which pictures they have, and which differences their members must not have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Colours under a profile: wide ones are converted, sRGB is left alone, and what is broken changes nothing."""
+"""Colour profiles: wide ones are converted to sRGB; sRGB and damaged profiles change nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Picture -> vector."""
+"""Features: vectors of pictures."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_wave_lands_in_its_bin(period: int, expected: int) -> None:
 
 
 def test_the_spectrum_agrees_with_a_plain_computation() -> None:
-    """The whole plane, a loop over frequencies, no trick of symmetry."""
+    """The plain computation loops over all frequencies, without using the symmetry."""
     images, bins = noise(1, 15, 20), 6
     grey = images[0] @ np.array([0.299, 0.587, 0.114])
     window = np.outer(*(np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2 for n in grey.shape))

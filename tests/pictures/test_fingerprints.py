@@ -18,9 +18,9 @@ GOLDEN = {8: "9867669b66772492", 16: "98b06703662a9bb666997792646d92946c9e8aab4e
 
 @pytest.mark.parametrize("side", [8, 16])
 def test_hash_is_that_of_imagehash(side: int) -> None:
-    mine, golden = perceptual_hash(draw_picture(7), side), GOLDEN[side]
-    assert len(mine) == side * side // 4
-    assert distances(mine, [golden])[0] <= 2 / side**2  # another Pillow may round a median otherwise
+    computed, golden = perceptual_hash(draw_picture(7), side), GOLDEN[side]
+    assert len(computed) == side * side // 4
+    assert distances(computed, [golden])[0] <= 2 / side**2  # another Pillow may round a median otherwise
 
 
 def test_hash_outlives_saving_and_resizing() -> None:

@@ -1,4 +1,4 @@
-"""How a file was saved, by its header alone."""
+"""How a file was saved, read from its header alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What generators write into files is read, wherever and however it is written, and what people write is not."""
+"""Marks of generators are read in every place and encoding, and text by people is not taken for a mark."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def check(data: bytes) -> Finding:
 
 
 def declared(data: bytes) -> list[dict[str, str]]:
-    """What the finding says of the file's own words; it must point to fake because of these and nothing else."""
+    """Return the declarations in the finding; it must point to fake if and only if there are any."""
     found = check(data)
-    words: list[dict[str, str]] = found.details["declared_generated"]
-    assert (found.outcome == Outcome.SUPPORTS_FAKE) == bool(words)
-    assert found.summary.startswith("The file names a generator") == bool(words)
-    return words
+    marks: list[dict[str, str]] = found.details["declared_generated"]
+    assert (found.outcome == Outcome.SUPPORTS_FAKE) == bool(marks)
+    assert found.summary.startswith("The file names a generator") == bool(marks)
+    return marks
 
 
 def comment_block(comment: bytes, order: str = "<", kind: int = 7) -> bytes:
@@ -305,11 +305,11 @@ def test_chinese_labels_are_read_by_their_values(label: Any, place: str) -> None
     }[place]()
     found = check(data)
     sure = str(label) == "1"
-    (said,) = found.details["declared_generated" if sure else "possibly_generated"]
-    words = {"1": "(generated)", "2": "(possibly generated)", "3": "(suspected of being generated)"}[str(label)]
-    assert said["says"] == f"GB 45438-2025 label {label} {words}"
-    assert said["by"] == "00119"
-    assert words in found.summary
+    (mark,) = found.details["declared_generated" if sure else "possibly_generated"]
+    meaning = {"1": "(generated)", "2": "(possibly generated)", "3": "(suspected of being generated)"}[str(label)]
+    assert mark["says"] == f"GB 45438-2025 label {label} {meaning}"
+    assert mark["by"] == "00119"
+    assert meaning in found.summary
     assert found.outcome == (Outcome.SUPPORTS_FAKE if sure else Outcome.NEUTRAL)
     assert found.details["possibly_generated" if sure else "declared_generated"] == []
 
@@ -323,9 +323,9 @@ def test_source_types_of_iptc(name: str) -> None:
     for url in (f"http://cv.iptc.org/newscodes/digitalsourcetype/{name}", f"digsrctype:{name}", name):
         found = check(with_xmp("", f'Iptc4xmpExt:DigitalSourceType="{url}" xmp:CreatorTool="a tool"'))
         assert (found.outcome == Outcome.SUPPORTS_FAKE) == (name in GENERATED)
-        for said in found.details["declared_generated"]:
-            assert GENERATED[name] in said["says"]
-            assert (said["by"], said["where"]) == ("a tool", "XMP DigitalSourceType")
+        for mark in found.details["declared_generated"]:
+            assert GENERATED[name] in mark["says"]
+            assert (mark["by"], mark["where"]) == ("a tool", "XMP DigitalSourceType")
     assert found.details["digital_source_types"] == [name]
 
 

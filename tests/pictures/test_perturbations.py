@@ -1,4 +1,4 @@
-"""Laws that every perturbation keeps, and what single ones are for."""
+"""Properties of all perturbations, and the effects of single ones."""
 
 from __future__ import annotations
 

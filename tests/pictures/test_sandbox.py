@@ -1,4 +1,4 @@
-"""The process with limits: answers come whole, nothing exceeds a limit, and one job does not harm the next."""
+"""The process with limits: results are complete, limits are enforced, and a job does not affect the next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sizes from headers: as the decoder says, from the first bytes alone."""
+"""Sizes that are read from the first bytes are those of the decoder."""
 
 from __future__ import annotations
 

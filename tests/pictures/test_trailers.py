@@ -44,7 +44,7 @@ def samsung(*blocks: tuple[bytes, bytes]) -> bytes:
 
 
 def kinds(data: bytes) -> list[tuple[str, int]]:
-    """What follows, as the finding says it; only padding may lie between, and nothing after the last."""
+    """Return the kinds of data after a picture; only padding lies between them, and nothing after the last."""
     found = file.check(make_exhibit(data, Path("x.jpg")))
     for trailer in found.details["trailers"]:
         assert f"{trailer['kind']} ({trailer['length']:,} bytes)" in found.summary

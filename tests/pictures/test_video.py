@@ -1,4 +1,4 @@
-"""Frames of a video: where they lie in time, what is refused, and that a hostile file ends in one error."""
+"""Frames of a video: their times, the limits, and hostile files, which end in one error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of weights."""
+"""Checkpoints: folders with a card and weights."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def test_tensors_come_back_with_their_shapes(tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_is_a_clear_error(tmp_path: Path, file: str, text: bytes) -> None:
     write_checkpoint(tmp_path, TENSORS, {"detector": "x"})
     (tmp_path / file).write_bytes(text)
-    look = read_tensors if file == WEIGHTS else lambda folder: read_card(folder, "detector")
+    read_again = read_tensors if file == WEIGHTS else lambda folder: read_card(folder, "detector")
     with pytest.raises(CheckpointError):
-        look(tmp_path)
+        read_again(tmp_path)
 
 
 def test_another_kind_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Streaming, order, errors as rows, and going on after a kill."""
+"""The engine: streaming, order, errors as rows, and resuming after a kill."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from detector.types import Decoded, Detector, Image, Images, Opinion, Scores, ra
 
 
 class Brightness:
-    """Five lines of detector: the brighter, the more fake."""
+    """A minimal detector whose score is brightness."""
 
     name, size = "brightness", 16
 
@@ -48,7 +48,7 @@ class Brightness:
 
 
 class Locating(Brightness):
-    """The same of every face that is located."""
+    """The same detector for located faces."""
 
     locates = True
 
@@ -177,9 +177,9 @@ def test_a_detector_that_locates_does_not_judge_what_has_no_face(pictures: list[
     assert row.score is not None
     assert (row.verdict, row.reason) == ("not-applicable", "no face found")
     assert row.faces == 0
-    (given,) = score([Target(pictures[0].path, (0, 0, 8, 8))], Locating())
-    assert given.faces is None
-    assert given.verdict in ("likely-fake", "likely-real")
+    (row,) = score([Target(pictures[0].path, (0, 0, 8, 8))], Locating())
+    assert row.faces is None
+    assert row.verdict in ("likely-fake", "likely-real")
 
 
 def test_large_pictures_are_in_memory_one_at_a_time(pictures: list[Target], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +234,7 @@ def test_a_row_states_which_frame_was_decoded(tmp_path: Path) -> None:
     frames = [Pillow.fromarray(draw_picture(seed)) for seed in range(3)]
     frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:])
     (row,) = score([Target(str(tmp_path / "a.webp"))], Brightness())
-    assert row.reason == "only frame 1 of 3 was looked at"
+    assert row.reason == "only frame 1 of 3 was decoded"
     assert row.verdict in ("likely-fake", "likely-real")
 
 

@@ -1,4 +1,4 @@
-"""All engines write the same bytes, whatever the number of workers, and also when a run is broken and taken up."""
+"""All engines write the same bytes, with any number of workers, and also if a run is interrupted and resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parquet files of a folder: together the table, each run its own, and none left over from another run."""
+"""A table as a folder of Parquet files: its files, shards, and files of earlier runs."""
 
 from __future__ import annotations
 

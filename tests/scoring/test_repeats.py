@@ -20,7 +20,7 @@ from detector.types import Images, Scores
 
 
 class Counting(Bright):
-    """Counts the faces it gets; `fail_at`: is interrupted at that call."""
+    """A detector that counts the faces it scores. fail_at: number of the call that raises KeyboardInterrupt."""
 
     def __init__(self, fail_at: int = 0) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Scores as files: one run at a time, nothing lost, whatever pictures are called."""
+"""Tables of scores: one run at a time, complete, with any names of pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is to be scored, named by people."""
+"""Targets from files, folders, tables, tars and lists."""
 
 from __future__ import annotations
 

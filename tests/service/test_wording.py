@@ -11,10 +11,10 @@ from detector.types import Opinion
 
 
 def test_sentences_do_not_use_h1_and_h2() -> None:
-    said = write_sentence("likely-fake", "The detector's result gives weak support for H1 over H2.")
-    assert said.startswith("Likely generated. ")
-    assert "H1" not in said
-    assert "weak support for a generated face over a photograph" in said
+    sentence = write_sentence("likely-fake", "The detector's result gives weak support for H1 over H2.")
+    assert sentence.startswith("Likely generated. ")
+    assert "H1" not in sentence
+    assert "weak support for a generated face over a photograph" in sentence
 
 
 def test_every_opinion_has_plain_words() -> None:

@@ -1,4 +1,4 @@
-"""Calibration against scikit-learn, the lir package's published numbers, and its own promises."""
+"""Calibration compared with scikit-learn, with published numbers of the package lir, and with its guarantees."""
 
 from __future__ import annotations
 

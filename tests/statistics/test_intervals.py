@@ -224,7 +224,8 @@ def test_degrees_of_freedom_are_those_of_the_simulated_variance(shared):
     for _ in range(3000):
         people = rng.standard_normal((2, 2 * k))
         parts = [
-            mine[groups] + rng.standard_normal(len(own)) for mine, groups in zip(people, (own, other), strict=True)
+            effects[groups] + rng.standard_normal(len(own))
+            for effects, groups in zip(people, (own, other), strict=True)
         ]
         moves = sum(np.bincount(g, p - p.mean(), minlength=2 * k) for g, p in zip((own, other), parts, strict=True))
         found.append(moves @ moves)

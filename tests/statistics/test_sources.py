@@ -47,7 +47,7 @@ def test_no_source_has_more_false_alarms_than_asked_for(seed: int, shift: float)
 
 
 def test_a_pooled_threshold_gives_one_source_many_false_alarms() -> None:
-    """The threshold of a pool gives the shifted source many false alarms: what this module is there for."""
+    """A pooled threshold gives the shifted source many false alarms; the module exists to avoid this."""
     scores, labels, sources, groups = simulate(0, (0.0, 0.0, 2.5))
     real = labels == 0
     pooled, over = fit_calibration(scores, labels, groups), fit_over_sources(scores, labels, sources, groups)

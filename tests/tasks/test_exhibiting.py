@@ -1,4 +1,4 @@
-"""The gallery: every figure is computed when the page is made, and photographs are made as coarse as the fakes."""
+"""The gallery: figures are computed when the page is made, and photographs get the resolution of the fakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A quiz: photographs and fakes are matched, the page keeps its secret, and answers become a report."""
+"""A quiz: photographs and fakes are processed alike, the page has no labels, and answers become a report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ N = 3
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of photographs that a generator drew in truth: the tests need faces, and may hold none of people."""
+    """A folder of "photographs" that a generator drew, because the tests may not contain faces of people."""
     folder = tmp_path_factory.mktemp("photographs")
     tasks.generate("style", 6, folder, seed=100, label=False, format="webp", weights=None)
     (folder / "manifest.csv").unlink()
@@ -44,7 +44,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory, quiz: Path) -> Path:
 
 
 def write_answers(path: Path, quiz: Path, **changes: object) -> Path:
-    """Write the answers of somebody who knows all pictures, as the page does."""
+    """Write answers as the page does; by default, all of them are right."""
     table = read_manifest(quiz / "pictures.csv")
     answers = pd.DataFrame({"sha256": table.sha256, "answer": table.label * 6 - 3, "seconds": 1.5, "feedback": 0})
     answers.assign(**changes).to_csv(path, index=False)
@@ -72,9 +72,9 @@ def test_the_page_needs_no_network_and_does_not_contain_the_labels(quiz: Path, f
     assert not any("fake" in question for question in questions)
     assert "default-src 'none'" in text
     assert not re.search(r"(src|href)=.?https?:", text)
-    told = tasks.make_quiz(folder, tmp_path, n=N, seed=1, feedback=True)
+    page = tasks.make_quiz(folder, tmp_path, n=N, seed=1, feedback=True)
     labels = read_manifest(tmp_path / "pictures.csv").set_index("sha256").label
-    assert all(labels[question["sha256"]] == question["fake"] for question in read_questions(told))
+    assert all(labels[question["sha256"]] == question["fake"] for question in read_questions(page))
 
 
 def test_answers_become_a_report_beside_the_detector(quiz: Path, weights: Path, tmp_path: Path) -> None:

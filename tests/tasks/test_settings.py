@@ -1,4 +1,4 @@
-"""--set reaches every hyper-parameter of every plug-in that learns."""
+"""--set can set every hyper-parameter of every generator and detector that is trained."""
 
 from __future__ import annotations
 

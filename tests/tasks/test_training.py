@@ -1,4 +1,4 @@
-"""Training into a folder that was trained before."""
+"""The task `train`: folders of earlier runs, devices, several processes, progress."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ def test_credentials_are_absent_after_another_save() -> None:
 
 def test_a_manifest_at_a_url_causes_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """The listener hears c2pa's own default settings, so silence under ours means something."""
-    heard = threading.Event()
+    connected = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(20)
         port = server.getsockname()[1]
@@ -180,7 +180,7 @@ def test_a_manifest_at_a_url_causes_no_connection(monkeypatch: pytest.MonkeyPatc
         def listen() -> None:
             try:
                 server.accept()[0].close()
-                heard.set()
+                connected.set()
             except OSError:
                 pass
 
@@ -194,12 +194,12 @@ def test_a_manifest_at_a_url_causes_no_connection(monkeypatch: pytest.MonkeyPatc
         assert found.details["state"] == "remote-only"
         assert found.details["url"].endswith("/m.c2pa")
         assert found.outcome == Outcome.NEUTRAL
-        assert not heard.is_set()
+        assert not connected.is_set()
 
         with pytest.raises(c2pa.C2paError), c2pa.Context() as context:
             c2pa.Reader.try_create("image/jpeg", io.BytesIO(data), context=context)
         thread.join()
-        assert heard.is_set()
+        assert connected.is_set()
 
 
 def test_without_the_extra_the_check_is_not_applicable(monkeypatch: pytest.MonkeyPatch) -> None:
