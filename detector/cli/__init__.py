@@ -140,7 +140,7 @@ def quickstart(
 
 
 @app.command("list")
-def list_things(
+def list_registered(
     card: Annotated[
         str | None, typer.Option(help="Show the model card of these shipped weights, or of a folder of weights.")
     ] = None,
@@ -152,8 +152,8 @@ def list_things(
         print_table([card, ""], [[key, value] for key, value in tasks.describe_card(card)])
         return
 
-    for kind, things in tasks.list_things().items():
-        print_table([kind, ""], [[name, facts] for name, facts in things.items()])
+    for kind, summaries in tasks.list_registered().items():
+        print_table([kind, ""], [[name, summary] for name, summary in summaries.items()])
 
 
 @app.command()

@@ -67,12 +67,12 @@ class Observer:
 def measure_observer(
     name: str, labels: ArrayLike, confidence: ArrayLike, groups: ArrayLike | None = None, *, feedback: bool = False
 ) -> Observer:
-    """Return how well an observer did.
+    """Return the measures of an observer's answers.
 
-    labels: (N,), 0 real and 1 fake. confidence: (N,), larger is more fake; what is above 0 counts as "fake". groups:
-    (N,), which pictures belong together.
+    labels: (N,), 0 real and 1 fake. confidence: (N,), larger is more fake; an answer above 0 counts as "fake". groups:
+    (N,), pictures of one group belong together.
 
-    Raises ScoresError if there are not pictures of both classes.
+    Raises ScoresError if the pictures are of one class only.
     """
     fake = np.asarray(labels) == Label.FAKE
     called = np.asarray(confidence, np.float64) > 0

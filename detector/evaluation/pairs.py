@@ -32,7 +32,7 @@ MEANS = [*KEYS, "mean", "low", "high", "pairs"]
 
 
 class Role(StrEnum):
-    """Why two sets are compared."""
+    """The reason why two sets are compared."""
 
     MATCHED = "matched"
     PHOTOGRAPHS = "photographs"

@@ -20,12 +20,12 @@ from detector.files import replacing
 def save_state(path: Path, parts: Mapping[str, nn.Module | torch.optim.Optimizer], facts: Mapping[str, Any]) -> None:
     """Write the state that a resumed run needs to one file: networks and Adam moments as tensors, facts as JSON."""
     tensors: dict[str, Tensor] = {}
-    for part, thing in parts.items():
-        if isinstance(thing, nn.Module):
-            tensors |= {f"{part}.{name}": tensor for name, tensor in thing.state_dict().items()}
+    for name, part in parts.items():
+        if isinstance(part, nn.Module):
+            tensors |= {f"{name}.{key}": tensor for key, tensor in part.state_dict().items()}
         else:
-            for i, moments in thing.state_dict()["state"].items():
-                tensors |= {f"{part}.{i}.{name}": torch.as_tensor(tensor) for name, tensor in moments.items()}
+            for i, moments in part.state_dict()["state"].items():
+                tensors |= {f"{name}.{i}.{key}": torch.as_tensor(tensor) for key, tensor in moments.items()}
     with replacing(path) as temporary:
         save_file({k: t.detach().cpu().contiguous().clone() for k, t in tensors.items()}, temporary,
                   metadata={"facts": json.dumps(facts)})  # fmt: skip
@@ -36,17 +36,17 @@ def load_state(path: Path, parts: Mapping[str, nn.Module | torch.optim.Optimizer
     try:
         with safe_open(path, "pt") as file:
             facts: dict[str, Any] = json.loads(file.metadata()["facts"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        for part, thing in parts.items():
-            saved = {k[len(part) + 1 :]: t for k, t in tensors.items() if k.startswith(part + ".")}
-            if isinstance(thing, nn.Module):
-                thing.load_state_dict(saved)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        for name, part in parts.items():
+            saved = {k[len(name) + 1 :]: t for k, t in tensors.items() if k.startswith(name + ".")}
+            if isinstance(part, nn.Module):
+                part.load_state_dict(saved)
             else:
                 state: dict[int, dict[str, Tensor]] = {}
                 for key, tensor in saved.items():
-                    i, name = key.split(".")
-                    state.setdefault(int(i), {})[name] = tensor
-                thing.load_state_dict({"state": state, "param_groups": thing.state_dict()["param_groups"]})
+                    i, moment = key.split(".")
+                    state.setdefault(int(i), {})[moment] = tensor
+                part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
     except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
         raise CheckpointError(
             f"{path} does not continue this run ({str(error).splitlines()[0][:100]}); delete it to start afresh"

@@ -40,7 +40,7 @@ class Metrics(Registry[Metric]):
 
     def get(self, name: str) -> Metric:
         """Return the metric of that name; UnknownName lists the others."""
-        if name not in self._things and (rate := read_rate(name)) is not None:
+        if name not in self._objects and (rate := read_rate(name)) is not None:
             _define_operating_point(rate)
         return super().get(name)
 

@@ -4,7 +4,7 @@
 and detectors are looked up here and in evaluation/ only; the functions of lower layers take objects.
 """
 
-from detector.tasks.catalogue import describe_card, describe_environment, describe_licence, list_things
+from detector.tasks.catalogue import describe_card, describe_environment, describe_licence, list_registered
 from detector.tasks.combining import combine
 from detector.tasks.diagnosing import diagnose
 from detector.tasks.exhibiting import make_gallery
@@ -27,8 +27,8 @@ __all__ = [
     "evaluate",
     "generate",
     "index",
+    "list_registered",
     "list_settings",
-    "list_things",
     "make_gallery",
     "make_quiz",
     "mark_quiz",

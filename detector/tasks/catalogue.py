@@ -21,15 +21,15 @@ def describe_licence(name: str) -> str:
     return f"{kind.notice()}\n" if isinstance(kind, Licensed) else ""
 
 
-def list_things() -> dict[str, dict[str, str]]:
+def list_registered() -> dict[str, dict[str, str]]:
     """Return kind -> name -> summary of the generators, detectors, metrics, perturbations and shipped weights."""
     from detector.pictures.perturbations import PERTURBATIONS
     from detector.statistics.metrics import METRICS
 
-    things = {registry.kind + "s": {name: str(registry.facts(name).get("summary", "")) for name in registry}
-              for registry in (GENERATORS, DETECTORS, METRICS, PERTURBATIONS)}  # fmt: skip
+    found = {registry.kind + "s": {name: str(registry.facts(name).get("summary", "")) for name in registry}
+             for registry in (GENERATORS, DETECTORS, METRICS, PERTURBATIONS)}  # fmt: skip
     cards = sorted(path.parent.name for path in SHIPPED.glob(f"*/{CARD}"))
-    return things | {"shipped weights": dict.fromkeys(cards, "`detector list --card` shows its card")}
+    return found | {"shipped weights": dict.fromkeys(cards, "`detector list --card` shows its card")}
 
 
 def describe_card(name: Path | str) -> list[tuple[str, str]]:

@@ -56,7 +56,7 @@ def train(
     if not issubclass(registry.get(name), Trainable):
         raise DetectorError(f"{name} cannot be trained; use it without training")
     try:
-        thing = registry.get(name)(**(arguments or {}))
+        model = registry.get(name)(**(arguments or {}))
     except TypeError as error:
         raise DetectorError(f"{name} takes no such argument: {str(error).split('()')[-1].strip()}") from None
     if device is not None:
@@ -64,16 +64,16 @@ def train(
     options = _gather_options(kind, name, options)
     folder = Path(folder)
     check_folder(folder)
-    recipe = _describe(kind, name, seed, arguments or {}, options, describe_data(table)["manifest_sha256"], thing)
+    recipe = _describe(kind, name, seed, arguments or {}, options, describe_data(table)["manifest_sha256"], model)
     _compare(folder, recipe)
     leads = int(os.environ.get("RANK", 0)) == 0  # under torchrun, only the first process writes
     if leads:
         sweep(folder, folder / "samples")
         write_text(folder / RECIPE, json.dumps(recipe, indent=1) + "\n")
-    thing.fit(table, seed=seed, folder=folder, device=device, progress=progress, **options)
+    model.fit(table, seed=seed, folder=folder, device=device, progress=progress, **options)
     if leads:
-        thing.save(folder, seed=seed, version=__version__, data=describe_data(table))
-    return thing
+        model.save(folder, seed=seed, version=__version__, data=describe_data(table))
+    return model
 
 
 def _gather_options(kind: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,10 +86,10 @@ def _gather_options(kind: str, name: str, options: Mapping[str, Any]) -> dict[st
 
 
 def _describe(
-    kind: str, name: str, seed: int, arguments: Mapping[str, Any], options: Mapping[str, Any], data: str, thing: Any
+    kind: str, name: str, seed: int, arguments: Mapping[str, Any], options: Mapping[str, Any], data: str, model: Any
 ) -> dict[str, Any]:
     """Return everything that determines the weights: the data, the arguments of the constructor and those of `fit`."""
-    bound = inspect.signature(type(thing)).bind_partial(**arguments)
+    bound = inspect.signature(type(model)).bind_partial(**arguments)
     bound.apply_defaults()
     recipe: dict[str, Any] = {kind: name, "seed": seed, "pictures of the manifest": data, **bound.arguments}
     for key, value in options.items():
