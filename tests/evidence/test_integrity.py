@@ -347,7 +347,7 @@ def test_an_option_without_effect_is_an_error(case: Path) -> None:
         assert status == 2
         assert "--check examines nothing" in output
     done = CliRunner().invoke(app, ["verify", str(case.parent / "first.png"), "--head", "0" * 64])
-    assert "belong to --check" in str(done.exception)
+    assert "need --check" in str(done.exception)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 4, 5])

@@ -98,7 +98,7 @@ def test_workers_end_with_a_program_that_is_killed() -> None:
 def test_what_a_worker_raises_ends_the_run(name: str, targets: list[Target], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     wrong = [*targets[: CHUNK + 1], Target(targets[0].path, sha256="0" * 64)]
-    with pytest.raises(ManifestError, match="names by hash"):
+    with pytest.raises(ManifestError, match="does not have the hash in its manifest"):
         list(find_engine(name, load, 1)(wrong, Bright()))
 
 

@@ -46,7 +46,7 @@ def test_a_table_without_paths_is_an_error_that_lists_its_columns(folder: Path) 
 def test_inputs_without_any_picture_are_an_error(folder: Path) -> None:
     (folder / "empty").mkdir()
     (folder / "empty" / "a.svg").touch()
-    with pytest.raises(DetectorError, match=r"no picture in what was named: 1 left out: 1 \.svg"):
+    with pytest.raises(DetectorError, match=r"there is no picture among the inputs: 1 left out: 1 \.svg"):
         expand([str(folder / "empty")])
     with pytest.raises(DetectorError, match="no picture"):
         expand(["-"], lines=[])
