@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-CONDITIONS = {"none": "", "resize_jpeg": ", half size and JPEG 60"}  # perturbation -> how a column says it
-RECONSTRUCTED = " of "  # a set of reconstructions is called "autoencoder of photographs"
+CONDITIONS = {"none": "", "resize_jpeg": ", half size and JPEG 60"}  # perturbation -> its text in the head of a column
+RECONSTRUCTED = " of "  # part of the name of a set of reconstructions, "AUTOENCODER of PHOTOGRAPHS"
 
 
 def main() -> None:
@@ -23,12 +23,12 @@ def main() -> None:
     parser.add_argument("report", type=Path)
     parser.add_argument("card", type=Path)
     parser.add_argument("detectors", nargs="+")
-    given = parser.parse_args()
-    report, card = (json.loads(path.read_text()) for path in (given.report, given.card))
+    arguments = parser.parse_args()
+    report, card = (json.loads(path.read_text()) for path in (arguments.report, arguments.card))
     pairs = pd.DataFrame(report["pairs"])
     for role, title in (("matched", "fakes"), ("photographs", "photographs")):
-        print_pairs(pairs[pairs.role == role], title, given.detectors)
-    print_false_alarms(pd.DataFrame(report["false_alarms"]), given.detectors)
+        print_pairs(pairs[pairs.role == role], title, arguments.detectors)
+    print_false_alarms(pd.DataFrame(report["false_alarms"]), arguments.detectors)
     print_likelihood_ratios(pd.DataFrame(card["cllr_on_unseen_sources"]))
     print_verdicts(pd.DataFrame(card["verdicts_on_unseen"]))
 
@@ -66,7 +66,7 @@ def print_false_alarms(alarms: pd.DataFrame, detectors: list[str]) -> None:
 
 
 def print_likelihood_ratios(unseen: pd.DataFrame) -> None:
-    """Print Cllr of each generator that was left out, the mean over the sources that were left out."""
+    """Print the Cllr of each generator that was left out, as the mean over the sources that were left out."""
     print_row(["generator left out, mean over the sources left out", "Cllr", "Cllr_min"], header=True)
     for generator, rows in unseen.groupby("generator"):
         print_row([str(generator), f"{rows.cllr.mean():.2f}", f"{rows.cllr_min.mean():.2f}"])
@@ -78,11 +78,11 @@ def print_likelihood_ratios(unseen: pd.DataFrame) -> None:
 
 def print_verdicts(verdicts: pd.DataFrame) -> None:
     """Print the share of each verdict for each set of pictures."""
-    words = ("likely-fake", "inconclusive", "likely-real")
-    print_row(["pictures", "n", *words], header=True)
+    names = ("likely-fake", "inconclusive", "likely-real")
+    print_row(["pictures", "n", *names], header=True)
     for source, rows in verdicts.groupby("source"):
         shares = dict(zip(rows.verdict, rows.share, strict=True))
-        print_row([str(source), str(rows.n.iloc[0]), *(f"{shares.get(word, 0.0):.0%}" for word in words)])
+        print_row([str(source), str(rows.n.iloc[0]), *(f"{shares.get(name, 0.0):.0%}" for name in names)])
 
 
 def print_row(cells: list[str], *, header: bool = False) -> None:

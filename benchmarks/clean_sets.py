@@ -1,4 +1,4 @@
-"""Clean sets: pictures of one kind whose labels say nothing, for `audit_plants.py` and the tests."""
+"""Sets of pictures of one kind, to be labelled at random, for `audit_plants.py` and the tests."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from detector.dataset.embedded import unpack_faces
 from detector.pictures.images import load
 from detector.types import Image
 
-SIDE = 128  # of a picture of the sets `portraits` and `style`, pixels
+SIDE = 128  # side of the pictures of the set `portraits`, pixels
 SHARED = Path(__file__).parents[2] / "shared/data"
 
 
 def draw_grounds(n: int, seed: int, side: int = SIDE) -> Iterator[Image]:
-    """Yield pictures that say nothing of their label: the 1/f spectrum of natural ones, softly coloured, grainy."""
+    """Yield random pictures with the 1/f spectrum of natural pictures, soft colours and grain."""
     radius = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)) + 1 / side
     for i in range(n):
         rng = np.random.default_rng([seed, i])
@@ -28,9 +28,9 @@ def draw_grounds(n: int, seed: int, side: int = SIDE) -> Iterator[Image]:
 
 
 def draw_portraits(n: int, folder: Path, seed: int = 0) -> tuple[list[Image], list[str]]:
-    """Return n of the ORL photographs, each on a coloured ground and a group of its own. n: 400 at most.
+    """Return n of the 400 ORL photographs before coloured backgrounds, and the group of each, which is its own.
 
-    Labels are drawn for each picture, so who is shown does not tell them.
+    Labels are drawn for each picture by itself, so that they do not depend on who is shown.
     """
     faces = unpack_faces(folder / "orl").sample(n, random_state=seed)
     images = []
@@ -44,9 +44,9 @@ def draw_portraits(n: int, folder: Path, seed: int = 0) -> tuple[list[Image], li
 
 
 def draw_flag_portraits(folder: Path) -> list[Image]:
-    """Return a photograph of each of the 40 people of ORL, at one place before one flag of red and white stripes.
+    """Return a photograph of each of the 40 people of ORL, at the same position before the same striped flag.
 
-    A soft oval takes the person out of the photograph, so that the flag is all around it.
+    The person is cut out of the photograph by a soft oval, so that the flag surrounds it.
     """
     faces = unpack_faces(folder / "orl").drop_duplicates("group")
     stripes = (np.arange(SIDE) // 12 % 2)[:, None, None]
@@ -64,14 +64,14 @@ def draw_flag_portraits(folder: Path) -> list[Image]:
 
 
 def draw_style(n: int, folder: Path, seed: int = 0) -> tuple[list[Image], list[str]]:
-    """Return n faces of the shipped generator, each its own group."""
+    """Return n faces of the shipped generator, and the group of each, which is its own."""
     from detector.generators import load_generator
 
     return list(load_generator("style").sample(n, seed=seed)), [f"seed {i}" for i in range(n)]
 
 
 def read_photographs(n: int, folder: Path, seed: int = 0) -> tuple[list[Image], list[str]]:
-    """Return n photographs of one source of `../shared/data`, and who they show."""
+    """Return n photographs of one source of `../shared/data`, and the groups (people) of each."""
     table = pd.read_csv(SHARED / "faces/manifest.csv", keep_default_na=False)
     table = table[table.dataset == "fairface-m125"].sample(n, random_state=seed)
     return [load(SHARED / "faces" / path) for path in table.path], list(table.group)
@@ -81,7 +81,7 @@ SETS = {"portraits": draw_portraits, "style": draw_style, "photographs": read_ph
 
 
 def choose_labels(groups: Sequence[str], seed: int) -> list[bool]:
-    """Return for each picture whether it is called a fake: half of the groups are, drawn at random."""
+    """Return for each picture whether its label is fake; half of the groups, drawn at random, are fake."""
     names = sorted(set(groups))
     chosen = np.random.default_rng([seed, 2]).permutation(len(names))[: len(names) // 2]
     fakes = {names[i] for i in chosen}

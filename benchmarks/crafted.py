@@ -1,6 +1,6 @@
-"""Files made to cost much: few bytes that ask for many pixels, passes, pieces or objects. Sizes are arguments.
+"""Small files that are expensive to read: they demand many pixels, passes, pieces or objects. Sizes are arguments.
 
-`craft` yields all of them at the sizes that hurt; tests take them small, with lower caps.
+`craft` yields all of them in harmful sizes; the tests use small ones, with lower caps.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def saved(size: tuple[int, int], kind: str, mode: str = "RGB", **options: object
 
 
 def png_with(*chunks: bytes) -> bytes:
-    """Return a small PNG with further chunks, name first, behind its header."""
+    """Return a small PNG with further chunks, each with its name at the beginning, after the header."""
     body = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks]
     plain = saved((64, 64), "PNG")
     return plain[:33] + b"".join(body) + plain[33:]
@@ -37,7 +37,7 @@ def jpeg_with(code: int, payload: bytes, times: int = 1) -> bytes:
 
 
 def jpeg_of_scans(side: int, scans: int) -> bytes:
-    """Return a progressive JPEG that goes over all its pixels again and again; a scan of black takes some bytes."""
+    """Return a progressive JPEG whose last scan is repeated; a scan of a black picture has few bytes."""
     plain = saved((side, side), "JPEG", progressive=True)
     last = plain.rindex(b"\xff\xda")
     table = plain.rindex(b"\xff\xc4")  # the Huffman table of the last scan
@@ -45,7 +45,7 @@ def jpeg_of_scans(side: int, scans: int) -> bytes:
 
 
 def tiff_of_strips(strips: int, *, tiles: bool = False, big: bool = False) -> bytes:
-    """Return a grey TIFF of 1 x `strips` pixels, one a strip; or of 1 x 1 tiles. big: with 64-bit offsets."""
+    """Return a grey TIFF of 1 x `strips` pixels, each in its own strip, or tile of 1 x 1. big: use 64-bit offsets."""
     order, entry, width = ("<", "HHQQ", 8) if big else ("<", "HHLL", 4)
     first = 16 if big else 8
     tags = [(256, 4, 1, 1), (257, 4, 1, strips), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (277, 3, 1, 1)]
@@ -59,7 +59,7 @@ def tiff_of_strips(strips: int, *, tiles: bool = False, big: bool = False) -> by
 
 
 def tiff_of_warnings(rows: int) -> bytes:
-    """Return a TIFF at each row of which libtiff warns, on standard error."""
+    """Return a TIFF for which libtiff writes a warning on standard error at each row."""
     buffer = io.BytesIO()
     Pillow.effect_noise((64, rows), 50).save(buffer, "TIFF", compression="tiff_adobe_deflate", strip_size=64)
     data = bytearray(buffer.getvalue())
@@ -75,7 +75,7 @@ def exif_of_entries(entries: int, size: int) -> bytes:
 
 
 def webp_of_frames(side: int, frames: int) -> bytes:
-    """Return an animated WebP whose frames fill it and take some bytes each."""
+    """Return an animated WebP whose frames have its full size and few bytes each."""
     still = saved((side, side), "WEBP", lossless=True, method=0)
     image = still[12:] if still[12:16] in (b"VP8 ", b"VP8L") else still[still.index(b"VP8L") :]
     rest = struct.pack("<I", side - 1)[:3] * 2
@@ -86,7 +86,7 @@ def webp_of_frames(side: int, frames: int) -> bytes:
 
 
 def tar_of_one(name: str, size: int) -> bytes:
-    """Return a tar.gz whose one member has `size` bytes of zeros, a thousandth of that packed."""
+    """Return a tar.gz whose only member has `size` bytes of zeros, compressed to about a thousandth."""
     import tarfile
 
     member = tarfile.TarInfo(name)
@@ -97,7 +97,7 @@ def tar_of_one(name: str, size: int) -> bytes:
 
 
 def craft() -> Iterator[tuple[str, bytes]]:
-    """Yield (name, bytes): small blocks without number, text that unfolds a thousandfold, pictures at the cap."""
+    """Yield (name, bytes) of files with very many small blocks, highly compressed text, or the largest allowed size."""
     yield from craft_metadata()
     yield "scans.jpg", jpeg_of_scans(7000, 3000)
     yield "scans-few.jpg", jpeg_of_scans(7000, 80)
@@ -125,11 +125,11 @@ def craft() -> Iterator[tuple[str, bytes]]:
     yield "wide.png", saved((MAX_PIXELS // 8, 8), "PNG")
     yield "tall.png", saved((8, MAX_PIXELS // 8), "PNG")
     yield "one.png", saved((1, 1), "PNG")
-    yield "a\udcff\u202e<b>.png", saved((64, 64), "PNG")  # a name that is no text
+    yield "a\udcff\u202e<b>.png", saved((64, 64), "PNG")  # a name that is not valid UTF-8
 
 
 def craft_metadata() -> Iterator[tuple[str, bytes]]:
-    """Yield (name, bytes) of small pictures with far too much around them."""
+    """Yield (name, bytes) of small pictures with excessive metadata."""
 
     def xmp(packet: bytes) -> bytes:
         return png_with(b"iTXtXML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(packet))
@@ -154,6 +154,6 @@ def craft_metadata() -> Iterator[tuple[str, bytes]]:
     yield "fill.jpg", b"\xff\xd8\xff" + b"\xff" * 5_000_000
     yield "blocks.gif", b"GIF89a\1\0\1\0\0\0\0" + (b"!\xfe" + b"\1a" * 60_000 + b"\0") * 200
     gif = saved((64, 64), "GIF")
-    at = 13 + 3 * 2 ** ((gif[10] & 7) + 1)  # behind the table of colours
+    at = 13 + 3 * 2 ** ((gif[10] & 7) + 1)  # offset after the colour table
     yield "comments.gif", gif[:at] + b"!\xfe" + (b"\xff" + b"a" * 255) * 400_000 + b"\0" + gif[at:]
     yield "directories.tif", b"II*\0\x08\0\0\0" + b"".join(struct.pack("<HI", 0, 14 + 6 * i) for i in range(200_000))

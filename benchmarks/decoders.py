@@ -1,11 +1,11 @@
-"""Decoders whose upsampling is that of other generators, trained here to paint our own photographs from latent codes.
+"""Decoders with the upsampling of various generators, trained here to reconstruct photographs from latent codes.
 
-What a generator leaves in a picture depends on how it enlarges: transposed convolutions (DCGAN), nearest neighbours
-with normalised pixels (progressive GAN), filters with noise and a sum of pictures of all scales (StyleGAN 2), filters
-around each nonlinearity (StyleGAN 3), rearranged channels (super-resolution). The autoencoders of the development data
-all enlarge in one way. Each decoder here starts from theirs, gets another way of enlarging, and learns for some minutes
-to restore photographs, against a discriminator that looks at patches. A detector that is trained on copies through all
-of them sees more than one kind of trace.
+The traces that a generator leaves in a picture depend on its upsampling: transposed convolutions (DCGAN), nearest
+neighbours with normalised pixels (progressive GAN), filters with noise and a sum of pictures of all scales
+(StyleGAN 2), filters around each nonlinearity (StyleGAN 3), rearranged channels (super-resolution). The autoencoders of
+the development data all upsample in the same way. Each decoder starts from the weights of one of them, but upsamples in
+another way, and is trained for some minutes to reconstruct photographs, with a discriminator of patches. A detector
+that is trained on reconstructions by all of them learns more than one kind of trace.
 Source: Radford et al. 2015, arXiv:1511.06434; Karras et al. 2017, arXiv:1710.10196; 2019, arXiv:1912.04958; 2021,
 arXiv:2106.12423; Shi et al. 2016, arXiv:1609.05158; Isola et al. 2016, arXiv:1611.07004 (discriminator of patches).
 """
@@ -26,19 +26,20 @@ from torch.nn import functional as F
 
 from detector.types import Image, Images
 
-CROP, BATCH = 128, 16  # side of the crops that a decoder learns from, pixels, and crops a step
+CROP, BATCH = 128, 16  # side of the crops that a decoder is trained on, pixels, and number of crops in a step
 RATE = 4e-4  # peak learning rate of Adam
-ADVERSARIAL = 0.02  # weight of the discriminator's judgement beside the L1 error
+ADVERSARIAL = 0.02  # weight of the adversarial loss; that of the L1 error is 1
 DETAIL = 1.0  # weight of the L1 error of differences between neighbouring pixels
-JITTER = 0.05  # spread by which weights are multiplied anew for every batch of copies: no two batches share a trace
+JITTER = 0.05  # standard deviation of the random factors of all weights, so that no two batches share their traces
 
 
 @dataclass(frozen=True)
 class Kind:
-    """code: autoencoder whose latent code is painted. enlarge: way of doubling the side, one of ENLARGE.
+    """The architecture of a decoder.
 
-    normalise: every pixel's channels are brought to one length. noise: noise is added after each convolution.
-    sums: the picture is a sum of pictures of all scales.
+    code: name of the autoencoder whose latent code it decodes. enlarge: method that doubles the side, one of ENLARGE.
+    normalise: whether the channels of every pixel are scaled to unit length. noise: whether noise is added at each
+    scale. sums: whether the picture is the sum of pictures of all scales.
     """
 
     code: str
@@ -59,9 +60,9 @@ KINDS = {
 
 
 class Transposed(nn.Module):
-    """A transposed convolution of stride 2; `size` 4 overlaps evenly, 3 unevenly.
+    """A transposed convolution of stride 2; kernels of size 4 overlap evenly, those of size 3 unevenly.
 
-    It starts as doubling by nearest neighbours and a convolution of 3 x 3.
+    Its initial weights double the side by nearest neighbours and apply a convolution of 3 x 3.
     """
 
     def __init__(self, size: int) -> None:
@@ -135,7 +136,7 @@ ENLARGE: dict[str, Callable[[], nn.Module]] = {
 
 
 class Decoder(nn.Module):
-    """Latent codes (N, C, H, W) -> pictures (N, 3, 8 H, 8 W) in 0..1, in the manner of a Kind."""
+    """Latent codes (N, C, H, W) -> pictures (N, 3, 8 H, 8 W) in 0..1, with the architecture of a Kind."""
 
     def __init__(self, kind: Kind) -> None:
         super().__init__()
@@ -147,9 +148,9 @@ class Decoder(nn.Module):
         self.paint = nn.ModuleList(nn.Conv2d(WIDTH, 3, 3, 1, 1) for _ in range(3 if kind.sums else 1))
         self.strength = nn.Parameter(torch.full((3, WIDTH, 1, 1), 0.05 if kind.noise else 0.0))
 
-    def start(self, theirs: nn.Sequential) -> None:
-        """Take over the weights of an autoencoder's decoder (`autoencoders.decoder`)."""
-        layers = list(theirs)
+    def start(self, decoder: nn.Sequential) -> None:
+        """Copy the weights of an autoencoder's decoder (`autoencoders.decoder`)."""
+        layers = list(decoder)
         self.begin[1].load_state_dict(layers[1].state_dict())
         for level in range(3):
             for number in range(3):
@@ -177,38 +178,38 @@ class Decoder(nn.Module):
 def train_decoder(
     name: str, squares: list[Image], weights: Path, path: Path, steps: int, device: torch.device
 ) -> float:
-    """Train the decoder of that kind, write it, and return its error as PSNR in dB on the last steps.
+    """Train the decoder of a name in KINDS, write it to `path`, and return its PSNR in dB over the last steps.
 
-    squares: photographs (side, side, 3) of any side from CROP on. weights: folder of the autoencoders.
+    squares: photographs (side, side, 3) of any side of at least CROP. weights: folder of the autoencoders. steps:
+    number of training steps.
     """
     kind = KINDS[name]
-    ready = Autoencoder.read(weights, kind.code, device)
+    autoencoder = Autoencoder.read(weights, kind.code, device)
     torch.manual_seed(list(KINDS).index(name))
     net = Decoder(kind).to(device)
-    net.start(ready.decode.cpu())
+    net.start(autoencoder.decode.cpu())
     net = net.to(device, memory_format=torch.channels_last)
-    critic = _critic().to(device, memory_format=torch.channels_last)
-    mine, theirs = (torch.optim.Adam(n.parameters(), RATE, (0.5, 0.99)) for n in (net, critic))
-    plans = [torch.optim.lr_scheduler.OneCycleLR(o, RATE, steps, pct_start=0.1) for o in (mine, theirs)]
+    discriminator = _make_discriminator().to(device, memory_format=torch.channels_last)
+    optimisers = [torch.optim.Adam(n.parameters(), RATE, (0.5, 0.99)) for n in (net, discriminator)]
+    schedules = [torch.optim.lr_scheduler.OneCycleLR(o, RATE, steps, pct_start=0.1) for o in optimisers]
     errors = []
     for step, crops in enumerate(_crops(squares, steps, np.random.default_rng(0)), 1):
         x = to_input(crops, device)
         with torch.autocast(device.type, torch.bfloat16):
             with torch.no_grad():
-                code = ready.encode(x).float()
+                code = autoencoder.encode(x).float()
             y = net(code).float()
             loss = F.l1_loss(y, x) + DETAIL * sum(F.l1_loss(y.diff(dim=d), x.diff(dim=d)) for d in (2, 3))
-            loss = loss - ADVERSARIAL * critic(y * 2 - 1).float().mean()
-            mine.zero_grad()
+            loss = loss - ADVERSARIAL * discriminator(y * 2 - 1).float().mean()
+            optimisers[0].zero_grad()
             loss.backward()
-            judged = (
-                F.relu(1 - critic(x * 2 - 1).float()).mean() + F.relu(1 + critic(y.detach() * 2 - 1).float()).mean()
-            )
-            theirs.zero_grad()
-            judged.backward()
-        for optimiser, plan in zip((mine, theirs), plans, strict=True):
+            logit_real, logit_fake = discriminator(x * 2 - 1).float(), discriminator(y.detach() * 2 - 1).float()
+            loss_d = F.relu(1 - logit_real).mean() + F.relu(1 + logit_fake).mean()
+            optimisers[1].zero_grad()
+            loss_d.backward()
+        for optimiser, schedule in zip(optimisers, schedules, strict=True):
             optimiser.step()
-            plan.step()
+            schedule.step()
         if step > steps - 20:
             errors.append(F.mse_loss(y.detach().clamp(0, 1), x).item())
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -217,7 +218,7 @@ def train_decoder(
 
 
 def read_decoder(name: str, weights: Path, path: Path, device: torch.device) -> Autoencoder:
-    """Return the autoencoder that paints with a decoder that was trained here."""
+    """Return an autoencoder whose decoder was trained by `train_decoder`."""
     net = Decoder(KINDS[name])
     net.load_state_dict(load_file(path))
     encode = Autoencoder.read(weights, KINDS[name].code).encode
@@ -225,7 +226,7 @@ def read_decoder(name: str, weights: Path, path: Path, device: torch.device) -> 
 
 
 def jitter(net: nn.Module, rng: np.random.Generator) -> dict[str, Tensor]:
-    """Multiply every weight by 1 and a little noise, and return what undoes it (`load_state_dict`)."""
+    """Multiply every weight by 1 plus noise, and return the former state, which `load_state_dict` restores."""
     kept = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     for parameter in net.parameters():
         noise = torch.from_numpy(rng.standard_normal(tuple(parameter.shape), np.float32)).to(parameter.device)
@@ -233,7 +234,7 @@ def jitter(net: nn.Module, rng: np.random.Generator) -> dict[str, Tensor]:
     return kept
 
 
-def _critic() -> nn.Sequential:
+def _make_discriminator() -> nn.Sequential:
     """Return a discriminator of overlapping patches."""
     widths, layers = (3, 32, 64, 96), list[nn.Module]()
     for before, after in itertools.pairwise(widths):

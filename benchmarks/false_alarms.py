@@ -1,10 +1,12 @@
-"""How often each evidence check accuses a photograph, as a table and as `detector/evidence/checks/reference.json`.
+"""Measure how often each evidence check points to a fake for photographs; print a table, and write `reference.json`.
 
     python benchmarks/false_alarms.py ../shared/data
 
-Camera photographs with their metadata, 300 faces as they came and 300 others that were resized and saved again; the
-faces are of people whom the shipped detector did not learn. The check `duplicates` is given the hashes of every fake
-at hand. A check above 5 % weighs nothing (`checks.weigh`). Run it again whenever the shipped weights change.
+The photographs are those of cameras with their metadata, 300 unchanged faces, and 300 other faces that were resized and
+saved again; the faces are of people whose pictures were not used to train the shipped detector. The check `duplicates`
+gets the hashes of all fakes of the development data. A check with a rate above 5 % is treated as neutral
+(`checks.weigh`). Run the script again whenever the shipped weights change. It writes
+`detector/evidence/checks/reference.json`.
 """
 
 from __future__ import annotations
@@ -29,10 +31,11 @@ from detector.scoring.checkpoint import SHIPPED, digest_checkpoint
 from detector.statistics.proportions import clopper_pearson
 from detector.types import Exhibit, Outcome
 
-FACES = 300
+FACES = 300  # number of faces of each kind, unchanged and saved again
 
 
 def recompress(exhibit: Exhibit, rng: np.random.Generator) -> Exhibit:
+    """Return the exhibit after it was saved as JPEG, and in half of the cases resized before."""
     image = exhibit.image
     scale = rng.uniform(0.6, 1.4) if rng.random() < 0.5 else 1.0
     image = resize(image, round(image.shape[1] * scale), round(image.shape[0] * scale))
@@ -41,6 +44,7 @@ def recompress(exhibit: Exhibit, rng: np.random.Generator) -> Exhibit:
 
 
 def photographs(data: Path) -> Iterator[tuple[str, Exhibit]]:
+    """Yield (kind, exhibit) for every photograph."""
     rng = np.random.default_rng(0)
     for path in sorted((data / "evidence/camera").iterdir()):
         yield "camera", read_exhibit(path)
@@ -51,6 +55,7 @@ def photographs(data: Path) -> Iterator[tuple[str, Exhibit]]:
 
 
 def register_fakes(data: Path, registry: Path) -> None:
+    """Write the hashes of all fakes of the development data to a fingerprint registry."""
     table = pd.read_csv(data / "faces/manifest.csv")
     fakes = table[table.label == 1]
     prints = (perceptual_hash(load(data / "faces" / name)) for name in fakes.path)
@@ -60,7 +65,8 @@ def register_fakes(data: Path, registry: Path) -> None:
 
 
 def main(data: Path) -> None:
-    seen, weights = [], SHIPPED / "default"
+    """Run every check on every photograph, print a table, and write the reference."""
+    found, weights = [], SHIPPED / "default"
     _, detector = detectors.load_detector(weights)
     with tempfile.TemporaryDirectory() as temporary:
         registry = Path(temporary) / "fakes.jsonl"
@@ -69,11 +75,11 @@ def main(data: Path) -> None:
         checks["detector"] = functools.partial(checks["detector"], detector=detector)
         checks["duplicates"] = functools.partial(checks["duplicates"], registry=registry)
         for kind, exhibit in photographs(data):
-            seen += [(name, kind, check(exhibit)) for name, check in checks.items()]
+            found += [(name, kind, check(exhibit)) for name, check in checks.items()]
 
     reference, rows = {}, []
     for name in checks:
-        kept = [(kind, f) for check, kind, f in seen if check == name and f.outcome != Outcome.NOT_APPLICABLE]
+        kept = [(kind, f) for check, kind, f in found if check == name and f.outcome != Outcome.NOT_APPLICABLE]
         alarms = [kind for kind, f in kept if f.outcome == Outcome.SUPPORTS_FAKE]
         n, k = len(kept), len(alarms)
         high = clopper_pearson(k, n)[1]

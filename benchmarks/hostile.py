@@ -1,13 +1,14 @@
-"""What malformed and hostile files do to `detector score`, to `detector verify`, or to the evidence checks alone.
+"""Test `detector score`, `detector verify`, or the evidence checks alone, with malformed and hostile files.
 
     python benchmarks/hostile.py SHARED/data/evidence -o build/hostile --command score --mutants 3000
     python benchmarks/hostile.py SHARED/data/evidence -o build/hostile --command verify --mutants 600
 
-Takes every file below SRC, crafted ones (`crafted.py`) and mutated ones: flipped bytes, cut ends, splices of two files,
-lengths that lie. Each is judged in a process that is killed when it exceeds the CPU seconds of its command. OUT belongs
-to one SRC and keeps the rows as they come: with `--minutes` a run ends early, and the same command goes on from there.
-Prints crashes, hangs, invalid answers, files over a limit or that wrote to standard error, the slowest and the largest,
-and one line that sums up; status 1 if there is any of the first five, 3 if files are left.
+The files are all those below SRC, crafted ones (`crafted.py`) and mutated ones: changed bytes, cut ends, splices of two
+files, wrong lengths. Each is processed by a worker that is killed when it exceeds the CPU seconds of the command. OUT
+belongs to one SRC and stores each row at once: with `--minutes` a run ends early, and the same command resumes it. The
+script prints crashes, hangs, invalid results, files over a limit, files for which something was written to standard
+error, the slowest and the largest ones, and a summary in one line. The status is 1 if there is any of the first five,
+and 3 if files are left.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ from detector.pictures.fingerprints import Fingerprint, append
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 OTHERS: dict[str, dict[str, Any]] = {"TIFF": {"compression": "tiff_lzw"}, "AVIF": {}, "GIF": {}, "BMP": {}}
-LIMITS = {"score": (10, 2**30), "verify": (20, 3 * 2**29), "checks": (20, 3 * 2**29)}  # CPU seconds, bytes, for a file
-TOGETHER = ("cap.webp", "cap-progressive.jpg", "cap.avif", "cap-RGBA.png")  # crafted files, for one batch
-FAULTS = ("crash", "hang", "invalid")  # words of rows that say why
+LIMITS = {"score": (10, 2**30), "verify": (20, 3 * 2**29), "checks": (20, 3 * 2**29)}  # CPU seconds, bytes of memory
+TOGETHER = ("cap.webp", "cap-progressive.jpg", "cap.avif", "cap-RGBA.png")  # crafted files of the batch
+FAULTS = ("crash", "hang", "invalid")  # outcomes (Row.word) that are faults
 
 
 def read_seeds(source: Path) -> list[bytes]:
-    """Return honest files to mutate: faces in seven formats, and files of cameras and with credentials below SRC."""
+    """Return valid files to mutate: faces in seven formats, and the camera files and signed files below SRC."""
     from detector.pictures.labelling import insert_xmp, xmp_packet
 
     files = []
@@ -59,15 +60,15 @@ def read_seeds(source: Path) -> list[bytes]:
             buffer = io.BytesIO()
             face.save(buffer, kind, **options)
             files.append(buffer.getvalue())
-    given = [p for name in ("camera", "c2pa") for p in sorted((source / name).glob("*.*"))]
-    return files + [p.read_bytes() for p in given if p.stat().st_size < 2**20 and p.suffix in (".jpg", ".png", ".webp")]
+    paths = [p for name in ("camera", "c2pa") for p in sorted((source / name).glob("*.*"))]
+    return files + [p.read_bytes() for p in paths if p.stat().st_size < 2**20 and p.suffix in (".jpg", ".png", ".webp")]
 
 
 def mutate(files: Sequence[bytes], rng: np.random.Generator) -> bytes:
-    """Return one file with one to three faults."""
+    """Return a random file with one to three random changes."""
     data = bytearray(files[rng.integers(len(files))])
     for _ in range(rng.integers(1, 4)):
-        reach = len(data) if rng.random() < 0.5 else min(len(data), 2048)  # the headers are where the trouble is
+        reach = len(data) if rng.random() < 0.5 else min(len(data), 2048)  # half of the changes are in the headers
         at = int(rng.integers(max(reach, 1)))
         match rng.integers(6):
             case 0:
@@ -88,13 +89,13 @@ def mutate(files: Sequence[bytes], rng: np.random.Generator) -> bytes:
 
 
 def collect(source: Path, mutants: int, out: Path) -> list[Path]:
-    """Return the files below SRC, and crafted and mutated ones written to `out`, the same every time."""
-    given = sorted(p for p in source.rglob("*") if p.is_file())
-    return [*write_crafted(out), *write_mutated(read_seeds(source), mutants, out / "mutated"), *given]
+    """Write the crafted and mutated files, which are always the same, to `out`; return them and the files below SRC."""
+    found = sorted(p for p in source.rglob("*") if p.is_file())
+    return [*write_crafted(out), *write_mutated(read_seeds(source), mutants, out / "mutated"), *found]
 
 
 def write_crafted(out: Path) -> list[Path]:
-    """Write the crafted files, unless an earlier run did, and return them with the folder `together`."""
+    """Write the crafted files, unless an earlier run did, and return their paths and that of the folder `together`."""
     names = out / "crafted.json"
     if not names.is_file():
         made = []
@@ -107,7 +108,7 @@ def write_crafted(out: Path) -> list[Path]:
 
 
 def write_mutated(seeds: Sequence[bytes], count: int, folder: Path) -> list[Path]:
-    """Write so many mutated files and return them."""
+    """Write `count` mutated files and return their paths."""
     rng, made = np.random.default_rng(0), []
     for i in range(count):
         made.append(folder / f"{i:04d}{('.jpg', '.png', '.webp', '')[rng.integers(4)]}")
@@ -118,14 +119,14 @@ def write_mutated(seeds: Sequence[bytes], count: int, folder: Path) -> list[Path
 
 
 def write_together(out: Path) -> None:
-    """Write a folder of the largest pictures that are decoded, to be judged in one batch."""
+    """Write a folder of the largest pictures that are decoded, which are processed in one batch."""
     folder = out / "together"
     for number, name in enumerate(TOGETHER):
         write_bytes(folder / f"{number}{Path(name).suffix}", (out / "crafted" / name).read_bytes())
 
 
 def score(path: Path) -> str:
-    """Score a file, or all of a folder in one batch; return what became of it, in a word."""
+    """Score a file, or all files of a folder in one batch, and return the outcome: refused or decoded."""
     from detector.errors import DetectorError
     from detector.scoring.engine import score_pictures
     from detector.scoring.targets import expand
@@ -138,11 +139,11 @@ def score(path: Path) -> str:
         raise InvalidReport(f"{rows} is not a row for each file")
     if any(row.verdict not in ("error", "not-applicable") and row.score is None for row in rows):
         raise InvalidReport("a row without a score")
-    return "refused" if all(row.verdict == "error" for row in rows) else "looked at"
+    return "refused" if all(row.verdict == "error" for row in rows) else "decoded"
 
 
 def verify(path: Path) -> str:
-    """Examine a file, or all of a folder, and check each report against its schema."""
+    """Examine a file, or all files of a folder, check each report against its schema, and return the outcome."""
     import jsonschema
 
     from detector import tasks
@@ -166,7 +167,7 @@ def verify(path: Path) -> str:
             raise InvalidReport(str(error).splitlines()[0]) from None
     if not records:
         return "refused"
-    return "looked at" if any(record["exhibit"]["width"] for record in records) else "not decoded"
+    return "decoded" if any(record["exhibit"]["width"] for record in records) else "not decoded"
 
 
 @cache
@@ -177,7 +178,7 @@ def _read_schema() -> Any:
 
 
 def run_checks(path: Path) -> str:
-    """Run the evidence checks alone on a file."""
+    """Run only the evidence checks on a file, and return the outcome."""
     from detector.errors import DetectorError
 
     try:
@@ -198,7 +199,7 @@ def _run_checks(path: Path) -> str:
             json.dumps(dict(finding.details), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise InvalidReport(f"{name}: {error}") from None
-    return "not decoded" if exhibit.image is None else "looked at"
+    return "not decoded" if exhibit.image is None else "decoded"
 
 
 @cache
@@ -216,20 +217,20 @@ JUDGES: dict[str, Judge] = {"score": score, "verify": verify, "checks": run_chec
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Return the rows that earlier runs wrote, without a last line that was torn."""
+    """Return the rows that earlier runs wrote, without an incomplete last line."""
     lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
     return [Row(**json.loads(line)) for line in lines if line.endswith("\n")]
 
 
 def find_excess(rows: Sequence[Row], command: str) -> list[Row]:
-    """Return the rows over a limit: of CPU time, which counts for each file, or of memory, which counts for all."""
+    """Return the rows over a limit: that of CPU time applies to each file, that of memory to a whole batch."""
     limit, memory = LIMITS[command]
     return [row for row in rows if row.seconds > limit * row.files or row.memory > memory]
 
 
 def describe(rows: Sequence[Row], command: str, total: int) -> list[str]:
-    """Return the answer as lines, the last of which sums up."""
-    words = Counter(row.word for row in rows)
+    """Return the lines of the result; the last one is a summary."""
+    outcomes = Counter(row.word for row in rows)
     lines = [f"{row.word}: {Path(row.path).name!a}: {row.what.strip()}" for row in rows if row.what]
     lines += [f"over a limit: {Path(row.path).name!a}" for row in find_excess(rows, command)]
     lines += [f"wrote to standard error: {Path(row.path).name!a}, {row.noise} bytes" for row in rows if row.noise]
@@ -238,8 +239,8 @@ def describe(rows: Sequence[Row], command: str, total: int) -> list[str]:
         for row in sorted(rows, key=lambda row: -getattr(row, name))[:5]:
             lines.append(f"  {getattr(row, name) / unit:8.2f}  {Path(row.path).name!a}  ({row.word})")
     slowest, largest = max(rows, key=lambda row: row.seconds / row.files), max(rows, key=lambda row: row.memory)
-    others = [f"{n} {word}" for word, n in words.most_common() if word not in FAULTS]
-    faults = [f"{words['crash']} crashes", f"{words['hang']} hangs", f"{words['invalid']} invalid"]
+    others = [f"{n} {outcome}" for outcome, n in outcomes.most_common() if outcome not in FAULTS]
+    faults = [f"{outcomes['crash']} crashes", f"{outcomes['hang']} hangs", f"{outcomes['invalid']} invalid"]
     return [
         *lines,
         f"{command}: {len(rows)} of {total} files ({', '.join(others)}): {', '.join(faults)}, "
@@ -255,20 +256,21 @@ def main() -> int:
     parser.add_argument("--command", choices=list(JUDGES), required=True)
     parser.add_argument("--mutants", type=int, default=600)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=np.inf, help="start no further file after these")
-    given = parser.parse_args()
-    os.environ["DETECTOR_HOME"] = str(given.out.resolve() / "home")
-    if not (given.out / "home").is_dir():  # so that `duplicates` has something to compare
+    parser.add_argument("--minutes", type=float, default=np.inf, help="start no further file after this many minutes")
+    arguments = parser.parse_args()
+    os.environ["DETECTOR_HOME"] = str(arguments.out.resolve() / "home")
+    if not (arguments.out / "home").is_dir():  # an entry with which `duplicates` compares
         append([Fingerprint("0" * 64, "0f" * 32, "style", 1, "none")])
-    paths = collect(given.source, given.mutants, given.out)
-    kept, names = given.out / f"hostile-{given.command}.jsonl", {str(path) for path in paths}
+    paths = collect(arguments.source, arguments.mutants, arguments.out)
+    kept, names = arguments.out / f"hostile-{arguments.command}.jsonl", {str(path) for path in paths}
     rows = [row for row in read_rows(kept) if row.path in names]
     write_text(kept, "".join(json.dumps(asdict(row)) + "\n" for row in rows))
     done = {row.path for row in rows}
     left = [path for path in paths if str(path) not in done]
-    end = time.monotonic() + 60 * given.minutes
+    end = time.monotonic() + 60 * arguments.minutes
     with kept.open("a") as file:
-        for row in judge_all(left, JUDGES[given.command], LIMITS[given.command][0], jobs=given.jobs, end=end):
+        judge, limit = JUDGES[arguments.command], LIMITS[arguments.command][0]
+        for row in judge_all(left, judge, limit, jobs=arguments.jobs, end=end):
             rows.append(row)
             file.write(json.dumps(asdict(row)) + "\n")
             file.flush()
@@ -276,8 +278,8 @@ def main() -> int:
                 print(f"{len(rows)}/{len(paths)}", *row.what.splitlines()[-1:], file=sys.stderr, flush=True)
     if not rows:
         raise SystemExit("no file was judged")
-    print(*describe(rows, given.command, len(paths)), sep="\n")
-    noisy = any(row.what or row.noise for row in rows) or find_excess(rows, given.command)
+    print(*describe(rows, arguments.command, len(paths)), sep="\n")
+    noisy = any(row.what or row.noise for row in rows) or find_excess(rows, arguments.command)
     return 1 if noisy else 3 if len(rows) < len(paths) else 0
 
 

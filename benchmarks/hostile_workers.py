@@ -1,8 +1,7 @@
-"""Processes that judge one file after another and are killed when a file takes too long; what each file costs.
+"""Worker processes that process one file after another, are killed if a file takes too long, and measure its costs.
 
-`judge_all` runs them side by side. Each answers with a `Row`: what became of the file, the CPU seconds that it took in
-the process and in all that the process started, the highest memory of them together, and what was written to standard
-error.
+`judge_all` runs several of them in parallel. Each returns a `Row`: the outcome of the file, the CPU seconds of the
+worker and of its child processes, their largest memory together, and the number of bytes written to standard error.
 """
 
 from __future__ import annotations
@@ -24,22 +23,22 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
 
-LARGE = 600 * 2**20  # bytes; after a file that took more, a new process judges the next, which is measured alone
-PATIENCE = 60  # times the CPU seconds, after which a process that sleeps is stopped
+LARGE = 600 * 2**20  # bytes; a worker that used more is replaced, so that it does not distort the next measurement
+PATIENCE = 60  # limit of the time on the clock, as a multiple of the limit of CPU seconds
 
-Judge = Callable[[Path], str]
+Judge = Callable[[Path], str]  # processes a file and returns the outcome in one word
 
 
 class InvalidReport(Exception):
-    """An answer that does not keep its promise, such as a report that does not fit its schema."""
+    """A result that is not valid, such as a report that does not conform to its schema."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one file, or of a folder whose files are judged in one batch.
+    """The result of one file, or of a folder whose files are processed in one batch.
 
-    files: in it. word: what the judge answered, or `invalid`, `crash` or `hang`; what: why, for those. seconds: of CPU
-    time. memory: bytes. noise: bytes written to standard error.
+    files: number of files. word: outcome that the judge returned, or `invalid`, `crash` or `hang`. what: reason of
+    these three. seconds: CPU time. memory: largest memory, bytes. noise: number of bytes written to standard error.
     """
 
     path: str
@@ -52,18 +51,19 @@ class Row:
 
 
 class Worker:
-    """A process that judges files; one that crashed or was stopped is replaced before the next file."""
+    """A process that runs a judge on files; it is replaced after a crash or a timeout."""
 
     def __init__(self, judge: Judge, limit: float, patience: float = PATIENCE) -> None:
-        """judge: what answers for a path, a function of a module. limit: CPU seconds for each file.
+        """Start the process.
 
-        patience: times the limit, in seconds on the clock, after which it is stopped.
+        judge: a function that the process can import. limit: CPU seconds for each file. patience: limit of the time on
+        the clock, as a multiple of `limit`.
         """
         self._judge, self._limit, self._patience = judge, limit, patience
         self._start()
 
     def ask(self, path: Path) -> Row:
-        """Return what became of a file."""
+        """Process a file, or a folder, and return the result."""
         files = len(list(path.iterdir())) if path.is_dir() else 1
         limit = self._limit * files
         self._pipe.send((path, limit))
@@ -91,11 +91,11 @@ class Worker:
 
     def _start(self) -> None:
         spawn = multiprocessing.get_context("spawn")
-        self._pipe, theirs = spawn.Pipe()
-        self._process = spawn.Process(target=work, args=(theirs, self._judge), daemon=True)
+        self._pipe, end_of_worker = spawn.Pipe()
+        self._process = spawn.Process(target=work, args=(end_of_worker, self._judge), daemon=True)
         self._process.start()
-        theirs.close()
-        self._pipe.recv()  # it is ready; what it imported is not counted
+        end_of_worker.close()
+        self._pipe.recv()  # waits until the worker is ready, so that its imports are not measured
 
     def _restart(self) -> int | None:
         code = self.stop()
@@ -112,7 +112,7 @@ def judge_all(
     end: float = math.inf,
     patience: float = PATIENCE,
 ) -> Iterator[Row]:
-    """Yield what became of each file, in order, from `jobs` workers. end: when, by `time.monotonic`, to stop."""
+    """Yield the result of each file, in order, from `jobs` workers. end: `time.monotonic` at which to stop."""
     if not paths or time.monotonic() > end:
         return
     workers = [Worker(judge, limit, patience) for _ in range(min(jobs, len(paths)))]
@@ -136,9 +136,9 @@ def judge_all(
 
 
 def work(pipe: Connection, judge: Judge) -> None:
-    """Judge the files that come through the pipe, each with its limit, until it closes; answer as `Row` has it."""
+    """Process the files that the pipe sends, each with its limit, and send back the last fields of `Row`."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    noise = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as the process
+    noise = tempfile.TemporaryFile()  # noqa: SIM115, it stays open until the process ends
     os.dup2(noise.fileno(), 2)
     watch = Watch(daemon=True)
     watch.start()
@@ -160,7 +160,7 @@ def work(pipe: Connection, judge: Judge) -> None:
 
 
 class Watch(threading.Thread):
-    """Looks every few ms at the memory of this process and its decoders together; keeps the peak, in bytes."""
+    """A thread that measures the memory of this process and its decoders every few ms; `peak` is the maximum, bytes."""
 
     peak = 0
 
@@ -171,25 +171,25 @@ class Watch(threading.Thread):
 
 
 def measure_memory() -> int:
-    """Return the resident bytes of this process and of all that it started, together."""
+    """Return the resident memory of this process and of its child processes together, bytes."""
     pages = 0
     for pid in (os.getpid(), *_list_decoders()):
-        with contextlib.suppress(OSError, IndexError):  # it just ended
+        with contextlib.suppress(OSError, IndexError):  # the process has just ended
             pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def count_seconds() -> float:
-    """Return the CPU seconds of this process and of all that it started."""
+    """Return the CPU seconds of this process and of its child processes together."""
     dead, ticks = resource.getrusage(resource.RUSAGE_CHILDREN), 0
     for pid in _list_decoders():
-        with contextlib.suppress(OSError):  # it just ended
+        with contextlib.suppress(OSError):  # the process has just ended
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             ticks += int(fields[11]) + int(fields[12])
     return time.process_time() + dead.ru_utime + dead.ru_stime + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _list_decoders() -> list[int]:
-    """Return the processes that this one started and that still run."""
+    """Return the ids of the child processes that are running."""
     tasks = Path("/proc/self/task").glob("*/children")
     return [int(pid) for task in tasks for pid in task.read_text().split()]

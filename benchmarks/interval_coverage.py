@@ -1,15 +1,15 @@
-"""How often the 95 % intervals hold the true value, on simulated scores of people with several pictures each.
+"""Measure how often the 95 % intervals contain the true value, on simulated scores of people with several pictures.
 
     python benchmarks/interval_coverage.py                    # the table in README.md, ten minutes on one core
-    python benchmarks/interval_coverage.py --runs 100         # a rough look
+    python benchmarks/interval_coverage.py --runs 100         # faster and less precise
     python benchmarks/interval_coverage.py --pictures 200     # the columns of 200 pictures
 
 A person has 1 to 20 pictures of a class, 5 on average, whose scores have a correlation of 0.5. People are *nested* (the
-photographs and the fakes are of different people), *crossed* (everybody is in both classes), or *partly* crossed (every
+photographs and the fakes show different people), *crossed* (everybody is in both classes), or *partly* crossed (every
 second person is in both). The scores of both classes are normal, two standard deviations apart and calibrated. The true
 values are those of two million pictures of each class. Every column of the table has samples of its own; the metrics of
-one column are measured on the same samples. Below the table stands which of its figures miss the goal by more than
-chance explains.
+one column are measured on the same samples. Below the table, the script lists the figures that miss the goal by more
+than chance explains.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ from detector.statistics.intervals import measure
 from detector.statistics.metrics import METRICS
 
 DESIGNS = {"nested": 0.0, "crossed": 1.0, "partly": 0.5}  # design -> share of the people who are in both classes
-RUNS = {50: 600, 200: 600, 1000: 600}  # pictures of a class -> simulated samples
-GOAL, LEAST = (0.93, 0.97), 0.90  # coverage that is wanted from WANTED pictures of a class on, and that is always
-WANTED = 200
-RESAMPLES = 500
-POPULATION = 2_000_000  # pictures of a class that give the true values
+RUNS = {50: 600, 200: 600, 1000: 600}  # number of pictures of a class -> number of simulated samples
+GOAL = (0.93, 0.97)  # range of the wanted coverage, for WANTED pictures of a class or more
+LEAST = 0.90  # smallest acceptable coverage
+WANTED = 200  # number of pictures of a class from which on GOAL applies
+RESAMPLES = 500  # number of bootstrap samples
+POPULATION = 2_000_000  # number of pictures of a class from which the true values are computed
 GAP = 2.0  # standard deviations between the means of the classes
-CORRELATION = 0.5  # of the scores of one person's pictures
-MOST, MEAN = 20, 5  # pictures of a person
+CORRELATION = 0.5  # correlation of the scores of one person's pictures
+MOST, MEAN = 20, 5  # largest and mean number of pictures of a person
 
 
 def make_sizes() -> np.ndarray:
-    """Return the chance (MOST,) that a person has 1, 2, ... pictures: geometric, with the mean asked for."""
+    """Return the probabilities (MOST,) of 1, 2, ... pictures of a person: a geometric distribution with mean MEAN."""
     counts = np.arange(1, MOST + 1)
     low, high = 0.0, 1.0
     for _ in range(60):
@@ -65,7 +66,7 @@ def find_truth() -> dict[str, float]:
 
 
 def cover(truth: dict[str, float], n: int, design: str, runs: int) -> dict[str, float]:
-    """Return for each metric the share of the simulated intervals that hold the true value."""
+    """Return for each metric the share of the simulated intervals that contain the true value."""
     hits, column = dict.fromkeys(truth, 0), list(DESIGNS).index(design)
     for run in range(runs):
         labels, scores, groups = draw(np.random.default_rng([1, n, column, run]), n, DESIGNS[design])
@@ -77,16 +78,16 @@ def cover(truth: dict[str, float], n: int, design: str, runs: int) -> dict[str, 
 def summarise(table: pd.DataFrame, runs: dict[int, int]) -> str:
     """Return how many figures of the table miss the goal, and which of them by more than two standard errors.
 
-    table: metrics by columns (n, design). runs: n -> simulated samples.
+    table: coverage by metric (rows) and (n, design) (columns). runs: n -> number of simulated samples.
     """
     missed, clear, least = 0, [], []
     wanted = [(name, n, design) for name in table.index for n, design in table if n >= WANTED]
     for name, n, design in wanted:
-        value, words = table.loc[name, (n, design)], f"{name}, {design}, {n:,}"
+        value, title = table.loc[name, (n, design)], f"{name}, {design}, {n:,}"
         missed += not GOAL[0] <= value <= GOAL[1]
         errors = [(value - end) / np.sqrt(end * (1 - end) / runs[n]) for end in GOAL]
-        clear += [f"{words}: {value:.3f}"] if errors[0] < -2 or errors[1] > 2 else []
-        least += [f"{words}: {value:.3f}"] if value < LEAST else []
+        clear += [f"{title}: {value:.3f}"] if errors[0] < -2 or errors[1] > 2 else []
+        least += [f"{title}: {value:.3f}"] if value < LEAST else []
     low, high = GOAL
     lines = [f"{missed} of {len(wanted)} figures from {WANTED} pictures on lie outside {low:.2f} to {high:.2f}"]
     lines += [f"by more than two standard errors: {'; '.join(clear) or 'none'}"]
@@ -96,12 +97,12 @@ def summarise(table: pd.DataFrame, runs: dict[int, int]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, help=f"simulated samples of each setting, instead of {RUNS[WANTED]}")
+    parser.add_argument("--runs", type=int, help=f"number of samples for each column, instead of {RUNS[WANTED]}")
     parser.add_argument("--only", nargs="*", default=METRICS.names(), choices=METRICS.names(), metavar="METRIC")
     parser.add_argument("--pictures", type=int, nargs="*", default=list(RUNS), choices=list(RUNS), metavar="N")
-    words = parser.parse_args()
-    truth = {name: value for name, value in find_truth().items() if name in words.only}
-    runs, table = {n: words.runs or RUNS[n] for n in words.pictures}, {}
+    arguments = parser.parse_args()
+    truth = {name: value for name, value in find_truth().items() if name in arguments.only}
+    runs, table = {n: arguments.runs or RUNS[n] for n in arguments.pictures}, {}
     for n in runs:
         for design in DESIGNS:
             table[n, design] = cover(truth, n, design, runs[n])

@@ -1,11 +1,12 @@
-"""How long `detector evaluate --scores` takes, and how much memory, from files to report with every interval.
+"""Measure the time and the memory of `detector evaluate --scores`, from the files to a report with all intervals.
 
     python benchmarks/interval_speed.py                       # 10,000, 100,000 and 1,000,000 scores; some minutes
     python benchmarks/interval_speed.py 100000
 
-Half the scores are of real pictures, a quarter of each of two generators; four pictures share a group. Every size runs
-in a process of its own. CPU seconds are what to compare: other programs change the wall clock. The last lines give the
-ratio of the vectorised bootstrap to a loop that draws groups, indexes and measures, on the same 100,000 scores.
+Half of the scores are those of real pictures, and a quarter those of each of two generators; four pictures form a
+group. Every size runs in its own process. Compare CPU seconds, because other programs change the time on the clock. The
+last line gives the ratio of the vectorised bootstrap to a loop that draws groups, indexes and measures, on the same
+100,000 scores.
 """
 
 from __future__ import annotations
@@ -26,22 +27,22 @@ from detector.statistics.metrics import METRICS
 
 SIZES = (10_000, 100_000, 1_000_000)
 RESAMPLES = 2000
-LOOPED = 10  # resamples of the naive loop, from which the time of all is estimated
+LOOPED = 10  # number of bootstrap samples of the loop, from which the time of all is estimated
 METRIC = "tpr_at_fpr_5"
 
 
 def main() -> None:
-    """Measure the sizes given, else all, and the ratio."""
+    """Measure the sizes on the command line, or else all, and the ratio."""
     if sys.argv[1:2] == ["--one"]:
         run_one(int(sys.argv[2]))
         return
     print("    scores      wall s       CPU s   peak MB   CPU / (n log n)")
     first = None
-    for n in [int(word) for word in sys.argv[1:]] or SIZES:
+    for n in [int(argument) for argument in sys.argv[1:]] or SIZES:
         done = subprocess.run(
             [sys.executable, __file__, "--one", str(n)], stdout=subprocess.PIPE, text=True, check=True
         )
-        wall, cpu, peak = (float(word) for word in done.stdout.split())
+        wall, cpu, peak = (float(number) for number in done.stdout.split())
         first = first or cpu / (n * np.log(n))
         print(f"{n:>10,}{wall:>12.1f}{cpu:>12.1f}{peak:>10.0f}{cpu / (n * np.log(n)) / first:>18.2f}", flush=True)
     compare_loop(100_000)
@@ -64,11 +65,11 @@ def run_one(n: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder, table = Path(name), draw(n)
         table.drop(columns="score").to_parquet(folder / "manifest.parquet")
-        table[["sha256", "score"]].to_parquet(folder / "theirs.parquet")
+        table[["sha256", "score"]].to_parquet(folder / "scores.parquet")
         del table
         before = resource.getrusage(resource.RUSAGE_SELF)
         start = time.perf_counter()
-        tasks.evaluate(folder / "manifest.parquet", scores=[folder / "theirs.parquet"], out=folder, audited=False)
+        tasks.evaluate(folder / "manifest.parquet", scores=[folder / "scores.parquet"], out=folder, audited=False)
         wall = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -76,12 +77,12 @@ def run_one(n: int) -> None:
 
 
 def compare_loop(n: int) -> None:
-    """Print how much faster the bootstrap is than a loop."""
+    """Print the CPU time of the bootstrap, that of the loop, and their ratio."""
     table = draw(n)
     label, score = table.label.to_numpy(), table.score.to_numpy()
     start = time.process_time()
     measure(label, score, table.group, [METRIC], seed=0, resamples=RESAMPLES)
-    ours = time.process_time() - start
+    vectorised = time.process_time() - start
     rng, where = np.random.default_rng(0), table.groupby("group").indices
     kinds = [[rows for rows in where.values() if label[rows[0]] == kind] for kind in (0, 1)]
     start = time.process_time()
@@ -91,7 +92,8 @@ def compare_loop(n: int) -> None:
         METRICS.get(METRIC)(label[chosen], score[chosen])
     loop = (time.process_time() - start) * RESAMPLES / LOOPED
     print(
-        f"{METRIC}, {n:,} scores, {RESAMPLES:,} resamples: {ours:.1f} CPU s, in a loop {loop:.1f}, {loop / ours:.0f} x"
+        f"{METRIC}, {n:,} scores, {RESAMPLES:,} resamples: {vectorised:.1f} CPU s, in a loop {loop:.1f}, "
+        f"{loop / vectorised:.0f} x"
     )
 
 

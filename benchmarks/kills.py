@@ -1,12 +1,13 @@
-"""Kill commands at random moments, run them again, and compare what they leave with an unbroken run.
+"""Kill commands at random moments, run them again, and compare their results with those of an uninterrupted run.
 
     python benchmarks/kills.py 20 generate            # twenty kills of one command
     python benchmarks/kills.py 10 train-generator train-detector
     python benchmarks/kills.py 5                      # of every command in COMMANDS
 
-A command passes if, after each kill, the same command ends well, its results equal those of the unbroken run, and no
-temporary file is left. Kills fall between the first output of the command and its end. One line for each command names
-the kills, how many of them hit a running process, and what differed; the status is 1 if anything did.
+A command passes if, after each kill, the same command ends with status 0, its results equal those of the uninterrupted
+run, and no temporary file is left. The moments of the kills lie between the first output of the command and its end.
+For each command, the script prints the number of kills, how many of them hit a running process, and all differences;
+the status is 1 if there is any.
 """
 
 from __future__ import annotations
@@ -34,25 +35,26 @@ from detector.pictures.fingerprints import read_fingerprints
 from detector.pictures.images import encode, load
 from detector.scoring.checkpoint import read_tensors
 
-TIMEOUT = 600  # seconds that one run of a command may take
-OUT = "out"  # where a command writes, below the folder in which it runs
+TIMEOUT = 600  # largest duration of one run of a command, seconds
+OUT = "out"  # folder of the output, below the folder in which a command runs
 
 
 @dataclass(frozen=True)
 class Command:
     """A command to be killed.
 
-    words: after `detector`; it runs in a folder of its own, {data} is a folder of inputs and its output is OUT.
-    compare: (folder of the unbroken run, of the killed one) -> what differs, one line each. prepare: writes the inputs.
+    arguments: command line after `detector`. It runs in a folder of its own, {data} stands for the folder of inputs,
+    and the output is written to OUT. compare: function of (folder of the uninterrupted run, folder of the killed run)
+    that returns the differences, one line each. prepare: function that writes the inputs to a folder.
     """
 
-    words: str
+    arguments: str
     compare: Callable[[Path, Path], list[str]]
     prepare: Callable[[Path], None] = lambda data: None
 
 
 def run(command: Command, kills: int, *, seed: int = 0) -> tuple[int, list[str]]:
-    """Return (kills that hit a running process, what differed) of so many killed runs."""
+    """Kill and repeat a command `kills` times; return how many kills hit a running process, and the differences."""
     rng, hits, wrong = random.Random(seed), 0, []
     with tempfile.TemporaryDirectory(prefix="kills-") as name:
         data, whole = Path(name) / "data", Path(name) / "whole"
@@ -70,11 +72,11 @@ def run(command: Command, kills: int, *, seed: int = 0) -> tuple[int, list[str]]
 
 
 def _start(command: Command, data: Path, folder: Path, *, wait: bool) -> subprocess.Popen[bytes]:
-    """Start the command in a folder, with a home of its own below it."""
+    """Start the command in a folder, with DETECTOR_HOME below it. wait: return when the command has ended."""
     folder.mkdir(exist_ok=True)
-    words = command.words.format(data=data).split()
+    arguments = command.arguments.format(data=data).split()
     settings = {"DETECTOR_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen([sys.executable, "-m", "detector", *words], cwd=folder, env=os.environ | settings,
+    process = subprocess.Popen([sys.executable, "-m", "detector", *arguments], cwd=folder, env=os.environ | settings,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     if wait:
         process.wait(TIMEOUT)
@@ -82,7 +84,7 @@ def _start(command: Command, data: Path, folder: Path, *, wait: bool) -> subproc
 
 
 def _time(command: Command, data: Path, folder: Path) -> tuple[float, float]:
-    """Run the command whole and return how many seconds passed until its first output and until its end."""
+    """Run the command without a kill, and return the seconds until its first output and until its end."""
     began, first = time.monotonic(), 0.0
     process = _start(command, data, folder, wait=False)
     while process.poll() is None and time.monotonic() - began < TIMEOUT:
@@ -90,12 +92,12 @@ def _time(command: Command, data: Path, folder: Path) -> tuple[float, float]:
             first = time.monotonic() - began
         time.sleep(0.005)
     if process.returncode != 0:
-        raise SystemExit(f"the unbroken run of `detector {command.words}` ended with status {process.returncode}")
+        raise SystemExit(f"without a kill, `detector {command.arguments}` ended with status {process.returncode}")
     return first, time.monotonic() - began
 
 
 def _kill(command: Command, data: Path, folder: Path, after: float) -> bool:
-    """Start the command, kill it after so many seconds, and return whether it was still running."""
+    """Start the command, kill it after `after` seconds, and return whether it was still running."""
     process = _start(command, data, folder, wait=False)
     try:
         process.wait(after)
@@ -105,7 +107,7 @@ def _kill(command: Command, data: Path, folder: Path, after: float) -> bool:
 
 
 def draw_manifest(data: Path) -> None:
-    """Write 24 drawn pictures and their manifest, `manifest.csv`."""
+    """Write 24 random pictures and their manifest, `manifest.csv`."""
     rng, rows = np.random.default_rng(0), []
     for i in range(24):
         image = np.kron(rng.integers(0, 256, (4 + 4 * (i % 2), 4 + 4 * (i % 2), 3)), np.ones((16, 16, 1)))
@@ -118,7 +120,7 @@ def draw_manifest(data: Path) -> None:
 
 
 def compare_generated(whole: Path, cut: Path) -> list[str]:
-    """Compare pictures, manifests and the fingerprint registry, which has exactly one line for each file."""
+    """Return differences of pictures and manifests, and of the fingerprint registry from one line for each file."""
     tables = [read_manifest(folder / OUT / "manifest.csv") for folder in (whole, cut)]
     files = [sorted(path.name for path in (folder / OUT).iterdir()) for folder in (whole, cut)]
     kept = ["label", "generator", "dataset", "group", "split", "licence"]
@@ -132,7 +134,7 @@ def compare_generated(whole: Path, cut: Path) -> list[str]:
 
 
 def compare_trained(whole: Path, cut: Path) -> list[str]:
-    """Compare the names of all files, the card and the weights."""
+    """Return differences of the names of all files, of the cards and of the weights."""
     files = [sorted(p.relative_to(folder / OUT) for p in (folder / OUT).rglob("*")) for folder in (whole, cut)]
     wrong = [] if files[0] == files[1] else [f"other files: {set(files[0]) ^ set(files[1])}"]
     cards = [json.loads((folder / OUT / "card.json").read_text()) for folder in (whole, cut)]
@@ -155,18 +157,19 @@ COMMANDS = {
 }  # fmt: skip
 
 
-def main(words: Sequence[str] | None = None, commands: Mapping[str, Command] = COMMANDS) -> None:
+def main(arguments: Sequence[str] | None = None, commands: Mapping[str, Command] = COMMANDS) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("kills", type=int, help="of each command")
-    parser.add_argument("commands", nargs="*", metavar="COMMAND", help=f"of {', '.join(commands)}; all by default")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    given = parser.parse_args(words)
-    if unknown := set(given.commands) - set(commands):
+    parser.add_argument("kills", type=int, help="number of kills of each command")
+    parser.add_argument("commands", nargs="*", metavar="COMMAND", help=f"some of {', '.join(commands)}; all by default")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.commands) - set(commands):
         parser.error(f"there is no command {', '.join(sorted(unknown))}; there are {', '.join(commands)}")
     failed = False
-    for name in given.commands or commands:
-        hits, wrong = run(commands[name], given.kills, seed=given.seed)
-        print(f"{name}: {given.kills} kills, {hits} of a running process, {len(wrong)} differences", *wrong, sep="\n  ")
+    for name in options.commands or commands:
+        hits, wrong = run(commands[name], options.kills, seed=options.seed)
+        summary = f"{name}: {options.kills} kills, {hits} of a running process, {len(wrong)} differences"
+        print(summary, *wrong, sep="\n  ")
         failed |= bool(wrong)
     sys.exit(failed)
 

@@ -1,10 +1,9 @@
-"""The commands that score, measure and verify, for `kills.py`: the same killing, other results to compare.
+"""Kill the commands that score, measure and verify, as `kills.py` does, and compare their results.
 
     python benchmarks/kills_measuring.py 20 score verify
 
-Scores and reports of `evaluate` have to be equal to the byte. Reports of `verify` hold the time at which they were
-made, so they are compared without it; the custody log has to receive and report each exhibit once, and the case to be
-consistent.
+Scores and reports of `evaluate` must be equal to the byte. Reports of `verify` contain the time at which they were made
+and are compared without it; the custody log must receive and report each exhibit once, and the case must be consistent.
 """
 
 from __future__ import annotations
@@ -22,21 +21,21 @@ from detector.files import sha256
 from detector.pictures.images import encode
 
 PICTURES = Path(__file__).parents[1] / "detector" / "evaluation" / "shipped" / "pictures"
-EXHIBITS = 5
+EXHIBITS = 5  # number of pictures that `verify` examines
 
 
 def copy_faces(data: Path, count: int) -> list[Path]:
-    """Write so many pictures below `data/in`, some of them several times, and return their paths."""
+    """Write `count` pictures, some of them several times, to `data/in`, and return their paths."""
     (data / "in").mkdir()
-    there = sorted(PICTURES.rglob("*.png"))
+    sources = sorted(PICTURES.rglob("*.png"))
     paths = [data / "in" / f"{number:03d}.png" for number in range(count)]
     for number, path in enumerate(paths):
-        path.write_bytes(there[number % len(there)].read_bytes())
+        path.write_bytes(sources[number % len(sources)].read_bytes())
     return paths
 
 
 def prepare_many(data: Path) -> None:
-    """Write 181 pictures, one of them larger: the network takes some seconds for them."""
+    """Write 181 pictures, one of them large; scoring them takes some seconds."""
     copy_faces(data, 180)
     (data / "in" / "noise.png").write_bytes(
         encode(np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), dtype=np.uint8))
@@ -44,12 +43,12 @@ def prepare_many(data: Path) -> None:
 
 
 def prepare_few(data: Path) -> None:
-    """Write a few exhibits."""
+    """Write EXHIBITS pictures."""
     copy_faces(data, EXHIBITS)
 
 
 def prepare_manifest(data: Path) -> None:
-    """Write a manifest of 60 pictures, half of them called fake."""
+    """Write 60 pictures and their manifest, in which half of them are fake."""
     rows = [
         (str(path), sha256(path.read_bytes()), i % 2, "smoke" * (i % 2), "smoke", f"group-{i}", "test", "CC0-1.0")
         for i, path in enumerate(copy_faces(data, 60))
@@ -59,7 +58,7 @@ def prepare_manifest(data: Path) -> None:
 
 
 def compare_bytes(whole: Path, cut: Path) -> list[str]:
-    """Compare all files."""
+    """Return differences of all files."""
     contents = []
     for folder in (whole / OUT, cut / OUT):
         contents.append({str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()})
@@ -68,7 +67,7 @@ def compare_bytes(whole: Path, cut: Path) -> list[str]:
 
 
 def compare_cases(whole: Path, cut: Path) -> list[str]:
-    """Compare the reports but for when they were made, the events of the custody log, and check the case."""
+    """Return differences of the reports without times and of the custody log, and problems of the killed case."""
     reports, events = [], []
     for folder in (whole / OUT, cut / OUT):
         reports.append({path.parent.name: _read_report(path) for path in sorted(folder.rglob("report.json"))})

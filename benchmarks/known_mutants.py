@@ -1,10 +1,10 @@
-"""Twenty-seven changes of one spot, chosen by hand, each of which a test has to notice.
+"""Make 27 changes of the source that were chosen by hand, and check that a test notices each of them.
 
     pip install --group mutation
     python benchmarks/known_mutants.py -o build/mutants
 
-They are places where a reader found rules without a test. Each change is made in a copy of the repository, whose tests
-of that module then run. The script ends with status 1 if a change is not noticed, or if its line is no longer there.
+Each changes a rule that a review found to be untested. A change is made in a copy of the repository, in which the tests
+of the module then run. The script ends with status 1 if a change is not noticed, or if its line no longer exists.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mutants import WALL_LIMIT, copy_repository, run_forked, run_tests
 
-MUTANTS = (  # module, line before, line after (the parts that differ), test file
+MUTANTS = (  # module, part of a line before the change, the same part after it, test file
     ("evidence/custody", "!= previous or entry.get", "!= previous and entry.get", "evidence/test_custody.py"),
     ("evidence/folders", 'reports[-1]["settings"]', 'reports[0]["settings"]', "evidence/test_folders.py"),
     ("evidence/folders", "{digest[:DIGITS]}", "{digest[:0]}", "evidence/test_folders.py"),
@@ -29,7 +29,7 @@ MUTANTS = (  # module, line before, line after (the parts that differ), test fil
     ("pictures/faces", "if width < MIN_WIDTH", "if width > MIN_WIDTH", "pictures/test_faces.py"),
     ("pictures/faces", "MIN_WIDTH = 40", "MIN_WIDTH = 4", "pictures/test_faces.py"),
     ("pictures/faces", "TIGHT_CROP_RATIO = 1.1", "TIGHT_CROP_RATIO = 1.4", "pictures/test_faces.py"),
-    ("generators/style", "mixed[:, taken] =", "mixed[:1, taken] =", "generators/test_style.py"),
+    ("generators/style", "mixed[:, chosen] =", "mixed[:1, chosen] =", "generators/test_style.py"),
     ("generators/style", "(w - net.w_mean)", "(w + net.w_mean)", "generators/test_style.py"),
     ("statistics/calibration", "1.96 *", "1.76 *", "statistics/test_calibration.py"),
     ("statistics/calibration", "+ 2 * raw * both", "- 2 * raw * both", "statistics/test_calibration.py"),
@@ -51,7 +51,7 @@ MUTANTS = (  # module, line before, line after (the parts that differ), test fil
 
 
 def is_noticed(copied: Path, module: str, before: str, after: str, file: str) -> bool:
-    """Return whether a test fails once `before` is `after`; SystemExit if the module has `before` not exactly once."""
+    """Return whether a test fails after `before` is replaced by `after`; SystemExit unless `before` occurs once."""
     path = copied / "detector" / f"{module}.py"
     whole = path.read_text()
     if whole.count(before) != 1:

@@ -1,9 +1,9 @@
-"""List the photographs that `suites/fairness.toml` judges people by: those that the shipped detector did not learn.
+"""Write the manifest of the suite `fairness`: photographs on which no shipped weights were trained.
 
     python benchmarks/make_fairness.py ../shared/data
 
-The real faces with `use=heldout`, which no shipped weights ever learn, with the origin, gender and age that their
-dataset declares, whole pictures as they came. Writes `benchmarks/data/fairness/manifest.csv`.
+These are the real faces with `use=heldout`, which are never used in training, as unchanged whole pictures, with the
+origin, gender and age that their data set declares. The script writes `benchmarks/data/fairness/manifest.csv`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 
 def held_out(data: Path) -> pd.DataFrame:
-    """Return the photographs of people whom no shipped weights learnt."""
+    """Return the photographs of people whose pictures were not used to train any shipped weights."""
     table = read_manifest(data / "faces" / "manifest.csv")
     return table[(table.label == 0) & (table.use == "heldout")].reset_index(drop=True)
 
@@ -27,8 +27,8 @@ def held_out(data: Path) -> pd.DataFrame:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="the folder that holds faces/manifest.csv")
-    given = parser.parse_args()
-    chosen = held_out(given.data)
+    arguments = parser.parse_args()
+    chosen = held_out(arguments.data)
     chosen = chosen.assign(split="test", use="heldout").drop(columns="crop", errors="ignore").reset_index(drop=True)
     write_manifest(chosen, HERE / "data" / "fairness" / "manifest.csv")
     print(f"{len(chosen)} photographs")

@@ -1,11 +1,12 @@
-"""Make what the suite `smoke` is measured on: 60 generated faces, and the small detector it keeps watch over.
+"""Make the pictures and the detector of the suite `smoke`: 60 generated faces, and a small detector.
 
     detector generate style -n 60 --seed 0 --weights detector/weights/style-64 --no-label -o build/smoke/test
     detector generate style -n 320 --seed 1000 --weights detector/weights/style-64 --no-label -o build/smoke/fit
     python benchmarks/make_smoke.py build/smoke
 
-The faces of `test` go, grey, into `detector/evaluation/shipped/pictures`; those of `fit` and the embedded photographs
-of the training people train `detector/evaluation/shipped/spectrum`. No person and no seed is in both.
+The faces of `test` are converted to grey and written to `detector/evaluation/shipped/pictures`. The detector in
+`detector/evaluation/shipped/spectrum` is trained on the faces of `fit` and on the embedded photographs of the training
+people. No person and no seed is in both sets.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from detector.evaluation.suites import SHIPPED
 from detector.files import sha256, write_bytes
 from detector.pictures.images import encode, load
 
-SIDE = 64  # pixels
+SIDE = 64  # side of the pictures that the detector is trained on, pixels
 
 
 def grey(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Return the manifest of grey copies: the photographs have no colour, so colour must not give the fakes away."""
+    """Return the manifest of grey copies: the photographs are grey, so colour must not reveal the fakes."""
     paths, hashes = [], []
     for i, path in enumerate(table.path):
         light = np.rint(load(path) @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
@@ -51,8 +52,8 @@ def main() -> None:
     fakes = grey(read_manifest(build / "fit" / "manifest.csv"), build / "grey").assign(split="train")
     fakes.loc[fakes.index % 4 == 0, "split"] = "val"
     faces = unpack_faces(build / "orl")
-    learnt = write_alike(merge([faces[faces.split != "test"], fakes]), build / "alike", SIDE)
-    tasks.train("detector", "spectrum", learnt, SHIPPED / "spectrum", arguments={"size": SIDE, "bins": 16})
+    training = write_alike(merge([faces[faces.split != "test"], fakes]), build / "alike", SIDE)
+    tasks.train("detector", "spectrum", training, SHIPPED / "spectrum", arguments={"size": SIDE, "bins": 16})
 
 
 if __name__ == "__main__":

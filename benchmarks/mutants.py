@@ -1,14 +1,14 @@
-"""The share of small changes to the source ("mutants") that the tests notice, over random samples of four groups.
+"""Measure the share of small changes to the source ("mutants") that the tests notice, on samples of four groups.
 
     pip install --group mutation
     python benchmarks/mutants.py -o build/mutants                                # 40 mutants of each group
     python benchmarks/mutants.py --each 10 --groups scoring -o build/mutants
 
-The mutants are those of cosmic-ray: another operator, comparison, number or truth value, a decorator or `not` left
-out, a loop that never runs. A place in the source is drawn first and then one of its mutants, because some places have
-eleven and others one. Changes of annotations alone are left out: nothing evaluates them.
+The mutants are those of cosmic-ray: another operator, comparison, number or truth value, a removed decorator or `not`,
+a loop that never runs. A place in the source is drawn first and then one of its mutants, because some places have
+eleven mutants and others one. Changes of annotations are left out, because annotations are not evaluated.
 
-Each mutant is written into a copy of the repository. The tests that ran its line then run there, the quickest first,
+Each mutant is written into a copy of the repository. Then the tests that execute its line run there, the fastest first,
 until one fails: the mutant is killed. It is also killed if the tests need more CPU time than CPU_LIMIT allows, or do
 not end. The script prints every survivor and, for each group, the share killed with its 95 % interval (Clopper and
 Pearson).
@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-GROUPS: dict[str, dict[str, list[str]]] = {  # group -> module -> the test files that have to notice
+GROUPS: dict[str, dict[str, list[str]]] = {  # group -> module -> test files that must notice changes
     "statistics": {
         "statistics/autocorrelation": ["statistics/test_autocorrelation.py"],
         "statistics/averages": ["statistics/test_averages.py"],
@@ -56,10 +56,10 @@ GROUPS: dict[str, dict[str, list[str]]] = {  # group -> module -> the test files
     "scoring": {"scoring/engine": ["scoring/test_engine.py"]},
     "pictures": {"pictures/faces": ["pictures/test_faces.py"]},
 }
-SIMULATIONS = ("coverage", "uniform", "spread")  # names of tests that simulate for half a minute; they do not run here
-CPU_LIMIT = 3  # times the CPU time of the unchanged tests, and CPU_SLACK seconds more
-CPU_SLACK = 20
-WALL_LIMIT = 900  # seconds for the tests of one mutant: some mutants wait for ever without computing
+SIMULATIONS = ("coverage", "uniform", "spread")  # parts of the names of slow tests, which are skipped
+CPU_LIMIT = 3  # limit of the CPU time, as a multiple of that of the tests without a mutant
+CPU_SLACK = 20  # CPU seconds that are added to this limit
+WALL_LIMIT = 900  # limit of the time on the clock for one mutant, seconds; some mutants wait for ever
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Mutant:
 
 @dataclass
 class Timed:
-    """A pytest plug-in that notes the seconds of each test, and its name for every line that it runs."""
+    """A pytest plug-in that records the seconds of each test, and marks the lines that it executes with its name."""
 
     switch: Callable[[str], None]
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -88,7 +88,7 @@ class Timed:
 
 @dataclass
 class Chosen:
-    """A pytest plug-in that runs the named tests alone, in the order of the names."""
+    """A pytest plug-in that runs only the named tests, in the order of the names."""
 
     names: list[str]
 
@@ -98,7 +98,7 @@ class Chosen:
 
 
 def list_places(source: str) -> list[list[tuple[str, int]]]:
-    """Return the mutants of each place that can change, as the name of a cosmic-ray operator and its occurrence."""
+    """Return the mutants of each place in the source, as the name of a cosmic-ray operator and its occurrence."""
     from cosmic_ray.ast import ast_nodes, get_ast
     from cosmic_ray.plugins import get_operator, operator_names
 
@@ -115,7 +115,7 @@ def list_places(source: str) -> list[list[tuple[str, int]]]:
 
 
 def mutate(module: str, source: str, name: str, occurrence: int) -> Mutant | None:
-    """Return the module with that change, or None if it changes annotations alone or is no Python."""
+    """Return the mutant, or None if it changes only annotations or is not valid Python."""
     from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator
 
@@ -130,6 +130,7 @@ def mutate(module: str, source: str, name: str, occurrence: int) -> Mutant | Non
 
 
 def strip_annotations(source: str) -> str:
+    """Return the syntax tree of the source without annotations, as text."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.arg | ast.AnnAssign):
@@ -140,7 +141,7 @@ def strip_annotations(source: str) -> str:
 
 
 def sample(modules: dict[str, list[str]], number: int, rng: random.Random) -> list[Mutant]:
-    """Return so many mutants of these modules, each place of them equally likely."""
+    """Return `number` mutants of the modules; all places are equally likely."""
     sources = {module: (ROOT / "detector" / f"{module}.py").read_text() for module in modules}
     places = [(module, place) for module, source in sources.items() for place in list_places(source)]
     rng.shuffle(places)
@@ -155,13 +156,13 @@ def sample(modules: dict[str, list[str]], number: int, rng: random.Random) -> li
 
 
 def run_forked(action: Callable[[], int], seconds: float) -> bool:
-    """Return whether a function returns 0 within so many CPU seconds, in a fork of this process with its libraries."""
+    """Return whether a function returns 0 within a number of CPU seconds; it runs in a fork of this process."""
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
         resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 5))
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1), os.dup2(nowhere, 2)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1), os.dup2(null, 2)
         os._exit(int(action() != 0))
     end = time.monotonic() + WALL_LIMIT
     while time.monotonic() < end:
@@ -187,7 +188,7 @@ def run_tests(copied: Path, files: list[str], plugin: object = None) -> int:
 
 
 def time_tests(copied: Path, module: str, files: list[str], notes: Path) -> int:
-    """Run the tests of an unchanged module; write their seconds, and the tests of each line, to `notes`."""
+    """Run the tests of an unchanged module; write their seconds, and the tests that execute each line, to `notes`."""
     import coverage
 
     path = copied / "detector" / f"{module}.py"
@@ -203,13 +204,14 @@ def time_tests(copied: Path, module: str, files: list[str], notes: Path) -> int:
 
 
 def choose_tests(notes: dict[str, Any], line: int) -> list[str]:
-    """Return the tests that ran a line, the quickest first: all of them if it ran at import."""
+    """Return the tests that execute a line, the fastest first; all tests if it is executed by an import."""
     seconds: dict[str, float] = notes["seconds"]
     names = set(notes["lines"].get(str(line), []))
     return sorted(seconds if "" in names or not names else names & set(seconds), key=lambda name: seconds[name])
 
 
 def copy_repository(out: Path) -> Path:
+    """Copy the repository to a folder below `out`, and return the path of the copy."""
     copied = out.resolve() / "copy"
     shutil.rmtree(copied, ignore_errors=True)
     shutil.copytree(ROOT, copied, ignore=shutil.ignore_patterns(".git", "__pycache__", ".*_cache", ".venv", "build"))
@@ -217,6 +219,7 @@ def copy_repository(out: Path) -> Path:
 
 
 def is_killed(copied: Path, mutant: Mutant, files: list[str], notes: dict[str, Any]) -> bool:
+    """Return whether a test fails with the mutant in the copy of the repository."""
     path = copied / "detector" / f"{mutant.module}.py"
     whole = path.read_text()
     path.write_text(mutant.source)
@@ -229,27 +232,27 @@ def is_killed(copied: Path, mutant: Mutant, files: list[str], notes: dict[str, A
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--groups", nargs="*", choices=list(GROUPS), default=list(GROUPS))
-    parser.add_argument("--each", type=int, default=40, help="mutants of each group")
+    parser.add_argument("--each", type=int, default=40, help="number of mutants of each group")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many minutes")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this many minutes")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the copy of the repository")
-    given = parser.parse_args()
-    end = time.monotonic() + 60 * given.minutes
+    arguments = parser.parse_args()
+    end = time.monotonic() + 60 * arguments.minutes
     import coverage  # noqa: F401  libraries are imported once, before the forks
     import pandas  # noqa: F401
     import PIL.Image  # noqa: F401
     import scipy.stats
 
-    copied = copy_repository(given.out)
+    copied = copy_repository(arguments.out)
     os.environ |= {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
     sys.dont_write_bytecode = True
     notes: dict[str, dict[str, Any]] = {}
-    drawn = [(group, mutant) for group in given.groups
-             for mutant in sample(GROUPS[group], given.each, random.Random(given.seed))]  # fmt: skip
-    random.Random(given.seed).shuffle(drawn)  # so that a run that is stopped has seen all groups
+    drawn = [(group, mutant) for group in arguments.groups
+             for mutant in sample(GROUPS[group], arguments.each, random.Random(arguments.seed))]  # fmt: skip
+    random.Random(arguments.seed).shuffle(drawn)  # so that a run that is stopped has tested mutants of all groups
     outcomes: dict[str, list[bool]] = defaultdict(list)
     for group, mutant in drawn:
-        files, written = GROUPS[group][mutant.module], given.out / "notes.json"
+        files, written = GROUPS[group][mutant.module], arguments.out / "notes.json"
         if mutant.module not in notes:
             if not run_forked(lambda m=mutant, f=files, w=written: time_tests(copied, m.module, f, w.resolve()), 3600):
                 raise SystemExit(f"the tests of {mutant.module} fail without any change")

@@ -1,11 +1,11 @@
-"""Pack what a training set was made from, so that it can be carried to a machine with a GPU.
+"""Pack the pictures from which a training set is made, to transfer them to a machine with a GPU.
 
     python benchmarks/pack_training_set.py build/default build/packed
-    python benchmarks/make_training_set.py DATA build/packed --audit 0        (there)
+    python benchmarks/make_training_set.py DATA build/packed --audit 0        # on the other machine
 
-JPEGs are cut to their face square without loss, at the edges of their blocks (`jpegtran`); the network sees nothing
-else of them. Pictures that generators drew are saved as JPEG 95, those over 256 pixels as WebP 90. Copies through
-autoencoders are left out: they are made anew there, from `DATA/autoencoders`.
+JPEGs are cropped to the face square without loss, at the edges of their blocks (`jpegtran`), because only this part is
+used in training. Generated pictures are saved as JPEG 95, those of more than 256 pixels as WebP 90. Reconstructions by
+autoencoders are left out; they are made again on the other machine, from `DATA/autoencoders`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from detector.dataset.manifest import read_crops, read_manifest, write_manifest
 from detector.files import sha256, write_bytes
 from detector.pictures.images import cut, encode, load
 
-BLOCK = 16  # side of the blocks at whose edges a JPEG is cut, pixels
-STYLEGAN = 160  # pictures of each truncation that are packed; they are large
-FOLDERS = ("photographs", "fakes")  # of the pictures that were located, by label
+BLOCK = 16  # side of the JPEG blocks at whose edges a picture is cropped, pixels
+STYLEGAN = 160  # number of pictures of each truncation that are packed, because they are large
+FOLDERS = ("photographs", "fakes")  # folder names of the pictures with located faces, by label
 
 
 def main() -> None:
@@ -32,22 +32,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("made", type=Path, help="the folder that make_training_set.py wrote")
     parser.add_argument("out", type=Path)
-    given = parser.parse_args()
-    located = read_manifest(given.made / "located.csv")
-    labels = [pack(located[located.label == label], given.out / name) for label, name in enumerate(FOLDERS)]
-    write_manifest(pd.concat(labels, ignore_index=True), given.out / "located.csv")
-    crops = read_manifest(given.made / "manifest.csv").set_index("sha256").crop
-    for path in sorted(given.made.glob("made/*/manifest.csv")):
+    arguments = parser.parse_args()
+    located = read_manifest(arguments.made / "located.csv")
+    labels = [pack(located[located.label == label], arguments.out / name) for label, name in enumerate(FOLDERS)]
+    write_manifest(pd.concat(labels, ignore_index=True), arguments.out / "located.csv")
+    crops = read_manifest(arguments.made / "manifest.csv").set_index("sha256").crop
+    for path in sorted(arguments.made.glob("made/*/manifest.csv")):
         drawn = read_manifest(path)
         drawn = drawn.assign(crop=drawn.sha256.map(crops))[drawn.sha256.isin(crops.index)]
         if drawn.generator.iloc[0] == "stylegan":
             drawn = drawn.sample(STYLEGAN, random_state=0)
-        folder = given.out / "made" / path.parent.name
+        folder = arguments.out / "made" / path.parent.name
         write_manifest(pack(drawn, folder), folder / "manifest.csv")
 
 
 def pack(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Write every picture's square, and return the table of the packed files."""
+    """Write the face square of every picture, and return the table of the packed files."""
     rows = list(zip(table.itertuples(), read_crops(table), strict=True))
     with ThreadPoolExecutor(2) as pool:
         packed = []
@@ -58,7 +58,7 @@ def pack(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 
 def pack_one(row: object, crop: tuple[int, int, int, int] | None, folder: Path) -> dict[str, str]:
-    """Write one picture's square and return its path, hash and crop."""
+    """Write the face square of a picture, and return the path, the hash and the crop of the new file."""
     source = Path(row.path)  # type: ignore[attr-defined]
     data = source.read_bytes()
     if source.suffix == ".png" and row.label == 1:  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Changes to pictures and files of which `audit_plants.py` makes its plants."""
+"""Changes of pictures and files that `audit_plants.py` uses for its plants."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from detector.types import Image
 
 
 def jpeg(image: Image, quality: int = 90, subsampling: str = "4:2:0", **options: Any) -> bytes:
-    """Return the bytes of a JPEG; options are Pillow's."""
+    """Return a picture as the bytes of a JPEG. options: further options of Pillow."""
     buffer = io.BytesIO()
     Pillow.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=subsampling, **options)
     return buffer.getvalue()
 
 
 def again(image: Image, quality: int, subsampling: str = "4:2:0", format: str = "JPEG") -> Image:
-    """Return a picture after one save."""
+    """Return a picture after it was saved and read again."""
     return np.asarray(Pillow.open(io.BytesIO(encode(image, format, quality=quality, subsampling=subsampling))))
 
 
 def enlarge(image: Image, factor: float, places: tuple[float, float] = (0.5, 0.5)) -> Image:
-    """Return a picture enlarged by a factor and cut to its former size, at a place in shares of what is cut off."""
+    """Return a picture enlarged by a factor and cropped to its former size.
+
+    places: position of the crop across and down, from 0 (left or upper end) to 1.
+    """
     height, width = image.shape[:2]
     large = Pillow.fromarray(image).resize((round(width * factor), round(height * factor)), Pillow.Resampling.BICUBIC)
     left, top = (round((a - b) * p) for a, b, p in zip(large.size, (width, height), places, strict=True))
@@ -38,7 +41,7 @@ def add(image: Image, change: Any) -> Image:
 
 
 def with_exif(image: Image, tags: dict[int, str], thumbnail: bool = False) -> bytes:
-    """Return a JPEG with EXIF tags, and a thumbnail if asked for."""
+    """Return a JPEG with EXIF tags. thumbnail: whether the EXIF block also has a thumbnail."""
     exif = Pillow.Exif()
     for tag, value in tags.items():
         exif[tag] = value
@@ -47,7 +50,7 @@ def with_exif(image: Image, tags: dict[int, str], thumbnail: bool = False) -> by
 
 
 def _add_thumbnail(block: bytes, image: Image) -> bytes:
-    """Return an EXIF block of one directory with a second one behind it, whose tags point to a small JPEG."""
+    """Return an EXIF block with a second directory, whose tags point to a small JPEG."""
     tiff = block.removeprefix(b"Exif\0\0")
     order: Any = "little" if tiff[:2] == b"II" else "big"
     start = int.from_bytes(tiff[4:8], order)

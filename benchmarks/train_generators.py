@@ -8,12 +8,12 @@
     python benchmarks/train_generators.py crude ../shared/data build/generators
     python benchmarks/train_generators.py diffusion ../shared/data build/generators
 
-The openly licensed real faces (`use=train`) are split by person, and the training part is used. Each stage starts from
-the weights of the one before, and is resumed after an interrupt; `--start` skips to the last stage and starts it from
-other weights (style). The last stages are meant for a GPU; `crude` takes ten minutes of one CPU core, `diffusion` an
-hour. A call
-stops after `--seconds`, and the next one resumes. The folder `NAME/checkpoints` has the weights of the last stage at
-every snapshot (`generator_quality.py` measures them), and `NAME/speed.json` the number of pictures per second.
+The openly licensed real faces (`use=train`) are split by person, and the training split is used. Each stage starts from
+the weights of the previous one, and is resumed after an interrupt; `--start` skips to the last stage and starts it from
+other weights (style only). The last stages are meant for a GPU; on one CPU core, `crude` takes ten minutes and
+`diffusion` an hour. A call ends after `--seconds`, and the next call resumes the run. The folder `NAME/checkpoints` has
+the weights of the last stage at every snapshot (`generator_quality.py` measures them), and `NAME/speed.json` has the
+number of pictures per second.
 """
 
 from __future__ import annotations
@@ -74,43 +74,43 @@ RECIPES: dict[str, tuple[str, list[Stage]]] = {
 
 
 def train(name: str, data: Path, folder: Path, *, start: Path | None, seconds: float) -> None:
-    """Run what is left of the stages, for so many seconds."""
+    """Run the remaining stages, for at most that many seconds."""
     began, (kind, stages) = time.monotonic(), RECIPES[name]
     reals = photographs(data)
     first = len(stages) - 1 if start else 0
     for number, stage in list(enumerate(stages, 1))[first:]:
-        where, last, options = folder / f"stage-{number}", number == len(stages), stage.options
-        where.mkdir(parents=True, exist_ok=True)
-        pictures, spent = done(where)
-        given: dict[str, Any] = {"start": start} if kind == "style" else {}
-        while pictures < options.pictures:  # a longer run goes on where the shorter one stopped
+        stage_folder, last, options = folder / f"stage-{number}", number == len(stages), stage.options
+        stage_folder.mkdir(parents=True, exist_ok=True)
+        pictures, spent = read_progress(stage_folder)
+        first_weights: dict[str, Any] = {"start": start} if kind == "style" else {}
+        while pictures < options.pictures:  # each turn resumes the run, with a larger number of pictures
             limit = spent + seconds - (time.monotonic() - began)
             if limit <= spent:
                 return
-            seen = min(pictures + options.snapshot, options.pictures) if last else options.pictures
+            goal = min(pictures + options.snapshot, options.pictures) if last else options.pictures
             thing: Any = GENERATORS.get(kind)(**stage.arguments)
-            run = replace(options, pictures=seen, seconds=limit)
-            thing.fit(reals, seed=1, folder=where, options=run, progress=print_progress, **given)
-            pictures, spent = done(where)
+            run = replace(options, pictures=goal, seconds=limit)
+            thing.fit(reals, seed=1, folder=stage_folder, options=run, progress=print_progress, **first_weights)
+            pictures, spent = read_progress(stage_folder)
             facts = {"pictures": pictures, "seconds": spent, "device": device_name()}
-            thing.save(where, **facts)
+            thing.save(stage_folder, **facts)
             if last:
                 thing.save(folder / "checkpoints" / f"{pictures:08d}", **facts)
                 write_text(
                     folder / "speed.json", json.dumps(facts | {"a_second": round(pictures / max(spent, 1), 1)}) + "\n"
                 )
-        start = where
+        start = stage_folder
 
 
-def done(folder: Path) -> tuple[int, int]:
-    """Return how many pictures a run has seen, and in how many seconds."""
+def read_progress(folder: Path) -> tuple[int, int]:
+    """Return the number of pictures that a run has shown, and its duration in seconds."""
     log = folder / "losses.csv"
     last = log.read_text().splitlines()[-1].split(",") if log.is_file() else ["0", "0"]
     return (int(last[0]), int(last[1])) if last[0].isdigit() else (0, 0)
 
 
 def device_name() -> str:
-    """Return what computed, in words."""
+    """Return the name of the device."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
 
 
@@ -120,9 +120,11 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder that holds faces/manifest.csv")
     parser.add_argument("out", type=Path)
     parser.add_argument("--start", type=Path, help="weights from which the last stage starts")
-    parser.add_argument("--seconds", type=float, default=math.inf, help="of this call, at most")
-    given = parser.parse_args()
-    train(given.name, given.data, given.out / given.name, start=given.start, seconds=given.seconds)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="largest duration of this call")
+    arguments = parser.parse_args()
+    train(
+        arguments.name, arguments.data, arguments.out / arguments.name, start=arguments.start, seconds=arguments.seconds
+    )
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime reads this as it loads, and would else report to its maker
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # stops ONNX Runtime, which reads it on import, from sending usage data
 
 __all__ = [
     "DetectorError",
@@ -80,7 +80,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return the public names, those too that are not imported yet."""
+    """Return the public names, including those that are not imported yet."""
     return [*__all__, "__version__"]
 
 

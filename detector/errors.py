@@ -2,7 +2,7 @@
 
 DetectorError                  anything below; the command line prints it as one line and exits with 2
 +-- ImageError                 one picture cannot be read; `reason` is a short slug for tables
-|   +-- UnsupportedFormat      not one of the formats we decode
+|   +-- UnsupportedFormat      not one of the formats that are decoded
 |   +-- ImageTooLarge          more bytes or pixels than the cap
 |   +-- DamagedImage           truncated, corrupt or empty
 |   +-- TooCostly              decoding would take too much time or memory
@@ -19,7 +19,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-SHOWN = 40  # names that a message lists
+SHOWN = 40  # largest number of names that a message lists
 
 
 class DetectorError(Exception):

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, files that are only appended to, their names as text, hashes, and what is kept."""
+"""Write files in one step, lock and append to files, convert file names to text, hash bytes and open templates."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 try:
     import fcntl
-except ImportError:  # Windows, where nothing is locked
+except ImportError:  # Windows has no fcntl, so that files are not locked there
     fcntl = None  # type: ignore[assignment]
 
-TEMPORARY = re.compile(r"\..+\.(\d+)(-\d+)?\.tmp(\..+)?", re.DOTALL)  # as `replacing` names them: process, thread
+TEMPORARY = re.compile(r"\..+\.(\d+)(-\d+)?\.tmp(\..+)?", re.DOTALL)  # names by `replacing`: process ID and thread ID
 JOINERS = "\u200c\u200d"  # format characters that names of Persian files and emoji need
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # begin one in a spreadsheet
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # begin a formula
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = f"{os.getpid()}-{threading.get_native_id()}"  # two threads may write one path: the last one wins
-    temporary = path.with_name(f".{path.stem}.{writer}.tmp{path.suffix}")  # keeps the suffix: writers look at it
+    temporary = path.with_name(f".{path.stem}.{writer}.tmp{path.suffix}")  # writers need the suffix
     try:
         yield temporary
         os.replace(temporary, path)
@@ -44,10 +44,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove the temporary files that killed processes left of `path`; only where no other process writes it now."""
-    name = re.compile(
-        rf"\.{re.escape(path.stem)}\.\d+(-\d+)?\.tmp{re.escape(path.suffix)}"
-    )  # as `replacing` names them
+    """Remove the temporary files of `path` that killed processes left. No other process may be writing it."""
+    name = re.compile(rf"\.{re.escape(path.stem)}\.\d+(-\d+)?\.tmp{re.escape(path.suffix)}")  # names by `replacing`
     for other in path.parent.iterdir() if path.parent.is_dir() else ():
         if name.fullmatch(other.name):
             other.unlink(missing_ok=True)
@@ -62,7 +60,7 @@ def sweep(*folders: Path) -> None:
 
 
 def check_output(path: Path | str) -> None:
-    """Raise OSError now, before the work, if a file cannot be written at `path` after it; make its folder."""
+    """Make the folder of `path`; raise OSError if no file can be written there, so that no work is done in vain."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a folder, and a file is to be written", str(path))
@@ -70,7 +68,7 @@ def check_output(path: Path | str) -> None:
 
 
 def check_folder(folder: Path | str) -> None:
-    """Make a folder if need be; raise OSError if there can be none, or nothing can be written into it."""
+    """Make a folder if it does not exist; raise OSError if it cannot be made or written into."""
     os.makedirs(folder, exist_ok=True)
     try:
         with tempfile.TemporaryFile(dir=folder):
@@ -80,7 +78,7 @@ def check_folder(folder: Path | str) -> None:
 
 
 def write_bytes(path: Path | str, data: bytes, *, durable: bool = False) -> None:
-    """Write a file in one step. durable: return when it is on the disk, where it outlives a power failure."""
+    """Write a file in one step. durable: return only when it is on the disk and survives a power failure."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
         if durable:
@@ -90,30 +88,32 @@ def write_bytes(path: Path | str, data: bytes, *, durable: bool = False) -> None
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write a UTF-8 file in one step; what UTF-8 has no bytes for is escaped."""
+    """Write a UTF-8 file in one step; characters that UTF-8 cannot encode are escaped."""
     write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 @contextmanager
 def locking(path: Path, *, wait: bool = True) -> Iterator[FileIO]:
-    """Yield a file for reading and appending, made if need be; other processes that lock it wait until the block ends.
+    """Yield a locked file for reading and appending, made if it does not exist; other processes wait for the lock.
 
-    The lock goes with the process: nothing is left to remove after a kill. wait: False raises BlockingIOError where
-    another process holds the lock; the file may then be removed in the block, by whom it belongs to.
+    The lock is released when the block or the process ends, so that a killed process leaves nothing to remove.
+
+    wait: False raises BlockingIOError if another process holds the lock. The owner of the file may remove it in the
+    block.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with open(path, "ab+", buffering=0) as file:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                if not _is_at(file, path):  # removed by whoever had the lock before
+                if not _is_at(file, path):  # the process that had the lock before has removed the file
                     continue
             yield file
             return
 
 
 def append(file: FileIO, data: bytes) -> None:
-    """Append to a locked file, and return when the data is on the disk; what a failure wrote of it is cut off again."""
+    """Append to a locked file and return when the data is on the disk; a part written before a failure is cut off."""
     end = file.seek(0, os.SEEK_END)
     try:
         rest = memoryview(data)
@@ -127,7 +127,7 @@ def append(file: FileIO, data: bytes) -> None:
 
 
 def append_lines(path: Path, lines: bytes) -> None:
-    """Append whole lines to a file under its lock; a last line that a killed process tore is ended first."""
+    """Append whole lines to a file under its lock; a last line that a killed process left incomplete is ended first."""
     with locking(path) as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(end - 1, 0))
@@ -136,7 +136,7 @@ def append_lines(path: Path, lines: bytes) -> None:
 
 
 def is_torn(line: str) -> bool:
-    """Return whether a line is the beginning of a JSON object, as a process leaves it that is killed at writing."""
+    """Return whether a line is an incomplete JSON object, as a process that is killed while writing leaves it."""
     try:
         json.JSONDecoder().raw_decode(line)
     except (ValueError, RecursionError):
@@ -145,7 +145,7 @@ def is_torn(line: str) -> bool:
 
 
 def as_text(name: Path | str) -> str:
-    r"""Return a file's name as text that any encoding and program takes: its bytes that are no text, and NUL, escaped.
+    r"""Return a file's name as text that every encoding can hold: bytes that are not text, and NUL, are escaped.
 
     >>> as_text(os.fsdecode(b"caf\xe9.jpg"))
     'caf\\xe9.jpg'
@@ -157,9 +157,9 @@ def as_text(name: Path | str) -> str:
 
 
 def from_text(name: str) -> str:
-    """Return the name of the file that `as_text` wrote as this text; the text itself where no such file exists.
+    """Return the file name that `as_text` converted to this text; the text itself if no such file exists.
 
-    Tables hold the text: columns of pandas take no bytes that are no text.
+    Tables hold the text, because columns of pandas cannot hold bytes that are not text.
     """
     if "\\x" not in name or os.path.lexists(name):
         return name
@@ -168,7 +168,7 @@ def from_text(name: str) -> str:
 
 
 def as_cell(name: str) -> str:
-    """Return a path as text for a table: one that a spreadsheet would run as a formula begins with ./ instead.
+    """Return a path as text for a table; ./ is put before one that a spreadsheet would run as a formula.
 
     >>> as_cell("=1+1.jpg")
     './=1+1.jpg'
@@ -179,7 +179,7 @@ def as_cell(name: str) -> str:
 def printable(text: str, *, keep: str = JOINERS) -> str:
     r"""Return text that is safe to show: characters that steer a terminal or turn the direction of text are escaped.
 
-    keep: such characters that stay.
+    keep: characters that are never escaped.
 
     >>> printable("photo\u202egpj.exe")
     'photo\\u202egpj.exe'
@@ -191,14 +191,14 @@ def printable(text: str, *, keep: str = JOINERS) -> str:
 
 
 def printable_in_html(value: object) -> object:
-    """Return what a template prints, text as `printable` with its lines kept; markup (a subclass of str) stays."""
+    """Return a value for a template: text as `printable`, with line breaks; markup (a subclass of str) unchanged."""
     return printable(value, keep=JOINERS + "\n") if type(value) is str else value
 
 
 def open_templates(folder: Path, **filters: Callable[..., object]) -> jinja2.Environment:
-    """Return the Jinja2 templates of a folder: what strangers wrote is escaped, and an unknown name is an error.
+    """Return the Jinja2 templates of a folder: values are escaped, and an unknown name is an error.
 
-    filters: further filters that the templates use, by name.
+    filters: name -> further filter that the templates use.
     """
     import jinja2
 
@@ -211,7 +211,7 @@ def open_templates(folder: Path, **filters: Callable[..., object]) -> jinja2.Env
 
 
 def sha256(data: bytes) -> str:
-    """Return the hash that identifies a picture everywhere: 64 hexadecimal digits."""
+    """Return the SHA-256 of bytes, 64 hexadecimal digits, by which every part of the package identifies a picture."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -221,7 +221,7 @@ def home() -> Path:
 
 
 def _escape(character: str) -> str:
-    """Return a character as Python writes it, one that stands for a byte (PEP 383) as that byte."""
+    """Return the Python escape of a character; of one that stands for a byte (PEP 383), the escape of the byte."""
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
@@ -229,7 +229,7 @@ def _escape(character: str) -> str:
 
 
 def _is_running(process: int) -> bool:
-    """Return whether another process of that number is there; one of our own number ran before this one."""
+    """Return whether another process with this ID is running; if it is the ID of this process, the other one ended."""
     if process == os.getpid():
         return False
     try:
@@ -249,7 +249,7 @@ def _is_at(file: FileIO, path: Path) -> bool:
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk; where a system cannot, return at once."""
+    """Wait until a file, or the names in a folder, are on the disk; return at once if the system cannot do that."""
     with suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
         try:

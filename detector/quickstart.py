@@ -1,11 +1,12 @@
-"""The whole pipeline on the embedded default, as a straight line: real faces, fakes of them, a detector, a report.
+"""The whole pipeline on the embedded photographs: photographs, generators, fakes, detectors, report.
 
-    photographs -> split by person -> crude and style learn the training people's faces -> fakes, split by seed
-    -> every picture through the same crop, resize and JPEG -> cnn and spectrum learn -> test split -> report
-    -> a page (index.html) that shows all of it, and first what the shipped generator draws
+    photographs -> split by person -> train crude and style on the training people -> fakes, split by seed
+    -> crop, resize and save every picture alike -> train cnn and spectrum -> measure on the test split -> report
+    -> a page (index.html) that shows all results, beginning with faces of the shipped generator
 
-Each step writes its result to the folder and is skipped if the result is there, so that a run can be repeated to go on.
-The fakes only serve to train a detector: they are not labelled, and nothing is written outside the folder.
+Each step writes its result to the folder and is skipped if the result exists, so that repeating a command resumes its
+run. The fakes are only used to train and test detectors: they are not labelled, and nothing is written outside the
+folder.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ from detector.scoring.checkpoint import CARD, SHIPPED
 from detector.scoring.engine import Row
 from detector.types import Label, Progress
 
-SIZE = 64  # side of every picture the detectors see, pixels
+SIZE = 64  # side of every picture that detectors are trained and tested on, pixels
 QUALITY = 95  # JPEG quality at which photographs and fakes are saved
-OPTIONS: dict[str, dict[str, float]] = {  # training options; pictures, not time: a busy machine gives the same result
+OPTIONS: dict[str, dict[str, float]] = {  # training options; a number of pictures, not a time, so that runs are equal
     "crude": {"pictures": 20_000},
     "style": {"pictures": 9_600, "r1": 0.2, "half_life": 2000},
 }
 BEST = "style-128"  # the shipped generator whose faces are shown first
-TRUNCATION = 0.6  # truncation psi of the shown faces; lower than by default, for fewer strange faces
-SHOWN = 24  # faces of a sheet, in rows of COLUMNS
-COLUMNS = 8
+TRUNCATION = 0.6  # truncation psi of the shown faces; lower than the default, so that fewer faces are distorted
+SHOWN = 24  # number of faces on a sheet
+COLUMNS = 8  # number of faces in a row of a sheet
 ENLARGED = 128  # side of a face on a sheet, pixels
 ARGUMENTS = {"cnn": {"size": SIZE, "epochs": 6, "patience": 2}, "spectrum": {"size": SIZE}}  # constructor arguments
 
@@ -59,29 +60,29 @@ def run(
 ) -> Made:
     """Run every step below `folder` and return the outcome.
 
-    real: any folder of photographs, instead of the embedded ones.
+    real: a folder of photographs; None takes the embedded ones. command: command line that the report records.
 
     Raises CheckpointError if the folder holds a run with another seed or other photographs.
     """
     settings = {"seed": seed, "real": str(real.resolve()) if real else None}
     record = folder / "quickstart.json"
     if record.is_file() and json.loads(record.read_text()) != settings:
-        raise CheckpointError(f"{folder} holds a quickstart of another seed or folder; name a new one with -o")
+        raise CheckpointError(f"{folder} has a run with another seed or other photographs; name a new folder with -o")
     write_text(record, json.dumps(settings) + "\n")
 
     _show_shipped(folder / "shown", progress)
-    photographs = _photographs(folder, real, seed, progress)
+    photographs = _list_photographs(folder, real, seed, progress)
     for name in OPTIONS:
-        _generator(name, photographs, folder / "weights" / name, seed, progress)
+        _train_generator(name, photographs, folder / "weights" / name, seed, progress)
     grid = folder / "style-mixing.png"
     if not grid.is_file():
         tasks.mix("style", range(1, 4), range(11, 16), grid, weights=folder / "weights" / "style", label=False)
-    table = _mixed(photographs, folder, seed, progress)
+    table = _combine(photographs, folder, seed, progress)
 
     for name, arguments in ARGUMENTS.items():
-        where = folder / "weights" / ("default" if name == "cnn" else name)
-        if not (where / CARD).is_file():
-            tasks.train("detector", name, table, where, seed=seed, arguments=arguments, progress=progress)
+        weights = folder / "weights" / ("default" if name == "cnn" else name)
+        if not (weights / CARD).is_file():
+            tasks.train("detector", name, table, weights, seed=seed, arguments=arguments, progress=progress)
     report, test = folder / "report", table[table.split == "test"]
     results = tasks.evaluate(
         folder / "manifest.csv",
@@ -119,7 +120,7 @@ def _show_shipped(folder: Path, progress: Progress) -> None:
 
 
 def _show_trained(folder: Path, table: pd.DataFrame) -> None:
-    """Write a sheet of what each generator of this run drew, and one of photographs, from the test split."""
+    """Write a sheet of faces of each generator of this run, and one of photographs, all from the test split."""
     for name in ("", *OPTIONS):
         rows = table[(table.split == "test") & (table.generator == name)].drop_duplicates("group").head(COLUMNS)
         faces = np.stack([resize(load(path), ENLARGED, ENLARGED) for path in rows.path])
@@ -127,7 +128,7 @@ def _show_trained(folder: Path, table: pd.DataFrame) -> None:
 
 
 def _make_page(results: pd.DataFrame, scored: list[Row], table: pd.DataFrame) -> str:
-    """Return index.html: what was drawn, learned and measured, and what the figures mean."""
+    """Return index.html, which shows the faces, the training and the results, and explains the figures."""
     counts = table.groupby(["split", "label"]).size().to_dict()
     aucs = results[(results.metric == "auc") & (results.real == ALL)].to_dict("records")
     return open_templates(Path(__file__).parent).get_template("quickstart.html.jinja").render(
@@ -136,22 +137,22 @@ def _make_page(results: pd.DataFrame, scored: list[Row], table: pd.DataFrame) ->
     )  # fmt: skip
 
 
-def _photographs(folder: Path, real: Path | None, seed: int, progress: Progress) -> pd.DataFrame:
-    """Return the manifest of the real pictures, split by person."""
-    where = folder / "real" / "manifest.csv"
-    if where.is_file():
-        return read_manifest(where)
+def _list_photographs(folder: Path, real: Path | None, seed: int, progress: Progress) -> pd.DataFrame:
+    """Return the manifest of the photographs, split by person."""
+    path = folder / "real" / "manifest.csv"
+    if path.is_file():
+        return read_manifest(path)
     if real is None:
         table = unpack_faces(folder / "real", seed=seed)
     else:
         table = index_folder(real, label=Label.REAL, seed=seed, progress=lambda i, n: progress("hashing", i, n))
-    write_manifest(table, where)
+    write_manifest(table, path)
     return table
 
 
-def _generator(name: str, photographs: pd.DataFrame, where: Path, seed: int, progress: Progress) -> None:
-    """Train a generator on the training people; `style` starts from shipped weights."""
-    if (where / CARD).is_file():
+def _train_generator(name: str, photographs: pd.DataFrame, weights: Path, seed: int, progress: Progress) -> None:
+    """Train a generator on the people of the training split; `style` starts from shipped weights."""
+    if (weights / CARD).is_file():
         return
     shipped = SHIPPED / f"{name}-{SIZE}"
     start = shipped if (shipped / CARD).is_file() else None
@@ -161,25 +162,25 @@ def _generator(name: str, photographs: pd.DataFrame, where: Path, seed: int, pro
     def show(what: str, done: int, total: int) -> None:
         progress(f"{name}: {what}", done, total)
 
-    tasks.train("generator", name, photographs, where, seed=seed, arguments=arguments, progress=show, **options)
+    tasks.train("generator", name, photographs, weights, seed=seed, arguments=arguments, progress=show, **options)
 
 
 def _are_grey(photographs: pd.DataFrame) -> bool:
-    """Return whether a sample of the photographs has no colour; fakes of them must then have none either."""
-    some = [load(path) for path in photographs.path[:: max(len(photographs) // 8, 1)]]
-    return all((image == image[:, :, :1]).all() for image in some)
+    """Return whether a sample of the photographs is grey; the fakes must then be grey too."""
+    sample = [load(path) for path in photographs.path[:: max(len(photographs) // 8, 1)]]
+    return all((image == image[:, :, :1]).all() for image in sample)
 
 
-def _mixed(photographs: pd.DataFrame, folder: Path, seed: int, progress: Progress) -> pd.DataFrame:
-    """Return the mixed manifest: reals, and as many fakes of each generator, all cropped and saved in the same way."""
-    where = folder / "manifest.csv"
-    if where.is_file():
-        return read_manifest(where)
+def _combine(photographs: pd.DataFrame, folder: Path, seed: int, progress: Progress) -> pd.DataFrame:
+    """Return the manifest of photographs and as many fakes of each generator, all cropped and saved in the same way."""
+    path = folder / "manifest.csv"
+    if path.is_file():
+        return read_manifest(path)
     tables = [photographs]
     for i, name in enumerate(OPTIONS, 1):
         fakes = tasks.generate(name, len(photographs), folder / "fakes" / name, seed=100_000 * i,
                                weights=folder / "weights" / name, label=False, progress=progress)  # fmt: skip
         tables.append(assign_splits(fakes, seed=seed))
     table = reencode(merge(tables), folder / "pictures", size=SIZE, format="JPEG", quality=QUALITY, progress=progress)
-    write_manifest(table, where)
+    write_manifest(table, path)
     return table

@@ -1,11 +1,11 @@
-"""Name -> thing: a decorator beside the definition, and one place that finds what carries it.
+"""Registries: each finds objects of one kind by name, for example generators; a decorator registers an object.
 
-A registry looks after one package (a file a thing: the file `crude.py` defines the generator `crude`) or one
-module (a function a thing). Names of a package are its file names, so listing them imports none of its files, and
-getting one imports that file alone. Files that start with `_` are not things.
+A registry belongs to one package, whose files define one object each (`crude.py` defines the generator `crude`), or to
+one module, whose functions are the objects. The names of a package are its file names, so that listing them imports
+none of its files, and getting one imports that file alone. Files whose names begin with `_` define no object.
 
-Other installed packages add things through entry points of the group `detector.generators`, `detector.detectors` or
-`detector.checks`: an entry point has the name of the thing, and loading it runs the decorator.
+Other installed packages add objects through entry points of the group `detector.generators`, `detector.detectors` or
+`detector.checks`: an entry point has the name of the object, and loading it runs the decorator.
 """
 
 from __future__ import annotations
@@ -26,67 +26,67 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """The things of one kind.
+    """The objects of one kind, by name.
 
-    kind: what to call one in a message ("generator").
-    home: the package or module, by its dotted name, whose definitions carry `@REGISTRY.register(...)`.
+    kind: the name of the kind in messages ("generator").
+    home: the dotted name of the package or module whose definitions carry `@REGISTRY.register(...)`.
     """
 
     def __init__(self, kind: str, home: str) -> None:
         self.kind = kind
         self.home = home
-        self._things: dict[str, T] = {}
+        self._objects: dict[str, T] = {}
         self._facts: dict[str, dict[str, Any]] = {}
         self._broken: set[str] = set()
 
     def register(self, name: str, **facts: Any) -> Callable[[T], T]:
-        """Return a decorator that files a thing under `name`, with facts about it (a metric's direction, say).
+        """Return a decorator that registers an object under `name`, with facts about it (such as a metric's direction).
 
-        Raises ValueError if the name is taken by something else.
+        Raises ValueError if another object has the name.
         """
 
-        def file(thing: T) -> T:
-            taken = self._things.setdefault(name, thing)
-            if taken is not thing and getattr(taken, "__qualname__", 0) != getattr(thing, "__qualname__", 1):
+        def add(new: T) -> T:
+            old = self._objects.setdefault(name, new)
+            if old is not new and getattr(old, "__qualname__", 0) != getattr(new, "__qualname__", 1):
                 raise ValueError(f"two {self.kind}s are named {name!r}")
-            self._things[name], self._facts[name] = thing, facts
-            return thing
+            self._objects[name], self._facts[name] = new, facts
+            return new
 
-        return file
+        return add
 
     def get(self, name: str) -> T:
-        """Return the thing of that name.
+        """Return the object of this name.
 
-        Raises UnknownName, which lists the others, and DetectorError that names the package of a plug-in which cannot
-        be loaded.
+        Raises UnknownName, which lists the known names, and DetectorError, which names the package of a plug-in that
+        cannot be loaded.
         """
         files, plugins = self._files(), self._plugins
-        if name not in self._things:
+        if name not in self._objects:
             if files is None:
                 importlib.import_module(self.home)
             elif name in files:
                 importlib.import_module(f"{self.home}.{name}")
             elif name in plugins:
                 self._load(plugins[name])
-        if name not in self._things:
+        if name not in self._objects:
             raise UnknownName(self.kind, name, self.names())
-        return self._things[name]
+        return self._objects[name]
 
     def facts(self, name: str) -> dict[str, Any]:
-        """Return what was said of the thing beside its name."""
+        """Return the facts that an object was registered with."""
         self.get(name)
         return self._facts[name]
 
     def names(self) -> list[str]:
-        """Return every name, sorted; of a package of files only the plug-ins are imported.
+        """Return every name, sorted. Of a package of files, only the plug-ins are imported.
 
         A plug-in that cannot be loaded is left out, and one warning names it.
         """
         files = self._files()
         if files is None:
             importlib.import_module(self.home)
-            return sorted(self._things)
-        return sorted(files | set(self._things) | {name for name in self._plugins if self._works(name)})
+            return sorted(self._objects)
+        return sorted(files | set(self._objects) | {name for name in self._plugins if self._works(name)})
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
@@ -100,9 +100,9 @@ class Registry(Generic[T]):
 
     @cached_property
     def _plugins(self) -> dict[str, EntryPoint]:
-        """Return name -> entry point of the things in other packages.
+        """Return name -> entry point of the objects in other packages.
 
-        Raises DetectorError that names both owners if two things have one name.
+        Raises DetectorError, which names both packages, if two objects have the same name.
         """
         files = self._files()
         if files is None:
@@ -119,32 +119,32 @@ class Registry(Generic[T]):
         return found
 
     def _load(self, plugin: EntryPoint) -> None:
-        """Import a plug-in; DetectorError that names it and its package if it fails or does not register its name."""
+        """Import a plug-in; raise DetectorError with its name and package if it fails or does not register its name."""
         try:
             plugin.load()
-            reason = "" if plugin.name in self._things else "it registers nothing of that name"
+            reason = "" if plugin.name in self._objects else "it registers nothing of that name"
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         if reason:
             raise DetectorError(f"the {self.kind} {plugin.name!r} of {_owner(plugin)} cannot be loaded: {reason}")
 
     def _works(self, name: str) -> bool:
-        if name not in self._things and name not in self._broken:
+        if name not in self._objects and name not in self._broken:
             try:
                 self._load(self._plugins[name])
             except DetectorError as error:
                 self._broken.add(name)
                 logging.getLogger(__name__).warning("detector: warning: %s", error)
-        return name in self._things
+        return name in self._objects
 
 
 def _owner(plugin: EntryPoint) -> str:
-    """Return the name of the package that an entry point is of."""
+    """Return the name of the package that defines an entry point."""
     return "an unnamed package" if plugin.dist is None else plugin.dist.name
 
 
 def check_options(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """Raise DetectorError that names the first option which a function of a thing does not take."""
+    """Raise DetectorError if the function, of the object `name`, does not take one of the options."""
     for option in options:
         if option not in inspect.signature(function).parameters:
             raise DetectorError(f"{name} takes no {option}; leave out --{option}")

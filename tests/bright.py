@@ -1,4 +1,4 @@
-"""A detector that worker processes can import: the brighter, the more fake."""
+"""A detector that worker processes can import; its score is the brightness of a face."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from detector.types import Images, Opinion, Scores
 
 
 class Bright:
-    """kill: a file; the worker that finds it there removes it and ends itself, as a machine without memory does."""
+    """kill: path of a file; the worker that finds it removes it and kills itself, as if memory were exhausted."""
 
     name, size, locates = "bright", 16, False
 

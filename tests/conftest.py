@@ -101,7 +101,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep fingerprints, certificates and feedback out of the user's home."""
+    """Keep fingerprints, certificates and feedback out of the user's home folder."""
     monkeypatch.setenv("DETECTOR_HOME", str(tmp_path / "home"))
 
 

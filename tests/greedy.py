@@ -1,4 +1,4 @@
-"""Tasks for the limited process of `detector.sandbox` that ask for more than they may; no test by itself."""
+"""Tasks that exceed the limits of the process of `pictures.sandbox`; this module has no tests."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def sleep(data: bytes) -> Iterator[Any]:
 
 
 def grow(data: bytes) -> Iterator[Any]:
-    """Take a gigabyte."""
+    """Allocate a gigabyte."""
     yield {"bytes": len(bytearray(2**30))}
 
 
@@ -42,13 +42,13 @@ def die(data: bytes) -> Iterator[Any]:
 
 
 def refuse(data: bytes) -> Iterator[Any]:
-    """Find the data damaged, late."""
+    """Raise DamagedImage after some items."""
     yield {}
     raise DamagedImage("found late")
 
 
 def talk(data: bytes) -> Iterator[Any]:
-    """Write where warnings go, and where answers go."""
+    """Write to standard error, and to standard output."""
     os.write(1, b"to standard output\n")
     os.write(2, b"to standard error\n")
     yield {}

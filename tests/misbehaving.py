@@ -13,7 +13,7 @@ MEMORY = 64 * 2**20
 
 
 def misbehave(path: Path) -> str:
-    """Do what the name of the file says."""
+    """Misbehave in the way that the name of the file states."""
     match path.stem:
         case "crash":
             ctypes.string_at(0)
@@ -32,4 +32,4 @@ def misbehave(path: Path) -> str:
             block = bytearray(MEMORY)
             time.sleep(0.2)
             del block
-    return "looked at"
+    return "decoded"

@@ -19,7 +19,7 @@ NAMES = st.binary(min_size=1, max_size=40).filter(lambda name: not {0, ord("/")}
 
 
 @given(st.text())
-def test_nothing_that_steers_a_terminal_or_turns_text_is_shown(text: str) -> None:
+def test_control_characters_and_direction_marks_are_escaped(text: str) -> None:
     shown = files.printable(text)
     left = {unicodedata.category(c) for c in shown if c not in files.JOINERS}
     assert not left & {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -33,7 +33,7 @@ def test_names_in_any_language_are_shown_as_they_are(name: str) -> None:
 
 
 @given(NAMES)
-def test_a_name_of_any_bytes_comes_back_from_its_text(name: bytes) -> None:
+def test_a_name_of_any_bytes_can_be_restored_from_its_text(name: bytes) -> None:
     text = files.as_text(os.fsdecode(name))
     text.encode()
     there = {name}
@@ -42,7 +42,7 @@ def test_a_name_of_any_bytes_comes_back_from_its_text(name: bytes) -> None:
         assert os.fsencode(files.from_text(text)) == name
 
 
-def test_text_that_only_looks_escaped_names_itself(tmp_path: Path) -> None:
+def test_text_that_only_resembles_an_escape_is_unchanged(tmp_path: Path) -> None:
     (tmp_path / "a\\xe9").touch()
     (tmp_path / os.fsdecode(b"a\xe9")).touch()
     assert files.from_text(f"{tmp_path}/a\\xe9") == f"{tmp_path}/a\\xe9"
@@ -59,7 +59,7 @@ def test_no_path_begins_a_formula_and_every_one_leads_to_its_file(
     assert Path(cell).is_file()
 
 
-def test_paths_that_are_harmless_stay() -> None:
+def test_harmless_paths_are_unchanged() -> None:
     assert [files.as_cell(n) for n in ("a=b.jpg", "/-1.jpg", "1.jpg")] == ["a=b.jpg", "/-1.jpg", "1.jpg"]
 
 

@@ -1,4 +1,4 @@
-"""What `benchmarks/hostile.py` notices: crashes, files that take too long, noise, and runs that were interrupted."""
+"""`benchmarks/hostile.py` notices crashes, timeouts and output, and resumes interrupted runs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from misbehaving import MEMORY, misbehave
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
-def test_whatever_a_file_does_is_one_row(tmp_path: Path) -> None:
+def test_every_behaviour_of_a_file_is_one_row(tmp_path: Path) -> None:
     names = ("good", "crash", "raise", "invalid", "hang", "sleep", "noise", "memory", "good")
     rows = list(judge_all([tmp_path / name for name in names], misbehave, 0.5, jobs=1, patience=10))
-    words = ["looked at", "crash", "crash", "invalid", "hang", "hang", "looked at", "looked at", "looked at"]
+    words = ["decoded", "crash", "crash", "invalid", "hang", "hang", "decoded", "decoded", "decoded"]
     assert [row.word for row in rows] == words
     assert [bool(row.what) for row in rows] == [row.word in hostile.FAULTS for row in rows]
     assert [row.noise for row in rows] == [9 if name == "noise" else 0 for name in names]
@@ -27,17 +27,15 @@ def test_whatever_a_file_does_is_one_row(tmp_path: Path) -> None:
 
 def test_the_time_of_a_batch_counts_for_each_of_its_files_and_its_memory_for_all() -> None:
     seconds, memory = hostile.LIMITS["score"]
-    batch = Row("together", 4, "looked at", seconds=4 * seconds, memory=memory)
-    late, large = Row("late", 1, "looked at", seconds=seconds + 0.1), Row("large", 4, "looked at", memory=memory + 1)
+    batch = Row("together", 4, "decoded", seconds=4 * seconds, memory=memory)
+    late, large = Row("late", 1, "decoded", seconds=seconds + 0.1), Row("large", 4, "decoded", memory=memory + 1)
     assert hostile.find_excess([batch, late, large], "score") == [late, large]
     *lines, summary = hostile.describe([batch, late, large], "score", 5)
     assert [line for line in lines if line.startswith("over")] == ["over a limit: 'late'", "over a limit: 'large'"]
-    assert summary.startswith(
-        "score: 3 of 5 files (3 looked at): 0 crashes, 0 hangs, 0 invalid, 2 over a limit; at most"
-    )
+    assert summary.startswith("score: 3 of 5 files (3 decoded): 0 crashes, 0 hangs, 0 invalid, 2 over a limit; at most")
 
 
-def test_a_run_goes_on_where_it_ended(
+def test_a_run_is_resumed_where_it_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The small sample: two crafted files, two mutants and one of a folder, scored by the shipped detector."""

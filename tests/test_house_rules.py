@@ -125,7 +125,7 @@ def test_the_readme_is_short() -> None:
     assert [line for line in lines if len(line) > 120] == []
 
 
-def test_no_module_is_named_for_nothing() -> None:
+def test_no_module_has_a_vague_name() -> None:
     vague = {"utils", "helpers", "common", "base", "misc"}
     assert not [p for p in SOURCES if p.stem in vague or p.stem.endswith("_v2")]
 

@@ -1,4 +1,4 @@
-"""A small sample of `benchmarks/kills.py`: commands that are killed and repeated end as the unbroken ones."""
+"""A small sample of `benchmarks/kills.py`: killed and repeated commands give the same results."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends a signal")
 
 
 @pytest.mark.parametrize("name", ["generate", "train-generator"])
-def test_a_killed_command_ends_as_the_unbroken_one(name: str) -> None:
+def test_a_killed_command_ends_as_the_uninterrupted_one(name: str) -> None:
     _, wrong = kills.run(kills.COMMANDS[name], 2)
     assert wrong == []
 
 
-def test_a_registry_with_a_line_too_many_and_another_picture_are_noticed(tmp_path: Path) -> None:
+def test_a_registry_with_a_surplus_line_and_another_picture_are_differences(tmp_path: Path) -> None:
     from detector import tasks
 
     for name in ("whole", "cut"):

@@ -1,4 +1,4 @@
-"""A small sample of `benchmarks/kills_measuring.py`: scoring and verifying end as unbroken runs after a kill."""
+"""A small sample of `benchmarks/kills_measuring.py`: killed and repeated scoring and verifying."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends a signal")
 
 
 @pytest.mark.parametrize("name", ["score", "verify"])
-def test_a_killed_command_ends_as_the_unbroken_one(name: str) -> None:
+def test_a_killed_command_ends_as_the_uninterrupted_one(name: str) -> None:
     _, wrong = kills.run(COMMANDS[name], 1)
     assert wrong == []
 
 
-def test_another_table_and_an_exhibit_that_was_received_twice_are_noticed(tmp_path: Path) -> None:
+def test_another_table_and_an_exhibit_that_was_received_twice_are_differences(tmp_path: Path) -> None:
     prepare_few(tmp_path)
     for name in ("whole", "cut"):
         tasks.verify(tmp_path / "in", tmp_path / name / kills.OUT)

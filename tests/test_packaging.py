@@ -1,4 +1,4 @@
-"""What the set-up files promise: one version, development tools in a group, offline hooks, an image without rights."""
+"""Packaging: one version, development tools in a group, offline hooks, a container without privileges."""
 
 from __future__ import annotations
 

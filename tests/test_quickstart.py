@@ -1,4 +1,4 @@
-"""The whole line at tiny size, the notebook that shows it, and the control that an honest line fails."""
+"""The quickstart with little training, the notebooks, and a control with permuted labels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, quickstart.Ma
     return folder, made
 
 
-def test_it_leaves_what_it_promises(small: tuple[Path, quickstart.Made]) -> None:
+def test_a_run_writes_all_its_files(small: tuple[Path, quickstart.Made]) -> None:
     _, made = small
     assert all(path.exists() for path in made.paths.values())
     assert set(made.results.detector) == {"cnn", "spectrum"}
@@ -59,7 +59,7 @@ def test_splits_share_no_person_and_no_seed(small: tuple[Path, quickstart.Made])
     assert {Path(p).suffix for p in table.path} == {".jpg"}
 
 
-def test_a_second_run_is_instant_and_the_same(small: tuple[Path, quickstart.Made]) -> None:
+def test_a_second_run_changes_no_file_and_gives_the_same_results(small: tuple[Path, quickstart.Made]) -> None:
     folder, made = small
     before = {p: p.stat().st_mtime_ns for p in (folder / "weights").rglob("*") if p.is_file()}
     again = quickstart.run(folder, progress=lambda what, done, total: None)
@@ -67,8 +67,8 @@ def test_a_second_run_is_instant_and_the_same(small: tuple[Path, quickstart.Made
     pd.testing.assert_frame_equal(again.results, made.results)
 
 
-def test_permuted_labels_teach_nothing(tmp_path: Path, small: tuple[Path, quickstart.Made]) -> None:
-    """Give half of the training groups of each class the other label: what is then measured is leakage or luck.
+def test_permuted_labels_give_an_auc_of_chance(tmp_path: Path, small: tuple[Path, quickstart.Made]) -> None:
+    """Exchange the labels of half of the training groups of each class: an AUC above chance then shows leakage.
 
     Luck is large in one run, since real against fake is the strongest direction in the pictures and any net leans one
     way along it; so it is averaged over several permutations.

@@ -1,4 +1,4 @@
-"""Names and things."""
+"""Registries: names, files, facts, and plug-ins of other packages."""
 
 from __future__ import annotations
 

@@ -32,14 +32,14 @@ def test_the_script_of_the_action_passes_its_inputs_whole() -> None:
     (script,) = (
         step["run"] for step in yaml.safe_load(GATE.read_text())["runs"]["steps"] if "SUITE" in step.get("env", {})
     )
-    said = "detector() { printf '%s\\n' \"$@\"; }\n" + script
-    given = {"SUITE": "s", "BASELINE": "", "DETECTOR": "my weights", "OUTPUT": "o", "GITHUB_ACTION_PATH": "a"}
-    done = subprocess.run(["bash", "-euc", said], env=given, capture_output=True, text=True, check=True)
+    code = "detector() { printf '%s\\n' \"$@\"; }\n" + script
+    inputs = {"SUITE": "s", "BASELINE": "", "DETECTOR": "my weights", "OUTPUT": "o", "GITHUB_ACTION_PATH": "a"}
+    done = subprocess.run(["bash", "-euc", code], env=inputs, capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:-1] == [
         "evaluate", "--suite", "s", "--baseline", "s", "--output", "o",
         "--detector", "my weights",
     ]  # fmt: skip
-    done = subprocess.run(["bash", "-euc", said], env=given | {"DETECTOR": "", "BASELINE": "b.json"},
+    done = subprocess.run(["bash", "-euc", code], env=inputs | {"DETECTOR": "", "BASELINE": "b.json"},
                           capture_output=True, text=True, check=True)  # fmt: skip
     assert done.stdout.split()[3:] == ["--baseline", "b.json", "--output", "o"]
 

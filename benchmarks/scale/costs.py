@@ -1,12 +1,12 @@
-"""What a billion pictures a day cost, from costs measured here, and how long a request waits, by simulation.
+"""Estimate the cost of a billion pictures a day from measured costs, and simulate how long a request takes.
 
     python benchmarks/scale/costs.py                       # measures this machine, then prints both tables
     python benchmarks/scale/costs.py --ms 1 5 12 3 45      # with other costs: the fields of Costs
 
-The first table is arithmetic: pictures a day times CPU time of each step, bytes read, bytes written. The second is a
-queueing simulation of `detector serve`: requests arrive at random (Poisson), the first free worker takes the oldest,
-and what one takes is drawn from a lognormal distribution whose mean is the measured one. With one worker and
-exponential times the same code must give what Erlang's formula gives; `--check` compares them.
+The first table multiplies the pictures of a day by the CPU time of each step, the bytes read and the bytes written. The
+second is a queueing simulation of `detector serve`: requests arrive at random (Poisson), the first free worker takes
+the oldest request, and the time of an examination has a lognormal distribution whose mean is the measured time. With
+one worker and exponential times the same code must agree with Erlang's formula; `--check` compares them.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "speed"))
 
 DAY = 86_400  # seconds
-PICTURES = 1_000_000_000  # a day
-PICTURE_BYTES = 300_000  # of one picture, as it is read
-ROW_BYTES = 120  # of one row of Parquet, with a name that is not as regular as those of memory.py
-LOAD = 0.7  # share of their time that workers are busy
+PICTURES = 1_000_000_000  # number of pictures a day
+PICTURE_BYTES = 300_000  # size of one picture, bytes
+ROW_BYTES = 120  # size of one row of Parquet, bytes; paths are assumed to be less regular than in memory.py
+LOAD = 0.7  # share of the time in which a core is busy
 SPREAD = 0.5  # standard deviation of the logarithm of the time an examination takes
-REQUESTS = 200_000  # that are simulated
+REQUESTS = 200_000  # number of simulated requests
 
 
 class Costs(NamedTuple):
     """CPU milliseconds that the steps of one picture of 1024 x 1024 pixels take, on one core."""
 
-    hash: float  # read and hash
-    decode: float
-    find: float  # and cut out
-    score: float  # the network
-    report: float  # one examination of the service, with its drawings
+    hash: float  # read and hash the file
+    decode: float  # decode the picture
+    find: float  # find the face and cut it out
+    score: float  # run the network
+    report: float  # examine the picture in the service, with its drawings
 
 
 def measure() -> Costs:
-    """Return what each step takes here, the best of three turns."""
+    """Return the CPU time of each step on this machine, the best of three runs."""
     import score_speed
 
     from detector.evidence.rendering import draw_pictures
@@ -86,7 +86,7 @@ def _time(step: Callable[[], object]) -> float:
 
 
 def print_costs(costs: Costs) -> None:
-    """Print what PICTURES a day need."""
+    """Print the cores, the network traffic and the storage that PICTURES a day need."""
     each = PICTURES / DAY
 
     def cores(ms: float) -> float:
@@ -116,9 +116,9 @@ def print_costs(costs: Costs) -> None:
 def simulate(
     rate: float, workers: int, draw: Callable[[np.random.Generator, int], np.ndarray], *, seed: int = 0
 ) -> np.ndarray:
-    """Return the seconds from arrival to answer, (REQUESTS,), of requests that arrive at `rate` a second.
+    """Return the seconds from arrival to answer, (0.9 * REQUESTS,), of requests that arrive at `rate` per second.
 
-    draw: (generator, n) -> seconds that each examination takes.
+    draw: function of (random generator, n) that returns the seconds of n examinations.
     """
     rng = np.random.default_rng(seed)
     arrivals = np.cumsum(rng.exponential(1 / rate, REQUESTS))
@@ -128,11 +128,11 @@ def simulate(
         end = max(heapq.heappop(free), arrival) + takes
         heapq.heappush(free, end)
         ends[i] = end
-    return (ends - arrivals)[REQUESTS // 10 :]  # without the beginning, where nobody waits yet
+    return (ends - arrivals)[REQUESTS // 10 :]  # without the beginning, when the queue is empty
 
 
 def print_latency(seconds: float) -> None:
-    """Print how long a request takes by load and number of workers; seconds: one examination, on average."""
+    """Print the duration of a request by load and number of workers. seconds: mean duration of an examination."""
     print(f"\none examination takes {1000 * seconds:.0f} ms on average\n")
     print(f"{'workers':>8}{'load':>6}{'requests/s':>12}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}")
     mean = np.log(seconds) - SPREAD**2 / 2
@@ -155,11 +155,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ms", type=float, nargs=5, metavar=tuple(name.upper() for name in Costs._fields))
     parser.add_argument("--check", action="store_true")
-    given = parser.parse_args()
-    if given.check:
+    arguments = parser.parse_args()
+    if arguments.check:
         check()
         return
-    costs = Costs(*given.ms) if given.ms else measure()
+    costs = Costs(*arguments.ms) if arguments.ms else measure()
     print_costs(costs)
     print_latency(costs.report / 1000)
 

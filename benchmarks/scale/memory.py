@@ -1,13 +1,13 @@
-"""Whether memory stays flat: `score_to_file` on 10,000 and on 1,000,000 rows of a synthetic reader.
+"""Check that memory does not grow with the number of rows: `score_to_file` on 10,000 and on 1,000,000 rows.
 
     python benchmarks/scale/memory.py                    # three minutes on one core
     python benchmarks/scale/memory.py 1000 50000         # other numbers of rows
 
-Everything but reading, decoding and the network is as in `detector score LIST -o FOLDER`: a Parquet list of names, the
-hashes of the bytes, the database of answers, the file that a killed run goes on from, and the Parquet files. The
-synthetic reader gives each name bytes of its own, but for every tenth, whose bytes are those of the first. Each number
-of rows runs in a process of its own, which prints the largest resident memory that it had. Status 1 if the last number
-of rows takes more than LIMIT above the first.
+Only reading, decoding and the network are replaced; the rest is as in `detector score LIST -o FOLDER`: a Parquet list
+of paths, the hashes, the database of results, the file from which a killed run is resumed, and the Parquet files. The
+replaced reader gives every path bytes of its own, except for every tenth, which has the bytes of the first. Each number
+of rows runs in its own process, which prints its largest resident memory. Status 1 if the last number of rows takes
+more than LIMIT above the first.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from detector.scoring.tables import score_to_file
 from detector.scoring.targets import Target, expand
 from detector.types import Images, Opinion, Scores
 
-ROWS = (10_000, 1_000_000)
-LIMIT = 200  # MB of resident memory
+ROWS = (10_000, 1_000_000)  # numbers of rows
+LIMIT = 200  # largest allowed growth of the resident memory, MB
 SIZE = 8  # side of the synthetic faces, pixels
 
 
 class Constant:
-    """A detector that costs nothing."""
+    """A detector that takes no time."""
 
     name, size, locates = "constant", SIZE, True
 
@@ -49,20 +49,20 @@ class Constant:
 
 
 def hash_name(target: Target) -> str:
-    """Return the hash of the bytes that a name stands for."""
+    """Return the hash of the bytes of a target."""
     number = int(target.path.rpartition("/")[2].removesuffix(".jpg"))
     return sha256(b"0" if number % 10 == 0 else target.path.encode())
 
 
 def open_name(target: Target, size: int, locates: bool) -> Opened:
-    """Return a picture with one face, drawn from its hash."""
+    """Return a picture with one face, whose colour is derived from the hash."""
     digest = hash_name(target)
     face = np.full((size, size, 3), int(digest[:2], 16), np.uint8)
     return Opened(Row(target.path, digest, 640, 480, faces=1), (Face((0, 0, 90, 90), (0, 0, 99, 99)),), (face,))
 
 
 def run(rows: int, folder: Path) -> None:
-    """Score that many rows and print what it took."""
+    """Score a number of rows, and print memory, CPU time and disk space."""
     with parquet.ParquetWriter(folder / "list.parquet", pyarrow.schema([("path", "string")])) as writer:
         for start in range(0, rows, 10_000):
             names = [f"bucket/{i // 1000:06d}/{i:012d}.jpg" for i in range(start, min(start + 10_000, rows))]
@@ -95,4 +95,4 @@ if __name__ == "__main__":
         with tempfile.TemporaryDirectory() as temporary:
             run(int(sys.argv[2]), Path(temporary))
     else:
-        main([int(word) for word in sys.argv[1:]] or list(ROWS))
+        main([int(argument) for argument in sys.argv[1:]] or list(ROWS))

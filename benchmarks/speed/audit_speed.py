@@ -1,16 +1,17 @@
-"""CPU time in which `detector audit` measures a picture of 512 x 512 pixels, beside decoding it, on one thread.
+"""Measure the CPU time that `detector audit` needs for a picture of 512 x 512 pixels, and that of decoding it.
 
     python benchmarks/speed/audit_speed.py
 
-The pictures are the ORL photographs on coloured grounds (`clean_sets.py`), enlarged and saved as JPEG. Each time is the
-best of five turns. Other programs slow both down alike, so the ratio says more than the times.
+The pictures are the ORL photographs before coloured backgrounds (`clean_sets.py`), enlarged and saved as JPEG. All runs
+on one thread, and each time is the best of five runs. Other programs slow both down alike, so the ratio is more
+reliable than the times.
 """
 
 from __future__ import annotations
 
 import os
 
-os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}  # before any of them reads it
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}  # set before a library reads them
 
 import sys
 import tempfile
@@ -33,7 +34,7 @@ SIDE, PICTURES, TURNS = 512, 24, 5
 
 
 def time_best(task: Callable[[], Any]) -> float:
-    """Return CPU milliseconds a picture, the best of TURNS."""
+    """Return the CPU milliseconds of a task per picture, the best of TURNS runs."""
     times = []
     for _ in range(TURNS):
         start = time.process_time()
@@ -44,7 +45,7 @@ def time_best(task: Callable[[], Any]) -> float:
 
 def main() -> None:
     cv2.setNumThreads(1)
-    os.cpu_count = lambda: 1  # a thread for each core would wait for the others
+    os.cpu_count = lambda: 1  # so that the audit uses one thread
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{i}.jpg" for i in range(PICTURES)]
         for path, image in zip(paths, draw_portraits(PICTURES, Path(folder))[0], strict=True):

@@ -1,18 +1,19 @@
-"""How many pictures `detector score` gets through a core, beside its bare parts and a ResNet-50 in eager torch.
+"""Measure how many pictures `detector score` scores per CPU second, its steps, and a ResNet-50 in eager torch.
 
     python benchmarks/speed/score_speed.py              # the embedded faces with a border, enlarged to 1024 pixels
     python benchmarks/speed/score_speed.py ../shared/data/evidence/camera
 
-The pictures are JPEGs of 1024 x 1024 pixels. Every line is CPU seconds of this process, all on one thread, and the
-best of five turns that all lines take in rotation: other programs slow all of them down alike, so trust the ratios.
-ResNet-50 at 224 pixels, float32, batch of 32, without decoding, is what Wang et al. 2020, arXiv:1912.11035, costs.
+The pictures are JPEGs of 1024 x 1024 pixels. Every line gives the CPU time of this process on one thread, as the best
+of five turns in which all lines run one after another. Other programs slow all lines down alike, so the ratios are more
+reliable than the times. ResNet-50 at 224 pixels, float32, in batches of 32, without decoding, is the cost of Wang et
+al. 2020, arXiv:1912.11035.
 """
 
 from __future__ import annotations
 
 import os
 
-os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}  # before any of them reads it
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}  # set before a library reads them
 
 import argparse
 import importlib.util
@@ -38,17 +39,17 @@ from detector.scoring.runtime import Session, import_openvino
 from detector.scoring.targets import Target
 
 SIDE, PICTURES, TURNS, BATCH = 1024, 64, 5, 32
-BORDER = 28  # pixels mirrored around each embedded face of 92 x 112
+BORDER = 28  # width of the mirrored border around each embedded photograph of 92 x 112 pixels
 
 
 def main() -> None:
-    """Measure everything in rotation and print a line each."""
+    """Measure all jobs in rotation, and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pictures", type=Path, nargs="?", help="a folder of photographs; the embedded ones otherwise")
-    given = parser.parse_args()
+    parser.add_argument("pictures", type=Path, nargs="?", help="a folder of photographs; by default the embedded ones")
+    arguments = parser.parse_args()
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as temporary:
-        paths = write_pictures(given.pictures, Path(temporary))
+        paths = write_pictures(arguments.pictures, Path(temporary))
         tight = [cut_tightly(path) for path in paths]
         timed = {name: (run, n) for name, run, n in jobs(paths, tight)}
         seconds = {name: [] for name in timed}  # type: dict[str, list[float]]
@@ -73,10 +74,10 @@ def write_pictures(source: Path | None, folder: Path) -> list[Path]:
     for i in range(PICTURES):
         image = load(found[i * len(found) // PICTURES])
         left, top, right, bottom = centre_square(image)
-        if source is None:  # the embedded faces fill their pictures; in a photograph there is something around a face
+        if source is None:  # the border: the embedded faces fill their pictures
             left, top, right, bottom = left - BORDER, top - BORDER, right + BORDER, bottom + BORDER
         image = resize(cut(image, (left, top, right, bottom), mirrored=True), SIDE, SIDE)
-        noise = np.random.default_rng(i).normal(0, 2, image.shape)  # of a sensor: enlarged pictures decode too fast
+        noise = np.random.default_rng(i).normal(0, 2, image.shape)  # sensor noise: smooth files decode too fast
         data = encode(np.clip(image + noise, 0, 255).astype(np.uint8), "JPEG", quality=90)
         paths.append(folder / f"{i:03d}.jpg")
         write_bytes(paths[-1], data)
@@ -84,7 +85,7 @@ def write_pictures(source: Path | None, folder: Path) -> list[Path]:
 
 
 def cut_tightly(path: Path) -> Path:
-    """Write the face of a picture alone, as large as that one."""
+    """Write the tightly cropped face of a picture, enlarged to SIDE, and return its path."""
     image = load(path)
     boxes = locate_faces(image)[:1]
     face = resize(cut(image, face_square(boxes[0], image.shape, 1.1)) if boxes else image, SIDE, SIDE)
@@ -94,7 +95,7 @@ def cut_tightly(path: Path) -> Path:
 
 
 def jobs(paths: list[Path], tight: list[Path]) -> list[tuple[str, Callable[[], object], int]]:
-    """Return name, what to run and how many pictures it is about."""
+    """Return (name, function, number of pictures that the function processes) of each job."""
     import torch
 
     from detector.learning import backbones
@@ -146,7 +147,7 @@ def score_all(targets: list[Target], detector: Cnn) -> None:
 
 
 def openvino_jobs() -> list[tuple[str, Callable[[np.ndarray], object]]]:
-    """Return the same network under OpenVINO, in both precisions."""
+    """Return (name, function) that run the network with OpenVINO, in both precisions."""
     openvino = import_openvino()
     core, made = openvino.Core(), []
     for precision in ("f32", "bf16"):

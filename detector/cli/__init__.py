@@ -18,7 +18,7 @@ import typer
 from detector import __version__
 from detector.cli.making import generate, index, mix
 from detector.cli.measuring import audit, evaluate, score
-from detector.cli.options import BAD_INPUT, BROKEN_PIPE, INTERNAL, INTERRUPTED, SERIOUS, Out, Seed
+from detector.cli.options import BAD_INPUT, BROKEN_PIPE, INTERNAL, INTERRUPTED, SERIOUS, DetectorFolder, Out, Seed
 from detector.cli.rendering import (
     choose_output,
     command_line,
@@ -29,7 +29,7 @@ from detector.cli.rendering import (
     show_progress,
 )
 from detector.cli.serving import serve
-from detector.cli.settings import read_settings, split_words
+from detector.cli.settings import read_config, split_arguments
 from detector.cli.showing import gallery, quiz
 from detector.cli.training import train_app
 from detector.cli.verifying import feedback, verify
@@ -41,10 +41,10 @@ app = typer.Typer(name="detector", no_args_is_help=True, pretty_exceptions_enabl
 app.add_typer(train_app, name="train")
 
 
-def main(words: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its status; every expected error becomes one line.
 
-    words: arguments of the command; None means those of the process.
+    arguments: arguments of the command line; None means those of the process.
     """
     from detector.errors import DetectorError
 
@@ -52,10 +52,10 @@ def main(words: list[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for file names that the encoding cannot represent
     try:
-        words, flags, config = split_words(sys.argv[1:] if words is None else words)
+        arguments, flags, config = split_arguments(sys.argv[1:] if arguments is None else arguments)
         choose_output(json="--json" in flags, quiet="--quiet" in flags)
-        settings = {} if config is None else read_settings(config, typer.main.get_command(app))
-        status = app(words, standalone_mode=False, default_map=settings)
+        settings = {} if config is None else read_config(config, typer.main.get_command(app))
+        status = app(arguments, standalone_mode=False, default_map=settings)
         sys.stdout.flush()
     except DetectorError as error:
         status = _complain(error, BAD_INPUT)
@@ -75,22 +75,22 @@ def main(words: list[str] | None = None) -> None:
         elif "NoArgsIsHelp" in type(error).__name__:
             status = error.show() or BAD_INPUT  # type: ignore[attr-defined]
         else:
-            status = _complain(f"{error.format_message()} (-h shows what there is)", BAD_INPUT)
+            status = _complain(f"{error.format_message()} (-h lists the options)", BAD_INPUT)
     if status == INTERRUPTED:
-        _complain("interrupted; the same command goes on from here", INTERRUPTED)
+        _complain("interrupted; the same command resumes from here", INTERRUPTED)
     if status == BROKEN_PIPE:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the rest of the output has no reader
     sys.exit(status)
 
 
 def _complain(error: object, status: int) -> int:
-    """Print one line and return the status."""
+    """Print an error as one line on standard error, and return the status."""
     print(f"detector: {printable(' '.join(str(error).split()))}", file=sys.stderr)
     return status
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(value: bool) -> None:
+    if value:
         print(f"detector {__version__}")
         raise typer.Exit
 
@@ -101,14 +101,19 @@ def _options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
     config: Annotated[
-        Path | None, typer.Option(help="TOML file with options of commands; docs/scale.md. Also after a command.")
+        Path | None,
+        typer.Option(
+            help="Read options of commands from this TOML file (docs/scale.md); may also stand after the command."
+        ),
     ] = None,
     json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object for each row. Also after a command.")
+        bool, typer.Option("--json", help="Print one JSON object for each row; may also stand after the command.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors alone. Also after a command.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Print only errors; may also stand after the command.")
+    ] = False,
 ) -> None:
-    """Show the options that `split_words` takes out of every command."""
+    """Declare the options that `split_arguments` accepts at any place of the command line, for the help page."""
 
 
 for _command in (index, generate, mix, score, verify, evaluate, audit, feedback, quiz, gallery, serve):
@@ -118,23 +123,27 @@ for _command in (index, generate, mix, score, verify, evaluate, audit, feedback,
 @app.command()
 def quickstart(
     output: Out = Path("quickstart"),
-    real: Annotated[Path | None, typer.Option(help="Folder of photographs, instead of the embedded ones.")] = None,
+    real: Annotated[
+        Path | None, typer.Option(help="Use the photographs in this folder instead of the embedded ones.")
+    ] = None,
     seed: Seed = 0,
 ) -> None:
-    """Run the whole pipeline in minutes: photographs, fakes, a CNN, a report. The same command resumes it."""
+    """Run the whole pipeline in a few minutes: photographs, fakes, a CNN, a report. The same command resumes it."""
     from detector import quickstart as pipeline
 
     with show_progress() as progress:
         made = pipeline.run(output, real=real, seed=seed, command=command_line(), progress=progress)
     print_results(made.results)
     print_rows(made.scored)
-    for what, path in made.paths.items():
-        say(f"{what:>22}: {path}")
+    for title, path in made.paths.items():
+        say(f"{title:>22}: {path}")
 
 
 @app.command("list")
-def list_things(
-    card: Annotated[str | None, typer.Option(help="Show the card of these shipped weights, or of a folder.")] = None,
+def list_registered(
+    card: Annotated[
+        str | None, typer.Option(help="Show the model card of these shipped weights, or of a folder of weights.")
+    ] = None,
 ) -> None:
     """List generators, detectors, metrics, perturbations and shipped weights, or show one model card."""
     from detector import tasks
@@ -143,17 +152,15 @@ def list_things(
         print_table([card, ""], [[key, value] for key, value in tasks.describe_card(card)])
         return
 
-    for kind, things in tasks.list_things().items():
-        print_table([kind, ""], [[name, facts] for name, facts in things.items()])
+    for kind, summaries in tasks.list_registered().items():
+        print_table([kind, ""], [[name, summary] for name, summary in summaries.items()])
 
 
 @app.command()
 def doctor(
-    detector: Annotated[
-        Path | None, typer.Option("--detector", help="Folder of a trained detector, instead of the shipped one.")
-    ] = None,
+    detector: DetectorFolder = None,
 ) -> None:
-    """Say what is installed, and try it on a shipped synthetic picture. Status 1 if something needed is broken."""
+    """Report what is installed, and score a shipped synthetic picture. Status 1 if a required part is broken."""
     from detector import tasks
 
     found = tasks.diagnose(detector)

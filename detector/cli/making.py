@@ -8,37 +8,36 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from detector.cli.options import SERIOUS, SOME_UNREADABLE, Column, MaybeSeed, Out, Seed, refuse
+from detector.cli.options import SERIOUS, SOME_UNREADABLE, Column, MaybeSeed, Out, Seed, Weights, refuse
 from detector.cli.rendering import any_serious, parse_seeds, print_findings, print_table, say, show_progress
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Weights = Annotated[
-    Path | None, typer.Option("--weights", help="Folder of a trained generator, instead of the shipped one.")
-]
-
 
 def index(
-    folder: Annotated[Path, typer.Argument(help="Folder of pictures, or the data set that --layout reads.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of pictures, or data set in the layout that --layout names.")],
     output: Out = Path("manifest.csv"),
     label: Annotated[
         Literal["real", "fake"] | None,
-        typer.Option(help="Label of every picture; without it, it is read from real/ and fake/<generator>/."),
+        typer.Option(help="Label for every picture; without it the label is read from real/ and fake/<generator>/."),
     ] = None,
     generator: Annotated[str, typer.Option(help="Name of the generator that made the fakes.")] = "",
-    dataset: Annotated[str, typer.Option(help="Name of the source; by default the name of the folder.")] = "",
+    dataset: Annotated[str, typer.Option(help="Name of the data set; by default the name of the folder.")] = "",
     group: Annotated[
-        str | None, typer.Option(help='Leakage unit: "file" (default), "folder", or a regular expression on the path.')
+        str | None,
+        typer.Option(
+            help='What keeps pictures in one split: "file" (default), "folder", or a regular expression on the path.'
+        ),
     ] = None,
     licence: Annotated[str, typer.Option(help="Licence of the pictures.")] = "unknown",
     layout: Annotated[
         Literal["folders", "jsonl", "deepfakebench", "webdataset"] | None,
-        typer.Option(help="Layout of another tool's data set."),
+        typer.Option(help="Read the data set of another tool, which has this layout."),
     ] = None,
     seed: Seed = 0,
 ) -> None:
-    """Build a manifest from folders: hash every picture, split by group. Status 3 if a picture was left out."""
+    """Write a manifest of the pictures in a folder, with hashes, and splits by group. Status 3 if one was left out."""
     from detector import tasks
     from detector.dataset.listing import LeftOut
     from detector.errors import DetectorError
@@ -47,7 +46,7 @@ def index(
     if not folder.exists():
         raise DetectorError(f"there is no folder {folder}")
     if layout is not None:
-        refuse("the layout says it of every picture", label=label, generator=generator, group=group)
+        refuse("the layout already gives it for every picture", label=label, generator=generator, group=group)
     left_out = LeftOut()
     with show_progress() as progress:
         table = tasks.index(folder, output, label=Label[label.upper()] if label else None, generator=generator,
@@ -55,8 +54,8 @@ def index(
                             left_out=left_out, progress=progress)  # fmt: skip
     _print_counts(table)
     say(f"{len(table)} pictures in {output}")
-    for path, why in left_out.pictures.items():
-        say(f"left out: {path}: {why}", err=True)
+    for path, reason in left_out.pictures.items():
+        say(f"left out: {path}: {reason}", err=True)
     if left_out:
         say(left_out.describe(), err=True)
     if left_out.pictures:
@@ -75,33 +74,37 @@ def _print_counts(table: pd.DataFrame) -> None:
 
 
 def mix(
-    manifests: Annotated[list[Path], typer.Argument(help="Manifests that together have photographs and fakes.")],
+    manifests: Annotated[list[Path], typer.Argument(help="Manifests that together list photographs and fakes.")],
     output: Out = Path("mixed.csv"),
     size: Annotated[
         int | None,
-        typer.Option(min=16, max=4096, help="Side of the pictures in pixels; by default that of the smaller class."),
+        typer.Option(
+            min=16,
+            max=4096,
+            help="Side of the pictures in pixels; by default the median side of the class with smaller pictures.",
+        ),
     ] = None,
     format: Annotated[Literal["png", "jpg", "webp"], typer.Option(help="File format of all pictures.")] = "jpg",
     quality: Annotated[
         int | None, typer.Option(min=1, max=100, help="Quality of JPEG and WebP; 95 by default.")
     ] = None,
     crop: Annotated[
-        bool, typer.Option("--crop", help="Cut every picture around its largest face; leave out those without one.")
+        bool, typer.Option("--crop", help="Crop every picture to its largest face, and leave out pictures without one.")
     ] = False,
     no_audit: Annotated[bool, typer.Option("--no-audit", help="Skip the audit of the result.")] = False,
     column: Column = None,
     seed: Seed = 0,
 ) -> None:
-    """Join manifests into one data set: split by group, every picture saved alike, and audited.
+    """Combine manifests into one data set: split by group, with every picture saved in the same way, and audited.
 
-    Status 1 if something besides the face still gives the labels away, else 3 if a picture was left out.
+    Status 1 if something besides the face still reveals the labels, otherwise 3 if a picture was left out.
     """
     from detector import tasks
     from detector.dataset.foreign import read_columns
     from detector.dataset.reencoding import SKIPPED
 
     if format == "png":
-        refuse("PNG loses nothing", quality=quality)
+        refuse("PNG is lossless", quality=quality)
     with show_progress() as progress:
         table, findings = tasks.combine(
             manifests, output, size=size, format=format, quality=quality or 95, crop=crop, audited=not no_audit,
@@ -113,7 +116,7 @@ def mix(
     skipped = output.with_suffix("") / SKIPPED
     say(f"{len(table)} pictures in {output}")
     if skipped.is_file():
-        say(f"some pictures were left out: {skipped} says which and why", err=True)
+        say(f"some pictures were left out; {skipped} lists them with the reasons", err=True)
     if any_serious(findings):
         raise typer.Exit(SERIOUS)
     if skipped.is_file():
@@ -121,7 +124,7 @@ def mix(
 
 
 def generate(
-    name: Annotated[str, typer.Argument(help="A generator; `detector list` names them.")],
+    name: Annotated[str, typer.Argument(help="Name of a generator; `detector list` shows all.")],
     n: Annotated[int | None, typer.Option("-n", min=1, max=10_000_000, help="Number of faces; 16 by default.")] = None,
     seed: MaybeSeed = None,
     output: Out = Path("generated"),
@@ -131,37 +134,36 @@ def generate(
     ] = None,
     mix: Annotated[
         tuple[str, str] | None,
-        typer.Option(metavar="SOURCES DESTINATIONS", help="Seeds such as 1,2,5-8: draw the style-mixing grid."),
+        typer.Option(metavar="SOURCES DESTINATIONS", help="Draw the style-mixing grid of seeds such as 1,2,5-8."),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=16, max=1024, help="Side in pixels, if the generator offers a choice.")
+        int | None, typer.Option(min=16, max=1024, help="Side in pixels, if the generator has several sizes.")
     ] = None,
     originals: Annotated[
-        Path | None, typer.Option("--from", help="Manifest whose real pictures are altered (reconstruct, swap).")
+        Path | None, typer.Option("--from", help="Alter the real pictures of a manifest (reconstruct, latent, swap).")
     ] = None,
     column: Column = None,
     format: Annotated[Literal["png", "jpg", "webp"] | None, typer.Option(help="File format; png by default.")] = None,
     no_label: Annotated[
-        bool,
-        typer.Option("--no-label", help="Write files without labels, for training; the bytes are reproducible."),
+        bool, typer.Option("--no-label", help="Write reproducible files without labels, for training.")
     ] = False,
     signer: Annotated[
-        Path | None, typer.Option("--sign-with", help="PEM file with your key and certificates, not the local ones.")
+        Path | None, typer.Option("--sign-with", help="Sign with the key and certificates in this PEM file.")
     ] = None,
 ) -> None:
-    """Make fake faces with their manifest, or the source x destination grid of the StyleGAN paper.
+    """Generate fake faces with their manifest, or the style-mixing grid of the StyleGAN paper.
 
-    Files are labelled by XMP, by Content Credentials where c2pa-python is installed, and in ~/.detector.
+    Files are labelled as synthetic by XMP, by Content Credentials if c2pa-python is installed, and in ~/.detector.
     """
     from detector import tasks
     from detector.dataset.foreign import read_columns
 
     if mix is not None:
-        refuse("a grid is drawn of the seeds it names, as PNG", n=n, seed=seed, __from=originals, format=format)
+        refuse("a grid is a PNG of the seeds that --mix names", n=n, seed=seed, __from=originals, format=format)
     if originals is not None:
-        refuse("altered pictures are as the generator makes them", size=size, format=format, truncation=truncation)
+        refuse("the generator decides it for altered pictures", size=size, format=format, truncation=truncation)
     else:
-        refuse("it is of a manifest, which --from names", column=column)
+        refuse("it names a column of the manifest of --from", column=column)
     refuse("nothing is signed with --no-label", sign_with=signer if no_label else None)
     options: dict[str, Any] = {"label": not no_label, "signer": signer}
     drawn: dict[str, Any] = {k: v for k, v in (("truncation", truncation), ("size", size)) if v is not None}

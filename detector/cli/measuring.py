@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from detector.cli.options import SERIOUS, SOME_UNREADABLE, Column, MaybeSeed, Out, Seed, refuse
+from detector.cli.options import SERIOUS, SOME_UNREADABLE, Column, DetectorFolder, MaybeSeed, Out, Seed, refuse
 from detector.cli.rendering import (
     any_serious,
     command_line,
@@ -28,25 +28,38 @@ if TYPE_CHECKING:
 
 RUNTIME = typer.Option(
     "--runtime",
-    help="Runtime of the network: onnx, or openvino (an extra), which is faster and uses bf16 if the CPU supports it.",
+    help="Runtime of the network: onnx, or openvino (an extra), which is faster and computes in bf16 if the CPU can.",
 )
 Runtime = Annotated[str, RUNTIME]
-Faces = Annotated[Path | None, typer.Option(help="Write a second file with a row for every face.")]
+Faces = Annotated[Path | None, typer.Option(help="Also write a table with a row for every face.")]
 Frames = Annotated[
     int | None, typer.Option(min=1, max=64, help="Number of frames of a video that are scored; 16 by default.")
 ]
 FramesOut = Annotated[
     Path | None,
-    typer.Option("--frames-out", help="Write a .jsonl file with a row for every face in a frame of a video."),
+    typer.Option("--frames-out", help="Also write a .jsonl file with a row for every face in a frame of a video."),
 ]
 Engine = Annotated[
-    str, typer.Option(help="Where pictures are scored: threads, process (worker processes) or ray (an extra).")
+    str,
+    typer.Option(
+        help="Score in threads (the default), in worker processes (process), or on a Ray cluster (ray, an extra)."
+    ),
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, max=4096, help="Workers of process or ray; one for each core by default.")
+    int | None, typer.Option(min=1, max=4096, help="Number of workers of process or ray; one for each core by default.")
+]
+Baseline = Annotated[
+    Path | None,
+    typer.Option(help="Compare the suite with this baseline (.json file, or smoke); status 1 if it got worse."),
+]
+ScoreTables = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--scores", help="Table of scores to measure, with the columns path or sha256, and score; may be repeated."
+    ),
 ]
 Shard = Annotated[
-    str | None, typer.Option(metavar="I/N", help="Score the I-th of N parts of the pictures, such as 1/4.")
+    str | None, typer.Option(metavar="I/N", help="Score only the I-th of N parts of the pictures, such as 1/4.")
 ]
 
 
@@ -54,18 +67,18 @@ def score(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Pictures, videos, folders, tar files, tables of paths, or - for a list on standard input."
+            help="Pictures, videos, folders, tar files, tables of paths, or - for a list of paths on standard input."
         ),
     ] = None,
-    detector: Annotated[
-        Path | None, typer.Option("--detector", help="Folder of a trained detector, instead of the shipped one.")
-    ] = None,
+    detector: DetectorFolder = None,
     runtime: Runtime = "onnx",
-    stdin: Annotated[bool, typer.Option("--stdin", help="Score one picture from standard input.")] = False,
+    stdin: Annotated[bool, typer.Option("--stdin", help="Score one picture that is read from standard input.")] = False,
     column: Column = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Write a .csv, .jsonl or .parquet file, or a folder; else print a table."),
+        typer.Option(
+            "-o", "--output", help="Write a .csv, .jsonl or .parquet file or a folder, instead of printing a table."
+        ),
     ] = None,
     faces: Faces = None,
     frames: Frames = None,
@@ -74,9 +87,9 @@ def score(
     workers: Workers = None,
     shard: Shard = None,
 ) -> None:
-    """Score pictures and videos by their most suspicious face: log-odds, larger is more fake.
+    """Score pictures and videos by their most suspicious face; a score is log-odds, and larger is more fake.
 
-    Status 3 if some cannot be read or were left out of a folder; the others have their rows.
+    Status 3 if some cannot be read or were left out of a folder; all others get their rows.
     """
     from detector import tasks
     from detector.dataset.foreign import TABLES, read_columns, read_list
@@ -90,17 +103,17 @@ def score(
     if stdin and "-" in names:
         raise DetectorError("standard input holds either a list (-) or one picture (--stdin)")
     if not any(Path(name).suffix.lower() in TABLES for name in names):
-        refuse("no table is scored", column=column)
-    given = sys.stdin.buffer.read(MAX_BYTES + 1) if stdin or "-" in names else b""
-    if len(given) > MAX_BYTES:
+        refuse("no input is a table", column=column)
+    piped = sys.stdin.buffer.read(MAX_BYTES + 1) if stdin or "-" in names else b""
+    if len(piped) > MAX_BYTES:
         raise DetectorError(f"standard input holds more than {MAX_BYTES:,} bytes")
     left_out = LeftOut()
     with show_progress() as progress:
         answer = tasks.score_inputs(
             names, detector=detector, runtime=runtime, out=output, faces=faces,
             frames=frames, frames_out=frames_out, engine=engine, workers=workers,
-            shard=parse_shard(shard or "1/1"), lines=read_list(given) if "-" in names else (),
-            picture=given if stdin else None, columns=read_columns(column or ()), left_out=left_out, progress=progress,
+            shard=parse_shard(shard or "1/1"), lines=read_list(piped) if "-" in names else (),
+            picture=piped if stdin else None, columns=read_columns(column or ()), left_out=left_out, progress=progress,
         )  # fmt: skip
     if isinstance(answer, list):
         print_rows(answer)
@@ -112,34 +125,29 @@ def score(
 
 
 def evaluate(
-    manifest: Annotated[Path | None, typer.Argument(help="Manifest of the pictures; not with --suite.")] = None,
+    manifest: Annotated[Path | None, typer.Argument(help="Manifest of the pictures; omit it with --suite.")] = None,
     detector: Annotated[
-        list[Path] | None, typer.Option("--detector", help="Folder of a trained detector; may be repeated.")
+        list[Path] | None, typer.Option("--detector", help="Folder of a trained detector to measure; may be repeated.")
     ] = None,
     runtime: Annotated[str | None, RUNTIME] = None,
-    scores: Annotated[
-        list[Path] | None, typer.Option("--scores", help="Table of scores of any tool, with path or sha256, and score.")
-    ] = None,
+    scores: ScoreTables = None,
     column: Column = None,
     output: Out = Path("evaluation"),
-    split: Annotated[str | None, typer.Option(help="Split to measure on: train, val or test (default).")] = None,
+    split: Annotated[str | None, typer.Option(help="Split to measure: train, val or test (default).")] = None,
     no_audit: Annotated[bool, typer.Option("--no-audit", help="Skip the audit for shortcuts in the pictures.")] = False,
     by: Annotated[
-        list[str] | None, typer.Option("--by", help="Column by whose values errors are compared; may be repeated.")
+        list[str] | None, typer.Option("--by", help="Compare errors between the values of a column; may be repeated.")
     ] = None,
     suite: Annotated[
-        str | None, typer.Option(help="Name of a suite (smoke) or TOML file, instead of a manifest.")
+        str | None, typer.Option(help="Run this suite (smoke, or a TOML file) instead of measuring a manifest.")
     ] = None,
-    baseline: Annotated[
-        Path | None,
-        typer.Option(help="Compare a suite with this .json file or shipped baseline; status 1 if it got worse."),
-    ] = None,
+    baseline: Baseline = None,
     update_baseline: Annotated[
         bool, typer.Option("--update-baseline", help="Write the baseline instead of comparing with it.")
     ] = False,
     seed: MaybeSeed = None,
 ) -> None:
-    """Measure detectors on a manifest: every metric per generator with its 95 % interval, in a report."""
+    """Measure detectors on a manifest, and write a report with every metric per generator and its 95 % interval."""
     from detector import tasks
     from detector.dataset.foreign import read_columns
     from detector.errors import DetectorError
@@ -147,12 +155,14 @@ def evaluate(
     if (manifest is None) == (suite is None):
         raise DetectorError("name either a manifest or a --suite")
     if suite is not None:
-        refuse("a suite says it itself", split=split, scores=scores, by=by, seed=seed, column=column)
-        refuse("a suite is measured by the runtime of its baseline", runtime=runtime)
+        refuse("the suite defines it", split=split, scores=scores, by=by, seed=seed, column=column)
+        refuse("a suite is measured with the runtime of its baseline", runtime=runtime)
     else:
-        refuse("a baseline is of a --suite", baseline=baseline, update_baseline=update_baseline)
+        refuse("only a --suite has a baseline", baseline=baseline, update_baseline=update_baseline)
     refuse("name the file to write with --baseline", update_baseline=update_baseline and baseline is None)
-    refuse("scores are compared, and no detector is run", runtime=runtime if scores and not detector else None)
+    refuse(
+        "only tables of scores are measured, so no network runs", runtime=runtime if scores and not detector else None
+    )
     report = None
     with show_progress() as progress:
         if suite is not None:
@@ -173,7 +183,7 @@ def evaluate(
 
 
 def _show_gate(report: GateReport | None) -> None:
-    """Print what the gate found, if there was one, and exit with status 1 if it failed."""
+    """Print the result of the gate, if there was one, and exit with status 1 if it failed."""
     if report is not None:
         for line in (*report.reasons, *report.notes):
             say(line)
@@ -185,20 +195,23 @@ def _show_gate(report: GateReport | None) -> None:
 def audit(
     manifest: Annotated[Path, typer.Argument(help="Manifest of the pictures.")],
     fix: Annotated[
-        Path | None, typer.Option(help="Folder for a balanced copy, every picture re-encoded alike, with its manifest.")
+        Path | None,
+        typer.Option(
+            help="Write a balanced copy to this folder, with its manifest and every picture re-encoded alike."
+        ),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=16, max=4096, help="Side of the re-encoded pictures, in pixels; 128 by default.")
+        int | None, typer.Option(min=16, max=4096, help="Side of the re-encoded pictures in pixels; 128 by default.")
     ] = None,
     column: Column = None,
     seed: Seed = 0,
 ) -> None:
-    """Find what gives the label away besides the face. Status 1 if a finding is serious."""
+    """Find what reveals the label of a picture besides the face. Status 1 if a finding is serious."""
     from detector import tasks
     from detector.dataset.foreign import read_columns
 
     if fix is None:
-        refuse("pictures are re-encoded with --fix alone", size=size)
+        refuse("pictures are only re-encoded with --fix", size=size)
     with show_progress() as progress:
         findings = tasks.audit(manifest, fixed=fix, size=size or 128, seed=seed,
                                     columns=read_columns(column or ()), progress=progress)  # fmt: skip

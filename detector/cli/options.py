@@ -11,6 +11,12 @@ SERIOUS, BAD_INPUT, SOME_UNREADABLE = 1, 2, 3  # exit statuses; 1 means a seriou
 INTERNAL, INTERRUPTED, BROKEN_PIPE = 70, 130, 141  # exit statuses of a bug, of Ctrl-C, and of a closed output pipe
 MAX_SEED = 2**32 - 1  # the largest seed that numpy, torch and scikit-learn all accept
 
+DetectorFolder = Annotated[
+    Path | None, typer.Option("--detector", help="Use the trained detector in this folder instead of the shipped one.")
+]
+Weights = Annotated[
+    Path | None, typer.Option("--weights", help="Use the trained generator in this folder instead of the shipped one.")
+]
 Out = Annotated[Path, typer.Option("-o", "--output", help="Folder or file to write.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="The same seed gives the same result.")]
 MaybeSeed = Annotated[
@@ -19,25 +25,30 @@ MaybeSeed = Annotated[
 Column = Annotated[
     list[str] | None,
     typer.Option(
-        "--column", metavar="OURS=THEIRS", help="Name of our column in a table, such as path=Datei; may be repeated."
+        "--column",
+        metavar="NAME=COLUMN",
+        help="Read NAME from this column of a table, as in path=Datei; may be repeated.",
     ),
 ]
 
 Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Any hyper-parameter, such as batch=16; may be repeated. KEY=? lists them."
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set any hyper-parameter, such as batch=16; may be repeated. KEY=? lists them.",
     ),
 ]
 
 
-def refuse(why: str, **options: object) -> None:
-    """Raise DetectorError for the first option that was given although it would have no effect.
+def refuse(reason: str, **options: object) -> None:
+    """Raise DetectorError for the first option that is set although it would have no effect.
 
-    options: name on the command line, with _ for -, and value; None, False, [] and "" count as not given.
+    reason: why it would have none. options: name on the command line, with _ for -, and value; None, False, [] and ""
+    mean that it is not set.
     """
     from detector.errors import DetectorError
 
     for name, value in options.items():
         if value is not None and value is not False and value != [] and value != "":
-            raise DetectorError(f"leave out --{name.strip('_').replace('_', '-')}: {why}")
+            raise DetectorError(f"leave out --{name.strip('_').replace('_', '-')}: {reason}")

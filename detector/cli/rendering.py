@@ -22,7 +22,10 @@ MOST_SEEDS = 64  # largest number of seeds on each side of the style-mixing grid
 
 @dataclass
 class Output:
-    """How commands print. json: one JSON object a row, and other lines on standard error. quiet: errors alone."""
+    """Output settings.
+
+    json: print one JSON object per row, and all other lines on standard error. quiet: print only errors.
+    """
 
     json: bool = False
     quiet: bool = False
@@ -32,12 +35,12 @@ OUTPUT = Output()
 
 
 def choose_output(*, json: bool, quiet: bool) -> None:
-    """Choose how the command that runs prints."""
+    """Set the output settings of the running command."""
     OUTPUT.json, OUTPUT.quiet = json, quiet
 
 
 def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print one JSON object a line; what is not a number is null."""
+    """Print each row as a JSON object on one line; NaN is printed as null."""
     for row in rows:
         print(json.dumps({key: None if value != value else value for key, value in row.items()}, default=str))
 
@@ -57,13 +60,13 @@ def _number(value: float | None, form: str) -> str:
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print a line with the control characters of a terminal escaped. err: on standard error."""
+    """Print a line with terminal control characters escaped. err: print it on standard error."""
     if not OUTPUT.quiet:
         print(printable(text), file=sys.stderr if err or OUTPUT.json else sys.stdout)
 
 
 def summarise(verdicts: Mapping[str, int], left_out: str, status: int) -> str:
-    """Return the last line of `score`: number of pictures with each verdict, files left out, exit status."""
+    """Return the last line of `score`: counts of the verdicts, files left out, exit status."""
     counts = ", ".join(f"{n:,} {verdict}" for verdict, n in sorted(verdicts.items(), key=lambda pair: -pair[1]))
     return "; ".join(filter(None, (f"{sum(verdicts.values()):,} scored: {counts}", left_out, f"status {status}")))
 
@@ -95,7 +98,7 @@ def any_serious(findings: Iterable[AuditFinding]) -> bool:
 
 
 def print_findings(findings: Iterable[AuditFinding]) -> None:
-    """Print what an audit found, one line each."""
+    """Print the findings of an audit, one line each."""
     print_table(["finding", "severity", "what", "fix"],
                 [[f.name, f.severity.value, f.summary, f.fix] for f in findings])  # fmt: skip
 

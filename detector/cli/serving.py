@@ -7,27 +7,29 @@ from typing import Annotated
 
 import typer
 
-from detector.cli.options import refuse
+from detector.cli.options import DetectorFolder, refuse
 from detector.cli.rendering import say
 
 
 def serve(
     host: Annotated[
-        str | None, typer.Option(help="Address to listen at; 127.0.0.1 by default, any other needs a key.")
+        str | None, typer.Option(help="Address to listen on; 127.0.0.1 by default. Any other needs an API key.")
     ] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen at; 8000 by default.")] = None,
-    folder: Annotated[Path | None, typer.Option(help="Folder of pictures and database; ./service by default.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 8000 by default.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Folder for pictures and database; ./service by default.")] = None,
     database: Annotated[
-        str | None, typer.Option(help="SQLAlchemy URL of a database, instead of SQLite in the folder.")
+        str | None, typer.Option(help="Use the database at this SQLAlchemy URL instead of SQLite in the folder.")
     ] = None,
-    detector: Annotated[
-        Path | None, typer.Option("--detector", help="Folder of a trained detector, instead of the shipped one.")
-    ] = None,
+    detector: DetectorFolder = None,
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Number of worker processes; one per core by default.")
     ] = None,
-    new_key: Annotated[str | None, typer.Option(metavar="NAME", help="Print a new API key and end.")] = None,
-    revoke_key: Annotated[str | None, typer.Option(metavar="NAME", help="Revoke an API key and end.")] = None,
+    new_key: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Print a new API key with this name, and exit.")
+    ] = None,
+    revoke_key: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Revoke the API key with this name, and exit.")
+    ] = None,
 ) -> None:
     """Serve an HTTP interface and a page for examining pictures (extra `serve`).
 
@@ -43,19 +45,19 @@ def serve(
     except ImportError as error:
         fix = "pip install 'face-forgery-detector[serve]'"
         raise MissingExtra(f"serve needs {error.name}, which is not installed: {fix}") from None
-    given = {"host": host, "port": port, "folder": folder, "database": database, "detector": detector,
-             "workers": workers}  # fmt: skip
+    options = {"host": host, "port": port, "folder": folder, "database": database, "detector": detector,
+               "workers": workers}  # fmt: skip
     try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+        settings = Settings(**{name: value for name, value in options.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
         raise DetectorError(f"DETECTOR_SERVE_{'_'.join(map(str, first['loc'])).upper()}: {first['msg']}") from None
     if new_key is None and revoke_key is None:
         serving.serve(settings)
         return
-    refuse("a key is made or revoked, nothing is served", host=host, port=port, detector=detector, workers=workers)
+    refuse("a key is made or revoked, and nothing is served", host=host, port=port, detector=detector, workers=workers)
     if new_key is not None:
-        refuse("one thing at a time", revoke_key=revoke_key)
+        refuse("a command makes a key or revokes one, not both", revoke_key=revoke_key)
         say(serving.make_key(settings, new_key))
     else:
         serving.revoke_key(settings, str(revoke_key))

@@ -1,4 +1,4 @@
-"""Show: `quiz`, in which people compare themselves with a detector, and `gallery`, the progress of generators."""
+"""The commands `quiz`, in which people compare themselves with a detector, and `gallery`, a page on all generators."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from detector.cli.options import SOME_UNREADABLE, MaybeSeed, Out, Seed, refuse
+from detector.cli.options import SOME_UNREADABLE, DetectorFolder, MaybeSeed, Out, Seed, Weights, refuse
 from detector.cli.rendering import print_table, say, show_progress
 
 if TYPE_CHECKING:
@@ -16,45 +16,47 @@ if TYPE_CHECKING:
 
 def quiz(
     photographs: Annotated[
-        list[Path] | None, typer.Argument(help="Photographs, folders of them, or manifests; not with --answers.")
+        list[Path] | None, typer.Argument(help="Photographs, folders or manifests; leave them out with --answers.")
     ] = None,
     output: Out = Path("quiz"),
     n: Annotated[
-        int | None, typer.Option("-n", min=2, max=500, help="Photographs, and as many synthetic faces; 20 by default.")
+        int | None,
+        typer.Option("-n", min=2, max=500, help="Number of photographs, and of synthetic faces; 20 by default."),
     ] = None,
-    generator: Annotated[str | None, typer.Option(help="What draws the faces; style by default.")] = None,
-    weights: Annotated[
-        Path | None, typer.Option("--weights", help="Folder of a trained generator, instead of the shipped one.")
-    ] = None,
-    feedback: Annotated[
-        bool, typer.Option("--feedback", help="Let the page say after each answer whether it was right.")
-    ] = False,
+    generator: Annotated[str | None, typer.Option(help="Generator of the synthetic faces; style by default.")] = None,
+    weights: Weights = None,
+    feedback: Annotated[bool, typer.Option("--feedback", help="Show after each answer whether it was right.")] = False,
     answers: Annotated[
         list[Path] | None,
-        typer.Option("--answers", help="Write the report on answers that the page saved; may be repeated."),
+        typer.Option(
+            "--answers", help="Write the report on this file of answers, which the page saved; may be repeated."
+        ),
     ] = None,
     detector: Annotated[
-        Path | None, typer.Option("--detector", help="Folder of the detector that people are compared with.")
+        Path | None,
+        typer.Option(
+            "--detector", help="Compare people with the trained detector in this folder instead of the shipped one."
+        ),
     ] = None,
     seed: MaybeSeed = None,
 ) -> None:
-    """Make a page that asks which faces are synthetic, or report on the answers beside a detector's.
+    """Make a page that asks which faces are synthetic, or compare the answers with those of a detector.
 
-    The page holds the photographs that you name: pass it on only where you may pass these on.
+    The page contains the photographs that you name: share it only if you may share them.
     """
     from detector import tasks
     from detector.dataset.listing import LeftOut
     from detector.errors import DetectorError
 
     if answers:
-        refuse("the quiz was made already", n=n, generator=generator, weights=weights, feedback=feedback, seed=seed)
+        refuse("the quiz exists already", n=n, generator=generator, weights=weights, feedback=feedback, seed=seed)
         if photographs:
             raise DetectorError("name photographs to make a quiz, or --answers to report on one, not both")
         with show_progress() as progress:
             observers = tasks.mark_quiz(answers, output, detector=detector, progress=progress)
         _print_observers(observers)
         return say(f"report: {output / 'report.html'}")
-    refuse("it is compared with --answers", detector=detector)
+    refuse("it is only compared with --answers", detector=detector)
     if not photographs:
         raise DetectorError("name photographs to show beside the synthetic faces, or --answers to report on a quiz")
     left_out = LeftOut()
@@ -84,21 +86,24 @@ def _print_observers(observers: Sequence[Mapping[str, Any]]) -> None:
 def gallery(
     photographs: Annotated[
         list[Path] | None,
-        typer.Argument(help="Photographs, folders or manifests to compare with; by default the embedded ones (grey)."),
+        typer.Argument(
+            help="Photographs, folders or manifests to compare with; by default the embedded photographs (grey)."
+        ),
     ] = None,
     output: Out = Path("gallery.html"),
     n: Annotated[
-        int, typer.Option("-n", min=20, max=10_000, help="Faces of each generator, and photographs at most.")
+        int,
+        typer.Option(
+            "-n", min=20, max=10_000, help="Number of faces of each generator, and largest number of photographs."
+        ),
     ] = 200,
-    detector: Annotated[
-        Path | None, typer.Option("--detector", help="Folder of a trained detector, instead of the shipped one.")
-    ] = None,
+    detector: DetectorFolder = None,
     no_ageing: Annotated[
-        bool, typer.Option("--no-ageing", help="Skip the table of detectors that learned from an older generator.")
+        bool, typer.Option("--no-ageing", help="Skip the table of detectors that were trained on one generator each.")
     ] = False,
     seed: Seed = 0,
 ) -> None:
-    """Show what every generator draws, oldest first, with its distance from photographs and the detector's AUC."""
+    """Make a page with faces of every generator, oldest first, their KID to photographs and the detector's AUC."""
     from detector import tasks
     from detector.dataset.listing import LeftOut
 

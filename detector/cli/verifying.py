@@ -1,4 +1,4 @@
-"""Verify: `verify` and `feedback`."""
+"""The commands `verify` and `feedback`."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from detector.cli.options import SERIOUS, SOME_UNREADABLE, MaybeSeed, Out, refuse
+from detector.cli.options import SERIOUS, SOME_UNREADABLE, DetectorFolder, MaybeSeed, Out, refuse
 from detector.cli.rendering import print_table, say, show_progress
 
 
 def verify(
-    inputs: Annotated[list[str] | None, typer.Argument(help="Pictures, folders or manifests.")] = None,
+    inputs: Annotated[list[str] | None, typer.Argument(help="Pictures, folders or manifests to examine.")] = None,
     output: Out = Path("evidence"),
     case: Annotated[str, typer.Option(help="Name or number of the case.")] = "",
     examiner: Annotated[str, typer.Option(help="Name of the examiner.")] = "",
-    detector: Annotated[
-        Path | None, typer.Option("--detector", help="Folder of a trained detector, instead of the shipped one.")
+    detector: DetectorFolder = None,
+    known: Annotated[Path | None, typer.Option(help="CSV table of known pictures: sha256 or phash, and label.")] = None,
+    trust: Annotated[
+        Path | None, typer.Option(help="Trust list for Content Credentials: a .pem file, or a folder of them.")
     ] = None,
-    known: Annotated[Path | None, typer.Option(help="CSV of known pictures: sha256 or phash, label.")] = None,
-    trust: Annotated[Path | None, typer.Option(help="Trust list for Content Credentials: .pem, or a folder.")] = None,
-    sign: Annotated[Path | None, typer.Option(help="Ed25519 key (PEM) that signs the custody log.")] = None,
+    sign: Annotated[Path | None, typer.Option(help="Sign the custody log with this Ed25519 key (PEM).")] = None,
     fail_on: Annotated[
         Literal["likely-fake", "inconclusive"] | None,
         typer.Option(
@@ -31,31 +31,33 @@ def verify(
     check: Annotated[
         Path | None,
         typer.Option(
-            help="Compare a report.json, or a case, with the log. Status 1 if it differs, 3 if parts are missing."
+            help="Compare a report.json or a case with the log. Status 1 if it differs, 3 if parts are missing."
         ),
     ] = None,
     key: Annotated[
-        Path | None, typer.Option(help="With --check: public key (PEM) with which the log must be signed.")
+        Path | None, typer.Option(help="With --check: public key (PEM) that must verify the signatures of the log.")
     ] = None,
     head: Annotated[
         str,
-        typer.Option(help="With --check: the head that was printed earlier; without it, a cut-off end is not noticed."),
+        typer.Option(
+            help="With --check: head of the log that was printed earlier; without it, a removed end is not noticed."
+        ),
     ] = "",
     exhibit: Annotated[
-        Path | None, typer.Option(help="With --check: where the exhibit is now, or the folder of all exhibits.")
+        Path | None, typer.Option(help="With --check: present path of the exhibit, or folder of all exhibits.")
     ] = None,
 ) -> None:
-    """Examine questioned pictures: an evidence report each (JSON, HTML, PDF, Markdown), a custody log, an index."""
+    """Examine questioned pictures: write an evidence report for each, a custody log and an index."""
     from detector import tasks
     from detector.dataset.listing import LeftOut
     from detector.errors import DetectorError
 
     if check is not None:
         if inputs or any([case, examiner, detector, known, trust, sign, fail_on]):
-            raise DetectorError("--check examines nothing; give it --key, --head and --exhibit alone")
+            raise DetectorError("--check examines nothing; it only takes --key, --head and --exhibit")
         return _check(check, key, head, exhibit)
     if key is not None or head or exhibit is not None:
-        raise DetectorError("--key, --head and --exhibit belong to --check; a log is signed by --sign")
+        raise DetectorError("--key, --head and --exhibit need --check; to sign a log, use --sign")
     if not inputs:
         raise DetectorError("name pictures to examine, or a report with --check")
     left_out = LeftOut()
@@ -95,7 +97,7 @@ def _show_reports(rows: list[dict[str, Any]], output: Path) -> None:
 
 
 def _shorten(ratio: str) -> str:
-    """Return a ratio without its interval, and with a sign in place of the words at a bound."""
+    """Return a likelihood ratio without its interval, and with >= or <= for "at least" or "at most"."""
     return ratio.split(" [")[0].replace("at least", ">=").replace("at most", "<=")
 
 
@@ -112,13 +114,13 @@ def _check(report: Path, key: Path | None, head: str, exhibit: Path | None) -> N
 
 
 def feedback(
-    report: Annotated[Path | None, typer.Argument(help="A report.json that verify wrote, or its folder.")] = None,
-    label: Annotated[
-        Literal["real", "fake", "unsure"] | None, typer.Option(help="What the picture turned out to be.")
+    report: Annotated[
+        Path | None, typer.Argument(help="A report.json that verify wrote, or the folder of the report.")
     ] = None,
-    note: Annotated[str, typer.Option(help="How that is known.")] = "",
+    label: Annotated[Literal["real", "fake", "unsure"] | None, typer.Option(help="True label of the picture.")] = None,
+    note: Annotated[str, typer.Option(help="How the label is known.")] = "",
     export: Annotated[
-        Path | None, typer.Option(help="Write a manifest of all answers, for train and evaluate, instead.")
+        Path | None, typer.Option(help="Write a manifest of all recorded labels to this file, for train and evaluate.")
     ] = None,
     split: Annotated[
         Literal["train", "val", "test"] | None,
@@ -126,16 +128,16 @@ def feedback(
     ] = None,
     seed: MaybeSeed = None,
 ) -> None:
-    """Record what a verified picture turned out to be, or export all answers as a manifest."""
+    """Record the true label of a verified picture, or export all recorded labels as a manifest."""
     from detector.errors import DetectorError
     from detector.evidence.feedback import export_feedback, give_feedback
 
     if export is not None and report is None and label is None:
-        refuse("it is kept with an answer, not exported", note=note)
+        refuse("it is recorded with a label, not exported", note=note)
         table = export_feedback(export, split=split, seed=seed or 0)
         say(f"{int((table.label == 0).sum())} real and {int((table.label == 1).sum())} fake pictures in {export}")
     elif report is not None and label is not None and export is None:
-        refuse("it is of what is exported, with --export", split=split, seed=seed)
+        refuse("it only has an effect with --export", split=split, seed=seed)
         answer = give_feedback(report, label, note=note)
         say(f"{answer.label}: {answer.path}")
     else:

@@ -1,4 +1,4 @@
-"""The pictures in a tar, such as the shards of WebDataset: where each lies, so that it is read without unpacking."""
+"""List the pictures in a tar, such as a shard of WebDataset, with their positions, to read them without unpacking."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from detector.dataset.listing import LeftOut
 from detector.errors import DamagedImage, ImageTooLarge, ManifestError
 from detector.pictures.images import HEIF_SUFFIXES, MAX_BYTES, SUFFIXES, can_read_heif
 
-HEADERS = b"xgXLK"  # types of a tar's members that describe the next one: extended headers and long names
-MAX_HEADER = 2**20  # bytes of such a header
-SIDECARS = frozenset({".cls", ".json", ".txt"})  # endings of what WebDataset keeps beside a picture
+HEADERS = b"xgXLK"  # types of tar members that describe the next member: extended headers and long names
+MAX_HEADER = 2**20  # largest allowed size of such a header, bytes
+SIDECARS = frozenset({".cls", ".json", ".txt"})  # endings of the files that WebDataset has beside a picture
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Bytes of a file: `size` of them, from `start` on."""
+    """A range of bytes in a file: `size` bytes from the offset `start`."""
 
     file: str
     start: int
     size: int
 
     def read(self, *, max_bytes: int = MAX_BYTES) -> bytes:
-        """Return the bytes; ImageTooLarge above `max_bytes`, DamagedImage if they are not all there."""
+        """Return the bytes; ImageTooLarge if there are more than `max_bytes`, DamagedImage if some are missing."""
         if self.size > max_bytes:
             raise ImageTooLarge(f"{self.size:,} bytes; the cap is {max_bytes:,}")
         try:
@@ -40,11 +40,11 @@ class Span:
 
 
 class Member(tarfile.TarInfo):
-    """A member of a tar whose extended headers are small: tarfile reads each of them whole."""
+    """A member of a tar; large extended headers are refused, because tarfile reads a header into memory."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Return the member that 512 bytes describe; raise ManifestError if it is a header of more than MAX_HEADER."""
+        """Return the member that 512 bytes describe; ManifestError if it is a header of more than MAX_HEADER bytes."""
         member = super().frombuf(buf, encoding, errors)
         if member.type in HEADERS and member.size > MAX_HEADER:
             raise ManifestError(f"a header in the tar has {member.size:,} bytes; write the tar anew")
@@ -52,11 +52,11 @@ class Member(tarfile.TarInfo):
 
 
 def list_archive(path: Path | str, left_out: LeftOut) -> list[tuple[str, Span]]:
-    """Return the name of each picture in a tar, below the tar's own, and where it lies; in the order of the tar.
+    """Return (path, position) of each picture in a tar, in the order of the tar; a path begins with that of the tar.
 
-    left_out: collects what else is there, without what WebDataset keeps beside its pictures.
+    left_out: collects the other members, without the files that WebDataset has beside its pictures.
 
-    Raises ManifestError if it is no tar, or a compressed one, of which single members cannot be read.
+    Raises ManifestError if the file is not a tar, or if it is compressed, so that single members cannot be read.
     """
     endings = SUFFIXES | (HEIF_SUFFIXES if can_read_heif() else set())
     pictures: list[tuple[str, Span]] = []

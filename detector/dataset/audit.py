@@ -1,4 +1,4 @@
-"""Audit of a dataset: which traits tell the label without the face, what leaks between splits, and how to mend it."""
+"""Audit a data set: find traits that reveal the label without the face, and leaks between splits, and mend both."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ NEEDED = ("path", "sha256", "label", "generator", "group", "split")
 
 
 def audit(manifest: pd.DataFrame, *, seed: int = 0, progress: Progress = silent) -> list[AuditFinding]:
-    """Return one finding for each question: the serious ones first, and of these the more special ones.
+    """Return one finding for each test, serious ones first, and among these the more specific ones.
 
-    manifest: with path, sha256, label, generator, group and split; a crop is honoured. It need not be valid, since a
-    group in two splits or the same bytes under two labels are what the audit looks for.
+    manifest: a table with path, sha256, label, generator, group and split, and perhaps crop. It need not be valid: a
+    group in two splits, or the same bytes with two labels, are findings.
 
     Raises ManifestError if a column is missing, a label is neither 0 nor 1, or no picture can be read.
     """
@@ -61,9 +61,10 @@ def audit(manifest: pd.DataFrame, *, seed: int = 0, progress: Progress = silent)
 
 
 def mend(manifest: pd.DataFrame, findings: Sequence[AuditFinding], *, seed: int) -> pd.DataFrame:
-    """Return a validated, balanced manifest without the pictures that leak, repeat, contradict or cannot be read.
+    """Return a valid, balanced manifest without pictures that leak, repeat, have two labels or cannot be read.
 
-    A group in two splits goes to the one that holds most of it. `reencoding.reencode` of the result is the fix.
+    A group in two splits is moved to the one that has most of it. The result still has to be re-encoded, by
+    `reencoding.reencode`.
     """
     drop = {"unreadable", "two labels", "twins across splits"}
     gone = {path for finding in findings if finding.name in drop for path in finding.rows}

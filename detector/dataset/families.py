@@ -1,4 +1,4 @@
-"""What the audit asks about: traits that belong together, their name, and how to mend a difference in them."""
+"""The families of traits that the audit tests together, with their names and the fixes for differences."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ PROCESS = "process both classes alike from the originals: no earlier save, filte
 
 @dataclass(frozen=True)
 class Family:
-    """Traits of a picture that are asked about together.
+    """Traits of a picture that are tested together.
 
-    columns: of the table of traits, or those that begin with `prefix`; without either, the vector of this name is
-    asked about. needs: a column that must not be empty for a picture to count. inherent: a generator may differ in
-    them by itself. harmless: no detector sees them, so they are a note at most. linear: a weighted sum tells the label,
-    else a small tree does. says: what it means if a vector tells the label.
+    columns: columns of the table of traits, or those that begin with `prefix`; without either, the vector with this
+    name is tested. needs: column that must not be empty; other pictures are left out. inherent: whether generators may
+    really differ from photographs in these traits. harmless: whether no detector can use these traits, so that they are
+    a note at most. linear: whether a linear classifier is used instead of a small tree. says: meaning of a difference
+    in a vector.
     """
 
     name: str
@@ -35,7 +36,7 @@ class Family:
 
 CODING = ("progressive", "scans", "huffman", "restart", "segments")
 QUALITY = ("quality", "standard", "tables", "subsampling")
-FAMILIES = (  # the more special one first, which names a shortcut that several of them find
+FAMILIES = (  # more specific families first: the first one names a shortcut that several find
     Family("file format", ENCODE, ("format", "mode")),
     Family("jpeg quality", f"{ENCODE}; where qualities differ much, recompress the better ones first", QUALITY,
            needs="tables"),
@@ -76,5 +77,5 @@ FAMILIES = (  # the more special one first, which names a shortcut that several 
     Family("header", ENCODE, ("format", "mode", *QUALITY, *CODING, "width", "height", "aspect")),
     Family("everything but the face", "see what else is found; if nothing is, compare the pictures of both classes "
            "with their faces covered", linear=True,
-           says="with the face masked out, what is left of the picture tells the label"),
+           says="with the face masked out, what is left of the picture reveals the label"),
 )  # fmt: skip

@@ -1,6 +1,6 @@
-"""What the bytes around the pixels of a picture file tell: format, coding, metadata fields and dates.
+"""Read traits from the bytes around the pixels of a picture file: format, coding, metadata fields and dates.
 
-Everything is read from the segments of the file by walks that are bounded, and nothing is decoded.
+Everything is read from the segments of the file in a bounded number of steps, and nothing is decoded.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from detector.pictures.exif import has_maker_note, read_exif, read_thumbnail
 from detector.pictures.jpeg import read_jpeg
 
 CODING = ("SOF", "DHT", "DQT", "DRI", "SOS", "APP0", "APP14")  # segments whose order depends on the encoder
-SHOWN_SEGMENTS = 24
-VALUED = ("Make", "Model", "Software", "Artist", "Copyright", "ImageDescription", "ColorSpace")  # count by value too
-MAX_TOKEN = 40  # characters of a name or value that are kept
-MAX_FIELDS = 256  # fields of one file that are kept; a crafted file has tens of thousands of segments
+SHOWN_SEGMENTS = 24  # number of segments whose order is a trait
+VALUED = ("Make", "Model", "Software", "Artist", "Copyright", "ImageDescription", "ColorSpace")  # values count too
+MAX_TOKEN = 40  # largest number of characters of a name or value that are kept
+MAX_FIELDS = 256  # largest number of fields of a file that are kept; crafted files have tens of thousands
 DATES = ("DateTimeOriginal", "DateTime", "DateTimeDigitized")
-YEAR = 365.25 * 86_400  # seconds
+YEAR = 365.25 * 86_400  # length of a year, seconds
 
 
 def read_coding(data: bytes) -> dict[str, Any]:
     """Return how a file was encoded; the traits of JPEG are empty, None or 0 in other formats.
 
     format: as Pillow names it. mode: number of components, or colour type and depth of a PNG. quality, standard,
-    tables, subsampling: as `pictures.jpeg.read_jpeg`. huffman: bytes of all Huffman tables; 416 if they are those of
-    the standard. scans, restart: number of scans, and the interval of restart markers. segments: the encoder's order.
+    tables, subsampling: as in `pictures.jpeg.read_jpeg`. huffman: size of all Huffman tables, bytes; 416 for those of
+    the standard. scans, restart: number of scans, and interval of restart markers. segments: names in file order.
     """
     found, jpeg = parts(data), read_jpeg(data) or {}
     coding = [part for part in found if part.name.startswith(CODING)]
@@ -50,9 +50,9 @@ def read_coding(data: bytes) -> dict[str, Any]:
 
 
 def read_metadata(data: bytes) -> tuple[dict[str, Any], frozenset[str]]:
-    """Return the year of the EXIF date (None without one), and the metadata fields of a file in words.
+    """Return the year of the EXIF date (None without one), and the names of the metadata fields of a file.
 
-    A field counts once by its name and, where programs and cameras sign, once by its value.
+    A field counts once by its name, and once by its value if programs and cameras write their name into it.
     """
     tags = read_exif(data)
     fields = {f"EXIF {name}" for name in tags}
@@ -75,7 +75,7 @@ def read_metadata(data: bytes) -> tuple[dict[str, Any], frozenset[str]]:
 
 
 def read_file_date(path: str) -> float:
-    """Return when a file was last changed, in days since 1970; -1 if nobody knows."""
+    """Return the date of the last change of a file, in days since 1970; -1 if it cannot be read."""
     try:
         return float(os.stat(from_text(path)).st_mtime // 86_400)
     except (OSError, ValueError):
@@ -90,7 +90,7 @@ def _read_mode(found: list[Part], jpeg: dict[str, Any]) -> str:
 
 
 def _name_field(kind: str, part: Part) -> str:
-    """Return how a segment or chunk with metadata is called; empty for one that belongs to the picture itself."""
+    """Return the name of a segment or chunk with metadata; empty for one that belongs to the picture itself."""
     if kind == "JPEG" and re.fullmatch(r"APP\d+", part.name) and part.name not in CODING:
         return f"segment {part.name} {_name_owner(part.payload)}"
     plain = ("IHDR", "IDAT", "IEND", "PLTE", "tEXt", "zTXt", "iTXt", "VP8 ", "VP8L", "VP8X", "ALPH")

@@ -1,15 +1,15 @@
-"""The answer to one question about a dataset, and how serious it is."""
+"""The findings of an audit and their severities."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-ERROR = 0.05  # chance that any finding is serious where every AUC lies at the bound from which on it is
+ERROR = 0.05  # probability of any serious finding if every AUC lies exactly at its threshold
 
 
 class Severity(StrEnum):
-    """What a finding asks for: nothing, attention, or a stop."""
+    """The severity of a finding: nothing to do, worth attention, or to be fixed first."""
 
     OK = "ok"
     NOTE = "note"
@@ -18,9 +18,9 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class AuditFinding:
-    """The answer to one question about a dataset.
+    """The result of one test of a data set.
 
-    value, low, high: an AUC or a share, with its interval where there is one. rows: paths of the pictures behind it.
+    value, low, high: an AUC or a share, with its interval if it has one. rows: paths of the pictures that it is about.
     """
 
     name: str

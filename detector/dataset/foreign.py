@@ -70,7 +70,7 @@ def read_columns(words: Iterable[str]) -> dict[str, str]:
     for word in words:
         ours, equals, theirs = word.partition("=")
         if not (ours and equals and theirs) or ours in columns:
-            raise DetectorError(f"a column is named once, such as path=file (ours=theirs), not {word!r}")
+            raise DetectorError(f"a column is named once, as NAME=COLUMN, such as path=Datei, not {word!r}")
         columns[ours] = theirs
     return columns
 

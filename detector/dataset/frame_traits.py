@@ -1,6 +1,6 @@
-"""What is seen around the face: frames, marks in corners, the face's place and size, the background, and all of it.
+"""Measure the surroundings of the face: frames, marks in corners, position and size of the face, background, and all.
 
-Every trait is measured in the whole picture (or its crop), not in the square that a detector sees.
+Every trait is measured in the whole picture (or its crop), not in the face square that a detector scores.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from detector.types import Image
 
 Vector = NDArray[np.float64]
 
-SEARCH = 160  # longer side at which faces are looked for: a tenth of it is enough to say where a face is
+SEARCH = 160  # longer side to which pictures are reduced to find faces, pixels; rough positions are enough
 COARSE = 128  # side of the picture in which corners and background are measured, pixels
-CELL = 4  # side of one cell of it, pixels
+CELL = 4  # side of one cell of this picture, pixels
 CORNERS = {"upper left corner": (0, 0), "upper right corner": (0, 1), "lower left corner": (1, 0),
            "lower right corner": (1, 1)}  # fmt: skip
-REACH = 8  # cells of a corner, each way: a quarter of the picture
-DEEPEST = 0.25  # share of a side up to which a frame is followed
-EVEN = 2.5  # standard deviation of the pixels of an even line, at most, grey levels
-INSIDE = 2  # pixels from the edges at which a corner is looked at: a thin frame is no wedge
-DARK = 16  # grey level up to which a corner may be a wedge
-LIKE = 8  # grey levels by which the pixels of a wedge are lighter than its corner at most
-MASK = 1.2  # sides of the mask, in sides of the face box
-LEAST = 1 / 16  # share of each side at the edge of a picture that no mask covers
-TILE = 112  # side of what is cut out of each corner of a masked picture, pixels
-LIMIT = 3  # steps between pixels are counted up to this
+REACH = 8  # number of cells of a corner in each direction: a quarter of the picture
+DEEPEST = 0.25  # largest width of a frame that is measured, as a share of the side
+EVEN = 2.5  # largest standard deviation of the pixels in a line of one colour, grey levels
+INSIDE = 2  # distance from the edges at which corners are measured, pixels; a thin frame is no wedge
+DARK = 16  # largest grey level of a corner that may belong to a wedge
+LIKE = 8  # largest difference between the pixels of a wedge and its corner, grey levels
+MASK = 1.2  # sides of the mask, as a multiple of those of the face box
+LEAST = 1 / 16  # width of the margin of a picture that masks never cover, as a share of the side
+TILE = 112  # side of the part in each corner in which steps are counted, pixels
+LIMIT = 3  # largest step between pixels that is distinguished, grey levels
 
 
 def find_face(image: Image) -> Box | None:
@@ -39,7 +39,7 @@ def find_face(image: Image) -> Box | None:
 
 
 def place_face(box: Box | None, shape: tuple[int, ...]) -> dict[str, float]:
-    """Return where the face is (its middle) and how large, in shares of the picture; -1 without a face."""
+    """Return the position of the centre of the face and its size, as shares of the picture; -1 without a face."""
     if box is None:
         return dict.fromkeys(("face_across", "face_down", "face_width", "face_height"), -1.0)
     left, top, right, bottom = box
@@ -51,9 +51,9 @@ def place_face(box: Box | None, shape: tuple[int, ...]) -> dict[str, float]:
 
 
 def measure_frame(image: Image) -> dict[str, float]:
-    """Return how many lines at each edge show one colour, as a share of the side, and how the outermost line differs.
+    """Return the number of lines of one colour at each edge, as a share of the side, and the step at the edges.
 
-    edge_step: log of the step from the outermost line to the next over a step further in, mean of the four edges.
+    edge_step: log of the step between the two outermost lines over a step further inside, mean of the four edges.
     """
     found, steps = dict[str, float](), []
     sides = {"top": image, "bottom": image[::-1], "left": image.swapaxes(0, 1), "right": image[:, ::-1].swapaxes(0, 1)}
@@ -69,7 +69,7 @@ def measure_frame(image: Image) -> dict[str, float]:
 
 
 def measure_wedge(thin: NDArray[np.int16]) -> float:
-    """Return the share of black pixels of a picture (H, W, 3) that hang together with one of its corners."""
+    """Return the share of black pixels of a picture (H, W, 3) that are connected with one of its corners."""
     black = np.zeros(thin.shape[:2], bool)
     height, width = thin.shape[:2]
     down, across = min(INSIDE, height - 1), min(INSIDE, width - 1)
@@ -108,7 +108,10 @@ def measure_surroundings(image: Image, box: Box | None) -> tuple[dict[str, float
 
 
 def _find_outside(box: Box | None, shape: tuple[int, int], scale: tuple[float, float]) -> NDArray[np.bool_]:
-    """Return which pixels of a picture lie outside a box in other pixels, which is enlarged; the edge always does."""
+    """Return a mask of the pixels outside a face box, which is enlarged by MASK; the margin is always outside.
+
+    shape: of the mask. scale: pixels of the mask per pixel of the box, across and down.
+    """
     outside = np.ones(shape, bool)
     if box is not None:
         (height, width), (x, y) = shape, scale
@@ -122,10 +125,10 @@ def _find_outside(box: Box | None, shape: tuple[int, int], scale: tuple[float, f
 
 
 def _count_steps(image: Image, outside: NDArray[np.bool_]) -> Vector:
-    """Return how often steps between neighbours follow one another in the corners of a picture, faces left out.
+    """Return the frequencies of pairs of successive steps between pixels in the corners of a picture, without the face.
 
-    Counts of pairs of steps, of first and second differences, of brightness and of colour, (4 * 49,), and of values by
-    their remainder after a division by four. Source: Pevny, Bas and Fridrich 2010, doi:10.1109/TIFS.2010.2045842.
+    Pairs are counted for first and second differences of brightness and of colour, (4 * 49,), and values by their
+    remainder after division by four. Source: Pevny, Bas and Fridrich 2010, doi:10.1109/TIFS.2010.2045842.
     """
     height, width = image.shape[:2]
     tall, wide = min(TILE, height // 2), min(TILE, width // 2)

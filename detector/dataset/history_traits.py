@@ -1,7 +1,7 @@
-"""What the pixels tell of how a picture was processed: earlier JPEG saves, resampling, coarse colour, noise, values.
+"""Measure traces of processing in the pixels: earlier JPEG saves, resampling, coarse colour, noise, values.
 
-All but the tone curve are measured in a window of the picture at its own resolution, which begins at a multiple of
-eight pixels so that JPEG's grid lies alike in every picture.
+All traits except the tone curve are measured in a window of the picture at its own resolution. The window begins at a
+multiple of eight pixels, so that the JPEG grid has the same position in every picture.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from detector.types import Image
 
 Vector = NDArray[np.float64]
 
-QUALITIES = (30, 40, 50, 60, 70, 75, 80, 85, 90, 95)  # IJG qualities of earlier saves that are looked for
-MODES = ZIGZAG[1:15]  # coefficients of a block that are looked at: the coarsest have steps that survive
-NEARBY = (0.83, 1.17)  # factors of the steps of a quality, for comparison
+QUALITIES = (30, 40, 50, 60, 70, 75, 80, 85, 90, 95)  # IJG qualities of earlier saves that are tested
+MODES = ZIGZAG[1:15]  # coefficients of a block that are used: the steps of the coarsest survive later saves
+NEARBY = (0.83, 1.17)  # factors that give other steps, with which those of a quality are compared
 EVEN = 0.2  # share of the blocks, those with the least detail, in which noise is measured
-LEAST_EVEN = 8  # blocks in which it is measured at least
-NEIGHBOURS = 2  # values on either side with which a value of the histogram is compared
-MOST_PIXELS = 2**20  # pixels of a picture from which rows are left out of its histogram
-BINS = 48  # bins of the spectrum in which interpolation shows as a peak
-SMALL = 1e-3  # added to ratios, grey levels
+LEAST_EVEN = 8  # smallest number of these blocks
+NEIGHBOURS = 2  # number of values on either side with which a value of the histogram is compared
+MOST_PIXELS = 2**20  # largest number of pixels in a histogram; rows of larger pictures are left out
+BINS = 48  # number of bins of the spectrum in which interpolation gives a peak
+SMALL = 1e-3  # added to both sides of ratios, grey levels
 
 
 def measure_history(window: Image) -> tuple[dict[str, float], dict[str, Vector]]:
@@ -41,9 +41,9 @@ def measure_history(window: Image) -> tuple[dict[str, float], dict[str, Vector]]
 
 
 def measure_grids(light: NDArray[np.float32]) -> Vector:
-    """Return (16,): log steps across the columns, then rows, of each offset 0..7 of an 8-pixel grid, over the mean.
+    """Return (16,): for columns, then rows, the log of the mean step at each offset of an 8-pixel grid, over the mean.
 
-    A grid that another save has left behind stands out at its offset.
+    A grid that an earlier save left behind has larger steps at its offset.
     """
     found = []
     for steps in (np.abs(np.diff(light, axis=1)).mean(0), np.abs(np.diff(light, axis=0)).mean(1)):
@@ -55,12 +55,12 @@ def measure_grids(light: NDArray[np.float32]) -> Vector:
 def find_steps(blocks: Vector) -> Vector:
     """Return for each of QUALITIES how much closer DCT coefficients are to multiples of its steps than of others.
 
-    blocks: (B, 64), as `block_dct`. Coefficients that were rounded to multiples of a large step stay near them after a
-    finer save. Others, NEARBY times as large, show what a picture has without any earlier save.
+    Coefficients that were rounded to multiples of a large step stay near them after a finer save. Steps that are NEARBY
+    times as large give the value of a picture without an earlier save. blocks: (B, 64), from `block_dct`.
 
     Source: Popescu and Farid 2004, Statistical tools for digital forensics, section 4 (double quantisation).
     """
-    coefficients = blocks[:, MODES].astype(np.float32)  # in half the time of float64, and exact enough
+    coefficients = blocks[:, MODES].astype(np.float32)  # float32 takes half the time and is exact enough
     size = np.abs(coefficients)
     found = np.zeros(len(QUALITIES))
     for k, quality in enumerate(QUALITIES):
@@ -75,7 +75,7 @@ def find_steps(blocks: Vector) -> Vector:
 def measure_even_blocks(blocks: Vector) -> Vector:
     """Return (14,): the log mean size of the DCT coefficients of each diagonal, in the blocks with the least detail.
 
-    Noise and filters show there, and what the picture shows does not. blocks: (B, 64), as `block_dct`.
+    These blocks show noise and filters, but hardly the content of the picture. blocks: (B, 64), from `block_dct`.
     """
     count = max(LEAST_EVEN, int(EVEN * len(blocks)))
     even = blocks[np.argsort((blocks[:, 1:] ** 2).sum(1), kind="stable")[:count]]
@@ -85,9 +85,9 @@ def measure_even_blocks(blocks: Vector) -> Vector:
 
 
 def find_periods(light: NDArray[np.float32]) -> Vector:
-    """Return (BINS,): the log spectrum of the second derivative's size over columns and rows, over its median.
+    """Return (BINS,): the log spectrum of the size of the second derivative along columns and rows, over its median.
 
-    Interpolated pixels follow from their neighbours at a fixed period, where the derivative is small: a peak at it.
+    Interpolated pixels recur with a fixed period, and their second derivative is small, which gives a peak.
     Source: Gallagher 2005, doi:10.1109/CRV.2005.33 (detection of linear interpolation in JPEG images).
     """
     total = np.zeros(BINS)
@@ -100,9 +100,9 @@ def find_periods(light: NDArray[np.float32]) -> Vector:
 
 
 def measure_colour_detail(pixels: NDArray[np.float32], light: NDArray[np.float32]) -> Vector:
-    """Return (11,): how fine the colour is against the brightness, and whether the channels lie on one another.
+    """Return (11,): the detail of the colour relative to the brightness, and the alignment of the channels.
 
-    Colour that was stored at half the resolution changes less from pixel to pixel, and differently at even ones.
+    Colour that was stored at half the resolution changes less from pixel to pixel, and differently at even pixels.
     """
     found = []
     for channel in (0, 2):
@@ -120,11 +120,11 @@ def measure_colour_detail(pixels: NDArray[np.float32], light: NDArray[np.float32
 
 
 def measure_tones(image: Image) -> Vector:
-    """Return (256,): by how much each value is more frequent in a picture (H, W, 3) than the values next to it.
+    """Return (256,): how much more frequent each value is in a picture (H, W, 3) than the neighbouring values.
 
     Differences are in standard deviations of the count. A curve that is applied to 8-bit values (gamma, contrast,
-    white balance) leaves gaps and peaks, which the rounding of a JPEG does not quite fill; one curve leaves the same in
-    all pictures. Source: Stamm and Liu 2010, doi:10.1109/TIFS.2010.2053202.
+    white balance) leaves gaps and peaks, which the rounding of a JPEG does not fill completely; the same curve leaves
+    the same ones in all pictures. Source: Stamm and Liu 2010, doi:10.1109/TIFS.2010.2053202.
     """
     rows = image[:: max(1, image.shape[0] * image.shape[1] // MOST_PIXELS)]
     counts = np.bincount(rows.ravel(), minlength=256).astype(np.float64)
@@ -134,9 +134,9 @@ def measure_tones(image: Image) -> Vector:
 
 
 def count_values(window: Image) -> dict[str, float]:
-    """Return what the values of pixels show: rounding, gaps and peaks in the histogram, few colours.
+    """Return traits of the pixel values: rounding, gaps and peaks in the histogram, number of colours.
 
-    darkest, lightest: the values that every channel reaches; a stretched contrast takes them to the ends.
+    darkest, lightest: the extreme values that all channels reach; stretched contrast moves them to 0 and 255.
     """
     channels = [np.bincount(window[..., k].ravel(), minlength=256) for k in range(3)]
     ends = [np.flatnonzero(channel)[[0, -1]] for channel in channels]
@@ -144,7 +144,7 @@ def count_values(window: Image) -> dict[str, float]:
     darkest, lightest = np.searchsorted(np.cumsum(counts), np.array([0.01, 0.99]) * counts.sum())
     middle = counts[darkest : lightest + 1]
     codes = window.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
-    distinct = 1 + np.count_nonzero(np.diff(np.sort(codes, axis=None)))  # in a fifth of the time of np.unique
+    distinct = 1 + np.count_nonzero(np.diff(np.sort(codes, axis=None)))  # five times faster than np.unique
     rough = np.abs(np.diff(middle, 2)).sum() / max(middle.sum(), 1) if len(middle) > 2 else 0.0
     return {
         "even_values": float(counts[::2].sum() / counts.sum()),

@@ -1,4 +1,4 @@
-"""Leaks from training into testing (groups, labels, twins across splits), and uneven shares of fakes."""
+"""Find leaks from training into testing (groups, labels, twins across splits), and uneven shares of fakes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from detector.dataset.twins import find_pairs
 from detector.statistics.proportions import clopper_pearson
 from detector.types import Label
 
-LEAK = 0.005  # share of val and test pictures with a near twin in another split from which on it is serious
-REPEATS = 0.01  # share of pictures that repeat another from which on it is a note
-SLICES = 20  # most values of a column by which the share of fakes is compared
-SHOWN = 5  # names that a finding lists
-ORDER = {split: rank for rank, split in enumerate(SPLITS)}  # of two twins, the one in the earlier split is left out
+LEAK = 0.005  # share of val and test pictures with a near twin in another split, above which a finding is serious
+REPEATS = 0.01  # share of pictures that repeat another one, above which a finding is a note
+SLICES = 20  # largest number of values of a column between which the share of fakes is compared
+SHOWN = 5  # largest number of names in a finding
+ORDER = {split: rank for rank, split in enumerate(SPLITS)}  # the twin in the earlier split is left out
 
 
 def find_unreadable(table: pd.DataFrame, bad: pd.Series) -> AuditFinding:
-    """Return how many pictures cannot be read. bad: for each row, whether its picture cannot be read."""
+    """Return a finding on unreadable pictures. bad: for each row, whether its picture cannot be read."""
     if not bad.any():
         return AuditFinding("unreadable", Severity.OK, "every picture can be read", value=0.0)
     real, fake = (int((bad & (table.label == label)).sum()) for label in Label)
@@ -33,7 +33,7 @@ def find_unreadable(table: pd.DataFrame, bad: pd.Series) -> AuditFinding:
 
 
 def find_torn_groups(table: pd.DataFrame) -> AuditFinding:
-    """Return whether a group is in two splits."""
+    """Return a finding on groups that are in two splits."""
     torn = table.groupby("group").split.transform("nunique") > 1
     if not torn.any():
         return AuditFinding(
@@ -48,7 +48,7 @@ def find_torn_groups(table: pd.DataFrame) -> AuditFinding:
 
 
 def find_torn_labels(table: pd.DataFrame) -> AuditFinding:
-    """Return whether the same bytes have both labels."""
+    """Return a finding on equal files with different labels."""
     torn = table.groupby("sha256").label.transform("nunique") > 1
     if not torn.any():
         return AuditFinding("two labels", Severity.OK, "no file has both labels", value=0.0)
@@ -60,7 +60,7 @@ def find_torn_labels(table: pd.DataFrame) -> AuditFinding:
 
 
 def find_twins(table: pd.DataFrame, traits: Traits) -> Iterator[AuditFinding]:
-    """Yield the exact and near twins across splits, across labels, and within a split and label."""
+    """Yield findings on exact and near twins across splits, across labels, and within a split and label."""
     key = table.sha256.astype(str) + (" " + table["crop"].astype(str) if "crop" in table else "")
     chain = np.argsort(key.to_numpy(), kind="stable")
     equal = key.to_numpy()[chain][1:] == key.to_numpy()[chain][:-1]
@@ -99,9 +99,9 @@ def find_twins(table: pd.DataFrame, traits: Traits) -> Iterator[AuditFinding]:
 
 
 def find_one_sided(table: pd.DataFrame) -> AuditFinding:
-    """Return how many pictures come from a source (column `dataset`) that holds only photographs or only fakes.
+    """Return a finding on pictures from a source (column `dataset`) with only photographs or only fakes.
 
-    Such a source tells the label, so whatever its pictures share may be learnt instead of the face.
+    Such a source reveals the label, so a detector may learn any property that its pictures share instead of the face.
     """
     if "dataset" not in table:
         return AuditFinding("label by dataset", Severity.OK, "the manifest names no datasets")
@@ -115,13 +115,13 @@ def find_one_sided(table: pd.DataFrame) -> AuditFinding:
     more = f" and {len(sources) - SHOWN} others" if len(sources) > SHOWN else ""
     return AuditFinding(
         "label by dataset", Severity.NOTE,
-        f"the dataset alone tells the label of {share:.0%} of the pictures: {', '.join(sources[:SHOWN])}{more}",
+        f"the dataset alone reveals the label of {share:.0%} of the pictures: {', '.join(sources[:SHOWN])}{more}",
         "add fakes made from each set of photographs, and evaluate on photographs of other sources", share,
     )  # fmt: skip
 
 
 def find_imbalances(table: pd.DataFrame) -> Iterator[AuditFinding]:
-    """Yield whether the share of fakes depends on the split, or on a further column with few values."""
+    """Yield findings on shares of fakes that differ between splits, or between values of a further column."""
     extra = [c for c in table if c not in (*COLUMNS, "crop") and 2 <= table[c].nunique(dropna=False) <= SLICES]
     overall = float((table.label == Label.FAKE).mean())
     for column in ["split", *extra]:

@@ -1,14 +1,14 @@
-"""Which traits tell the label of a picture without its face.
+"""Find traits that reveal the label of a picture without its face.
 
-A small classifier learns to tell fakes from photographs by the traits of one family. It is tested on pictures that it
-did not learn from, with groups kept whole, and each generator is held against all photographs. A detector can learn
-what it tells.
+A small classifier is trained to distinguish fakes from photographs by the traits of one family. It is tested on other
+pictures (cross-validation with whole groups), and each generator is compared with all photographs. A difference that it
+finds can also be learned by a detector.
 
 A finding is serious only if the lower end of the interval of the AUC exceeds CLEAR, at a level that is corrected for
-the number of questions (Bonferroni), so clean sets seldom have one. A generator may differ in colour or noise by itself
-(`Family.inherent`): there such an AUC is a note, and it is serious if every generator can be told from the photographs
-at STRONG, because then the pictures were treated differently. With fewer than some fifteen pictures of a class nothing
-is certain enough to be serious.
+the number of tests (Bonferroni), so clean sets seldom have one. A generator may really differ in colour or noise
+(`Family.inherent`): for these traits such an AUC is only a note. It becomes serious if the AUC of every generator
+exceeds STRONG, because then the pictures were processed differently. With fewer than about fifteen pictures of a class,
+nothing is certain enough to be serious.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from detector.dataset.traits import Traits
 from detector.statistics.intervals import Estimate, measure
 from detector.types import Label
 
-CLEAR = 0.6  # AUC that the lower end of an interval has to exceed
-STRONG = 0.8  # AUC of every generator above which traits that generators may differ in are serious
-SURE = 0.9  # probability of its true label from which on a picture is listed with a finding
-FOLDS = 5
-VALUES = 10  # most frequent values of a text that a classifier distinguishes
+CLEAR = 0.6  # AUC that the lower end of the interval of a finding exceeds
+STRONG = 0.8  # AUC that all generators must exceed for a serious finding in an inherent family
+SURE = 0.9  # smallest probability of the true label for which a picture is listed with a finding
+FOLDS = 5  # largest number of folds of the cross-validation
+VALUES = 10  # number of values of a text column, the most frequent ones, that a classifier distinguishes
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
 def find_shortcuts(table: pd.DataFrame, traits: Traits, seed: int) -> Iterator[AuditFinding]:
-    """Yield one finding for each family of traits. table: the manifest's rows, all of them readable."""
+    """Yield one finding for each family of traits. table: rows of the manifest whose pictures can be read."""
     generators = table.generator[table.label == Label.FAKE].nunique()
     questions = len(FAMILIES) * (generators + 1 if generators > 1 else 1)
     for family in FAMILIES:
@@ -45,9 +45,9 @@ def find_shortcuts(table: pd.DataFrame, traits: Traits, seed: int) -> Iterator[A
 
 
 def find_shortcut(family: Family, table: pd.DataFrame, traits: Traits, level: float, seed: int) -> AuditFinding:
-    """Return how well a family of traits tells each generator from the photographs; the clearest one counts.
+    """Return how well a family of traits distinguishes fakes from photographs, for the clearest generator.
 
-    level: of the intervals.
+    level: level of the intervals.
     """
     use = np.ones(len(table), bool)
     if family.needs:
@@ -56,32 +56,32 @@ def find_shortcut(family: Family, table: pd.DataFrame, traits: Traits, level: fl
     fake = (rows.label == Label.FAKE).to_numpy()
     fold = _folds(rows.group, fake, seed)
     if fold is None:
-        return AuditFinding(family.name, Severity.OK, "too few groups of photographs or of fakes to ask")
+        return AuditFinding(family.name, Severity.OK, "too few groups of photographs or of fakes for a test")
     frame, x = _choose_traits(family, traits.keep(use))
     if not x.shape[1]:
         return AuditFinding(family.name, Severity.OK, "no picture has such traits")
     probability = np.zeros(len(rows))
     for k in range(fold.max() + 1):
-        learnt = _classifier(family, len(x), seed).fit(x[fold != k], fake[fold != k])
-        probability[fold == k] = learnt.predict_proba(x[fold == k])[:, 1]
+        fitted = _classifier(family, len(x), seed).fit(x[fold != k], fake[fold != k])
+        probability[fold == k] = fitted.predict_proba(x[fold == k])[:, 1]
     best, side, every = _choose_generator(rows, fake, probability, level)
-    loud = Severity.SERIOUS if every or not family.inherent else Severity.NOTE
-    severity = Severity.OK if not best.low > CLEAR else Severity.NOTE if family.harmless else loud
+    clear = Severity.SERIOUS if every or not family.inherent else Severity.NOTE
+    severity = Severity.OK if not best.low > CLEAR else Severity.NOTE if family.harmless else clear
     named = rows.generator[side & fake].unique()
     summary = f"AUC {best.value:.2f} [{best.low:.2f}, {best.high:.2f}] on "
     summary += (named[0] or "fakes") if len(named) == 1 else "all fakes"
     if severity is Severity.OK:
         return AuditFinding(family.name, severity, summary, "", best.value, best.low, best.high)
     sure = side & (np.where(fake, probability, 1 - probability) >= SURE)
-    words = family.says or _contrast(frame[side], fake[side])
+    difference = family.says or _contrast(frame[side], fake[side])
     return AuditFinding(
-        family.name, severity, f"{summary}: {words}", family.fix, best.value, best.low, best.high,
+        family.name, severity, f"{summary}: {difference}", family.fix, best.value, best.low, best.high,
         tuple(rows.path[sure]),
     )  # fmt: skip
 
 
 def _choose_traits(family: Family, traits: Traits) -> tuple[pd.DataFrame, Floats]:
-    """Return the named traits of a family, and what a classifier is given: numbers (N, D)."""
+    """Return the named traits of a family, and the input of a classifier: numbers (N, D)."""
     if not family.columns and not family.prefix:
         return pd.DataFrame(), traits.vectors.get(family.name, np.zeros((len(traits.table), 0)))
     names = [name for name in family.columns if name in traits.table]
@@ -90,9 +90,10 @@ def _choose_traits(family: Family, traits: Traits) -> tuple[pd.DataFrame, Floats
 
 
 def _choose_generator(rows: pd.DataFrame, fake: Mask, scores: Floats, level: float) -> tuple[Estimate, Mask, bool]:
-    """Return the AUC of the generator told most clearly, or of all; its rows; and whether every one is told strongly.
+    """Return the AUC of the clearest generator, or of all; its rows; and whether the AUC of all exceeds STRONG.
 
-    A generator of a single group has no interval and is never the clearest.
+    The clearest one has the largest lower end of its interval. A generator of a single group has no interval and is
+    never chosen.
     """
     sides = [~fake | (rows.generator == generator).to_numpy() for generator in sorted(set(rows.generator[fake]))]
     sides.append(np.ones(len(rows), bool))
@@ -107,13 +108,16 @@ def _auc(fake: ArrayLike, scores: ArrayLike, groups: ArrayLike | None, level: fl
 
 
 def _folds(groups: pd.Series, fake: Mask, seed: int) -> NDArray[np.intp] | None:
-    """Return a fold for each picture, groups whole and both classes outside each; None if there are too few groups."""
+    """Return a fold for each picture; None if there are too few groups.
+
+    A group is in one fold, and both classes occur outside each fold.
+    """
     names, where = np.unique(groups, return_inverse=True)
     has_fake, has_real = (np.bincount(where, side, len(names)) > 0 for side in (fake, ~fake))
     k = min(FOLDS, int(has_fake.sum()), int(has_real.sum()))
     if k < 2:
         return None
-    kind = has_fake * 1 - has_real * 1  # photographs, both, fakes: dealt in this order, each class is spread evenly
+    kind = has_fake * 1 - has_real * 1  # in the order photographs, both, fakes, each class is spread evenly over folds
     order = np.lexsort([np.random.default_rng(seed).random(len(names)), kind])
     fold = np.empty(len(names), np.intp)
     fold[order] = np.arange(len(names)) % k
@@ -121,7 +125,7 @@ def _folds(groups: pd.Series, fake: Mask, seed: int) -> NDArray[np.intp] | None:
 
 
 def _classifier(family: Family, count: int, seed: int) -> Any:
-    """Return a classifier that has not learnt yet: a small tree, or a linear one with a shrunk covariance.
+    """Return an untrained classifier: a small tree, or linear discriminant analysis with a shrunk covariance.
 
     Source: Ledoit and Wolf 2004, doi:10.1016/S0047-259X(03)00096-4 (shrinkage).
     """
@@ -139,7 +143,7 @@ def _classifier(family: Family, count: int, seed: int) -> Any:
 
 
 def _numbers(frame: pd.DataFrame) -> Floats:
-    """Return numbers as they are, -1 if absent, and a column for each of the most frequent values of a text."""
+    """Return numbers unchanged, -1 for missing ones, and a column for each of the most frequent values of a text."""
     columns: list[Floats] = [np.empty((len(frame), 0))]
     for name in frame:
         column = frame[name]
@@ -152,8 +156,8 @@ def _numbers(frame: pd.DataFrame) -> Floats:
 
 
 def _contrast(frame: pd.DataFrame, fake: Mask) -> str:
-    """Return in words the trait that differs most between photographs and fakes."""
-    best, words = -1.0, ""
+    """Return a text on the trait that differs most between photographs and fakes."""
+    best, text = -1.0, ""
     for name in frame:
         column, what = frame[name], str(name).removeprefix("field ").replace("_", " ")
         if column.dtype == bool or not pd.api.types.is_numeric_dtype(column):
@@ -161,11 +165,11 @@ def _contrast(frame: pd.DataFrame, fake: Mask) -> str:
                 real, forged = (float(column[side].eq(value).mean()) for side in (~fake, fake))
                 if abs(forged - real) > best:
                     best, is_what = abs(forged - real), what if value is True else f"{what} {value}"
-                    words = f"{is_what} in {real:.0%} of photographs and {forged:.0%} of fakes"
+                    text = f"{is_what} in {real:.0%} of photographs and {forged:.0%} of fakes"
         else:
             auc = _auc(fake, column.fillna(-1), None, 0.95).value
             if 2 * abs(auc - 0.5) > best:
                 best = 2 * abs(auc - 0.5)
                 real, forged = (float(column[side].mean()) for side in (~fake, fake))
-                words = f"{what} {round(real, 3):.4g} in photographs and {round(forged, 3):.4g} in fakes, on average"
-    return words
+                text = f"{what} {round(real, 3):.4g} in photographs and {round(forged, 3):.4g} in fakes, on average"
+    return text

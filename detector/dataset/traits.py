@@ -1,7 +1,7 @@
-"""All traits of every picture of a manifest that have nothing to do with its face, and hashes to find its twins.
+"""Measure traits of every picture of a manifest that are unrelated to its face, and hashes that find its twins.
 
-The audit asks whether any of them tells the label. Traits of the file are in `file_traits`, traces of processing in
-`history_traits`, what is seen around the face in `frame_traits`; colour, border and sharpness are measured here.
+The audit tests whether any of them reveals the label. Traits of the file are in `file_traits`, traces of processing in
+`history_traits`, those of the surroundings in `frame_traits`; colour, border and sharpness are measured here.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from detector.pictures.images import cut, decode_picture, read, resize
 from detector.types import Image, Progress, silent
 
 WINDOW = 192  # side of the window in the middle of a face in which fine traits are measured, pixels
-SMALLEST = 16  # side of a face below which it has no fine traits and no hash, pixels
-FIELDS = 64  # metadata fields that become traits, those found in nearest to half of all pictures
-FEW = 5  # pictures with and without a field, below which it is no trait
+SMALLEST = 16  # smallest side of a face for which fine traits and a hash are computed, pixels
+FIELDS = 64  # number of metadata fields that become traits: those whose share of pictures is nearest to one half
+FEW = 5  # smallest number of pictures with, and of pictures without, a field that becomes a trait
 COARSE = 16  # side at which colours are measured, so that neither noise nor sharpness moves them, pixels
 TINT = 0.1  # share of the pixels, the least colourful ones, that show a colour cast
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What was measured of N pictures.
+    """The traits of N pictures.
 
     table: one row per picture, one column per trait; `format` is empty if the picture cannot be read. vectors: name ->
     (N, D). hashes, mirrored: perceptual hashes of the pictures and of their mirror images.
@@ -63,7 +63,7 @@ class Traits:
 
 @dataclass(frozen=True)
 class _Picture:
-    """What was measured of one picture."""
+    """The traits, metadata fields, vectors and hashes of one picture."""
 
     traits: dict[str, Any]
     fields: frozenset[str] = frozenset()
@@ -74,9 +74,9 @@ class _Picture:
 def measure_traits(manifest: pd.DataFrame, progress: Progress = silent) -> Traits:
     """Return the traits of every picture, one row each.
 
-    Traits of the file are read from its bytes. Colour, border, sharpness, traces of processing and hashes are those of
-    the crop, else of the centre square, at its own resolution; frame, face, background and tone curve those of the
-    crop, else of the whole picture.
+    Traits of the file are read from its bytes. Colour, border, sharpness, traces of processing and hashes are measured
+    in the crop, or else in the centre square, at its own resolution; frame, face, background and tone curve in the
+    crop, or else in the whole picture.
     """
     pictures = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -111,7 +111,7 @@ def _measure(path: str, crop: Box | None) -> _Picture:
     named, vectors = measure_history(_cut_window(whole, square, offset))
     around, more = measure_surroundings(whole, box)
     vectors["tone curve"] = measure_tones(whole)
-    flat = traits["spread"] < 2  # blank pictures all have one hash
+    flat = traits["spread"] < 2  # all blank pictures have the same hash
     return _Picture(traits | named | around, fields, vectors | more, _Picture({}).hashes if flat else hash_both(face))
 
 
@@ -147,7 +147,7 @@ def measure_square(face: Image) -> dict[str, float]:
 def _cut_window(whole: Image, square: Box, offset: tuple[int, int]) -> Image:
     """Return the window in the middle of a square that begins on the 8-pixel grid of the file.
 
-    offset: where the picture `whole` lies on that grid, (x, y).
+    offset: position of the picture `whole` on that grid, (x, y).
     """
     starts, ends = [], []
     for start, end, shift in zip(square[:2], square[2:], offset, strict=True):

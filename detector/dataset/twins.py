@@ -1,7 +1,7 @@
-"""Pairs of pictures that show the same: re-saved, resized, or mirrored.
+"""Find twins: pictures that are copies of each other, saved again, resized or mirrored.
 
-Of 588 official portraits, many before the same flag, the two nearest that show different people differ in 58 of 256
-bits; copies that were resized, recompressed or darkened differ in at most 20.
+Among 588 official portraits, many before the same flag, the two most similar ones of different people differ in 58 of
+256 bits; copies that were resized, recompressed or darkened differ in at most 20.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from detector.pictures.fingerprints import measure_frequencies, to_bits
 from detector.types import Image
 
-Hashes = NDArray[np.uint8]  # (N, 32): 256 bits a picture; zeros where there is none
+Hashes = NDArray[np.uint8]  # (N, 32): 256 bits for each picture; zeros for a picture without a hash
 
-NEAR = 20  # bits of 256 in which near twins differ at most
-NEIGHBOURS = 1000  # that are compared with a picture in one bucket of equal words at most
+NEAR = 20  # largest number of bits, of 256, in which near twins differ
+NEIGHBOURS = 1000  # largest number of pictures with an equal word that are compared with a picture
 
 
 def hash_both(face: Image) -> tuple[Hashes, Hashes]:
     """Return the perceptual hashes (32,) of a picture and of its mirror image.
 
-    A mirror image has the same cosine coefficients, with the sign of every second column turned.
+    A mirror image has the same cosine coefficients, with the opposite sign in every second column.
     """
     low = measure_frequencies(face)
     turned = low * np.where(np.arange(low.shape[1]) % 2, -1, 1)
@@ -30,7 +30,7 @@ def hash_both(face: Image) -> tuple[Hashes, Hashes]:
 
 
 def find_pairs(hashes: Hashes, mirrored: Hashes) -> NDArray[np.intp]:
-    """Return the pairs (K, 2), smaller first, of pictures of which one is near the other or near its mirror image."""
+    """Return the pairs (K, 2), smaller number first, of pictures that are near each other or the mirror image."""
     pairs = near_pairs(np.concatenate([hashes, mirrored])) % max(len(hashes), 1)
     return np.unique(np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1), axis=0)
 
@@ -38,8 +38,9 @@ def find_pairs(hashes: Hashes, mirrored: Hashes) -> NDArray[np.intp]:
 def near_pairs(hashes: Hashes, limit: int = NEAR) -> NDArray[np.intp]:
     """Return the pairs (K, 2), smaller first, of hashes (N, 32) that differ in at most `limit` of 256 bits.
 
-    Pictures that share one of the sixteen 16-bit words are compared: every pair up to 15 bits apart does, and of
-    random ones 20 apart all but one in some hundreds. Rows of zeros stand for no hash. Costs n log n and the pairs.
+    Only pictures that share one of the sixteen 16-bit words are compared. Every pair with up to 15 different bits does
+    so, and of random pairs with 20 different bits all but one in several hundred. Rows of zeros mean no hash. The time
+    grows as n log n, and with the number of pairs.
     """
     words = np.ascontiguousarray(hashes).view(np.uint16)
     there = np.flatnonzero(hashes.any(1))

@@ -1,4 +1,4 @@
-"""The detectors: one file each, named as its file."""
+"""The detectors: each has a file of its own, with its name."""
 
 from __future__ import annotations
 
@@ -14,17 +14,23 @@ DETECTORS: Registry[type[TrainableDetector]] = Registry("detector", "detector.de
 
 
 def find_detector(folder: Path | str | None = None) -> Path:
-    """Return the folder of a checkpoint; None takes the shipped one, or quickstart's. Raises as `find_checkpoint`."""
+    """Return the folder of a checkpoint; None takes the shipped one, or else that of `detector quickstart`.
+
+    Raises CheckpointError if there is neither.
+    """
     return Path(folder) if folder is not None else find_checkpoint("detector", "default")
 
 
 def load_detector(
     folder: Path | str | None = None, *, runtime: str = "onnx", threads: int | None = None
 ) -> tuple[Path, Detector]:
-    """Return (folder, detector) of a checkpoint; None takes the shipped one or quickstart's.
+    """Return (folder, detector) of a checkpoint; None takes the shipped one, or else that of `detector quickstart`.
 
-    runtime: as `runtime.Session`, whose errors it raises; DetectorError if the detector takes none. threads: as there;
-    a detector that takes no such number runs on one thread anyway.
+    runtime, threads: passed to `runtime.Session`. A detector without a network runs on one thread and ignores
+    `threads`.
+
+    Raises DetectorError if a runtime is named and the detector has no network, and the errors of `find_detector` and
+    `runtime.Session`.
     """
     folder = find_detector(folder)
     name = read_card(folder, "detector")["detector"]

@@ -1,4 +1,4 @@
-"""From a trained network of `cnn` to the ONNX file that scores, checked against torch."""
+"""Export a trained network of `cnn` as ONNX, and check the file against torch."""
 
 from __future__ import annotations
 
@@ -18,35 +18,36 @@ from detector.files import replacing
 from detector.scoring.checkpoint import MODEL
 from detector.scoring.runtime import Session
 
-PARITY = 1e-3  # most that ONNX Runtime's logits may differ from torch's
-LARGEST, ROUNDED = 20_000_000, 0.03  # bytes of a file above which it keeps 16 bits of a weight; what that may change
+PARITY = 1e-3  # largest allowed difference between the logits of ONNX Runtime and of torch
+LARGEST = 20_000_000  # size in bytes above which an ONNX file keeps 16 bits of each weight
+ROUNDED = 0.03  # largest allowed difference between the logits of such a file and of torch
 
 
 class Mapped(nn.Module):
-    """Faces -> logits (N,) and the score map (N, h, w) of which they are the mean."""
+    """Faces -> logits (N,) and score maps (N, h, w); the mean of a map is the logit."""
 
     def __init__(self, net: Any) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, faces: Tensor) -> tuple[Tensor, Tensor]:
-        places = self.net.maps(faces)
-        return places.mean((1, 2)), places
+        maps = self.net.maps(faces)
+        return maps.mean((1, 2)), maps
 
 
 def export(net: Any, size: int, folder: Path) -> None:
-    """Write a net of faces (N, size, size, 3) as ONNX, with its score map if that adds up to its logits.
+    """Write a network of faces (N, size, size, 3) as ONNX, with its score map if the mean of the map is the logit.
 
     Raises CheckpointError if ONNX Runtime and torch disagree.
     """
     net = net.eval()
     example = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, size, size, 3), np.uint8))
     exported, outputs = net, ["logits"]
-    with torch.no_grad(), suppress(RuntimeError, IndexError):  # a backbone that does not end in pooling and a line
+    with torch.no_grad(), suppress(RuntimeError, IndexError):  # these errors: no pooling and linear layer at the end
         if (net.maps(example).mean((1, 2)) - net(example)).abs().max() < PARITY:
             exported, outputs = Mapped(net).eval(), ["logits", "map"]
     with replacing(folder / MODEL) as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own remarks on its future
+        warnings.simplefilter("ignore")  # the exporter warns of changes in later versions
         torch.onnx.export(
             exported, (example,), str(temporary), input_names=["faces"], output_names=outputs,
             dynamic_axes={name: {0: "n"} for name in ("faces", *outputs)}, opset_version=17, dynamo=False,

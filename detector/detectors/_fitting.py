@@ -1,6 +1,6 @@
 """The training loop of `cnn`: AdamW on the binary cross-entropy, and an exponential moving average of the weights.
 
-After every epoch the average is measured on the validation split, and all that the run needs to go on is kept.
+After every epoch the average is measured on the validation split, and the state that a resumed run needs is saved.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ LAST_RATE = 0.05  # learning rate of the last step, as a share of the peak
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast a network is trained.
+    """Length and hyper-parameters of a training run.
 
-    epochs: at most. patience: epochs without a better validation AUC before training stops, 0 for never. steps: of an
-    epoch. batch: pictures a step. rate: AdamW's peak learning rate. smoothing: label smoothing. half_life: steps after
-    which the exponential moving average has forgotten half.
+    epochs: largest number of epochs. patience: epochs without a better validation AUC before training stops, 0 for
+    never. steps: number of steps in an epoch. batch: pictures in a step. rate: peak learning rate of AdamW. smoothing:
+    label smoothing. half_life: steps after which a weight's share in the exponential moving average has halved.
     """
 
     epochs: int
@@ -50,9 +50,9 @@ class Schedule:
 
 
 class Fitting:
-    """One training run in one folder, which goes on from what the folder holds.
+    """One training run in one folder; a run that was interrupted is resumed from the folder.
 
-    net: on its device. side: of the faces that training shows, pixels.
+    net: network, on its device. side: side of the faces that training shows, pixels.
     """
 
     def __init__(self, net: nn.Module, side: int, schedule: Schedule, folder: Path, device: torch.device) -> None:
@@ -67,7 +67,7 @@ class Fitting:
         self.done: dict[str, Any] = {"epoch": 0, "best": -1.0, "best_epoch": 0, "history": []}
         if (folder / "resume.safetensors").is_file():
             self.done = state.load_state(folder / "resume.safetensors", self._parts())
-        self.optimiser.param_groups[0]["lr"] = self.rate  # also where the run goes on
+        self.optimiser.param_groups[0]["lr"] = self.rate  # a resumed run has loaded another object
         self._replay = Replay(self._step, device)
 
     def run(self, batches: Batches, measure: Callable[[nn.Module], float], progress: Progress) -> nn.Module:
@@ -94,7 +94,7 @@ class Fitting:
         for step, (faces, labels) in enumerate(batches):
             count = self.done["epoch"] * schedule.steps + step
             self.rate.fill_(schedule.rate * _ramp(count, schedule.steps, all_steps))
-            self.decay.fill_(0.5 ** (1 / min(schedule.half_life, 1 + count / 4)))  # early on it follows closely
+            self.decay.fill_(0.5 ** (1 / min(schedule.half_life, 1 + count / 4)))  # a short half-life in early steps
             self.faces.copy_(faces)
             self.targets.copy_(labels * (1 - schedule.smoothing) + schedule.smoothing / 2)
             self._replay()
@@ -110,7 +110,7 @@ class Fitting:
         self.total.add_(loss.detach())
 
     def _keep(self, loss: float, auc: float) -> None:
-        """Note an epoch that is done, and write all that the run needs to go on."""
+        """Record a finished epoch, and save the state that a resumed run needs."""
         done, epoch = self.done, self.done["epoch"] + 1
         done["history"].append({"epoch": epoch, "loss": round(loss, 5), "val_auc": round(auc, 5)})
         done["epoch"] = epoch

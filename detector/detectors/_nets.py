@@ -1,8 +1,8 @@
-"""The networks of `cnn`: a timm backbone with one logit, a branch for what high-pass filters leave, two scales.
+"""The networks of `cnn`: a timm backbone with one logit, a branch for high-pass residuals, and two scales.
 
 Source: Gragnaniello et al. 2021, arXiv:2104.02617 (no down-sampling in the first layer: `stem_stride=1`); after Zhou et
-al. 2018, arXiv:1805.04953, fig. 4 (the branch looks at what the filters of steganalysis leave); Zhou et al. 2016,
-arXiv:1512.04150 (the score map: the classifier at every place before pooling).
+al. 2018, arXiv:1805.04953, fig. 4 (a branch whose input is the residuals of steganalysis filters); Zhou et al. 2016,
+arXiv:1512.04150 (the score map: the classifier applied at every position before pooling).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from detector.learning import backbones
 
 
 class Net(nn.Module):
-    """RGB uint8 (N, H, W, 3) -> logits (N,); scaled to -1..1 inside, so that no caller can do it wrong."""
+    """RGB uint8 (N, H, W, 3) -> logits (N,); the network itself scales pixels to -1..1, so that no caller must."""
 
     def __init__(self, backbone: nn.Module, branch: nn.Module | None) -> None:
         super().__init__()
@@ -27,21 +27,23 @@ class Net(nn.Module):
         self.branch = branch
 
     def forward(self, faces: Tensor) -> Tensor:
-        return self.look(self.scale(faces))
+        return self.classify(self.scale(faces))
 
-    def look(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.backbone(x).squeeze(1)
-        return logits if self.branch is None else logits + self.branch(x).mean((1, 2))
+    def classify(self, scaled: Tensor) -> Tensor:
+        """Return the logits (N,) of faces (N, 3, H, W) in -1..1."""
+        logits: Tensor = self.backbone(scaled).squeeze(1)
+        return logits if self.branch is None else logits + self.branch(scaled).mean((1, 2))
 
     @staticmethod
     def scale(faces: Tensor) -> Tensor:
         return faces.permute(0, 3, 1, 2).float() / 127.5 - 1
 
     def maps(self, faces: Tensor) -> Tensor:
-        """Return the logit of every place before pooling (N, h, w); mostly, their mean is the logit."""
+        """Return the logit of every position before pooling (N, h, w); for most backbones, their mean is the logit."""
         return self.places(self.scale(faces))
 
     def places(self, scaled: Tensor) -> Tensor:
+        """Return the logit of every position (N, h, w) of faces (N, 3, H, W) in -1..1."""
         x = self.backbone.forward_features(scaled)
         last = self.backbone.get_classifier()
         places: Tensor = torch.einsum("nchw,c->nhw", x, last.weight[0]) + last.bias
@@ -53,7 +55,7 @@ class Net(nn.Module):
 
 
 class Residual(nn.Module):
-    """Pictures (N, 3, H, W) in -1..1 -> the logit of every place (N, H / 4, W / 4), by high-pass residuals."""
+    """Pictures (N, 3, H, W) in -1..1 -> the logit of every position (N, H / 4, W / 4), from high-pass residuals."""
 
     filters: Tensor
 
@@ -69,15 +71,15 @@ class Residual(nn.Module):
         nn.init.zeros_(self.last.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        rest = F.conv2d(x, self.filters, padding=1, groups=3)  # three of each colour
+        rest = F.conv2d(x, self.filters, padding=1, groups=3)  # three residuals of each colour
         return self.last(self.layers(rest.clamp(-0.2, 0.2) * 5)).squeeze(1)  # type: ignore[no-any-return]
 
 
 class TwoScales(nn.Module):
-    """One net that sees the whole face shrunk to `side` pixels, and its middle at full resolution; the mean logit.
+    """The mean logit that one network gives to the whole face, shrunk to `side` pixels, and to its unreduced middle.
 
-    Both parts are `side` pixels wide, so the net sees them as one batch. A picture of another size than `size` is seen
-    as it is: training shows windows.
+    Both parts are `side` pixels wide, so they form one batch. A picture of another size than `size` is passed to the
+    network unchanged, because training uses windows of the face.
     """
 
     shrink: Tensor
@@ -92,7 +94,7 @@ class TwoScales(nn.Module):
         if faces.shape[1] != self.size:
             logits: Tensor = self.net(faces)
             return logits
-        whole, middle = self.net.look(self.parts(faces)).chunk(2)
+        whole, middle = self.net.classify(self.parts(faces)).chunk(2)
         return (whole + middle) / 2
 
     def parts(self, faces: Tensor) -> Tensor:
@@ -102,10 +104,10 @@ class TwoScales(nn.Module):
         return torch.cat([whole, x[:, :, self.first : last, self.first : last]])
 
     def maps(self, faces: Tensor) -> Tensor:
-        """Return the logit of every place of the face (N, h, w); their mean is the logit."""
+        """Return the logit of every position of the face (N, h, w); their mean is the logit."""
         whole, middle = self.net.places(self.parts(faces)).chunk(2)
         cells = int(middle.shape[1])
-        places = round(cells * self.size / self.side)  # places of the middle's width that span the face
+        places = round(cells * self.size / self.side)  # positions of the middle's width across the face
         spread = torch.from_numpy(_overlaps(int(whole.shape[1]), places))
         before = (places - cells) // 2
         after = places - cells - before
@@ -116,8 +118,11 @@ class TwoScales(nn.Module):
 def make(
     backbone: str, *, stem_stride: int, pretrained: bool, residual: bool, size: int, second: int
 ) -> Net | TwoScales:
-    """Return a network that is undecided yet, for faces of `size` pixels; second: side of its two parts, 0 for one."""
-    branch = Residual() if residual else None  # its weights are drawn first
+    """Return a network with initial weights for faces of `size` pixels; its logits are 0.
+
+    second: side of the two parts of `TwoScales`, pixels; 0 for a network without them. The rest is as in `cnn.Cnn`.
+    """
+    branch = Residual() if residual else None  # built first: its weights do not depend on the backbone
     net = Net(_begin(backbone, stem_stride, pretrained), branch)
     return TwoScales(net, size, second) if second else net
 
@@ -126,7 +131,7 @@ def _begin(name: str, stem_stride: int, pretrained: bool) -> nn.Module:
     backbone: Any = backbones.make_backbone(name)
     if pretrained:
         backbones.start_from_imagenet(backbone, name)
-    nn.init.zeros_(backbone.get_classifier().weight)  # start undecided: timm's own start is far too sure
+    nn.init.zeros_(backbone.get_classifier().weight)  # all logits begin at 0; those of timm's weights are far from it
     if stem_stride == 1:
         first = next(m for m in backbone.modules() if isinstance(m, nn.Conv2d))
         first.stride = (1, 1)
@@ -146,7 +151,7 @@ def _shrink(size: int, smaller: int) -> NDArray[np.float32]:
 
 
 def _overlaps(cells: int, places: int) -> NDArray[np.float32]:
-    """Return weights (places, cells): each of more places is the mean of the cells under it, so that means stay."""
+    """Return weights (places, cells) that stretch a row of cells to more places and keep its mean."""
     edges, starts = np.arange(cells + 1) / cells, np.arange(places)[:, None] / places
     shared = np.clip(np.minimum(edges[1:], starts + 1 / places) - np.maximum(edges[:-1], starts), 0, None)
     return (shared * places).astype(np.float32)  # type: ignore[no-any-return]

@@ -3,7 +3,7 @@
 Half of each batch is real, half fake; `learning/pairs.py` says how the two are matched. Training ends by exporting
 ONNX, which is checked against torch.
 Source: Wang et al. 2020, arXiv:1912.11035 (a plain classifier, well augmented, generalises); Chen et al. 2025,
-arXiv:2505.14359 (pairs); those of the networks stand in `_nets.py`.
+arXiv:2505.14359 (pairs); the sources of the networks are in `_nets.py`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-BLOCK = 256  # pictures that are held in memory while a detector is calibrated
-SQUARES = 2  # side of the squares that training draws from, in sides of the network's face, at most
+BLOCK = 256  # number of pictures in memory at a time while a detector is calibrated
+SQUARES = 2  # largest side of the cached face squares, as a multiple of the side of the network's input
 
 
 @DETECTORS.register(
@@ -45,7 +45,7 @@ class Cnn:
     window: side of the part of the face that a training example shows, pixels; 0 for all of it. From parts, neither
         poses nor backgrounds can be learned.
     second: side of two parts whose logits are averaged, pixels: the whole face shrunk to that side, and its middle of
-        that side at full resolution. 0: the face is seen once, whole.
+        that side at full resolution. 0: the whole face is the only input.
     stem_stride: stride of the first convolution; 1 keeps fine detail at four times the cost.
     pretrained: start from ImageNet weights if the extra `imagenet` is installed.
     epochs: epochs at most.
@@ -55,8 +55,8 @@ class Cnn:
     rate: peak learning rate of AdamW.
     smoothing: label smoothing.
     augmentation: strength, 0 for none.
-    half_life: steps after which the exponential moving average of the weights has forgotten half.
-    residual: add a small second branch that sees high-pass residuals, 11 pixels at a time.
+    half_life: steps after which a weight's share in the exponential moving average has halved.
+    residual: add a small second branch whose input is high-pass residuals; its receptive field is 11 pixels wide.
     locates: find the faces before scoring.
     mirrored: score the mean of a face and its mirror image.
     widened: score tight crops twice and average: once as given, once padded by reflection so that the face fills the
@@ -64,7 +64,7 @@ class Cnn:
     """
 
     name = "cnn"
-    runtime = "onnx"  # what runs the exported network
+    runtime = "onnx"  # name of the runtime that runs the exported network
 
     def __init__(
         self,
@@ -108,17 +108,17 @@ class Cnn:
         return self._session is not None and self._session.mapped
 
     def explain(self, faces: Images) -> np.ndarray[Any, Any]:
-        """Return log-odds (N, h, w) of the places of each face (N, size, size, 3); their mean is the face's score."""
+        """Return log-odds (N, h, w) at each position of faces (N, size, size, 3); their mean is the score of a face."""
         session, calibration = self._ready()
         maps = session.maps(faces)
         if self.mirrored:
             maps = (maps + session.maps(_mirror(faces))[:, :, ::-1]) / 2
         means = maps.mean((1, 2))
-        maps = maps + (self._stepped_back(session, faces, means) - means)[:, None, None]
+        maps = maps + (self._average_widened(session, faces, means) - means)[:, None, None]
         return calibration.log_odds(maps.ravel()).reshape(maps.shape)
 
     def judge(self, scores: Scores) -> list[Opinion]:
-        """Return the scores in words, by the thresholds on the card."""
+        """Return the verdict of each score, by the thresholds on the card."""
         if self.calibration is None:
             raise CheckpointError("this detector has no weights yet; fit and save it, or load a checkpoint")
         return self.calibration.judge(scores)
@@ -135,7 +135,7 @@ class Cnn:
     ) -> Self:
         """Learn from the training split, stop by the validation split, and return self; resumes what `folder` holds.
 
-        start: folder of a trained detector of the same backbone, whose weights are the first ones.
+        start: folder of a trained detector of the same backbone, whose weights the training starts from.
 
         Raises ManifestError if either split lacks a class, CheckpointError if `start` does not fit.
         """
@@ -193,7 +193,7 @@ class Cnn:
         self._session = Session(folder)
 
     def calibrate(self, manifest: pd.DataFrame) -> Self:
-        """Set line, bounds and thresholds anew, so that they hold on every dataset of photographs, and return self.
+        """Fit the calibration again, so that its thresholds hold on every dataset of photographs, and return self.
 
         manifest: pictures that training did not see, with photographs of at least two datasets.
         """
@@ -207,19 +207,20 @@ class Cnn:
         return self
 
     def _raw(self, session: Session, faces: Images) -> Scores:
-        return self._stepped_back(session, faces, self._look(session, faces))
+        return self._average_widened(session, faces, self._logits(session, faces))
 
-    def _look(self, session: Session, faces: Images) -> Scores:
+    def _logits(self, session: Session, faces: Images) -> Scores:
+        """Return the logits (N,) of faces, averaged with those of their mirror images if `mirrored`."""
         logits = session.logits(faces)
         return (logits + session.logits(_mirror(faces))) / 2 if self.mirrored else logits
 
-    def _stepped_back(self, session: Session, faces: Images, logits: Scores) -> Scores:
-        """Return the logits (N,) of faces, of those that were cut tightly the mean with what a wider square gives."""
-        wide = {i: look for i, face in enumerate(faces) if self.widened and (look := widen(face)) is not None}
+    def _average_widened(self, session: Session, faces: Images, logits: Scores) -> Scores:
+        """Return the logits (N,) of faces; those of tight crops are averaged with the logits of the widened face."""
+        wide = {i: face for i, crop in enumerate(faces) if self.widened and (face := widen(crop)) is not None}
         if not wide:
             return logits
         mean, tight = logits.copy(), list(wide)
-        mean[tight] = (logits[tight] + self._look(session, np.stack([*wide.values()]))) / 2
+        mean[tight] = (logits[tight] + self._logits(session, np.stack([*wide.values()]))) / 2
         return mean
 
     def _ready(self) -> tuple[Session, Calibration]:
@@ -233,9 +234,9 @@ class Cnn:
 
     @classmethod
     def load(cls, folder: Path, *, runtime: str = "onnx", threads: int | None = None) -> Self:
-        """Return the detector kept in a folder, ready to score; torch is not imported.
+        """Return the detector that `save` wrote to a folder; torch is not imported.
 
-        runtime, threads: as `Session`.
+        runtime, threads: passed to `Session`.
         """
         card = read_card(folder, "detector")
         self = cls(**card["arguments"])
@@ -244,7 +245,7 @@ class Cnn:
         return self
 
     def _sizes(self) -> tuple[int, ...]:
-        """Return the sides at which the network sees a face, smallest first."""
+        """Return the sides to which the network's input is resized, smallest first."""
         return (self.second, self.size) if self.second else (self.size,)
 
     def _build(self) -> nn.Module:
@@ -261,7 +262,7 @@ def _mirror(faces: Images) -> Images:
 
 
 def _select_splits(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that train and validate. Raises ManifestError if either split lacks a class."""
+    """Return the rows of the training and validation splits. Raises ManifestError if either split lacks a class."""
     rows = manifest[manifest.split.isin(["train", "val"])].reset_index(drop=True)
     for split in ("train", "val"):
         for label in Label:

@@ -26,7 +26,8 @@ from detector.types import Images, Label, Opinion, Progress, Scores, silent
 class Spectrum:
     """Logistic regression on the log power at each spatial frequency.
 
-    size: side of the face in pixels. bins: frequencies from 0 to Nyquist. strength: inverse of the L2 penalty.
+    size: side of the face in pixels. bins: number of frequencies from 0 to Nyquist. strength: inverse of the weight of
+    the L2 penalty.
     """
 
     name = "spectrum"
@@ -87,7 +88,7 @@ class Spectrum:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Return the detector kept in a folder."""
+        """Return the detector that `save` wrote to a folder."""
         card = read_card(folder, "detector")
         self = cls(**card["arguments"])
         self.calibration = Calibration.from_json(card["calibration"])

@@ -1,1 +1,1 @@
-"""What detectors are worth: scores beside a manifest, metrics with intervals, suites, the gate and the report."""
+"""Evaluation of detectors: scores joined to a manifest, metrics with intervals, suites, the gate and the report."""

@@ -161,21 +161,25 @@ def look_behind(
     pictures: pd.DataFrame, joined: pd.DataFrame, detectors: Mapping[str, tuple[Path, Detector]], out: Path, seed: int,
     progress: Progress,
 ) -> tuple[list[dict[str, Any]], pd.DataFrame]:  # fmt: skip
-    """Return what gives the labels away, the gravest first, and each detector's AUC on pictures re-encoded alike."""
+    """Return the findings of an audit, the most serious first, and each detector's AUC on pictures re-encoded alike.
+
+    At most AUDITED of the pictures are audited. joined: as `joining.join_scores`. detectors: name -> (folder of
+    weights, detector).
+    """
     from detector.dataset.audit import audit
 
     some = pictures.sample(min(len(pictures), AUDITED), random_state=seed)
     findings: list[AuditFinding] = []
     again = {}
     paths = dict(zip(some.sha256, some.path, strict=True))
-    for file, (name, (folder, thing)) in zip(file_names(list(detectors)), detectors.items(), strict=True):
+    for file, (name, (folder, detector)) in zip(file_names(list(detectors)), detectors.items(), strict=True):
         try:
-            copies = align(some, thing, out / "aligned", progress=progress)
+            copies = align(some, detector, out / "aligned", progress=progress)
         except ManifestError as error:
             findings.append(AuditFinding("aligned AUC", Severity.NOTE, f"{name}: {error}"))
             continue
         where = out / "scores" / f"{file}-aligned.csv"
-        kept = score_manifest(copies, thing, name, where, fingerprint=digest_checkpoint(folder), progress=progress)
+        kept = score_manifest(copies, detector, name, where, fingerprint=digest_checkpoint(folder), progress=progress)
         kept = kept.merge(copies[["sha256", "original", "saved"]], on="sha256")
         kept["path"] = kept.original.map(paths)  # paths of the originals: those of the copies depend on `out`
         write_table(kept[[*SCORES]], where)

@@ -59,7 +59,7 @@ class Column(BaseModel):
 
 
 class Baseline(BaseModel):
-    """What a run is compared with."""
+    """The results and scores with which later runs of a suite are compared."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -71,7 +71,10 @@ class Baseline(BaseModel):
 
 @dataclass(frozen=True)
 class GateRow:
-    """One comparison. verdict: pass, worse or missing; p is corrected, None where nothing could be compared."""
+    """One comparison.
+
+    verdict: "pass", "worse" or "missing". p: corrected for the number of comparisons; None if none was possible.
+    """
 
     detector: str
     generator: str
@@ -87,7 +90,7 @@ class GateRow:
 
     @property
     def name(self) -> str:
-        """Return what was compared, in words."""
+        """The metric, detector, generator, photographs and condition in words."""
         condition = "" if self.perturbation == "none" else f" under {self.perturbation} {self.severity}"
         against = "" if self.real == ALL else f" against {self.real}"
         return f"{self.metric} of {self.detector} on {self.generator}{against}{condition}"
@@ -95,7 +98,7 @@ class GateRow:
 
 @dataclass(frozen=True)
 class GateReport:
-    """Whether the gate is open, why not, what else to know, and each comparison."""
+    """The result of the gate: the reasons why it failed (none if it passed), notes, and each comparison."""
 
     suite: str
     reasons: list[str]
@@ -104,12 +107,12 @@ class GateReport:
 
     @property
     def passed(self) -> bool:
-        """Return True if there is no reason against it."""
+        """Whether the gate passed, which it did if there is no reason against it."""
         return not self.reasons
 
 
 def make_baseline(suite: str, joined: pd.DataFrame, results: pd.DataFrame) -> Baseline:
-    """Return what to compare later runs with; joined and results as `joining` and `measuring` make them."""
+    """Return the baseline of a run. joined: as `joining.join_scores`. results: as `measuring` makes them."""
     pictures = joined.drop_duplicates("sha256").sort_values("sha256")
     order = pictures.sha256.tolist()
     columns = []
@@ -217,7 +220,7 @@ def compare(
 
 
 def write_junit(report: GateReport, path: Path | str) -> None:
-    """Write the comparisons as JUnit XML: one test case a row, and one for what concerns no row."""
+    """Write the comparisons as JUnit XML: one test case per row, and one for reasons that concern no row."""
     cases = [(row.name, _explain(row) if row.verdict != "pass" else "") for row in report.rows]
     rowless = [reason for reason in report.reasons if reason not in {text for _, text in cases}]
     cases.append(("pictures are those of the baseline", "; ".join(rowless)))
@@ -316,5 +319,5 @@ def _cell(text: object) -> str:
 
 
 def _clean(text: str) -> str:
-    """Return text whose control characters, which XML forbids and terminals obey, are escaped."""
+    """Return text with escaped control characters, which XML forbids and which steer a terminal."""
     return re.sub(r"[^\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", printable(text))

@@ -19,21 +19,22 @@ DEFAULTS: dict[str, Any] = dict(zip(KEYS, ("scores", "none", 0), strict=True))
 
 
 def join_scores(scores: pd.DataFrame, manifest: pd.DataFrame, *, split: str = "test") -> pd.DataFrame:
-    """Return the split's rows of the manifest beside their scores, once for every detector, perturbation and severity.
+    """Return the split's rows of the manifest with their scores, once for every detector, perturbation and severity.
 
-    scores: a column score, and sha256 or path; a row is found by its hash if it has one, else by its path: as it is,
-    from the working folder, by its ending, or by its file name if that is the only one. Optional columns: detector
-    ("scores"), perturbation ("none"), severity (0), verdict, reason. Rows of other pictures are passed over. A picture
-    that could not be read (no score, verdict "error") stays as a row whose score is NaN, and is not measured.
+    scores: a column score, and sha256 or path. A row is matched by its hash if it has one, else by its path: as it is,
+    from the working folder, by its last parts, or by its file name if no other file has it. Optional columns: detector
+    ("scores"), perturbation ("none"), severity (0), verdict, reason. Rows of other pictures are ignored. A picture that
+    could not be read (no score, verdict "error") is kept as a row whose score is NaN, and is not measured.
 
-    Raises ScoresError if a class is missing, a score is not finite, or a picture has no score or two; UnknownName.
+    Raises ScoresError if a class is missing, a score is not finite, or a picture has no score or two of them, and
+    UnknownName if there is no such split.
     """
     table = take_split(manifest, split)
-    theirs = _check_scores(scores)
-    theirs["sha256"] = _find_hashes(theirs, manifest)
+    rows = _check_scores(scores)
+    rows["sha256"] = _find_hashes(rows, manifest)
     parts = []
     names: Any
-    for names, part in theirs.groupby(KEYS, sort=False):
+    for names, part in rows.groupby(KEYS, sort=False):
         name, condition = names[0], "" if names[1] == "none" else f" under {names[1]} {names[2]}"
         found = part.groupby("sha256").agg(score=("score", "first"), high=("score", "max"), low=("score", "min"),
                                            verdict=("verdict", "first"), reason=("reason", "first"))  # fmt: skip
@@ -74,39 +75,39 @@ def _check_scores(scores: pd.DataFrame) -> pd.DataFrame:
         raise ScoresError(f"scores need a column 'score', and 'sha256' or 'path'; these have: {there or 'none'}")
     if scores.empty:
         raise ScoresError("the table of scores is empty")
-    theirs = pd.DataFrame({"score": pd.to_numeric(scores.score, errors="coerce").astype(float)}, index=scores.index)
+    rows = pd.DataFrame({"score": pd.to_numeric(scores.score, errors="coerce").astype(float)}, index=scores.index)
     defaults: dict[str, Any] = {"sha256": "", "path": "", "verdict": "", "reason": ""} | DEFAULTS
     for column, value in defaults.items():
-        theirs[column] = scores[column].fillna(value) if column in scores else value
-    theirs["severity"] = pd.to_numeric(theirs.severity, errors="coerce").fillna(-1).astype(int)
-    if (theirs.severity < 0).any():
+        rows[column] = scores[column].fillna(value) if column in scores else value
+    rows["severity"] = pd.to_numeric(rows.severity, errors="coerce").fillna(-1).astype(int)
+    if (rows.severity < 0).any():
         raise ScoresError("a severity is not a whole number; 0 is untouched, 1 to 5 is mild to strong")
-    bad = theirs[~np.isfinite(theirs.score) & ~(theirs.score.isna() & (theirs.verdict == "error"))]
+    bad = rows[~np.isfinite(rows.score) & ~(rows.score.isna() & (rows.verdict == "error"))]
     if len(bad):
         shown = ", ".join(f"row {i} ({p or s})" for i, p, s in zip(bad.index[:3], bad.path, bad.sha256, strict=False))
         raise ScoresError(
-            f"{len(bad):,} of {len(theirs):,} scores are NaN, infinite or no numbers: {shown}"
+            f"{len(bad):,} of {len(rows):,} scores are NaN, infinite or no numbers: {shown}"
             f"{' and others' if len(bad) > 3 else ''}; score them again, or say verdict=error if they cannot be read"
         )
-    return theirs
+    return rows
 
 
-def _find_hashes(theirs: pd.DataFrame, manifest: pd.DataFrame) -> pd.Series:
-    """Return the hash of the picture of each row: its own, or that of the row of the manifest that its path names."""
+def _find_hashes(rows: pd.DataFrame, manifest: pd.DataFrame) -> pd.Series:
+    """Return the hash of each row's picture: from the row, or from the row of the manifest that has its path."""
     hashes = dict(zip(map(as_text, manifest.path.astype(str)), manifest.sha256, strict=True))  # paths as in tables
-    given = theirs.sha256.astype(str).str.lower()
-    paths = theirs.path.astype(str)[given == ""].unique()
+    known = rows.sha256.astype(str).str.lower()
+    paths = rows.path.astype(str)[known == ""].unique()
     meant = {path: guess for path in paths for guess in (path, os.path.abspath(path)) if guess in hashes}
     for whole in (True, False):  # first compare whole relative paths, then only file names
         rest = {path: _tail(os.path.normpath(path), whole) for path in paths if path and path not in meant}
-        twice = Counter(rest.values())
+        counts = Counter(rest.values())
         for depth in {tail.count("/") + 1 for tail in rest.values()}:
-            ours: dict[str, str] = {}
+            tails: dict[str, str] = {}
             for path in hashes:
                 tail = "/".join(path.split("/")[-depth:])
-                ours[tail] = path if tail not in ours else ""
-            meant |= {path: ours[tail] for path, tail in rest.items() if ours.get(tail) and twice[tail] == 1}
-    return given.where(given != "", theirs.path.map(lambda path: hashes.get(meant.get(path, ""), "")))
+                tails[tail] = path if tail not in tails else ""
+            meant |= {path: tails[tail] for path, tail in rest.items() if tails.get(tail) and counts[tail] == 1}
+    return known.where(known != "", rows.path.map(lambda path: hashes.get(meant.get(path, ""), "")))
 
 
 def _tail(path: str, whole: bool) -> str:

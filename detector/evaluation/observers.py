@@ -1,4 +1,4 @@
-"""Who tells fakes from photographs how well: people and a detector, measured in the same way on the same pictures."""
+"""Measure how well people and a detector distinguish fakes from photographs, on the same pictures."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ PUBLISHED = (
 
 @dataclass(frozen=True)
 class Observer:
-    """How well one observer did. Pairs are the ends of 95 % intervals.
+    """The results of one observer. Pairs of numbers are the ends of 95 % intervals.
 
-    accuracy: share of right answers. auc: of the confidence of the answers; without an interval
-    where a class is of one group, such as one person. d_prime, criterion: as
-    `sensitivity.Sensitivity`. found: fakes that were called fake. accused: photographs that were called fake.
+    accuracy: share of right answers. auc: AUC of the confidence of the answers; it has no interval if all pictures of a
+    class are from one group, such as one person. d_prime, criterion: as in `sensitivity.Sensitivity`. found: number of
+    fakes that were called fake. accused: number of photographs that were called fake.
     """
 
     name: str
@@ -67,12 +67,12 @@ class Observer:
 def measure_observer(
     name: str, labels: ArrayLike, confidence: ArrayLike, groups: ArrayLike | None = None, *, feedback: bool = False
 ) -> Observer:
-    """Return how well an observer did.
+    """Return the measures of an observer's answers.
 
-    labels: (N,), 0 real and 1 fake. confidence: (N,), larger is more fake; what is above 0 counts as "fake". groups:
-    (N,), which pictures belong together.
+    labels: (N,), 0 real and 1 fake. confidence: (N,), larger is more fake; an answer above 0 counts as "fake". groups:
+    (N,), pictures of one group belong together.
 
-    Raises ScoresError if there are not pictures of both classes.
+    Raises ScoresError if the pictures are of one class only.
     """
     fake = np.asarray(labels) == Label.FAKE
     called = np.asarray(confidence, np.float64) > 0

@@ -6,7 +6,7 @@
 | photographs | the photographs of one dataset | the photographs of another | 0.5 |
 | fakes | a generator's fakes in one dataset | the same generator's fakes in another | 0.5 |
 
-The last two are the control: a score that reads the face does not tell two sources of photographs apart.
+The last two are the control: a score that depends on the face alone does not distinguish two sources of photographs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MEANS = [*KEYS, "mean", "low", "high", "pairs"]
 
 
 class Role(StrEnum):
-    """Why two sets are compared."""
+    """The reason why two sets are compared."""
 
     MATCHED = "matched"
     PHOTOGRAPHS = "photographs"

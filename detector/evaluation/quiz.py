@@ -8,7 +8,7 @@ it gives feedback. The answers are a CSV file, one row a picture:
 | sha256 | of the picture |
 | answer | -3 certainly a photograph, -2 probably, -1 a guess; 1, 2 and 3 the same for synthetic; never 0 |
 | seconds | until the answer |
-| feedback | 1 if the page said after each answer whether it was right, else 0 |
+| feedback | 1 if the page showed after each answer whether it was right, else 0 |
 """
 
 from __future__ import annotations

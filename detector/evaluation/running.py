@@ -110,7 +110,7 @@ def run_suite(
     *,
     table: pd.DataFrame | None = None,
     detectors: Mapping[str, Path] | None = None,
-    theirs: Sequence[pd.DataFrame] = (),
+    scores: Sequence[pd.DataFrame] = (),
     runtime: str = "onnx",
     strict: bool = False,
     progress: Progress = silent,
@@ -118,13 +118,13 @@ def run_suite(
     """Score and measure every detector of a suite; an interrupted run is resumed from the folder.
 
     table: the manifest, all splits; None gathers the suite's (`gather_pictures`). detectors: name -> folder of weights;
-    None takes those that the suite names. theirs: scores of other tools, with a column `detector`. runtime: as
+    None takes those that the suite names. scores: scores of other tools, with a column `detector`. runtime: as
     `load_detector`. strict: raise what a detector raises; otherwise one that fails is left out, and the reason kept.
 
     Raises DetectorError if there is nothing to measure or all fail; as `gather_pictures` and `joining.join_scores`.
     """
     chosen = {name: suite.resolve(path) for name, path in suite.detectors.items()} if detectors is None else detectors
-    if not chosen and not theirs:
+    if not chosen and not scores:
         raise SuiteError(f"the suite {suite.name!r} names no detector; give one")
     readable = table is not None
     table = gather_pictures(suite, folder) if table is None else table
@@ -133,9 +133,9 @@ def run_suite(
     if suite.alike and not pairs:
         raise SuiteError(f"the suite {suite.name!r} saves pairs alike but has none; name `pairs`, or leave out `alike`")
     plan = _Plan(suite, table, pictures, pairs, folder, readable, progress)
-    joined = [join_scores(scores, table, split=suite.split) for scores in theirs]
+    joined = [join_scores(listed, table, split=suite.split) for listed in scores]
     measured = [plan.measure(part) for part in joined]
-    scores, loaded, failed = [], {}, {}
+    scored, loaded, failed = [], {}, {}
     for file, (name, weights) in zip(file_names(list(chosen)), chosen.items(), strict=True):
         try:
             loaded[name] = load_detector(weights, runtime=runtime)
@@ -148,7 +148,7 @@ def run_suite(
             loaded.pop(name, None)
             failed[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             continue
-        scores.append(own)
+        scored.append(own)
         joined.append(beside)
         measured.append((first, means))
     if not joined:
@@ -159,7 +159,7 @@ def run_suite(
     fairness = measure_fairness(every, suite.by, seed=suite.seed) if suite.by else None
     progress("measuring", 1, 1)
     found, means = (pd.concat(tables, ignore_index=True) for tables in zip(*measured, strict=True))
-    return Run(pictures, loaded, pd.concat(scores, ignore_index=True) if scores else pd.DataFrame(), every, results,
+    return Run(pictures, loaded, pd.concat(scored, ignore_index=True) if scored else pd.DataFrame(), every, results,
                found, means, count_flips(every), failed, fairness)  # fmt: skip
 
 

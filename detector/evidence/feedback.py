@@ -113,7 +113,7 @@ def export_feedback(
     """Write the pictures with the answer real or fake as a manifest and return it; of each, the last answer counts.
 
     split: of all of them, "test" for a regression set say; None draws splits by `manifest.assign_splits`. The generator
-    of a fake is "unknown"; `crop` is the face that the detector looked at.
+    of a fake is "unknown"; `crop` is the face that the detector judged.
 
     Raises DetectorError if there is no such picture, ManifestError if a kept copy is gone.
     """

@@ -92,7 +92,7 @@ def _conclusion(r: Mapping[str, Any], text: _Text) -> list[Any]:
         story += [Spacer(1, 4), _gauge(c, text.plain), p(_ratio(c), "soft")]
         shares = [(f"{q['prior']:.1%}", f"{q['posterior']:.2%}") for q in c["posteriors"]]
         story.append(text.rows([("share before", "share after, among pictures like this one"), *shares]))
-    return story + [p(f"Outside of the validated domain: {reason}") for reason in c["reasons"]]
+    return story + [p(f"Outside the validated domain: {reason}") for reason in c["reasons"]]
 
 
 def _pictures(pictures: Sequence[Picture], text: _Text) -> list[Any]:
@@ -151,8 +151,8 @@ def _fonts() -> tuple[str, str]:
 def _ratio(c: Mapping[str, Any]) -> str:
     low, high = c["bounds"]
     return (
-        f"log10 likelihood ratio {format_ratio(c)}. The calibration set supports no "
-        f"ratio outside of [{low:.2f}, {high:.2f}] (grey); the interval is that of the calibration line alone."
+        f"log10 likelihood ratio {format_ratio(c)}. The calibration set supports no ratio outside "
+        f"[{low:.2f}, {high:.2f}] (grey). The interval only covers the uncertainty of the calibration line."
     )
 
 

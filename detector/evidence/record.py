@@ -51,7 +51,7 @@ LIMITS = (
 
 
 class Closed(BaseModel):
-    """A part of the record: no other keys, no NaN."""
+    """Base class of the parts of the record; they have no other keys and no NaN."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -67,7 +67,7 @@ class ExhibitRecord(Closed):
 
 
 class FindingRecord(Closed):
-    """What one check saw, and what it cannot see."""
+    """The finding of one check, and what the check cannot detect."""
 
     check: str
     outcome: Outcome
@@ -78,14 +78,14 @@ class FindingRecord(Closed):
 
 
 class Posterior(Closed):
-    """How the ratio changes one base rate."""
+    """One base rate before and after the detector's likelihood ratio."""
 
     prior: float
     posterior: float
 
 
 class Conclusion(Closed):
-    """What follows from the detector's ratio; log10_lr is null where there is no opinion to be had."""
+    """The conclusion from the detector's likelihood ratio; log10_lr is null if the detector gives no opinion."""
 
     statement: str
     opinion: Opinion
@@ -93,7 +93,7 @@ class Conclusion(Closed):
     interval: Annotated[
         list[float] | None, Field(description="95 %, of the calibration alone; both ends at a bound: no end beyond it")
     ]
-    bounds: Annotated[list[float] | None, Field(description="what the calibration set supports")]
+    bounds: Annotated[list[float] | None, Field(description="smallest and largest log10_lr that the data support")]
     in_domain: bool
     reasons: list[str]
     posteriors: list[Posterior]
@@ -101,7 +101,7 @@ class Conclusion(Closed):
 
 
 class Evidence(Closed):
-    """What report.json holds. `sha256` is that of the canonical form of all the rest."""
+    """The content of report.json. `sha256` is the hash of the canonical form of all other fields."""
 
     version: Literal["detector-evidence/1"]
     case: str
@@ -110,11 +110,11 @@ class Evidence(Closed):
     propositions: dict[str, str]
     conclusion: Conclusion
     findings: list[FindingRecord]
-    backing: Annotated[dict[str, Any], Field(description="what the numbers rest on")]
+    backing: Annotated[dict[str, Any], Field(description="the data and the validation on which the numbers are based")]
     verbal_scale: list[dict[str, Any]]
     limits: list[str]
     components: dict[str, str]
-    made: Annotated[dict[str, str], Field(description="when and by which command: all that differs in a repetition")]
+    made: Annotated[dict[str, str], Field(description="time and command; only these differ in a repetition")]
     sha256: str = ""
 
 
@@ -122,11 +122,11 @@ def examine(
     exhibit: Exhibit, detector: Detector, *, known: Path | None = None, trust: Path | None = None,
     registry: Path | None = None, weights: str = "", false_alarms: Mapping[str, Any] | None = None,
 ) -> list[FindingRecord]:  # fmt: skip
-    """Return what every check saw in an exhibit, each beside its reference; the detector's first.
+    """Return the finding of every check of an exhibit with its reference, the detector's finding first.
 
-    known: a list of known pictures. trust: trust lists for Content Credentials. registry: of our own fakes; None is
-    this installation's. weights: the detector's, as `digest_checkpoint`. false_alarms: as its card has them, where
-    `reference.json` does not know the weights.
+    known: a list of known pictures. trust: trust lists for Content Credentials. registry: the registry of our own
+    fakes; None takes that of this installation. weights: digest of the detector's weights, as `digest_checkpoint`.
+    false_alarms: those of the detector's card, for weights that are not in `reference.json`.
 
     Raises ManifestError if a list is not one. Damaged exhibits raise nothing.
     """

@@ -1,4 +1,4 @@
-"""The generators: one file each, named as its file."""
+"""The generators: each has a file of its own, with its name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ GENERATORS: Registry[type[Generator]] = Registry("generator", "detector.generato
 
 
 def load_generator(name: str, weights: Path | str | None = None) -> Generator:
-    """Return a generator with its weights; UnknownName or CheckpointError otherwise."""
+    """Return a generator, with its weights if it has any.
+
+    weights: folder of a checkpoint; None takes the shipped one.
+
+    Raises UnknownName for another name, CheckpointError if there are no weights, and DetectorError if the generator
+    takes none.
+    """
     kind = GENERATORS.get(name)
     if not issubclass(kind, Trainable):
         if weights is not None:
@@ -29,20 +35,20 @@ def load_generator(name: str, weights: Path | str | None = None) -> Generator:
     return kind.load(folder)
 
 
-def generator_options(name: str, given: Mapping[str, Any], start: Path | str | None = None) -> dict[str, Any]:
-    """Return the options of a generator's `fit`: what it declares in the registry, with what was given in its place.
+def generator_options(name: str, changes: Mapping[str, Any], start: Path | str | None = None) -> dict[str, Any]:
+    """Return the keyword arguments of a generator's `fit`: the options that it declares in the registry, with changes.
 
-    given: name of an option -> its value; None counts as not given.
+    changes: name of an option -> its new value; None keeps the declared value. start: weights to begin from.
 
     Raises DetectorError that names an option which the training of this generator does not have.
     """
     kind = GENERATORS.get(name)
-    chosen = {k: v for k, v in given.items() if v is not None}
+    chosen = {k: v for k, v in changes.items() if v is not None}
     declared: Any = GENERATORS.facts(name).get("options")
     known = set() if declared is None else {field.name for field in fields(declared)}
     for option in sorted(set(chosen) - known):
-        word = "minutes" if option == "seconds" else option
-        raise DetectorError(f"the training of {name} has no {word} to choose; leave out --{word}")
+        flag = "minutes" if option == "seconds" else option
+        raise DetectorError(f"the training of {name} has no {flag} to choose; leave out --{flag}")
     options: dict[str, Any] = {"options": replace(declared, **chosen)} if chosen else {}
     if start is not None:
         options["start"] = Path(start)

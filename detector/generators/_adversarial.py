@@ -41,15 +41,15 @@ class Options(Length):
     r1: float = 0.5  # weight of the gradient penalty at reals (gamma / 2)
     r2: float = 0.0  # weight of the gradient penalty at fakes
     penalty_every: int = 8  # steps between penalties; the penalty's weight is multiplied by the same number
-    augment: bool = True  # whether DiffAugment changes what the discriminator is given
+    augment: bool = True  # whether DiffAugment is applied to the discriminator's input
 
 
 @dataclass
 class Gan(Generic[G]):
-    """A generator, its discriminator, and how both are used.
+    """A generator, its discriminator, and the functions that draw from the generator.
 
-    make: (generator, n, random numbers) -> training pictures (n, C, H, W) of about -1..1. show: generator on the CPU ->
-    a fixed set of samples (N, H, W, 3) for the grids.
+    make: function of (generator, n, random numbers) that returns training pictures (n, C, H, W) of about -1..1. show:
+    function of a generator on the CPU that returns the samples (N, H, W, 3) of a grid, always of the same seeds.
     """
 
     generator: G

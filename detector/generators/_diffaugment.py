@@ -1,4 +1,4 @@
-"""Differentiable augmentation of everything the discriminator is given, which delays overfitting to few pictures.
+"""Differentiable augmentation of the discriminator's input, which delays overfitting where there are few pictures.
 
 Source: Zhao et al. 2020, arXiv:2006.10738: colour, translation (1/8 of the side), cutout (1/2 of the side).
 """
@@ -34,7 +34,8 @@ def _translate(x: Tensor, rng: torch.Generator) -> Tensor:
     rows = torch.arange(height, device=x.device)[None] + shift[0, :, None] + reach
     columns = torch.arange(width, device=x.device)[None] + shift[1, :, None] + reach
     padded = F.pad(x, (reach, reach, reach, reach))
-    # two gathers: the gradient of one index of both would be sorted, which takes a GPU longer than the nets
+    # Two gathers are used, because one index over rows and columns has a gradient that a GPU sorts, which takes longer
+    # than the networks.
     moved = padded.gather(2, rows[:, None, :, None].expand(n, colours, height, width + 2 * reach))
     return moved.gather(3, columns[:, None, None, :].expand(n, colours, height, width))
 

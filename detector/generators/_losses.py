@@ -40,7 +40,7 @@ def relativistic_d(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def relativistic_g(real: Tensor, fake: Tensor) -> Tensor:
-    """Return the generator's loss in the same comparison."""
+    """Return the loss of the generator whose fakes `relativistic_d` compares with reals."""
     return F.softplus(real - fake).mean()
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-GAIN = math.sqrt(2)  # a leaky ReLU of slope 0.2 halves the variance, about; folded into weights, since it commutes
+GAIN = math.sqrt(2)  # compensates a leaky ReLU of slope 0.2, which about halves the variance; multiplied into weights
 
 
 class Linear(nn.Module):
@@ -62,7 +62,8 @@ class Styled(nn.Module):
         x = F.conv2d(x * style[:, :, None, None].to(x.dtype), weight, padding=1)
         x = torch.addcmul(self.bias[None, :, None, None].to(x.dtype), x, norm[:, :, None, None].to(x.dtype))
         if noise is not None:
-            x = x + (0.1 * self.noise_strength * noise).to(x.dtype)  # 0.1: otherwise noise is learned before the styles
+            # The factor 0.1 slows the learning of the noise strength, which would otherwise outrun that of the styles.
+            x = x + (0.1 * self.noise_strength * noise).to(x.dtype)
         return F.leaky_relu(x, 0.2)
 
 
@@ -101,7 +102,7 @@ class Synthesis(nn.Module):
     def __init__(self, size: int, colours: int, w_dim: int, widths: Sequence[int]) -> None:
         super().__init__()
         self.size, self.layers = size, 2 * len(widths)  # w has one row for each styled convolution
-        # Numbered from the coarsest, so that a trained 32-pixel net starts a 64-pixel one under the same names.
+        # Blocks are numbered from the coarsest, so that a 64-pixel network shares the tensor names of a 32-pixel one.
         self.constant = nn.Parameter(torch.randn(1, widths[0], 4, 4))
         before = [widths[0], *widths[:-1]]
         self.first = nn.ModuleList(Styled(a, b, w_dim) for a, b in zip(before, widths, strict=True))
@@ -136,10 +137,10 @@ class Discriminator(nn.Module):
 
     def __init__(self, size: int, colours: int, widths: Sequence[int]) -> None:
         super().__init__()
-        pairs = list(zip(widths[1:], widths[:-1], strict=True))  # a block narrows the picture and widens the stack
+        pairs = list(zip(widths[1:], widths[:-1], strict=True))  # channels (before, after) of a block, coarsest first
         self.from_rgb = nn.ModuleDict({str(size): Conv(colours, widths[-1], 1, gain=GAIN)})
         self.first = nn.ModuleList(Conv(a, a, 3, gain=GAIN) for a, _ in pairs)
-        self.second = nn.ModuleList(Conv(a, b, 3) for a, b in pairs)  # its gain and that of the sum cancel
+        self.second = nn.ModuleList(Conv(a, b, 3) for a, b in pairs)  # GAIN and the sum's factor 1 / GAIN cancel
         self.skip = nn.ModuleList(Conv(a, b, 1, gain=1 / GAIN) for a, b in pairs)
         self.last = Conv(widths[0] + 1, widths[0], 3, gain=GAIN)
         self.hidden = Linear(widths[0] * 16, widths[0], gain=GAIN)
@@ -164,7 +165,7 @@ def to_colours(name: str, tensor: NDArray[Any], colours: int) -> NDArray[Any]:
     if colours == 1 and ".to_rgb." in name and ".conv." in name:
         return np.asarray(tensor.mean(0, keepdims=True))
     if colours == 1 and ".from_rgb." in name and tensor.ndim == 4:
-        return np.asarray(tensor.sum(1, keepdims=True) / math.sqrt(3))  # the scale counts the inputs
+        return np.asarray(tensor.sum(1, keepdims=True) / math.sqrt(3))  # `Conv` divides by the root of its inputs
     return tensor
 
 
@@ -172,7 +173,8 @@ def _double(x: Tensor) -> Tensor:
     """Return pictures of twice the side, bilinear: a new row is 3/4 of the nearer row and 1/4 of the other."""
     if not x.is_cuda:
         return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-    for dim in (2, 3):  # the same from sums: a GPU computes the gradient of `interpolate` with slow atomic additions
+    # Sums give the same values: a GPU computes the gradient of `interpolate` with slow atomic additions.
+    for dim in (2, 3):
         n = x.shape[dim]
         before = torch.cat([x.narrow(dim, 0, 1), x.narrow(dim, 0, n - 1)], dim)
         after = torch.cat([x.narrow(dim, 1, n - 1), x.narrow(dim, n - 1, 1)], dim)
@@ -184,7 +186,8 @@ def _halve(x: Tensor) -> Tensor:
     """Return pictures of half the side, each pixel the mean of four."""
     if x.is_cuda:
         return F.avg_pool2d(x, 2)
-    return F.interpolate(x, scale_factor=0.5, mode="bilinear", align_corners=False)  # the same, a CPU's faster gradient
+    # This gives the same values, and a CPU computes its gradient faster.
+    return F.interpolate(x, scale_factor=0.5, mode="bilinear", align_corners=False)
 
 
 class Net(nn.Module):

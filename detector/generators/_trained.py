@@ -1,4 +1,4 @@
-"""The trained generators write their weights and arguments to a folder and read them back in one way."""
+"""The base class of the trained generators: saves weights and arguments to a folder, and loads them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ N = TypeVar("N", bound=nn.Module)
 class Trained(Generic[N]):
     """A generator whose network is trained; it keeps the arguments of its constructor as attributes.
 
-    prefix: what the names of the network's tensors begin with in a checkpoint. half: whether a checkpoint keeps 16 bits
-    of each weight.
+    prefix: first letters of the names that the network's tensors have in a checkpoint. half: whether a checkpoint keeps
+    16 bits of each weight.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Trained(Generic[N]):
     net: N | None = None
 
     def save(self, folder: Path, **facts: Any) -> None:
-        """Write the weights and a card with the arguments and these facts; the saved weights are used from then on.
+        """Write the weights, and a card with the arguments and these facts; load the saved, perhaps rounded, weights.
 
         Raises CheckpointError if there are no weights.
         """
@@ -47,11 +47,11 @@ class Trained(Generic[N]):
         return self
 
     def _build(self) -> N:
-        """Return the network with new weights."""
+        """Return the network with initial weights."""
         raise NotImplementedError
 
     def _further_tensors(self) -> Tensors:
-        """Return tensors that a checkpoint has beside the network's."""
+        """Return the tensors that a checkpoint has in addition to the network's."""
         return {}
 
     def _trained_net(self) -> N:

@@ -1,7 +1,7 @@
-"""The state of 2014: a small convolutional GAN, grey faces of 32 pixels per side, and it looks like it.
+"""The method of 2014: a small convolutional GAN that draws grey, blurred faces of 32 pixels per side.
 
 Source: Goodfellow et al. 2014, arXiv:1406.2661 (the losses); Radford, Metz, Chintala 2015, arXiv:1511.06434 (the nets:
-transposed convolutions, batch normalisation, and their checkerboards).
+transposed convolutions, which leave checkerboard patterns, and batch normalisation).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Net(nn.Sequential):
     """z (N, z_dim) -> pictures (N, channels, size, size) in -1..1."""
 
     def __init__(self, z_dim: int, width: int, size: int, channels: int) -> None:
-        last = width * size // 8  # 4 x 4 pixels; each stage doubles the side and halves the channels
+        last = width * size // 8  # channels at 4 x 4 pixels; each stage doubles the side and halves the channels
         stages = [nn.ConvTranspose2d(z_dim, last, 4, bias=False), nn.BatchNorm2d(last), nn.ReLU()]
         while last > width:
             stages += [nn.ConvTranspose2d(last, last // 2, 4, 2, 1, bias=False), nn.BatchNorm2d(last // 2), nn.ReLU()]
@@ -71,7 +71,7 @@ class Crude(Trained[Net]):
 
     @torch.no_grad()
     def sample(self, n: int, *, seed: int) -> Images:
-        """Return n faces, RGB (n, size, size, 3); face i is that of seed + i, whatever n is."""
+        """Return n faces, RGB (n, size, size, 3); face i depends on the seed `seed` + i alone."""
         net = self._trained_net().eval()
         z = [torch.randn(1, self.z_dim, generator=seeds.seeded_generator(seed + i)) for i in range(n)]
         return to_pixels(torch.cat([net(x) for x in z]))

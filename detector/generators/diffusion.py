@@ -1,9 +1,9 @@
-"""The state of 2020: a face emerges from noise, which a network removes a little at a time.
+"""The method of 2020: a diffusion model, whose network removes noise step by step until a face is left.
 
 Source: Ho, Jain, Abbeel 2020, arXiv:2006.11239 (training and ancestral sampling); Nichol, Dhariwal 2021,
 arXiv:2102.09672, eq. 17 (the cosine schedule); Song, Meng, Ermon 2020, arXiv:2010.02502, eq. 12 and 16 (few steps,
 `eta`); Salimans, Ho 2022, arXiv:2202.00512, sec. 4 (the network predicts v); Hang et al. 2023,
-arXiv:2303.09556 (no level of noise may dominate the loss).
+arXiv:2303.09556 (loss weights, so that no level of noise dominates).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Residual(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention between all places of the picture."""
+    """Self-attention between all positions of the picture."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -127,8 +127,8 @@ class Net(nn.Module):
         for j, blocks in enumerate(self.up):
             for block in blocks:  # type: ignore[attr-defined]
                 x = block(torch.cat([x, kept.pop()], 1), embedding)
-            place = str(len(self.up) - 1 - j)
-            x = self.attention_up[place](x) if place in self.attention_up else x
+            level = str(len(self.up) - 1 - j)
+            x = self.attention_up[level](x) if level in self.attention_up else x
             if j < len(self.enlarge):
                 x = self.enlarge[j](F.interpolate(x, scale_factor=2, mode="nearest"))
         return self.last(x)  # type: ignore[no-any-return]
@@ -136,7 +136,7 @@ class Net(nn.Module):
 
 def signal(time: Tensor) -> tuple[Tensor, Tensor]:
     """Return the shares of picture and noise (alpha, sigma) at times 0 (clean) to 1; their squares add up to 1."""
-    angle = (time * 0.996 + 0.002) * math.pi / 2  # never quite clean, never quite noise
+    angle = (time * 0.996 + 0.002) * math.pi / 2  # keeps both shares above 0 at either end
     return angle.cos(), angle.sin()
 
 
@@ -144,10 +144,10 @@ def signal(time: Tensor) -> tuple[Tensor, Tensor]:
 class Diffusion(Trained[Net]):
     """A denoising diffusion model of faces.
 
-    size: side in pixels, a multiple of 2 ** (levels - 1). width: channels of the finest level, a multiple of 32 (or 8,
-    16 or 24); level i has i + 1 times as many. levels: sides, each half the one before. steps: of sampling, each one
-    run of the net.
-    eta: 0 draws as DDIM does, 1 as DDPM, with fresh noise at each step.
+    size: side of a face in pixels, a multiple of 2 ** (levels - 1). width: channels of the finest level, a multiple of
+    32 (or 8, 16 or 24); level i has i + 1 times as many. levels: number of resolutions, each half the one before.
+    steps: number of sampling steps; each runs the network once. eta: 0 samples as DDIM does, 1 as DDPM, with fresh
+    noise at each step.
     """
 
     name = "diffusion"
@@ -157,9 +157,10 @@ class Diffusion(Trained[Net]):
         self.size, self.width, self.levels, self.steps, self.eta = size, width, levels, steps, eta
 
     def sample(self, n: int, *, seed: int, device: str = "cpu", batch: int = 1) -> Images:
-        """Return n faces, RGB (n, size, size, 3); face i is that of seed + i, whatever n is.
+        """Return n faces, RGB (n, size, size, 3); face i depends on the seed `seed` + i alone.
 
-        device, batch: where, and how many at a time; anything but the default may change a pixel by a little.
+        device: where they are computed. batch: number of faces computed at a time. Other values than the defaults may
+        change pixels slightly.
         """
         net, where = self._trained_net().eval().to(device), torch.device(device)
         seeds = range(seed, seed + n)
@@ -210,7 +211,7 @@ class Diffusion(Trained[Net]):
         optimiser = torch.optim.AdamW(net.parameters(), rate, weight_decay=0.01, capturable=where.type == "cuda")
         parts: dict[str, Any] = {"net": net, "average": average, "optimiser": optimiser}
         run = Run(folder, options, seed, parts, ("loss",), device=where)
-        optimiser.param_groups[0]["lr"] = rate  # also where the run goes on
+        optimiser.param_groups[0]["lr"] = rate  # a resumed run has loaded another object
 
         def step() -> None:
             x = pixels.draw(store, run.share, options.flip, run.rng).to(where, memory_format=torch.channels_last)

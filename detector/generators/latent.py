@@ -1,11 +1,12 @@
-"""Fakes made from real pictures: copies through the narrow code of an autoencoder like that of latent diffusion.
+"""Fakes made from real pictures: reconstructions by an autoencoder like those of latent diffusion models.
 
-Text-to-image models draw in such a code, and its decoder paints every pixel of their pictures: the traces it leaves in
-a copy are also in those. Unlike the autoencoders of `reconstruct` it reduces the side to an eighth, and it is trained
-with a discriminator and ImageNet features in addition to the error in the pixels.
+Text-to-image models generate a latent code, and the decoder of such an autoencoder computes every pixel from it. The
+decoder therefore leaves the same traces in a reconstruction as in their pictures. Unlike the autoencoders of
+`reconstruct`, this one reduces the side to an eighth, and it is trained with a discriminator and a distance between
+ImageNet features in addition to the error in the pixels.
 Source: Rombach et al. 2022, arXiv:2112.10752, sec. 3.1 and app. G (the autoencoder and its losses); Esser et al. 2021,
 arXiv:2012.09841 (a discriminator of patches); Zhang et al. 2018, arXiv:1801.03924 (distance between features);
-Rajan et al. 2025, arXiv:2410.11835 (a detector learns latent diffusion from copies alone).
+Rajan et al. 2025, arXiv:2410.11835 (a detector trained on reconstructions alone finds pictures of latent diffusion).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from detector.learning.pixels import draw, reals, to_device, to_pixels
 from detector.learning.run import Length, Run
 from detector.types import Images, Progress, silent
 
-STRIDE = 8  # pixels per side that one place of the code stands for
+STRIDE = 8  # pixels per side of a block that one position of the latent code stands for
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Options(Length):
     rate_d: float = 5e-4  # learning rate of the discriminator (Adam)
     perceptual_weight: float = 0.5  # weight of the distance between ImageNet features, if they are installed
     adversarial_weight: float = 0.05  # weight of the adversarial loss
-    adversarial_start: int = 40_000  # pictures before the adversarial loss counts
+    adversarial_start: int = 40_000  # pictures shown before the adversarial loss is added
 
 
 class Block(nn.Module):
@@ -80,7 +81,7 @@ class Net(nn.Module):
 
 
 class Discriminator(nn.Sequential):
-    """Pictures (N, 3, H, W) -> logits (N, 1, H / 8, W / 8), one a patch, larger = more real."""
+    """Pictures (N, 3, H, W) -> logits (N, 1, H / 8, W / 8), one for each patch; larger = more real."""
 
     def __init__(self, width: int) -> None:
         layers: list[nn.Module] = [nn.Conv2d(3, width, 4, 2, 1), nn.LeakyReLU(0.2)]
@@ -94,7 +95,10 @@ class Discriminator(nn.Sequential):
 
 
 class Distance(nn.Module):
-    """Pictures, pictures -> their distance in ImageNet features of three depths, each of unit length at a place."""
+    """Two batches of pictures -> their mean squared distance in ImageNet features of three depths.
+
+    The features at each position are scaled to unit length. known: whether the ImageNet weights are installed.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,10 +118,10 @@ class Distance(nn.Module):
     "latent", year=2022, options=Options(), summary="copies of real faces through the code of latent diffusion"
 )
 class Latent(Trained[Net]):
-    """An autoencoder with an eighth of the side and `code` channels in the middle.
+    """An autoencoder whose latent code has an eighth of the side and `code` channels.
 
-    size: side of the pictures it learns from, a multiple of 8; it copies any. width: channels of the finest level, a
-    multiple of 8. noise: spread of what is added to the code, which lies in -1..1.
+    size: side of the pictures it is trained on, a multiple of 8; it copies pictures of any size. width: channels of the
+    finest level, a multiple of 8. noise: standard deviation of the noise added to the code, whose values lie in -1..1.
     """
 
     name = "latent"
@@ -128,7 +132,7 @@ class Latent(Trained[Net]):
 
     @torch.no_grad()
     def alter(self, faces: Images, *, seed: int) -> Images:
-        """Return the copy of each face (N, H, W, 3), a little noise on its code drawn from the seed."""
+        """Return the copy of each face (N, H, W, 3), with a little noise, fixed by the seed, added to its code."""
         net, rng = self._trained_net().eval(), np.random.default_rng(seed)
         height, width = faces.shape[1:3]
         x = torch.tensor(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -161,8 +165,8 @@ class Latent(Trained[Net]):
         shown = torch.from_numpy(faces[:32].copy()).to(where).permute(0, 3, 1, 2).float() / 127.5 - 1
         replay = steps.Replay(training.step, where, run.rng)
         for number in run.steps_left(lambda: _pairs(shown, training.average), progress):
-            counts = (number + 1) * options.batch > options.adversarial_start
-            training.adversarial_weight.fill_(options.adversarial_weight if counts else 0.0)
+            started = (number + 1) * options.batch > options.adversarial_start
+            training.adversarial_weight.fill_(options.adversarial_weight if started else 0.0)
             replay()
         self.net = training.average.cpu()
         return self
@@ -234,6 +238,6 @@ class _Training:
 
 
 def _pairs(shown: Tensor, net: nn.Module) -> Images:
-    """Return pictures and their copies in turn."""
+    """Return pictures and their copies, alternating."""
     with torch.no_grad():
         return to_pixels(torch.stack([shown, net(shown)], 1).flatten(0, 1))

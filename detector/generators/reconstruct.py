@@ -1,8 +1,8 @@
-"""Fakes made from real pictures: small autoencoders that copy a face, each enlarging it in its own way.
+"""Fakes made from real pictures: reconstructions by small autoencoders that differ in how they upsample.
 
 A reconstruction differs from its original only in the traces of the network's last stage. A detector that is trained on
-such pairs therefore cannot learn content, framing or format. The five ways of enlarging are those of common decoders.
-Source: Frank et al. 2020, arXiv:2003.08685 (enlarging leaves traces); Zhang, Karaman, Chang 2019, arXiv:1907.06515
+such pairs therefore cannot learn content, framing or format. The five ways of upsampling are those of common decoders.
+Source: Frank et al. 2020, arXiv:2003.08685 (upsampling leaves traces); Zhang, Karaman, Chang 2019, arXiv:1907.06515
 (autoencoders that imitate a GAN's traces); Chen et al. 2025, arXiv:2505.14359 (aligned pairs remove bias).
 """
 
@@ -28,7 +28,7 @@ KINDS = ("nearest", "transposed", "shuffle", "bilinear", "haar")
 
 
 class Enlarge(nn.Module):
-    """Features (N, inputs, H, W) -> (N, outputs, 2H, 2W), in one of five ways."""
+    """Features (N, inputs, H, W) -> (N, outputs, 2H, 2W), upsampled in the way that `kind` names, one of KINDS."""
 
     def __init__(self, kind: str, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -42,14 +42,14 @@ class Enlarge(nn.Module):
         if self.kind in ("nearest", "bilinear"):
             x = F.interpolate(x, scale_factor=2, mode=self.kind)
         x = self.conv(x)
-        if self.kind == "haar":  # the inverse of a Haar step: mean and three differences -> 2 x 2 pixels
+        if self.kind == "haar":  # inverse Haar transform: a mean and three differences become 2 x 2 pixels
             a, b, c, d = x.chunk(4, 1)
             x = torch.stack([a + b + c + d, a - b + c - d, a + b - c - d, a - b - c + d], 2).flatten(1, 2) / 2
         return F.pixel_shuffle(x, 2) if self.kind in ("shuffle", "haar") else x
 
 
 class Copier(nn.Module):
-    """Picture (N, 3, H, W) in -1..1 -> its copy, through half the side and `code` channels."""
+    """Pictures (N, 3, H, W) in -1..1 -> their copies, through a bottleneck of half the side and `code` channels."""
 
     def __init__(self, kind: str, width: int, code: int) -> None:
         super().__init__()
@@ -69,10 +69,10 @@ class Copier(nn.Module):
 
 @GENERATORS.register("reconstruct", year=2019, summary="copies of real faces by five small autoencoders: aligned pairs")
 class Reconstruct(Trained[nn.ModuleDict]):
-    """Five autoencoders that differ in how they enlarge.
+    """Five autoencoders that differ in how they upsample.
 
-    size: side of the pictures it learns from; it copies any even size. width, code: channels of the first
-    layer and of the bottleneck. seconds: of training each.
+    size: side of the pictures they are trained on; they copy pictures of any even size. width: channels of the first
+    layer. code: channels of the bottleneck. seconds: training time of each autoencoder.
     """
 
     name = "reconstruct"
@@ -82,7 +82,7 @@ class Reconstruct(Trained[nn.ModuleDict]):
 
     @torch.no_grad()
     def alter(self, faces: Images, *, seed: int) -> Images:
-        """Return the copy of each face (N, H, W, 3), by the autoencoder that the seed and its place choose."""
+        """Return the copy of each face (N, H, W, 3); the seed and the number of the face choose the autoencoder."""
         nets = self._trained_net().eval()
         x = torch.tensor(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
         chosen = np.random.default_rng(seed).integers(len(KINDS), size=len(faces))

@@ -1,4 +1,4 @@
-"""The style-based generator: one vector w a layer decides the face, coarse layers first.
+"""The style-based generator (StyleGAN): a style vector w for each layer determines the face, coarse layers first.
 
 Source: Karras, Laine, Aila 2019, arXiv:1812.04948 (mapping network, styles, noise, truncation, style mixing);
 Karras et al. 2020, arXiv:1912.04958 (modulation and demodulation, skip connections to RGB, no progressive growing).
@@ -35,9 +35,10 @@ class Style(Trained[Net]):
 
     size: side of the picture in pixels, a power of two, 32 to 256.
     colours: 3, or 1 for grey.
-    z_dim, w_dim: length of the latent vectors. depth: layers of the mapping network.
-    width: most channels of a layer; 96 learns most from an hour of CPU, a GPU takes 256.
-    truncation: psi of sec. B; 1 varies most, 0 is the average face.
+    z_dim, w_dim: lengths of the latent vector and of the style vector.
+    depth: number of layers of the mapping network.
+    width: largest number of channels of a layer; 96 suits an hour on a CPU, 256 a GPU.
+    truncation: truncation psi (sec. B of the paper): 0 gives the average face, 1 full variety.
     """
 
     name = "style"
@@ -50,23 +51,24 @@ class Style(Trained[Net]):
         self._discriminator: Discriminator | None = None
 
     def sample(self, n: int, *, seed: int, truncation: float | None = None) -> Images:
-        """Return n faces, RGB (n, size, size, 3); face i is that of seed + i, whatever n is."""
+        """Return n faces, RGB (n, size, size, 3); face i depends on the seed `seed` + i alone."""
         return np.concatenate([self._paint(w, chunk, truncation) for chunk, w in self._styles(range(seed, seed + n))])
 
     def mix(self, sources: Sequence[int], destinations: Sequence[int], *, layers: str = "coarse",
             truncation: float | None = None) -> Images:  # fmt: skip
-        """Return the faces of the destination seeds (columns) in the source seeds' (rows) styles at some layers.
+        """Return the faces of the destination seeds with the styles of the source seeds at some layers.
 
-        layers: "coarse" (4-8 pixels: pose, shape), "middle" (16-32: features, hair) or "fine" (above: colours).
-        The result is (len(sources), len(destinations), size, size, 3). Source: arXiv:1812.04948, fig. 3.
+        layers: layers whose styles come from the source: "coarse" (4-8 pixels: pose, shape), "middle" (16-32: features,
+        hair) or "fine" (above: colours). The result is (len(sources), len(destinations), size, size, 3): a row for each
+        source, a column for each destination. Source: arXiv:1812.04948, fig. 3.
         """
-        taken = layer_range(layers, self._trained_net().synthesis.layers)
-        from_source = np.concatenate([w.numpy() for _, w in self._styles(sources)])
-        into = np.concatenate([w.numpy() for _, w in self._styles(destinations)])
+        chosen = layer_range(layers, self._trained_net().synthesis.layers)
+        source_styles = np.concatenate([w.numpy() for _, w in self._styles(sources)])
+        destination_styles = np.concatenate([w.numpy() for _, w in self._styles(destinations)])
         grid = []
-        for row in from_source:
-            mixed = into.copy()
-            mixed[:, taken] = row[taken]
+        for row in source_styles:
+            mixed = destination_styles.copy()
+            mixed[:, chosen] = row[chosen]
             grid.append(self._paint(torch.from_numpy(mixed), list(destinations), truncation))
         return np.stack(grid)
 
@@ -83,7 +85,7 @@ class Style(Trained[Net]):
     ) -> Self:
         """Learn the faces of a manifest's training split (label real) and return self; resumes what `folder` holds.
 
-        start: a checkpoint of a smaller or equal `style`, whose weights begin this one.
+        start: a checkpoint of `style` of the same or a smaller size, whose weights the training starts from.
         """
         where = devices.pick_device(device)
         devices.join_world(where)
@@ -105,7 +107,7 @@ class Style(Trained[Net]):
         return self
 
     def _further_tensors(self) -> Tensors:
-        """Return the discriminator's tensors, with which another training can start, if it was just trained."""
+        """Return the discriminator's tensors if it was just trained; another training run can start from them."""
         return {} if self._discriminator is None else state.state_to_numpy(self._discriminator, "d.")
 
     def _build(self) -> Net:
@@ -113,7 +115,7 @@ class Style(Trained[Net]):
 
     @torch.no_grad()
     def _styles(self, seeds: Sequence[int]) -> list[tuple[list[int], Tensor]]:
-        """Return (seeds, styles (n, layers, w_dim)) in small batches; a face depends on its own seed alone."""
+        """Return (seeds, styles (n, layers, w_dim)) in small batches; a style depends on its own seed alone."""
         net, chunks = self._trained_net().eval(), [list(seeds[i : i + 16]) for i in range(0, len(seeds), 16)]
         z = [torch.stack([torch.randn(self.z_dim, generator=seeded_generator(s)) for s in c]) for c in chunks]
         return [(c, net.mapping(x)[:, None].repeat(1, net.synthesis.layers, 1)) for c, x in zip(chunks, z, strict=True)]

@@ -1,7 +1,7 @@
 """Fakes made from one real picture: a region is replaced by a changed copy of itself and blended back.
 
-Nothing but the seam and the slight disagreement of colour, sharpness or place gives it away, as in a face swap. No
-landmarks are needed: the region is a warped ellipse around the middle of a face crop, or a part of it.
+As in a face swap, only the seam and slight differences in colour, sharpness or position show the manipulation. No
+landmarks are needed: the region is a warped ellipse around the middle of a face crop, or around a part of the face.
 Source: Shiohara and Yamasaki 2022, arXiv:2204.08376, sec. 3.2 (self-blended images).
 """
 
@@ -18,7 +18,7 @@ from detector.types import Image, Images
 
 Pixels = NDArray[np.float64]
 
-REGIONS = {  # centre and half axes, shares of the side of a face crop
+REGIONS = {  # name -> centre (x, y) and half axes (x, y) of the ellipse, as shares of the side of a face crop
     "face": (0.5, 0.55, 0.32, 0.4),
     "eyes": (0.5, 0.42, 0.3, 0.12),
     "mouth": (0.5, 0.74, 0.2, 0.12),
@@ -37,7 +37,7 @@ class Swap:
         return self.alter_with_masks(faces, seed=seed)[0]
 
     def alter_with_masks(self, faces: Images, *, seed: int) -> tuple[Images, NDArray[np.float32]]:
-        """Return the altered faces and their masks (N, H, W), 0 untouched to 1 replaced."""
+        """Return the altered faces and their masks (N, H, W), from 0 (unchanged) to 1 (replaced)."""
         rng = np.random.default_rng(seed)
         pairs = [_blend(face, rng) for face in faces]
         return np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
@@ -51,7 +51,7 @@ def _blend(face: Image, rng: np.random.Generator) -> tuple[Image, NDArray[np.flo
 
 
 def _mask(height: int, width: int, rng: np.random.Generator) -> Pixels:
-    """Return a soft ellipse (H, W) over a region, its edge wavy."""
+    """Return a mask (H, W) from 0 to 1: a soft ellipse with a wavy edge over a random region."""
     x0, y0, a, b = REGIONS[rng.choice(list(REGIONS))]
     y, x = np.indices((height, width)) + 0.5
     x, y = (x / width - x0 - rng.uniform(-0.04, 0.04)) / a, (y / height - y0 - rng.uniform(-0.04, 0.04)) / b
@@ -64,7 +64,7 @@ def _mask(height: int, width: int, rng: np.random.Generator) -> Pixels:
 
 
 def _change(face: Image, rng: np.random.Generator) -> Pixels:
-    """Return the face moved by a pixel or two, and with other colours or another sharpness."""
+    """Return the face, slightly shifted and scaled, with other colours or another sharpness."""
     height, width = face.shape[:2]
     grown = rng.uniform(0.97, 1.05)
     big = resize(face, round(width * grown), round(height * grown))

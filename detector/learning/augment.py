@@ -1,7 +1,7 @@
 """Training-time augmentation, the same for both classes; the only module that imports albumentations.
 
-A detector that is trained on clean pictures learns their file format. Each change imitates something that happens to
-photographs when they are published, and has a probability, so that some pictures stay clean.
+A detector that is trained on clean pictures learns their file format. Each augmentation imitates what happens to
+photographs when they are published, and is applied with a probability, so that some pictures stay clean.
 Source: Wang et al. 2020, arXiv:1912.11035, sec. 4 (blur and JPEG); Gragnaniello et al. 2021, arXiv:2104.02617, sec. 3.
 """
 
@@ -17,25 +17,20 @@ import numpy as np
 
 from detector.types import Image
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would look for a newer version on the network
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise the import contacts a server to find newer versions
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import albumentations as A
 
-SEVERITIES = (
-    0.0,
-    0.5,
-    1.0,
-    1.5,
-    2.0,
-)  # a fifth of the pictures each; 1 for all left few pictures clean
+# Factors of all probabilities, each for a fifth of the pictures. A factor of 1 for all leaves too few pictures clean.
+SEVERITIES = (0.0, 0.5, 1.0, 1.5, 2.0)
 KERNELS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA, cv2.INTER_LANCZOS4)
 
 
 def save(image: Image, rng: np.random.Generator) -> Image:
     """Return a picture (H, W, 3) after JPEG (three times in four) or WebP compression of quality 30 to 100.
 
-    Half of the qualities are above 82, as those of most files are.
+    Half of the qualities are above 82, because most files have such qualities.
     """
     jpeg, quality = rng.random() < 0.75, round(100 - 70 * rng.random() ** 2)
     codec, setting = (".jpg", cv2.IMWRITE_JPEG_QUALITY) if jpeg else (".webp", cv2.IMWRITE_WEBP_QUALITY)
@@ -44,9 +39,9 @@ def save(image: Image, rng: np.random.Generator) -> Image:
 
 
 def save_smaller(image: Image, rng: np.random.Generator) -> Image:
-    """Return a picture (H, W, 3) that was shrunk to 0.4-0.95, saved, and enlarged again.
+    """Return a picture (H, W, 3) after it was shrunk to 0.4-0.95 of its sides, saved, and enlarged again.
 
-    The blocks of the codec then have other sizes than its own, as in pictures that were saved first and resized later.
+    The blocks of the codec then have other sizes than usual, as in pictures that were resized after they were saved.
     """
     height, width = image.shape[:2]
     shrink, grow = (int(kernel) for kernel in rng.choice(KERNELS[1:], 2))
@@ -57,9 +52,9 @@ def save_smaller(image: Image, rng: np.random.Generator) -> Image:
 
 
 def tighten(image: Image, rng: np.random.Generator) -> Image:
-    """Return a picture (H, W, 3) cut to 0.6-1 of its sides, near its middle, and enlarged again.
+    """Return a part of a picture (H, W, 3), 0.6-1 of its sides and near its middle, enlarged to the former size.
 
-    It imitates a face that somebody cut out more tightly before.
+    It imitates a face that was cropped more tightly before.
     """
     height, width = image.shape[:2]
     share = rng.uniform(0.6, 1.0)
@@ -70,9 +65,9 @@ def tighten(image: Image, rng: np.random.Generator) -> Image:
 
 
 def retouch(image: Image, rng: np.random.Generator) -> Image:
-    """Return a face (H, W, 3) as portraits of studios and telephones are: the skin smooth, the surroundings blurred.
+    """Return a face (H, W, 3) with smoothed skin and blurred surroundings, as in portraits of studios and telephones.
 
-    Otherwise a detector could take smooth skin or a blurred background for the mark of a fake.
+    Otherwise a detector could learn that smooth skin or a blurred background means a fake.
     """
     height, width = image.shape[:2]
     skin = cv2.bilateralFilter(np.ascontiguousarray(image), 5, rng.uniform(5, 40), rng.uniform(1, 4))
@@ -86,7 +81,7 @@ def retouch(image: Image, rng: np.random.Generator) -> Image:
 def add_border(image: Image, rng: np.random.Generator) -> Image:
     """Return a picture (H, W, 3) with strips of one colour along some of its edges, each up to a quarter of the side.
 
-    So the plain surroundings of a profile picture or a screenshot do not hide a fake.
+    A detector then also finds fakes in the plain surroundings of a profile picture or a screenshot.
     """
     height, width = image.shape[:2]
     strips = np.where(rng.random(4) < 0.6, rng.uniform(0, 0.25, 4), 0)
@@ -100,9 +95,10 @@ def add_border(image: Image, rng: np.random.Generator) -> Image:
 def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
     """Return a function (picture, seed) -> picture of the same shape; the same seed gives the same picture.
 
-    For each picture one of SEVERITIES is drawn, and all probabilities except those of mirroring and of a tighter cut
-    are multiplied by it. strength: a further factor; with 0, pictures stay as they are. The function must not be shared
-    by threads: make one for each.
+    For each picture one of SEVERITIES is drawn, and all probabilities except those of mirroring and of a tighter crop
+    are multiplied by it. The function must not be shared by threads: make one for each.
+
+    strength: a further factor of the probabilities; with 0, pictures stay unchanged.
     """
     shares = [min(0.5 * strength * severity, 1.0) for severity in SEVERITIES]
     kits = [(p, _make_steps(p)) for p in shares]
@@ -118,7 +114,7 @@ def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
             image = tighten(image, rng)
         if rng.random() < 0.5 * p:
             image = save_smaller(image, rng)
-        # one generator for all steps: `set_random_seed` would give each step the same numbers, so that all coincide
+        # All steps share a generator: `set_random_seed` would give each the same numbers, so that all would coincide.
         steps.set_random_state(rng, random.Random(int(rng.integers(2**31))))
         image = steps(image=np.ascontiguousarray(image))["image"]
         if rng.random() < 0.2 * p:
@@ -131,7 +127,7 @@ def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
 
 
 def _make_steps(p: float) -> A.Compose:
-    """Return the steps that are applied with that probability, or with a share of it."""
+    """Return the steps of albumentations, which are applied with the probability p or with a fraction of it."""
     kernels = [
         A.Downscale((0.4, 0.95), interpolation_pair={"downscale": k, "upscale": u}, p=1)
         for k, u in zip(KERNELS, (*KERNELS[1:], KERNELS[0]), strict=True)
@@ -141,7 +137,7 @@ def _make_steps(p: float) -> A.Compose:
                  border_mode=cv2.BORDER_REFLECT, p=p),
         A.OneOf(kernels, p=p),
         A.GaussianBlur(blur_limit=0, sigma_limit=(0.2, 2.0), p=0.5 * p),
-        A.UnsharpMask((3, 5), (0.0, 0.8), (0.2, 1.0), 0, p=0.6 * p),  # as cameras and studios do
+        A.UnsharpMask((3, 5), (0.0, 0.8), (0.2, 1.0), 0, p=0.6 * p),  # sharpening, as by cameras and studios
         A.RandomBrightnessContrast(0.2, 0.2, p=p),
         A.RandomToneCurve(0.15, p=0.4 * p),
         A.HueSaturationValue(8, 20, 10, p=0.5 * p),

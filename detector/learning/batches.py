@@ -20,15 +20,15 @@ from detector.learning.pairs import PairSampler
 from detector.types import Images
 
 Batch = tuple[Tensor, Tensor]  # faces (N, H, W, 3), labels (N,)
-FEW_CORES = 4  # number of cores up to which a thread prepares batches as fast as the network takes them
+FEW_CORES = 4  # largest number of cores on which one thread prepares batches fast enough for the network
 AHEAD = 2  # number of batches that the thread prepares ahead
 
 
 @dataclass(frozen=True)
 class Batches:
-    """The batches of a training run: batch number `step` is fixed by the key and the number alone.
+    """The batches of a training run; batch number `step` depends on the key and this number alone.
 
-    sampler: draws the pairs. pairs: of a batch.
+    sampler: draws the pairs. pairs: number of pairs in a batch. key: seeds, such as (seed, rank).
     """
 
     sampler: PairSampler
@@ -40,10 +40,10 @@ class Batches:
 
 
 def prepared_ahead(batches: Batches, steps: range, processes: int | None = None) -> Iterator[Batch]:
-    """Yield the batches of those steps, in order, prepared ahead.
+    """Yield the batches of the steps in order; later batches are prepared in the meantime.
 
-    processes: that prepare them; 0 for one thread, which is enough for a few cores. None: one for each core of more
-    than FEW_CORES, where processes can be forked.
+    processes: number of processes that prepare batches; 0 means one thread instead. None means one process for each
+    core if there are more than FEW_CORES and processes can be forked, otherwise one thread.
     """
     if processes is None:
         cores = os.cpu_count() or 1
@@ -63,14 +63,14 @@ def _in_a_thread(batches: Batches, steps: range) -> Iterator[Batch]:
 
 def _in_processes(batches: Batches, steps: range, processes: int) -> Iterator[Batch]:
     loader: DataLoader[Any] = DataLoader(
-        batches,  # type: ignore[arg-type]  # torch asks for __getitem__ alone where the sampler is given
+        batches,  # type: ignore[arg-type]  # with a sampler, torch needs only __getitem__
         batch_size=None,
         sampler=steps,
         num_workers=processes,
         multiprocessing_context="fork",
     )
     threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # ends OpenCV's threads, for which a forked process would wait for ever
+    cv2.setNumThreads(1)  # ends OpenCV's threads; a forked process would wait for them for ever
     try:
         return iter(loader)
     finally:

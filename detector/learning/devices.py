@@ -1,4 +1,4 @@
-"""Where a network is trained: the device, its precision, and the processes that train it together."""
+"""The device and the precision of a training run, and the processes that take part in it."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from detector.errors import DetectorError
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """Return the named device, else CUDA if there is one (this process's own under torchrun), else the CPU.
+    """Return the named device; without a name, a CUDA device (under torchrun that of this process), or else the CPU.
 
-    Raises DetectorError if there is no device of that name here.
+    Raises DetectorError if there is no device of that name.
     """
     if name is not None:
         try:
             return torch.empty(0, device=name).device
-        except (RuntimeError, AssertionError, NotImplementedError):  # torch raises all three
+        except (RuntimeError, AssertionError, NotImplementedError):  # torch raises each of them
             raise DetectorError(
-                f"there is no device {name!r} here; name cpu, or leave out --device to take what there is"
+                f"there is no device {name!r} here; name cpu, or leave out --device to take a GPU if there is one"
             ) from None
     if torch.cuda.is_available():
-        torch.backends.cudnn.benchmark = True  # shapes stay the same from step to step
+        torch.backends.cudnn.benchmark = True  # chooses the fastest kernels for the shapes, which never change
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     return torch.device("cpu")
 
 
 def autocast(device: torch.device, *, depthwise: bool = False) -> Any:
-    """Return a context of bfloat16 arithmetic where it is faster, of float32 elsewhere.
+    """Return a context in which PyTorch computes in bfloat16 if that is faster, and otherwise in float32.
 
-    depthwise: the network consists of depthwise convolutions, which a CPU runs slower in bfloat16.
+    depthwise: whether the network consists of depthwise convolutions, which a CPU runs slower in bfloat16.
     """
     if device.type == "cuda":
         return torch.autocast("cuda", torch.bfloat16) if torch.cuda.is_bf16_supported() else nullcontext()
@@ -44,17 +44,17 @@ def autocast(device: torch.device, *, depthwise: bool = False) -> Any:
 
 
 def join_world(device: torch.device) -> tuple[int, int]:
-    """Return (rank, size) of this process among those torchrun started; (0, 1) without torchrun."""
+    """Return the rank of this process and the number of processes that torchrun started; (0, 1) without torchrun."""
     size = int(os.environ.get("WORLD_SIZE", 1))
     if size > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        atexit.register(torch.distributed.destroy_process_group)  # gloo aborts if left open
+        atexit.register(torch.distributed.destroy_process_group)  # gloo aborts at exit if the group still exists
     return (torch.distributed.get_rank(), size) if size > 1 else (0, 1)
 
 
 @contextmanager
 def leader_first() -> Iterator[bool]:
-    """Run the block in the first process alone before the others enter it; yield whether this is the first."""
+    """Let the first process run the block before the others do; yield whether this process is the first."""
     rank, together = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)) > 1
     if together and rank > 0:
         torch.distributed.barrier()
@@ -64,7 +64,7 @@ def leader_first() -> Iterator[bool]:
 
 
 def take_from_leader(value: float, device: torch.device) -> float:
-    """Return the first process's value in every process: what clocks say differs, and all must stop at one step."""
+    """Return the value of the first process in every process: clocks differ, and all must stop at the same step."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return value
     shared = torch.tensor(value, dtype=torch.float64, device=device)

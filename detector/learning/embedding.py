@@ -1,4 +1,4 @@
-"""Features of faces by a network that was trained on ImageNet and on no face."""
+"""Features of faces, computed by a network that was trained on ImageNet only."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""Training pairs of a photograph and a fake in which nothing but the face tells which is which.
+"""Training pairs of a photograph and a fake, made so that only the face distinguishes the two.
 
-A detector learns whatever separates its two classes: the source of the photographs, their sharpness, their codec. So
-every training example is a pair whose members go through the same resizing, cropping and augmentation with the same
+A detector learns everything that distinguishes its two classes: the source of the photographs, their sharpness, their
+codec. Therefore every training example is a pair whose members are resized, cropped and augmented alike, with the same
 random numbers. A fake that was made from a photograph is paired with that photograph. Any other fake is paired with a
-photograph whose source is drawn first, so that small sources count, and both are made as coarse as the coarser one.
-Three further steps remove what tells sources apart: fakes get a JPEG history like that of photographs, often the radial
-spectrum of the photograph that they are paired with (and its colours, where they do not show the same face), and
-sharpness is varied at random in both classes.
+photograph whose source is drawn first, so that small sources count too, and both are reduced to the lower resolution of
+the two. Three further steps remove differences between sources: fakes get a JPEG history like that of photographs;
+they often get the radial spectrum of the photograph that they are paired with (and its colours, if it does not show the
+same face); and sharpness is varied at random in both classes.
 Source: Chen et al. 2025, arXiv:2505.14359 (aligned pairs); Wang et al. 2020, arXiv:1912.11035 (augmentation).
 """
 
@@ -23,18 +23,18 @@ from detector.learning.augment import KERNELS, make_augmentation
 from detector.learning.squares import Squares
 from detector.types import Image, Images, Label
 
-QUALITIES = (75, 75, 75, 80, 85, 90, 93, 95)  # JPEG qualities of photographs as they are met
-PHOTOGRAPH_WEBP = 0.2  # share of the other photographs that are saved as WebP first, as some fakes were
+QUALITIES = (75, 75, 75, 80, 85, 90, 93, 95)  # JPEG qualities, as often as they occur in published photographs
+ALTERED_SHARE = 0.65  # share of the pairs whose fake was made from their photograph, if there are both kinds of fakes
 FAKE_HISTORY = 0.85  # share of the fakes that are saved as JPEG first, as photographs were
-ALTERED_SHARE = 0.65  # share of the pairs whose fake was made from the photograph beside it, where there are both kinds
-BLEND = 0.3  # share of the altered fakes that are mixed with their photograph, half or more of the fake remaining
+PHOTOGRAPH_WEBP = 0.2  # share of the photographs in unrelated pairs that are saved as WebP first, as some fakes were
+BLEND = 0.3  # share of the altered fakes that are blended with their photograph, with a weight of the fake of 0.5 to 1
 SPECTRUM = 0.6  # share of the altered fakes that get the radial power spectrum of their photograph
-LIKENESS = 0.85  # share of the other fakes that get colours and radial spectrum of the photograph beside them
-SHARPNESS = 0.3  # share of pictures, in each class by itself, that are blurred or sharpened a little
-COARSER = 0.75  # share of the pairs that are shrunk to one random side first
-TIGHTER = 0.5  # share of the pairs that are cut to 0.72-1 of the square
-CENTRE = 0.6  # share of the face's side within which the windows of a finer scale lie
-SHRINK_KERNELS = KERNELS[1:]  # nearest-neighbour sampling is left out
+LIKENESS = 0.85  # share of the unrelated fakes that get the colours and the radial spectrum of their photograph
+SHARPNESS = 0.3  # share of the pictures, drawn for each picture by itself, that are slightly blurred or sharpened
+COARSER = 0.75  # share of the pairs that are shrunk to the same random side first
+TIGHTER = 0.5  # share of the pairs that are cropped to 0.72-1 of the square
+CENTRE = 0.6  # side of the middle part that contains the windows of the larger sizes, as a share of the face's side
+SHRINK_KERNELS = KERNELS[1:]  # interpolations for shrinking: all but nearest-neighbour
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,11 @@ class PairSampler:
 
     squares: the pictures. rows: the manifest, with `label`, `generator`, `dataset` and `group`. train: row numbers that
     may be drawn. sizes: sides to which a face is resized, pixels, smallest first; one is drawn for each pair.
-    window: side of the part of it that is returned, the same place in both members; by default the smallest size. At a
-    larger size than the smallest, windows lie around the middle of the face.
-    augmentation: strength of what both members share.
+    window: side of the window of a face that is returned, pixels, at the same position in both members; None takes the
+    smallest size. In faces of a larger size, windows lie around the middle. augmentation: strength of the augmentation.
 
-    Generators are drawn evenly among those that alter photographs, and among the others. Sources of photographs
-    (`dataset`) are drawn by the square root of their size.
+    All generators that alter photographs are equally likely, and so are all others. The probability of a source of
+    photographs (`dataset`) is proportional to the square root of its size.
     """
 
     def __init__(
@@ -101,7 +100,7 @@ class PairSampler:
         return Pair(int(rng.choice(source)), fake, False)
 
     def draw(self, pair: Pair, rng: np.random.Generator) -> tuple[Image, Image]:
-        """Return windows (window, window, 3) of a photograph and of a fake, changed alike."""
+        """Return windows (window, window, 3) of the photograph and of the fake, processed and augmented alike."""
         real, fake = self.squares[pair.real], self.squares[pair.fake]
         if pair.altered:
             real = _resize(real, len(fake), cv2.INTER_LANCZOS4) if len(real) != len(fake) else real
@@ -128,8 +127,8 @@ class PairSampler:
             kernel = int(rng.choice(SHRINK_KERNELS))
             real, fake = (_shrink(picture, side, kernel) for picture in (real, fake))
         share = rng.uniform(0.72, 1.0) if rng.random() < TIGHTER else 1.0
-        place, kernel = rng.uniform(0.1, 0.9, 2), int(rng.choice(SHRINK_KERNELS))
-        faces = (_resize(cut_window(picture, share, place), size, kernel) for picture in (real, fake))
+        position, kernel = rng.uniform(0.1, 0.9, 2), int(rng.choice(SHRINK_KERNELS))
+        faces = (_resize(cut_window(picture, share, position), size, kernel) for picture in (real, fake))
         real, fake = (self._window(face, corner) for face in faces)
         if rng.random() < (SPECTRUM if pair.altered else LIKENESS):
             fake = match_spectrum(fake if pair.altered else match_colours(fake, real), real)
@@ -143,45 +142,48 @@ class PairSampler:
 
 
 def blend(fake: Image, real: Image, share: float) -> Image:
-    """Return `share` of a fake (H, W, 3) laid over the photograph (H, W, 3) that it was made from."""
+    """Return a fake (H, W, 3) with weight `share`, blended with the photograph (H, W, 3) that it was made from."""
     return np.asarray(np.rint(share * fake + (1 - share) * real.astype(np.float32)), np.uint8)
 
 
-def cut_window(picture: Image, share: float, place: np.ndarray[Any, Any]) -> Image:
-    """Return the part of a square picture with `share` of its sides; place: (left, top) of it in 0..1."""
+def cut_window(picture: Image, share: float, position: np.ndarray[Any, Any]) -> Image:
+    """Return a part of a square picture, with `share` of its sides.
+
+    position: (left, top) of the part, from 0 (left or upper end) to 1 (right or lower end).
+    """
     side = len(picture)
     part = round(side * share)
-    left, top = (round((side - part) * p) for p in place)
+    left, top = (round((side - part) * p) for p in position)
     return picture[top : top + part, left : left + part]
 
 
 def match_colours(picture: Image, model: Image) -> Image:
-    """Return a picture (H, W, 3) with the mean and the spread of each colour of another one.
+    """Return a picture (H, W, 3) whose colours get the mean and the standard deviation of those of another picture.
 
     Source: Reinhard et al. 2001, doi:10.1109/38.946629, without the change of colour space.
     """
-    (mine, spread), (wanted, aim) = ((x.mean((0, 1)), x.std((0, 1)) + 4) for x in (picture, model))
-    return np.asarray(np.clip((picture - mine) * (aim / spread) + wanted, 0, 255), np.uint8)
+    (mean, spread), (model_mean, model_spread) = ((x.mean((0, 1)), x.std((0, 1)) + 4) for x in (picture, model))
+    return np.asarray(np.clip((picture - mean) * (model_spread / spread) + model_mean, 0, 255), np.uint8)
 
 
 def match_spectrum(picture: Image, model: Image) -> Image:
-    """Return a square picture (S, S, 3) with the radial power spectrum of another one, gains within 1/4 and 4.
+    """Return a square picture (S, S, 3) with the radial power spectrum of another one; gains lie within 1/4 and 4.
 
-    So a copy that is merely softer than its photograph is no longer so; what is left is how its details are drawn.
+    A copy of a photograph then is not softer than the photograph, and differs from it only in how details are drawn.
     """
     side = len(picture)
     radius = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
     ring = np.minimum((radius * 64).astype(int), 40)
-    spectrum, wanted = (np.fft.rfft2(x.astype(np.float32), axes=(0, 1)) for x in (picture, model))
-    power, aim = (np.bincount(ring.ravel(), (np.abs(x) ** 2).sum(2).ravel(), 41) for x in (spectrum, wanted))
-    gain = np.sqrt((aim + 1e-6) / (power + 1e-6)).clip(0.25, 4)
-    gain[:2] = 1  # brightness and coarse shading stay
+    spectrum, target = (np.fft.rfft2(x.astype(np.float32), axes=(0, 1)) for x in (picture, model))
+    power, wanted = (np.bincount(ring.ravel(), (np.abs(x) ** 2).sum(2).ravel(), 41) for x in (spectrum, target))
+    gain = np.sqrt((wanted + 1e-6) / (power + 1e-6)).clip(0.25, 4)
+    gain[:2] = 1  # brightness and coarse shading are not changed
     matched = np.fft.irfft2(spectrum * gain[ring][..., None], s=(side, side), axes=(0, 1))
     return np.asarray(np.clip(matched, 0, 255), np.uint8)
 
 
 def vary_sharpness(picture: Image, rng: np.random.Generator) -> Image:
-    """Return a picture (H, W, 3) that is a little blurred or a little sharpened, one as often as the other."""
+    """Return a picture (H, W, 3) slightly blurred or slightly sharpened, each with probability 0.5."""
     if rng.random() < 0.5:
         return np.asarray(cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.25, 0.9)), np.uint8)
     soft = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.5, 1.5)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The pictures of a manifest as arrays, drawn batches of them, and tensors back to pictures."""
+"""Load the pictures of a manifest as arrays, draw batches from them, and convert tensors to pictures."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from detector.types import Images, Label, Progress, silent
 
 
 def to_device(pixels: NDArray[np.uint8], device: torch.device) -> NDArray[np.uint8] | Tensor:
-    """Return the pictures in a GPU's memory, from which a step draws at once; on a CPU as they are."""
+    """Return the pictures (N, H, W, C) in the memory of a GPU, so that steps need no transfer; unchanged on a CPU."""
     return torch.from_numpy(np.array(pixels)).to(device) if device.type == "cuda" else pixels
 
 
 def reals(manifest: pd.DataFrame, size: int, folder: Path, progress: Progress) -> NDArray[np.uint8]:
-    """Return the pictures (N, size, size, 3) a generator may learn from: real, and of the training split."""
+    """Return the pictures (N, size, size, 3) that a generator is trained on: the real ones of the training split."""
     rows = manifest[(manifest.label == Label.REAL) & (manifest.split == "train")]
     if rows.empty:
-        raise ManifestError("the manifest has no real picture in its training split; a generator learns from those")
+        raise ManifestError("the manifest has no real picture in its training split; a generator is trained on those")
     return load_pictures(rows, size, folder / "pictures.npy", progress=progress)
 
 
@@ -53,10 +53,10 @@ def draw(pixels: NDArray[np.uint8] | Tensor, n: int, flip: bool, rng: torch.Gene
 def load_pictures(manifest: pd.DataFrame, size: int, cache: Path, *, progress: Progress = silent) -> NDArray[np.uint8]:
     """Return the manifest's pictures, RGB (N, size, size, 3), cropped and resized as in scoring.
 
-    Only pixels are read: no metadata, no name. They are decoded once into `cache` (a .npy file) and mapped into
-    memory, so that a set larger than memory trains, and a resumed run starts at once.
+    Only pixels are used, neither metadata nor file names. Pictures are decoded once into `cache` (a .npy file), which
+    is mapped into memory, so that a set may be larger than memory, and a resumed run starts at once.
 
-    Raises ManifestError naming a picture that cannot be read.
+    Raises ManifestError that names a picture which cannot be read.
     """
     with leader_first():
         return _decode_once(manifest, size, cache, progress)

@@ -1,7 +1,7 @@
 """The training run of a generator: what it writes to its folder, and how it is resumed after an interrupt.
 
-Written are `options.json`, `losses.csv` (means since the line before), `samples/*.png`, and `resume.safetensors`
-(networks, averages, optimisers). Under torchrun only the first process writes.
+It writes `options.json`, `losses.csv` (each line has the means since the previous line), `samples/*.png`, and
+`resume.safetensors` (networks, averaged weights, optimisers). Under torchrun only the first process writes.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ LOG = logging.getLogger("detector.training")  # one line at each snapshot
 
 @dataclass(frozen=True)
 class Length:
-    """The length of a run. Numbers of pictures are of reals shown to the network, over all processes."""
+    """The length of a run. A number of pictures counts real pictures shown to the network by all processes together."""
 
-    pictures: int = 400_000  # length of the run
-    batch: int = 32  # pictures in a step
-    half_life: int = 5_000  # pictures after which a weight's share in the average (EMA) has halved
-    flip: bool = True  # whether half of the reals are mirrored
-    seconds: float = math.inf  # the run stops after this time, even if it has seen fewer than `pictures`
-    snapshot: int = 20_000  # pictures between sample grids and resume states
+    pictures: int = 400_000  # number of pictures after which the run ends
+    batch: int = 32  # number of pictures in a step
+    half_life: int = 5_000  # number of pictures after which a weight's share in the average (EMA) has halved
+    flip: bool = True  # whether half of the real pictures are mirrored
+    seconds: float = math.inf  # time after which the run ends, even if fewer than `pictures` were shown
+    snapshot: int = 20_000  # number of pictures between two sample grids, at which the state is saved too
 
 
 class Run:
@@ -52,11 +52,11 @@ class Run:
         *,
         device: torch.device,
     ) -> None:
-        """Begin a run, or load the parts from the folder's `resume.safetensors`.
+        """Start a run, or load the state of an interrupted run from `resume.safetensors` into the parts.
 
         parts: name -> network or optimiser that is saved. losses: names of the columns in `losses.csv`.
 
-        Raises CheckpointError if the folder's run had other options.
+        Raises CheckpointError if the interrupted run had other options.
         """
         self.folder, self.options, self.parts = folder, options, parts
         self.losses, self.device = losses, device
@@ -70,7 +70,7 @@ class Run:
         if resume.is_file():
             facts = state.load_state(resume, parts)
             if facts["recipe"] != self.recipe:
-                raise CheckpointError(f"{resume} was begun with other options; delete it, or name another folder")
+                raise CheckpointError(f"{resume} was started with other options; delete it, or name another folder")
             self.step, spent = facts["step"], facts["seconds"]
         elif self.rank == 0:
             record = json.dumps(asdict(options) | {"seed": seed}, indent=2, default=str)
@@ -80,20 +80,20 @@ class Run:
 
     @property
     def share(self) -> int:
-        """How many pictures of each step this process takes."""
+        """Number of pictures of each step that this process takes."""
         return self.options.batch // self.world
 
     def steps_left(self, show: Callable[[], Images], progress: Progress) -> Iterator[int]:
-        """Yield the number of each step that is left, from 0, until the time is over.
+        """Yield the numbers of the remaining steps, counted from 0, until the run has its length or the time is over.
 
         The random numbers of a step depend only on seed, step and process. The run is saved at each snapshot and at the
-        end. show: returns the pictures of a sample grid.
+        end. show: function that returns the pictures of a sample grid.
         """
         batch, pictures = self.options.batch, self.options.pictures
         steps, every = math.ceil(pictures / batch), max(self.options.snapshot // batch, 1)
         while self.step < steps and self._has_time():
             seeds.reseed(self.rng, self.seed, self.step, self.rank)
-            half_life = min(self.options.half_life, max((self.step + 1) * batch / 20, 1))  # shorter at the beginning
+            half_life = min(self.options.half_life, max((self.step + 1) * batch / 20, 1))  # shorter in early steps
             self.decay.fill_(0.5 ** (batch / half_life))
             yield self.step
             self.step += 1
@@ -105,7 +105,7 @@ class Run:
             self._keep(show())
 
     def note(self, *losses: Tensor) -> None:
-        """Add up the losses of a step, without waiting for them."""
+        """Add the losses of a step to the sums, without waiting for the GPU."""
         self.tally += torch.stack([loss.detach().float().mean() for loss in losses])
 
     def _has_time(self) -> bool:
@@ -115,15 +115,15 @@ class Run:
         return devices.take_from_leader(time.monotonic() - self.started, self.device) < self.options.seconds
 
     def _keep(self, faces: Images) -> None:
-        """Write losses, a grid of faces, and all that a resumed run needs."""
+        """Write the losses, a grid of faces, and the state that a resumed run needs."""
         if self.rank == 0:
-            means = [f"{v:.5g}" for v in (self.tally / self.counted).tolist()]  # waits for the steps
-            seen, seconds = self.step * self.options.batch, time.monotonic() - self.started
+            means = [f"{v:.5g}" for v in (self.tally / self.counted).tolist()]  # waits for the GPU
+            shown, seconds = self.step * self.options.batch, time.monotonic() - self.started
             with open(self.folder / "losses.csv", "a") as file:
-                file.write(",".join([str(seen), str(round(seconds)), *means]) + "\n")
-            write_bytes(self.folder / "samples" / f"{seen:08d}.png", encode(tile(faces, 8, gap=0)))
+                file.write(",".join([str(shown), str(round(seconds)), *means]) + "\n")
+            write_bytes(self.folder / "samples" / f"{shown:08d}.png", encode(tile(faces, 8, gap=0)))
             losses = ", ".join(f"{name} {value}" for name, value in zip(self.losses, means, strict=True))
-            LOG.info("%s of %s pictures, %d s: %s", f"{seen:,}", f"{self.options.pictures:,}", seconds, losses)
+            LOG.info("%s of %s pictures, %d s: %s", f"{shown:,}", f"{self.options.pictures:,}", seconds, losses)
             facts = {"step": self.step, "seconds": seconds, "recipe": self.recipe}
             state.save_state(self.folder / "resume.safetensors", self.parts, facts)
         self.tally.zero_()

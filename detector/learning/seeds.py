@@ -1,6 +1,6 @@
-"""Random numbers fixed by their keys, such as (seed, step, rank).
+"""Random numbers that are determined by keys, such as (seed, step, rank).
 
-A run that was killed and resumed draws what the unbroken run would have drawn; no global seed is touched.
+A resumed run therefore draws the same numbers as an uninterrupted run. No global seed is changed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 
 def seeded_generator(*keys: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a generator of random numbers whose seed is made of the keys, such as (seed, step, rank)."""
+    """Return a generator of random numbers whose seed is computed from keys, such as (seed, step, rank)."""
     return reseed(torch.Generator(device=device), *keys)
 
 
@@ -25,7 +25,7 @@ def reseed(rng: torch.Generator, *keys: int) -> torch.Generator:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Let weights drawn in this block depend on the seed alone, and leave the global generator as it was."""
+    """Seed torch's global generator in this block, and restore its former state afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

@@ -1,4 +1,4 @@
-"""The face squares of a manifest at their own resolution, decoded once into one file that is mapped into memory."""
+"""Face squares of a manifest at their own resolution, decoded once into a file that is mapped into memory."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Squares:
 
 
 def load_squares(manifest: pd.DataFrame, limit: int, cache: Path, *, progress: Progress = silent) -> Squares:
-    """Return the face square of every row (its crop, else the centre), shrunk to at most `limit` pixels a side.
+    """Return the face square of every row (its crop, or else the centre), shrunk to at most `limit` pixels per side.
 
-    Only pixels are read: no metadata, no file name. They are decoded once into `cache` and mapped into memory, so that
-    a set larger than memory trains, and a resumed run starts at once.
+    Only pixels are used, neither metadata nor file names. Pictures are decoded once into `cache`, which is mapped into
+    memory, so that a set may be larger than memory, and a resumed run starts at once.
 
-    Raises ManifestError naming a picture that cannot be read.
+    Raises ManifestError that names a picture which cannot be read.
     """
     with leader_first():
         return _decode_once(manifest, limit, cache, progress)

@@ -16,27 +16,27 @@ from detector.learning.devices import average_gradients
 def update_ema(average: nn.Module, net: nn.Module, decay: float | Tensor) -> None:
     """Update the exponential moving average of a network: average = decay * average + (1 - decay) * net.
 
-    decay: a number or a tensor; a GPU that replays the step reads the tensor's present value.
+    decay: a number or a tensor; a replayed GPU step reads the present value of the tensor.
     """
-    theirs = dict(net.named_parameters())
-    for name, mine in average.named_parameters():
-        mine.lerp_(theirs[name], 1 - decay)
-    for kept, current in zip(average.buffers(), net.buffers(), strict=True):
-        if kept.is_floating_point():
-            kept.lerp_(current, 1 - decay)
+    parameters = dict(net.named_parameters())
+    for name, averaged in average.named_parameters():
+        averaged.lerp_(parameters[name], 1 - decay)
+    for buffer, current in zip(average.buffers(), net.buffers(), strict=True):
+        if buffer.is_floating_point():
+            buffer.lerp_(current, 1 - decay)
         else:
-            kept.copy_(current)
+            buffer.copy_(current)
 
 
 class Replay:
-    """A training step that a GPU records once and then replays; on a CPU it is just called.
+    """A training step that a GPU records once and then replays; on a CPU it is called as usual.
 
-    The networks here are small: if their thousands of kernels are started one by one, a GPU is idle for nine tenths of
-    the time. A step takes no argument, returns nothing, draws random numbers from `rng` only, and changes tensors in
-    place. Source: the CUDA graphs of torch (whole-network capture).
+    A step of these small networks has thousands of kernels; if they are started one by one, a GPU is idle for nine
+    tenths of the time. A step takes no argument, returns nothing, draws random numbers from `rng` only, and changes
+    tensors in place. Source: the CUDA graphs of torch (whole-network capture).
     """
 
-    WARMUP = 3  # calls before a step is recorded, in which optimisers create their moments and kernels are chosen
+    WARMUP = 3  # number of calls before a step is recorded; they create optimiser moments and choose kernels
 
     def __init__(self, step: Callable[[], None], device: torch.device, rng: torch.Generator | None = None) -> None:
         self.step, self.device, self.rng, self.calls = step, device, rng, 0

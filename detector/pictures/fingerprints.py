@@ -61,11 +61,11 @@ def to_bits(low: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 def distances(phash: str, others: Iterable[str]) -> NDArray[np.float64]:
     """Return the share of bits (N,) in which each other hash differs, 0..1; infinity for one of another length."""
-    mine, texts = np.frombuffer(bytes.fromhex(phash), np.uint8), list(others)
+    code, texts = np.frombuffer(bytes.fromhex(phash), np.uint8), list(others)
     same = np.array([len(text) == len(phash) for text in texts], bool)
-    theirs = np.frombuffer(bytes.fromhex("".join(t for t in texts if len(t) == len(phash))), np.uint8)
+    codes = np.frombuffer(bytes.fromhex("".join(t for t in texts if len(t) == len(phash))), np.uint8)
     found = np.full(len(texts), np.inf)
-    found[same] = np.bitwise_count(theirs.reshape(-1, len(mine)) ^ mine).sum(1) / (8 * len(mine))
+    found[same] = np.bitwise_count(codes.reshape(-1, len(code)) ^ code).sum(1) / (8 * len(code))
     return found
 
 

@@ -341,7 +341,7 @@ def _choose_frame(picture: Pillow.Image, data: bytes, max_pixels: int) -> str:
         except ImageError:  # a later frame is damaged; the first one is not
             found = 0
         _frame(picture, found, max_pixels)
-    return f"only {'page' if kind == 'TIFF' else 'frame'} {found + 1} of {frames:,} was looked at"
+    return f"only {'page' if kind == 'TIFF' else 'frame'} {found + 1} of {frames:,} was decoded"
 
 
 def _frame(picture: Pillow.Image, number: int, max_pixels: int) -> Pillow.Image:

@@ -230,12 +230,12 @@ def local_signer(folder: Path | None = None) -> Signer:
     if not path.is_file():
         chain, key = _make_certificate()
         folder.mkdir(parents=True, exist_ok=True)
-        mine = folder / f".{os.getpid()}.pem"
-        with os.fdopen(os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        own = folder / f".{os.getpid()}.pem"
+        with os.fdopen(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(key + chain)
         with contextlib.suppress(FileExistsError):  # another process was faster, and its key is used
-            os.link(mine, path)
-        mine.unlink()
+            os.link(own, path)
+        own.unlink()
     key, begin, certificates = path.read_bytes().partition(b"-----BEGIN CERTIFICATE")
     chain = begin + certificates
     if not (folder / "root.pem").is_file():

@@ -27,7 +27,7 @@ from detector.pictures.images import convert_picture, decode_picture
 from detector.scoring.targets import Target
 from detector.types import Decoded, Detector, Image, Locating, Opinion, Transform, rank_suspicion
 
-BATCH = 32  # number of faces that the detector is given at a time
+BATCH = 32  # number of faces that the detector scores at a time
 THREADS = 2  # number of threads that decode pictures
 _TURN = RLock()  # held while a large or unusual picture is decoded, so that only one is in memory
 
@@ -94,15 +94,15 @@ class Judged:
 class Opened:
     """A picture that waits for its scores: its row, its faces, and the crops to score, RGB (size, size, 3) each.
 
-    given: one crop per face; the centre square if no face was found, empty if the picture cannot be read.
+    crops: one crop per face; the centre square if no face was found, empty if the picture cannot be read.
     """
 
     row: Row
     faces: tuple[Face, ...] = ()
-    given: tuple[Image, ...] = ()
+    crops: tuple[Image, ...] = ()
 
     def decide(self, answers: Sequence[tuple[float, Opinion]], detector: Detector) -> Judged:
-        """Return the rows of the picture and of its faces; answers: score and verdict of each crop in `given`."""
+        """Return the rows of the picture and of its faces; answers: score and verdict of each crop."""
         return _decide(self, answers)
 
 
@@ -125,18 +125,18 @@ def score_pictures(
 ) -> Iterator[list[Judged]]:
     """Yield the results of each target in order: one for each transform of its faces.
 
-    opener: is called in place of `open_target`.
+    opener: function that is called instead of `open_target`.
 
     Raises ManifestError if a file does not have the hash that its target names.
     """
     opener = opener or open_target
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Opened]] = deque()
-        coming = iter(targets)
+        remaining = iter(targets)
         locates = isinstance(detector, Locating) and detector.locates
         while True:
-            for target in islice(coming, 2 * batch - len(waiting)):
-                opening = _pass_by if target.repeated else opener
+            for target in islice(remaining, 2 * batch - len(waiting)):
+                opening = _skip if target.repeated else opener
                 waiting.append(pool.submit(opening, target, detector.size, locates))
             if not waiting:
                 return
@@ -145,8 +145,8 @@ def score_pictures(
             yield from map(list, zip(*answers, strict=True))
 
 
-def _pass_by(target: Target, size: int, locates: bool) -> Opened:
-    """Return an empty answer, in place of which `repeats` puts the one of the first picture of these bytes."""
+def _skip(target: Target, size: int, locates: bool) -> Opened:
+    """Return an empty result; `repeats` replaces it by that of the first picture with the same bytes."""
     return Opened(Row(target.path))
 
 
@@ -200,26 +200,26 @@ def _cut_faces(target: Target, decoded: Decoded, size: int, locates: bool) -> Op
         box = centre_square(image) if target.crop is None else decoded.shrink(target.crop)
         faces = [Face(box, box)]
     faces = faces[:MOST_FACES]
-    given = tuple(prepare(image, size, face.crop, face.turns) for face in faces)
+    crops = tuple(prepare(image, size, face.crop, face.turns) for face in faces)
     shown = tuple(face.in_file(decoded) for face in faces)
-    return Opened(row, shown if target.crop is None else (Face(target.crop, target.crop),), given)
+    return Opened(row, shown if target.crop is None else (Face(target.crop, target.crop),), crops)
 
 
 def judge_faces(opened: Sequence[Opened], detector: Detector, transform: Transform, batch: int) -> list[Judged]:
     """Return the results of pictures whose faces are transformed first; `batch` faces are scored at a time."""
-    given = ((image, picture.row.sha256) for picture in opened for image in picture.given)
+    crops = ((image, picture.row.sha256) for picture in opened for image in picture.crops)
     scores: list[float] = []
     opinions: list[Opinion] = []
-    while faces := [transform(image, key) for image, key in islice(given, batch)]:
+    while faces := [transform(image, key) for image, key in islice(crops, batch)]:
         found = detector.score(np.stack(faces))
         scores += found.tolist()
         opinions += detector.judge(found)
     answers = iter(zip(scores, opinions, strict=True))
-    return [picture.decide(list(islice(answers, len(picture.given))), detector) for picture in opened]
+    return [picture.decide(list(islice(answers, len(picture.crops))), detector) for picture in opened]
 
 
 def _decide(picture: Opened, answers: Sequence[tuple[float, Opinion]]) -> Judged:
-    """Return the rows of a picture and of its faces; answers: score and verdict of each crop in `picture.given`."""
+    """Return the rows of a picture and of its faces; answers: score and verdict of each crop."""
     row = picture.row
     if not picture.faces:
         for score, _ in answers:  # without a face, the row has the score of the centre square but no verdict on it

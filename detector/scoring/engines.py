@@ -1,8 +1,7 @@
-"""Where pictures get scored: in threads of this process, in processes of this machine, or on a Ray cluster.
+"""Engines that score pictures in threads of this process, in processes of this machine, or on a Ray cluster.
 
-Every engine answers as `engine.score_pictures` does, in the order of its targets and with the same bytes: a worker runs
-that very function on a few pictures at a time. What is taken up again after a kill, and what is written, is not known
-here.
+Every engine gives the results of `engine.score_pictures`, in the order of the targets: a worker runs the same function
+on a few pictures at a time. Engines do not write files, and do not know which results an interrupted run already has.
 """
 
 from __future__ import annotations
@@ -25,30 +24,31 @@ from detector.scoring.engine import Judged, Opener, score_pictures, untouched
 from detector.scoring.targets import Target
 from detector.types import Detector, Transform
 
-CHUNK = 16  # pictures that a worker gets at a time
-AHEAD = 2  # chunks of each worker that are under way
+CHUNK = 16  # number of pictures that are sent to a worker at a time
+AHEAD = 2  # number of chunks per worker that are sent before their results are read
 NAMES = ("threads", "process", "ray")
 
-Judgements = list[list[Judged]]  # of each picture of a chunk, under each transform
-Submit = Callable[[list[Target]], Callable[[], Judgements]]  # hands a chunk to a worker; what it returns waits for it
+Judgements = list[list[Judged]]  # results of each picture of a chunk, one for each transform
+Submit = Callable[[list[Target]], Callable[[], Judgements]]  # sends a chunk to a worker, returns a function that waits
 
 
 class Engine(Protocol):
-    """Scores targets, in their order."""
+    """A function that scores targets in their order."""
 
     def __call__(
         self, targets: Iterable[Target], detector: Detector, *, transforms: Sequence[Transform] = (untouched,),
         opener: Opener | None = None,
     ) -> Iterator[list[Judged]]:  # fmt: skip
-        """Yield what is said of each target under each transform, and raise, as `engine.score_pictures`."""
+        """Yield the results of each target, one for each transform; errors are those of `engine.score_pictures`."""
         ...
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a worker does with each picture it gets; it is sent to the worker once.
+    """What a worker needs to score pictures; it is sent to each worker once.
 
-    load: returns the detector, on one thread, since there is a worker for each core.
+    load: function that returns the detector, which runs on one thread, because there is a worker for each core.
+    transforms, opener: arguments of `engine.score_pictures`.
     """
 
     load: Callable[[], Detector]
@@ -56,7 +56,7 @@ class Work:
     opener: Opener | None
 
     def start(self) -> Callable[[list[Target]], Judgements]:
-        """Return what scores a chunk, with the detector loaded."""
+        """Load the detector, and return a function that scores a chunk."""
         detector = self.load()
 
         def score(chunk: list[Target]) -> Judgements:
@@ -69,8 +69,8 @@ class Work:
 def find_engine(name: str, load: Callable[[], Detector], workers: int | None = None) -> Engine:
     """Return an engine by its name in NAMES.
 
-    load: returns the detector in a worker, a function that other processes can import, with plain arguments. workers:
-    how many; None takes one for each core (of the cluster).
+    load: function that returns the detector in a worker; other processes must be able to import it, and to unpickle its
+    arguments. workers: number of workers; None takes one for each core (of the cluster).
 
     Raises DetectorError for another name, MissingExtra if Ray is not installed.
     """
@@ -92,22 +92,22 @@ def _score_in_processes(
     load: Callable[[], Detector], workers: int, targets: Iterable[Target], detector: Detector, *,
     transforms: Sequence[Transform] = (untouched,), opener: Opener | None = None,
 ) -> Iterator[list[Judged]]:  # fmt: skip
-    """Score in processes that are started anew, not forked: this one may have threads."""
+    """Score in worker processes, which are spawned and not forked, because this process may have threads."""
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start, (Work(load, transforms, opener),))
     try:
         yield from _in_order(targets, lambda chunk: pool.submit(_score, chunk).result, AHEAD * workers)
     except BrokenProcessPool:
-        raise DetectorError("a worker process was ended; there may be too little memory for --workers") from None
+        raise DetectorError("a worker process was killed; the memory may be too small for --workers") from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-_scorers: list[Callable[[list[Target]], Judgements]] = []  # of a worker process: the one that `_start` made
+_scorers: list[Callable[[list[Target]], Judgements]] = []  # in a worker process, the function that `_start` made
 
 
 def _start(work: Work) -> None:
-    """Prepare a worker process, which ends with the program even if that is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which ends its workers
+    """Prepare a worker process; it ends when the main process ends, even if that is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the main process, which ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _scorers[:] = [work.start()]
 
@@ -124,10 +124,10 @@ def _score(chunk: list[Target]) -> Judgements:
 
 
 def _in_order(targets: Iterable[Target], submit: Submit, most: int) -> Iterator[list[Judged]]:
-    """Yield the answers in the order of the targets, of which `most` chunks are under way."""
-    coming = iter(targets)
+    """Yield the results in the order of the targets; at most `most` chunks are submitted ahead."""
+    remaining = iter(targets)
     waiting: deque[Callable[[], Judgements]] = deque()
-    while chunk := list(islice(coming, CHUNK)):
+    while chunk := list(islice(remaining, CHUNK)):
         waiting.append(submit(chunk))
         if len(waiting) >= most:
             yield from waiting.popleft()()
@@ -136,7 +136,7 @@ def _in_order(targets: Iterable[Target], submit: Submit, most: int) -> Iterator[
 
 
 def _import_ray() -> Any:
-    """Return Ray, which would otherwise report its use over the network; MissingExtra if it is absent."""
+    """Return Ray, with its reports of usage over the network switched off; MissingExtra if it is not installed."""
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     try:
         import ray
@@ -149,18 +149,18 @@ def _score_on_ray(
     ray: Any, load: Callable[[], Detector], workers: int | None, targets: Iterable[Target], detector: Detector, *,
     transforms: Sequence[Transform] = (untouched,), opener: Opener | None = None,
 ) -> Iterator[list[Judged]]:  # fmt: skip
-    """Score in actors: of the cluster that RAY_ADDRESS names, or of one that is started here and ended again."""
-    begun = not ray.is_initialized()
-    if begun:
+    """Score in actors of the cluster that RAY_ADDRESS names, or of a local one, which is shut down at the end."""
+    started = not ray.is_initialized()
+    if started:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", configure_logging=False)
     actor = ray.remote(num_cpus=1)(_Worker)
     count = workers or int(ray.cluster_resources().get("CPU", 1))
     work = ray.put(Work(load, transforms, opener))
-    crew = deque(actor.remote(work) for _ in range(count))
+    actors = deque(actor.remote(work) for _ in range(count))
 
     def submit(chunk: list[Target]) -> Callable[[], Judgements]:
-        crew.rotate(1)
-        return partial(ray.get, crew[0].score.remote(chunk))
+        actors.rotate(1)
+        return partial(ray.get, actors[0].score.remote(chunk))
 
     try:
         yield from _in_order(targets, submit, AHEAD * count)
@@ -169,14 +169,14 @@ def _score_on_ray(
     except ray.exceptions.RayActorError as error:
         raise DetectorError(f"a worker of Ray ended: {str(error).splitlines()[0]}") from None
     finally:
-        for worker in crew:
+        for worker in actors:
             ray.kill(worker)
-        if begun:
+        if started:
             ray.shutdown()
 
 
 class _Worker:
-    """An actor: one detector, one chunk at a time."""
+    """A Ray actor, which has one detector and scores one chunk at a time."""
 
     def __init__(self, work: Work) -> None:
         self._score = work.start()

@@ -1,4 +1,4 @@
-"""A folder of Parquet files that together are one table, which several runs may write: each run its own files."""
+"""A table as a folder of Parquet files. Several runs may write into it, each its own files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 from detector.errors import DetectorError
 from detector.files import check_folder, remove_leftovers
 
-PART = re.compile(r"part-(\d+)-of-(\d+)-(\d+)\.parquet")  # shard, number of shards, number of the file
+PART = re.compile(r"part-(\d+)-of-(\d+)-(\d+)\.parquet")  # number of the shard, count of shards, number of the file
 
 
 def name_part(shard: tuple[int, int]) -> str:
-    """Return how the files of a shard begin.
+    """Return the beginning of the file names of a shard (number, count).
 
     >>> name_part((2, 8))
     'part-2-of-8'
@@ -24,24 +24,24 @@ def name_part(shard: tuple[int, int]) -> str:
 
 
 def check_folder_of_parts(folder: Path, shard: tuple[int, int]) -> None:
-    """Make the folder if need be; raise OSError if nothing can be written into it, DetectorError if it has other files.
+    """Create the folder if it does not exist; OSError if it is not writable, DetectorError if it has other files.
 
-    Files of another number of shards would hold pictures twice.
+    Files of another count of shards are refused too, because the table would have some pictures twice.
     """
     check_folder(folder)
     for path in folder.iterdir():
         found = PART.fullmatch(path.name)
         if not path.name.startswith(".") and (found is None or int(found[2]) != shard[1]):
-            raise DetectorError(f"{folder} holds {path.name}, which is no part of {shard[1]}; name another folder")
+            raise DetectorError(f"{folder} has {path.name}, which is not one of {shard[1]} shards; name another folder")
 
 
 def write_parts(
     folder: Path, shard: tuple[int, int], rows: Iterator[dict[str, Any]], size: int,
     write: Callable[[Path, Iterable[dict[str, Any]]], None],
 ) -> None:  # fmt: skip
-    """Write the rows of a shard as files of `size` rows, at least one, and remove those that an earlier run left over.
+    """Write the rows of a shard as one or more files of `size` rows, and remove surplus files of an earlier run.
 
-    write: writes one whole file.
+    write: function of (path, rows) that writes one file.
     """
     number = 0
     while (first := next(rows, None)) is not None or number == 0:

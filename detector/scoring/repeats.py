@@ -1,7 +1,7 @@
-"""The same bytes are scored once: a picture that was scored before, under another name, gets the same answer.
+"""Score equal files once: a picture with the bytes of an earlier one, under any name, gets the same results.
 
-Pictures are hashed before they are handed to an engine. The answers lie in a temporary database on the disk, so that
-memory does not grow with the number of pictures.
+Pictures are hashed before an engine gets them. The results are kept in a temporary database on the disk, so that memory
+does not grow with the number of pictures.
 """
 
 from __future__ import annotations
@@ -25,37 +25,37 @@ from detector.scoring.engine import FaceRow, FrameRow, Judged, Row
 from detector.scoring.targets import Target
 from detector.scoring.video import is_video
 
-THREADS = 2  # that read and hash
-AHEAD = 64  # pictures that are hashed before it is their turn
+THREADS = 2  # number of threads that read and hash files
+AHEAD = 64  # number of pictures that are hashed ahead of the engine
 
-Score = Callable[[Iterable[Target]], Iterator[list[Judged]]]
+Score = Callable[[Iterable[Target]], Iterator[list[Judged]]]  # an engine with all its arguments but the targets
 
 
 class Answers:
-    """What was said of pictures, by their bytes and the square that a manifest gave of them."""
+    """The results of pictures, by a key of their hash and the crop that a manifest gives (`make_key`)."""
 
     def __init__(self) -> None:
-        self._base = sqlite3.connect("")  # a file without a name, in the folder of temporary files
+        self._base = sqlite3.connect("")  # an unnamed temporary file
         self._base.execute("PRAGMA journal_mode = OFF")
         self._base.execute("CREATE TABLE answers (key TEXT PRIMARY KEY, text TEXT) WITHOUT ROWID")
 
     def claim(self, key: str) -> bool:
-        """Return whether a key is new, and note it."""
+        """Record a key, and return whether it is new."""
         return self._base.execute("INSERT OR IGNORE INTO answers VALUES (?, '')", (key,)).rowcount == 1
 
     def keep(self, key: str, judged: list[Judged]) -> None:
-        """Keep the answer of a key, one for each transform."""
+        """Store the results of a key, one for each transform."""
         text = json.dumps([asdict(answer) for answer in judged])
         self._base.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, text))
 
     def recall(self, key: str, path: str) -> list[Judged]:
-        """Return the kept answer of a key, for the picture with that path."""
+        """Return the stored results of a key for the picture with this path."""
         (text,) = self._base.execute("SELECT text FROM answers WHERE key = ?", (key,)).fetchone()
         return [read_judged(parts["row"], parts["faces"], parts["frames"], path) for parts in json.loads(text)]
 
 
 def read_judged(row: dict[str, Any], faces: list[dict[str, Any]], frames: list[dict[str, Any]], path: str) -> Judged:
-    """Return what was written as dicts, of the picture with that path."""
+    """Return the result whose rows were stored as dicts, for the picture with this path."""
     return Judged(
         Row(**row | {"path": path}),
         tuple(FaceRow(**face | {"path": path}) for face in faces),
@@ -64,18 +64,18 @@ def read_judged(row: dict[str, Any], faces: list[dict[str, Any]], frames: list[d
 
 
 def score_once(targets: Iterable[Target], score: Score, answers: Answers) -> Iterator[list[Judged]]:
-    """Yield what `score` says of each target, in order; of those whose bytes were seen before, what was said then."""
-    under_way: deque[tuple[Target, str, str]] = deque()
+    """Yield the results of `score` for each target, in order; targets with equal bytes and crop share them."""
+    pending: deque[tuple[Target, str, str]] = deque()
 
     def mark() -> Iterator[Target]:
         for target, digest in _hash_ahead(targets):
             key = make_key(digest, target)
             marked = replace(target, repeated=bool(key) and not answers.claim(key))
-            under_way.append((marked, digest, key))
+            pending.append((marked, digest, key))
             yield marked
 
     for judged in score(mark()):
-        target, digest, key = under_way.popleft()
+        target, digest, key = pending.popleft()
         if target.repeated:
             target.check(digest)
             judged = answers.recall(key, target.path)
@@ -87,17 +87,17 @@ def score_once(targets: Iterable[Target], score: Score, answers: Answers) -> Ite
 
 
 def make_key(digest: str, target: Target) -> str:
-    """Return under which name the answer on a picture is kept; empty if it has no hash."""
+    """Return the key under which the results of a picture are stored; empty if the picture has no hash."""
     return f"{digest} {target.crop or ''}" if digest else ""
 
 
 def _hash_ahead(targets: Iterable[Target]) -> Iterator[tuple[Target, str]]:
-    """Yield each target with the SHA-256 of its bytes, which is empty where they cannot be read."""
-    coming = iter(targets)
+    """Yield each target with the SHA-256 of its bytes, which is empty if they cannot be read."""
+    remaining = iter(targets)
     waiting: deque[tuple[Target, Future[str]]] = deque()
     with ThreadPoolExecutor(THREADS) as pool:
         while True:
-            for target in islice(coming, AHEAD - len(waiting)):
+            for target in islice(remaining, AHEAD - len(waiting)):
                 waiting.append((target, pool.submit(_hash, target)))
             if not waiting:
                 return
@@ -114,6 +114,6 @@ def _hash(target: Target) -> str:
         status = os.stat(from_text(target.path))
         if not stat.S_ISREG(status.st_mode) or (status.st_size > MAX_BYTES and not is_video(target)):
             return ""
-        return digest_video(target.path)[0]  # piece by piece, as any file
-    except (ImageError, OSError, ValueError):  # the engine says why; ValueError: a NUL in the name
+        return digest_video(target.path)[0]  # reads any file in pieces
+    except (ImageError, OSError, ValueError):  # the engine reports the reason; ValueError: a NUL in the name
         return ""

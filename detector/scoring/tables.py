@@ -1,4 +1,4 @@
-"""Write scores as CSV, JSONL or Parquet files, which appear whole; an interrupted run is resumed.
+"""Write scores as CSV, JSONL or Parquet files, which are never incomplete; an interrupted run is resumed.
 
 During a run, the results of each picture are appended as one line of JSON to `.NAME.partial` beside the table. This
 file also holds faces and the perturbations of suites. The tables are written from it at the end.
@@ -31,12 +31,12 @@ from detector.scoring.repeats import Answers, make_key, read_judged, score_once
 from detector.scoring.targets import Target, list_targets
 from detector.types import Detector, Progress, silent
 
-WRITTEN = frozenset({".csv", ".jsonl", ".parquet", ""})  # endings of tables that are written; "" is a folder of parts
-PART_ROWS = 100_000  # rows of one Parquet file of a folder
+WRITTEN = frozenset({".csv", ".jsonl", ".parquet", ""})  # endings of tables; "" means a folder of Parquet files
+PART_ROWS = 100_000  # number of rows in each Parquet file of a folder
 COLUMNS = tuple(field.name for field in fields(Row))
 FACE_COLUMNS = tuple(field.name for field in fields(FaceRow))
 FRAME_COLUMNS = tuple(field.name for field in fields(FrameRow))
-CONDITION = ("perturbation", "severity")  # columns that distinguish the rows of a picture if it has several
+CONDITION = ("perturbation", "severity")  # further columns of tables with several rows per picture
 NUMBERS = {"width": "int64", "height": "int64", "faces": "int64", "face": "int64", "severity": "int64",
            "score": "float64", "probability": "float64"}  # fmt: skip
 
@@ -58,16 +58,15 @@ def score_to_file(
 ) -> Counter[str]:
     """Score into a CSV, JSONL or Parquet file and return the number of rows with each verdict (including "error").
 
-    A name without an ending is a folder, which gets Parquet files of PART_ROWS rows. shard: (i, n) if the targets are
-    the i-th of n parts, whose runs may write into one folder.
+    A name without an ending is a folder, into which Parquet files of PART_ROWS rows are written. During the run,
+    results are kept beside `out`. A killed run is resumed if the pictures, the conditions, the detector (`fingerprint`)
+    and its runtime are the same. The files are written at the end.
 
-    faces: a second file, one row per face. frames: a third one, JSONL, one row for each face in a frame of a video.
-    engine: where they are scored, `engines.find_engine`; what is written does not depend on it. opener: opens targets,
-    as in `score_pictures`, and opening says how, for resuming. conditions: what is done to the
-    faces first; the tables then have a row for each, and the columns perturbation and severity.
-
-    Results are kept beside `out` during the run. A run that was killed is resumed if the pictures, the conditions, the
-    detector (`fingerprint`) and its runtime are the same. The files appear whole, at the end.
+    faces: a second file, with one row per face. frames: a third file, JSONL, with one row for each face in a frame of a
+    video. engine: a function from `engines.find_engine`; the files do not depend on it. opener: function that opens
+    targets, as in `score_pictures`. opening: text that identifies the opener; a run is only resumed with the same one.
+    conditions: perturbations of the faces; the tables then have a row for each of them, and the columns perturbation
+    and severity. shard: (i, n) if the targets are the i-th of n parts, whose runs may write into one folder.
 
     Raises DetectorError for another file name ending or if another run is writing `out`, OSError if a file cannot be
     written.
@@ -75,16 +74,17 @@ def score_to_file(
     for path in (out, faces):
         if path is not None and path.suffix.lower() not in WRITTEN:
             raise DetectorError(
-                f"{path.name}: scores are written as .csv, .jsonl or .parquet; choose one of these endings, or none, "
-                "which means a folder"
+                f"{path.name}: scores are written as .csv, .jsonl or .parquet; choose one of these endings, or none "
+                "for a folder"
             )
         if path is not None:
             check_output(path) if path.suffix else parts.check_folder_of_parts(path, shard)
     if faces is not None and faces.resolve() == out.resolve():
-        raise DetectorError(f"{out.name} is named for the pictures and for their faces; name two files")
+        raise DetectorError(f"{out.name} is named as the table of pictures and of faces; name two files")
     if frames is not None:
         check_frames(frames, out, faces)
-    partial = out.with_name(f".{out.name}.partial") if out.suffix else out / f".{parts.name_part(shard)}.partial"
+    name = f".{out.name}.partial" if out.suffix else f".{parts.name_part(shard)}.partial"
+    partial_file = (out.parent if out.suffix else out) / name
     head = {
         "detector": fingerprint or detector.name, "runtime": getattr(detector, "runtime", ""),
         "targets": _digest_targets(targets),
@@ -92,32 +92,32 @@ def score_to_file(
         "conditions": [asdict(c) for c in conditions],
     }  # fmt: skip
     try:
-        with locking(partial, wait=False):
-            _score_rest(targets, detector, partial, head, conditions, engine, opener, progress)
+        with locking(partial_file, wait=False):
+            _score_rest(targets, detector, partial_file, head, conditions, engine, opener, progress)
             if frames is not None:
-                write_frames(frames, (row for _, _, several in _read_rows(partial) for row in several))
-            verdicts = _write_tables(partial, len(targets), out, faces, CONDITION if conditions else (), shard)
-            partial.unlink()
+                write_frames(frames, (row for _, _, several in _read_rows(partial_file) for row in several))
+            verdicts = _write_tables(partial_file, len(targets), out, faces, CONDITION if conditions else (), shard)
+            partial_file.unlink()
     except BlockingIOError:
         raise DetectorError(f"another run is writing {out}; wait for it, or name another file with -o") from None
     return verdicts
 
 
 def _write_tables(
-    partial: Path, pictures: int, out: Path, faces: Path | None, more: Sequence[str], shard: tuple[int, int]
+    partial_file: Path, pictures: int, out: Path, faces: Path | None, more: Sequence[str], shard: tuple[int, int]
 ) -> Counter[str]:
-    """Write the tables of what was scored and count the verdicts; DetectorError if a picture is not among it."""
-    with open(partial, encoding="utf-8") as file:
+    """Write the tables from the partial file and count the verdicts; DetectorError if the file lacks a picture."""
+    with open(partial_file, encoding="utf-8") as file:
         kept = sum(1 for _ in file) - 1
     if kept != pictures:
-        raise DetectorError(f"{partial} holds {kept:,} of {pictures:,} pictures; delete it, and run this again")
+        raise DetectorError(f"{partial_file} has {kept:,} of {pictures:,} pictures; delete it, and run this again")
     if faces is not None:
-        rows = (row for _, several, _ in _read_rows(partial) for row in several)
+        rows = (row for _, several, _ in _read_rows(partial_file) for row in several)
         _write_table(faces, (*FACE_COLUMNS, *more), rows, shard)
     verdicts: Counter[str] = Counter()
 
     def count() -> Iterator[dict[str, Any]]:
-        for row, _, _ in _read_rows(partial):
+        for row, _, _ in _read_rows(partial_file):
             verdicts[row["verdict"]] += 1
             yield row
 
@@ -131,16 +131,16 @@ def _write_table(out: Path, columns: Sequence[str], rows: Iterator[dict[str, Any
         remove_leftovers(out)
         _write_rows(out, columns, rows)
     else:
-        parts.write_parts(out, shard, rows, PART_ROWS, lambda path, some: _write_rows(path, columns, some))
+        parts.write_parts(out, shard, rows, PART_ROWS, lambda path, part: _write_rows(path, columns, part))
 
 
 def _score_rest(
     targets: Sequence[Target], detector: Detector, partial_file: Path, head: dict[str, Any],
     conditions: Sequence[Condition], engine: Engine, opener: Opener | None, progress: Callable[[int, int], None],
 ) -> None:  # fmt: skip
-    """Append a line for each target that an interrupted run did not reach."""
+    """Score the targets that an interrupted run did not reach, and append a line for each to the partial file."""
     answers = Answers()
-    done = _kept_lines(partial_file, head, targets, answers)
+    done = _count_kept(partial_file, head, targets, answers)
     conditions = conditions or [Condition()]
     score = partial(engine, detector=detector, transforms=conditions, opener=opener)
     with open(partial_file, "a" if done else "w", encoding="utf-8") as file:
@@ -161,7 +161,7 @@ def _score_rest(
 
 
 def _digest_targets(targets: Iterable[Target]) -> str:
-    """Return a hash of what is to be scored, in its order."""
+    """Return a hash of all targets, in their order."""
     digest = hashlib.sha256()
     for target in targets:
         digest.update(json.dumps(_describe(target)).encode())
@@ -181,15 +181,15 @@ def _stamp(target: Target) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _kept_lines(partial: Path, head: dict[str, Any], targets: Iterable[Target], answers: Answers) -> int:
-    """Return how many leading pictures of an interrupted run still hold, and cut the file after them.
+def _count_kept(partial_file: Path, head: dict[str, Any], targets: Iterable[Target], answers: Answers) -> int:
+    """Return how many leading pictures of an interrupted run are unchanged, and cut the partial file after them.
 
-    answers: gets what was said of them.
+    answers: gets the results of these pictures.
     """
-    if not partial.is_file():
+    if not partial_file.is_file():
         return 0
-    good, end, coming = 0, 0, iter(targets)
-    with open(partial, "rb") as file:
+    good, end, remaining = 0, 0, iter(targets)
+    with open(partial_file, "rb") as file:
         for number, line in enumerate(file):
             try:
                 entry = json.loads(line) if line.endswith(b"\n") else None
@@ -198,28 +198,28 @@ def _kept_lines(partial: Path, head: dict[str, Any], targets: Iterable[Target], 
             if number == 0:
                 if entry != head:
                     return 0
-            elif entry is None or (target := next(coming, None)) is None or entry["stamp"] != _stamp(target):
+            elif entry is None or (target := next(remaining, None)) is None or entry["stamp"] != _stamp(target):
                 break
             else:
                 _keep(entry["answers"], target, answers)
                 good += 1
             end += len(line)
-    os.truncate(partial, end)
+    os.truncate(partial_file, end)
     return good
 
 
 def _keep(rows: list[list[Any]], target: Target, answers: Answers) -> None:
-    """Keep what a line of an interrupted run says, for pictures of the same bytes."""
+    """Store the results in a line of the partial file, for pictures with the same bytes."""
     if target.pixels is None and (key := make_key(rows[0][0]["sha256"], target)):
         answers.keep(key, [read_judged(row, faces, frames, target.path) for row, faces, frames, _ in rows])
 
 
 def check_frames(frames: Path, *others: Path | None) -> None:
-    """Raise DetectorError if the table of frames is no JSONL or one of `others`; OSError if it cannot be written."""
+    """Raise DetectorError if the table of frames is not JSONL or is one of `others`; OSError if it is not writable."""
     if frames.suffix.lower() != ".jsonl":
         raise DetectorError(f"{frames.name}: frames are written as .jsonl; choose this ending")
     if frames.resolve() in [other.resolve() for other in others if other is not None]:
-        raise DetectorError(f"{frames.name} is named for the frames and for another table; name two files")
+        raise DetectorError(f"{frames.name} is named as the table of frames and as another one; name two files")
     check_output(frames)
 
 
@@ -229,9 +229,9 @@ def write_frames(out: Path, rows: Iterable[dict[str, Any]]) -> None:
     _write_rows(out, FRAME_COLUMNS, rows)
 
 
-def _read_rows(partial: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]]:
-    """Yield the row of each picture, the rows of its faces and of its frames, for every condition."""
-    with open(partial, encoding="utf-8") as file:
+def _read_rows(partial_file: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]]:
+    """Yield for every picture and condition the row of the picture, the rows of its faces, and those of its frames."""
+    with open(partial_file, encoding="utf-8") as file:
         next(file)
         for line in file:
             for row, faces, frames, condition in json.loads(line)["answers"]:
@@ -239,7 +239,7 @@ def _read_rows(partial: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, A
 
 
 def _write_rows(out: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    """Write these columns of the rows in the format of the file name ending, a block at a time."""
+    """Write the columns of the rows in the format of the file name ending; memory holds one block of rows at a time."""
     chosen = ({name: row[name] for name in columns} | {"path": as_cell(row["path"])} for row in rows)
     with replacing(out) as temporary:
         if out.suffix.lower() == ".parquet":

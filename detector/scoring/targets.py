@@ -21,17 +21,17 @@ from detector.pictures.faces import Box
 from detector.pictures.images import read
 from detector.types import Image
 
-Picture = str | Path | Pillow.Image | Image  # a file's name, a Pillow picture, or RGB (H, W, 3)
+Picture = str | Path | Pillow.Image | Image  # path of a file, Pillow picture, or RGB array (H, W, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One picture to score: its path as the user gave it, and the square of the face if a manifest gives it.
+    """One picture to score.
 
-    sha256: of the only file that may be scored under this path; empty if any may. data: the bytes of a picture that is
-    no file. span: where its bytes lie in another file, such as a tar. pixels: a picture that is in memory, of Pillow or
-    RGB (H, W, 3). `path` is then what to call it. repeated: whether a picture of the same bytes was opened before, so
-    that this one is not.
+    path: path as the user wrote it; a name for a picture in memory. crop: the square of the face, if a manifest gives
+    one. sha256: hash that the file must have; empty if it may have any. data: bytes of a picture that is not a file.
+    pixels: a picture in memory, of Pillow or an RGB array (H, W, 3). repeated: whether a picture with the same bytes
+    was opened before, so that this one is not opened. span: position of the picture in another file, such as a tar.
     """
 
     path: str
@@ -43,24 +43,24 @@ class Target:
     span: Span | None = None
 
     def read(self) -> bytes:
-        """Return the bytes of the picture; ImageError as `images.read`."""
+        """Return the bytes of the picture; ImageError if they cannot be read."""
         if self.span is not None:
             return self.span.read()
         return read(self.path) if self.data is None else self.data
 
     def check(self, digest: str) -> None:
-        """Raise ManifestError if `digest`, the SHA-256 of the file, is not the one that the target names."""
+        """Raise ManifestError if `digest`, the SHA-256 of the file, is not the one in `sha256`."""
         if self.sha256 not in ("", digest):
             raise ManifestError(
-                f"{self.path} is not the picture its manifest names by hash; restore it, or index the folder again"
+                f"{self.path} does not have the hash in its manifest; restore the file, or index the folder again"
             )
 
 
 class Listed(Sequence[Target]):
-    """The targets of many names, each made when it is its turn: a million of them take several times the memory.
+    """A sequence of targets that are created when they are accessed: a million `Target` would need much more memory.
 
-    root: the folder that the paths are relative to. crops: the square of each, None if none has one. digests: as
-    `Target.sha256`, of each.
+    paths: path of each target. root: folder that the paths are relative to. crops: crop of each target; None if no
+    target has one. digests: `Target.sha256` of each target; None if all are empty.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Listed(Sequence[Target]):
     @overload
     def __getitem__(self, index: slice) -> Listed: ...
     def __getitem__(self, index: int | slice) -> Target | Listed:
-        """Return one target, or those of a slice, which keep their root."""
+        """Return one target, or the sequence of those in a slice."""
         crops, digests = self._crops, self._digests
         if isinstance(index, slice):
             return Listed(self._paths[index], self._root, crops and crops[index],
@@ -95,13 +95,16 @@ def expand(
     videos: bool = False,
     archives: bool = False,
 ) -> Sequence[Target]:
-    """Return what to score, in order: files as they are, folders and tables opened, `-` replaced by `lines`.
+    """Return the targets of a list of inputs, in order: files, and the pictures in folders, tables and tars.
 
-    A name that leads nowhere, and a folder without a picture, stay as targets, whose rows say why they have no score.
-    columns: as `foreign.read_table`, of the tables. left_out: collects what else lies in the folders. videos: whether
-    those that lie there are taken. archives: whether a tar stands for the pictures in it.
+    A path without a file and a folder without a picture stay in the list, and their rows state why they have no score.
 
-    Raises DetectorError if nothing is found at all, ManifestError if a table cannot be read or has no paths.
+    lines: paths that the input `-` stands for. columns: our name of a column -> its name in the tables. left_out:
+    collects the other files in folders. videos: whether videos in folders are included. archives: whether a tar stands
+    for the pictures in it.
+
+    Raises DetectorError if nothing is found, or if a table has no column of paths; ManifestError if a table cannot be
+    read.
     """
     left_out = LeftOut() if left_out is None else left_out
     parts: list[Sequence[Target]] = []
@@ -122,44 +125,44 @@ def expand(
             parts.append([Target(name)])
     targets = parts[0] if len(parts) == 1 else [target for part in parts for target in part]
     if len(targets) == empty:
-        what = left_out.describe()
-        raise DetectorError(f"there is no picture in what was named{f': {what}' if what else ''}")
+        others = left_out.describe()
+        raise DetectorError(f"there is no picture among the inputs{f': {others}' if others else ''}")
     return targets
 
 
 def read_targets(path: Path, columns: Mapping[str, str] | None = None) -> Sequence[Target]:
-    """Return what to score of anybody's table, in its order: it needs a column of paths, and may have a `crop`."""
+    """Return the targets of a table of any tool, in its order; it has a column of paths, and perhaps one of crops."""
     table = read_table(path, columns)
     if "path" not in table:
-        there = ", ".join(table.columns) or "none"
-        raise DetectorError(f"{path.name} has no column 'path' (it has {there}); name it with --column path=...")
+        present = ", ".join(table.columns) or "none"
+        raise DetectorError(f"{path.name} has no column 'path' (it has {present}); name it with --column path=...")
     return list_targets(table, root=str(path.resolve().parent))
 
 
 def list_targets(manifest: pd.DataFrame, *, checked: bool = False, root: str = "") -> Sequence[Target]:
-    """Return what to score of a manifest, in its order.
+    """Return the targets of a manifest, in its order.
 
-    checked: nothing but the files that it names by hash. root: the folder that its paths are relative to.
+    checked: whether files must have the hashes in the manifest. root: folder that its paths are relative to.
     """
     crops = read_crops(manifest) if "crop" in manifest else None
     return Listed(manifest.path.array, root, crops, manifest.sha256.array if checked else None)
 
 
 def take_shard(targets: Sequence[Target], number: int, count: int) -> Sequence[Target]:
-    """Return the part `number` of `count`, from 1: every count-th picture, so that all parts take about as long.
+    """Return part `number` (counted from 1) of `count` parts: every count-th picture, so that parts take equal time.
 
-    Raises DetectorError if there is no such part, or no picture in it.
+    Raises DetectorError if there is no such part, or if it has no picture.
     """
     if not 1 <= number <= count:
         raise DetectorError(f"there is no shard {number}/{count}; the first of four is 1/4 and the last 4/4")
-    mine = targets[number - 1 :: count]
-    if not mine:
+    part = targets[number - 1 :: count]
+    if not part:
         raise DetectorError(f"shard {number}/{count} is empty: there are {len(targets)} pictures in all")
-    return mine
+    return part
 
 
 def as_list(pictures: Any) -> list[Any]:
-    """Return a list: of the argument if it is one picture or one name, otherwise of the items in the argument."""
+    """Return a list that contains the argument if it is one picture or one path, or else the items of the argument."""
     single = isinstance(pictures, str | Path | Pillow.Image | np.ndarray)
     return [pictures] if single else list(pictures)
 
@@ -171,23 +174,23 @@ def list_pictures(
     left_out: LeftOut | None = None,
     videos: bool = False,
 ) -> Sequence[Target]:
-    """Return what to score of one picture or several, in order; names are opened as by `expand`.
+    """Return the targets of one picture or several, in order; paths are resolved by `expand`.
 
-    A picture in memory is called "picture 1", "picture 2", ... by its position in the list. A table in memory needs the
-    column `path` and may have `crop`.
+    A picture in memory is named "picture 1", "picture 2", ... by its position in the list. A table in memory has a
+    column `path`, and perhaps a column `crop`.
 
-    Raises DetectorError for an empty name, an array of another shape or type, or another kind of object, and what
-    `expand` raises.
+    Raises DetectorError for an empty path, an array of another shape or type, or another kind of object, and the errors
+    of `expand`.
     """
     if isinstance(pictures, pd.DataFrame):
         if "path" not in pictures:
-            raise DetectorError("the table has no column 'path', which names the pictures")
+            raise DetectorError("the table has no column 'path' with the paths of pictures")
         return list_targets(pictures)
     parts: list[Sequence[Target]] = []
     for number, picture in enumerate(as_list(pictures), 1):
         if isinstance(picture, str | Path):
             if str(picture) == "":
-                raise DetectorError('an empty name is no picture; name a file, or "." for the working folder')
+                raise DetectorError('an empty path is not a picture; name a file, or "." for the working folder')
             parts.append(expand([str(picture)], columns=columns, left_out=left_out, videos=videos, archives=True))
         else:
             _check_pixels(picture, number)

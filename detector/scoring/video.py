@@ -31,7 +31,7 @@ MAX_RATIO = 2.0  # largest ratio of the sides of two boxes of one face
 
 
 @dataclass(frozen=True)
-class Film(Opened):
+class OpenedVideo(Opened):
     """A video that waits for its scores: the faces that were found in all its frames.
 
     times: time of the frame of each face, seconds. tracks: number of the track of each face, from 1. sampled: number of
@@ -46,15 +46,15 @@ class Film(Opened):
         """Return the row of the video, a row for each track and one for each face of a frame."""
         if not self.faces:
             return Judged(self.row)
-        rows, frames, words = [], [], []
+        rows, frames, texts = [], [], []
         for number in range(1, max(self.tracks) + 1):
-            track, seen, word = self._judge_track(number, answers, detector)
+            track, track_frames, text = self._judge_track(number, answers, detector)
             rows.append(track)
-            frames += seen
-            words.append(word)
+            frames += track_frames
+            texts.append(text)
         first = max(rows, key=lambda row: rank_suspicion(row.verdict, row.score, row.reason))
         which = f"track {first.face} of {len(rows)}" if len(rows) > 1 else ""
-        reason = "; ".join(filter(None, (which, first.reason or words[first.face - 1], self.row.reason)))
+        reason = "; ".join(filter(None, (which, first.reason or texts[first.face - 1], self.row.reason)))
         row = replace(self.row, score=first.score, probability=first.probability, verdict=first.verdict, reason=reason,
                       faces=None if self.row.faces is None else len(rows))  # fmt: skip
         return Judged(row, tuple(rows), tuple(sorted(frames, key=lambda frame: (frame.time, frame.track))))
@@ -63,8 +63,8 @@ class Film(Opened):
         self, number: int, answers: Sequence[tuple[float, Opinion]], detector: Detector
     ) -> tuple[FaceRow, list[FrameRow], str]:
         """Return the row of a track, the rows of its faces, and a text: frames, interval, the most suspicious frame."""
-        mine = [i for i, track in enumerate(self.tracks) if track == number]
-        judged = [i for i in mine if not self.faces[i].reason] or mine
+        members = [i for i, track in enumerate(self.tracks) if track == number]
+        judged = [i for i in members if not self.faces[i].reason] or members
         scores = [answers[i][0] for i in judged]
         score = float(np.mean(scores))
         low, high = mean_interval(scores) or (None, None)
@@ -77,7 +77,7 @@ class Film(Opened):
         frames = [
             FrameRow(path, digest, round(self.times[i], 3), _write_box(self.faces[i].box), number, answers[i][0],
                      self.faces[i].reason, score, low, high, verdict.value)
-            for i in mine
+            for i in members
         ]  # fmt: skip
         interval = "too few for an interval" if low is None else f"95 % interval {low:+.2f} to {high:+.2f}"
         return row, frames, (f"{len(scores)} of {self.sampled} frames, {interval}; most suspicious at "
@@ -85,7 +85,7 @@ class Film(Opened):
 
 
 def is_video(target: Target) -> bool:
-    """Return whether a target is the file of a video; one whose face a manifest cut out is taken as a picture."""
+    """Return whether a target is a video file; a file for which a manifest gives a crop is treated as a picture."""
     no_file = target.data is not None or target.pixels is not None or target.span is not None
     return not no_file and target.crop is None and bool(find_container(target.path))
 
@@ -98,16 +98,16 @@ def open_any(target: Target, size: int, locates: bool, *, frames: int = FRAMES) 
     try:
         digest, stamp = digest_video(target.path)
         target.check(digest)
-        film = _Sampling(size, locates, max(MOST_CROPS // frames, 1))
+        sampling = _Sampling(size, locates, max(MOST_CROPS // frames, 1))
         for frame in read_frames(target.path, stamp, frames):
-            film.add(frame.time, frame.image)
+            sampling.add(frame.time, frame.image)
     except ImageError as error:
         return Opened(Row(target.path, digest, verdict="error", reason=f"{error.reason}: {error}"))
-    return film.finish(Row(target.path, digest), frames)
+    return sampling.finish(Row(target.path, digest), frames)
 
 
 def opening(frames: int | None) -> Opener:
-    """Return a function that opens pictures, and videos at that number of frames; None means FRAMES."""
+    """Return a function that opens pictures, and samples that number of frames of a video; None means FRAMES."""
     return partial(open_any, frames=frames or FRAMES)
 
 
@@ -121,7 +121,7 @@ class _Sampling:
         self.times: list[float] = []
         self.boxes: list[list[Box]] = []
         self.faces: list[Face] = []
-        self.given: list[Image] = []
+        self.crops: list[Image] = []
 
     def add(self, time: float, image: Image) -> None:
         """Cut the faces out of the next frame and keep them."""
@@ -134,7 +134,7 @@ class _Sampling:
         for face in faces:
             self.times.append(time)
             self.faces.append(face)
-            self.given.append(prepare(image, self.size, face.crop, face.turns))
+            self.crops.append(prepare(image, self.size, face.crop, face.turns))
 
     def finish(self, row: Row, wanted: int) -> Opened:
         """Return the video with its tracks."""
@@ -145,8 +145,8 @@ class _Sampling:
             reason = "; ".join([f"no face found in {self.sampled} frames", *remarks])
             return Opened(replace(row, verdict=Opinion.NOT_APPLICABLE.value, reason=reason))
         tracks = tuple(link_boxes(self.boxes))
-        return Film(replace(row, reason="; ".join(remarks)), tuple(self.faces), tuple(self.given), tuple(self.times),
-                    tracks, self.sampled)  # fmt: skip
+        return OpenedVideo(replace(row, reason="; ".join(remarks)), tuple(self.faces), tuple(self.crops),
+                           tuple(self.times), tracks, self.sampled)  # fmt: skip
 
 
 def link_boxes(frames: Sequence[Sequence[Box]]) -> list[int]:
@@ -165,12 +165,12 @@ def link_boxes(frames: Sequence[Sequence[Box]]) -> list[int]:
         for number, (before, old) in last.items():
             if now - before <= MAX_GAP + 1:
                 pairs += [(*rank, number, i) for i, box in enumerate(boxes) if (rank := _rank_link(old, box))]
-        mine: dict[int, int] = {}
+        linked: dict[int, int] = {}  # number of a box in this frame -> its track
         for _, _, number, i in sorted(pairs):
-            if number not in mine.values() and i not in mine:
-                mine[i] = number
+            if number not in linked.values() and i not in linked:
+                linked[i] = number
         for i, box in enumerate(boxes):
-            number = mine.get(i, len(last) + 1)
+            number = linked.get(i, len(last) + 1)
             last[number] = now, box
             found.append(number)
     sizes = {number: found.count(number) for number in last}

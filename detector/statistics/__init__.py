@@ -1,1 +1,1 @@
-"""Numbers of scores: metrics, their intervals, calibration, errors by group of people."""
+"""Statistics of scores: metrics, their intervals, calibration, errors by group of people."""

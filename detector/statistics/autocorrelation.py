@@ -1,4 +1,4 @@
-"""The mean of a series whose neighbours are alike, such as the scores of one face in the frames of a video."""
+"""The mean of a series with correlated neighbours, such as the scores of one face in the frames of a video."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-MIN_VALUES = 5  # of a series, for an interval; fewer do not show how alike neighbours are
-MIN_EFFECTIVE = 1.25  # least effective number of values: at one, nothing is known about their spread
+MIN_VALUES = 5  # smallest length of a series with an interval; shorter ones do not show how correlated values are
+MIN_EFFECTIVE = 1.25  # smallest effective number of values; with 1, nothing is known about their spread
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
-    """Return the interval of the mean of a series in its order; None for fewer than MIN_VALUES values.
+    """Return the interval of the mean of an ordered series; None for fewer than MIN_VALUES values.
 
-    Neighbours that are alike say less than independent values: n of them count as n (1 - r) / (1 + r), where r is the
-    autocorrelation at lag 1 of a first-order autoregressive series. The estimate of r is corrected for its bias, which
-    in short series is large, and counts as 0 where it is negative. The variance is corrected for the same dependence.
-    Of 16 values the 95 % interval holds the mean in 97 %, 90 % and 83 % of cases for r of 0, 0.6 and 0.9; the interval
-    of independent values holds it in 95 %, 67 % and 32 %.
+    Correlated values carry less information than independent ones: n of them count as n (1 - r) / (1 + r), where r is
+    the autocorrelation at lag 1 of a first-order autoregressive series. The estimate of r is corrected for its bias,
+    which is large in short series, and replaced by 0 if it is negative. The variance is corrected for the same
+    dependence. With 16 values, the 95 % interval contains the mean in 97 %, 90 % and 83 % of cases for r = 0, 0.6 and
+    0.9; the interval for independent values contains it in 95 %, 67 % and 32 %.
 
     Source: Bayley and Hammersley 1946, doi:10.2307/2983560 (effective number, variance); Marriott and Pope 1954,
     doi:10.1093/biomet/41.3-4.390 (bias of r).

@@ -19,12 +19,12 @@ Sample = tuple[ArrayLike, ArrayLike, ArrayLike]  # labels, scores and groups, ea
 def average_auc(samples: Sequence[Sample], *, level: float = 0.95) -> tuple[float, float, float]:
     """Return the mean of the AUCs of several samples, and the ends of its interval.
 
-    samples: at least one. A group has one name in all samples, so that photographs which are compared with several
-    generators move all those AUCs together. The ends are NaN if a class of a sample has a single group.
+    samples: one or more. A group has the same name in all samples, so that photographs which are compared with several
+    generators change all those AUCs together. The ends are NaN if a class of a sample has a single group.
 
-    The mean's error is the sum of what every group adds to it (DeLong's parts, clustered as in Obuchowski, 1997,
-    doi:10.2307/2533958). Its degrees of freedom are Satterthwaite's over the samples, at most the groups of the scarcer
-    class in all samples together, less one.
+    The error of the mean is the sum of the contributions of all groups (DeLong's components, clustered as in
+    Obuchowski, 1997, doi:10.2307/2533958). Its degrees of freedom are Satterthwaite's over the samples, and at most the
+    number of groups of the scarcer class in all samples together, minus one.
     """
     names = np.unique(np.concatenate([np.asarray(groups).astype(str) for _, _, groups in samples]))
     parts = [_split(sample, names) for sample in samples]
@@ -33,7 +33,7 @@ def average_auc(samples: Sequence[Sample], *, level: float = 0.95) -> tuple[floa
         return mean, math.nan, math.nan
     moves = np.array([row for _, row, _, _ in parts])
     se = float(np.linalg.norm(moves.mean(0)))
-    if not se > ROUNDING:  # no error was seen in any sample
+    if not se > ROUNDING:  # no sample has an error
         ends = [measure(*sample, ["auc"], seed=0, level=level)["auc"] for sample in samples]
         return mean, float(np.mean([e.low for e in ends])), float(np.mean([e.high for e in ends]))
     spreads, present = (moves**2).sum(1), np.any([there for _, _, there, _ in parts], axis=0)
@@ -44,9 +44,9 @@ def average_auc(samples: Sequence[Sample], *, level: float = 0.95) -> tuple[floa
 
 
 def _split(sample: Sample, names: NDArray[np.str_]) -> tuple[float, Floats, NDArray[np.bool_], float]:
-    """Return the AUC, what each of the named groups (G,) adds to its error, who is in which class (2, G), and freedom.
+    """Return the AUC, each group's contribution to its error (G,), presence in each class (2, G), and the freedom.
 
-    The degrees of freedom are those of `join_freedoms`; 0 if a class has a single group.
+    names: names of the groups (G,). The freedom is that of `join_freedoms`; 0 if a class has a single group.
     """
     labels, scores, groups = sample
     fake, (column,) = check(labels, scores)

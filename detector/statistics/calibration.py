@@ -1,8 +1,8 @@
-"""Calibration: raw scores become log-odds at even prior, bounded likelihood ratios, and verdicts.
+"""Calibration: turn raw scores into log-odds at even prior odds, bounded likelihood ratios, and verdicts.
 
-A detector's raw score says only which picture looks more fake. A straight line turns it into natural log-odds at even
-prior, which are a log likelihood ratio. Two bounds limit that ratio to what the calibration set supports. Two
-thresholds decide when a picture is called likely-fake or likely-real; between them the verdict is inconclusive.
+Raw scores only rank pictures. A straight line turns them into natural log-odds at even prior odds, which are log
+likelihood ratios. Two bounds limit these ratios to what the calibration set supports. Two thresholds decide when a
+picture is called likely-fake or likely-real; between them the verdict is inconclusive.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ MAX_FPR = 0.01  # largest share of photographs that may be called likely-fake
 MAX_MISS = 0.05  # largest share of fakes that may be called likely-real
 MIN_FAKES = 30  # a generator with fewer fakes sets no threshold by itself
 STEP = 0.01  # step of the search for the bounds, in log10
-SMALLEST_WIDTH = 0.005  # in log10; an interval that ends this close to a bound has no width in two decimals
+SMALLEST_WIDTH = 0.005  # smallest width of an interval that shows in two decimals, log10
 
-# Likelihood ratios from which each word applies; below 1 the words stand for the other proposition.
+# Smallest likelihood ratio for each phrase; for ratios below 1 the phrases refer to the other proposition.
 # Source: ENFSI Guideline for Evaluative Reporting in Forensic Science, 2015, version 3.0, example scale.
 VERBAL_SCALE = (
     (1e6, "extremely strong support"),
@@ -41,15 +41,16 @@ VERBAL_SCALE = (
 
 @dataclass(frozen=True)
 class Calibration:
-    """The line, the bounds and the thresholds of one detector, and the evidence behind them.
+    """The line, the bounds and the thresholds of one detector, and the data that they are based on.
 
     slope, offset: log-odds = slope * raw + offset. low, high: bounds of the log10 likelihood ratio.
     fake_above, real_below: thresholds on the log-odds; between them the verdict is inconclusive.
     fpr, fpr_high: share of photographs above `fake_above`, and the upper end of its 95 % Clopper-Pearson interval,
     which holds although the same photographs chose the threshold: a share above an order statistic is a beta variable.
     miss, miss_high: the same for fakes below `real_below`; over several sources, for the generator missed most.
-    n_real, n_fake: pictures that set the line and the bounds. n_threshold: photographs that set `fake_above`.
-    variance: that of the slope, that of the offset, and their covariance; None on cards that do not have it.
+    n_real, n_fake: numbers of pictures that determine the line and the bounds. n_threshold: number of photographs that
+    determine `fake_above`. variance: variance of the slope, variance of the offset, and their covariance; None if the
+    card does not have it.
     """
 
     slope: float
@@ -79,7 +80,7 @@ class Calibration:
         """Return 95 % intervals (N, 2) of the log10 likelihood ratios of log-odds (N,), within the bounds.
 
         They cover the sampling error of the calibration line, for pictures of the same kind; other kinds of pictures
-        could move it further. None on cards that do not have the variance.
+        may change it more. None if the card does not have the variance.
         """
         if self.variance is None:
             return None
@@ -103,7 +104,7 @@ class Calibration:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Self:
-        """Return what `to_json` wrote; CheckpointError if a number is missing."""
+        """Return the calibration that `to_json` wrote; CheckpointError if a number is missing."""
         try:
             numbers = {
                 f.name: record[f.name] + (0 if f.type == "int" else 0.0) for f in fields(cls) if f.name != "variance"
@@ -124,9 +125,9 @@ def fit_calibration(
     fpr: float = MAX_FPR,
     miss: float = MAX_MISS,
 ) -> Calibration:
-    """Return the calibration of raw scores (N,) of pictures that training did not see.
+    """Return the calibration of raw scores (N,) of pictures that were not used in training.
 
-    labels: (N,), 0 real, 1 fake. groups: (N,), what belongs together; related pictures count for less in every bound.
+    labels: (N,), 0 real, 1 fake. groups: (N,), group of each picture; related pictures count for less in every bound.
     fpr: share of photographs that may be called likely-fake. miss: share of fakes that may be called likely-real.
 
     Raises ScoresError if scores or labels cannot be used.
@@ -151,10 +152,10 @@ def fit_calibration(
 def find_lower_threshold(
     odds: Scores, fake: NDArray[np.bool_], names: NDArray[Any], groups: NDArray[Any], miss: float
 ) -> tuple[float, float, float]:
-    """Return the threshold of `likely-real`, and of the generator missed most: the share below it and its upper bound.
+    """Return the threshold of `likely-real`, and for the generator missed most the share below it and its upper bound.
 
-    odds, fake, names, groups: log-odds, whether it is a fake, generator, and what belongs together, each (N,). miss:
-    share of the fakes of each generator with at least MIN_FAKES of them, else of all, that may lie below.
+    odds, fake, names, groups: log-odds, whether a picture is fake, its generator, and its group, (N,) each. miss: share
+    of the fakes that may lie below, for each generator with at least MIN_FAKES fakes, or else for all together.
     """
     kinds = [side for name in np.unique(names[fake]) if (side := fake & (names == name)).sum() >= MIN_FAKES] or [fake]
     threshold = min(0.0, *(threshold_at_apcer(odds[side], miss) for side in kinds))
@@ -169,7 +170,7 @@ def find_bounds(
     """Return the empirical lower and upper bound (ELUB) of log10 likelihood ratios, from those of each class.
 
     One misleading ratio, beyond all others, is added to each class. The bounds enclose the decision thresholds around
-    0 at which deciding by the ratios still costs less than deciding without them.
+    0 at which decisions by the ratios cost less than decisions without them.
 
     real_worth, fake_worth: effective number of unrelated pictures in each class; None treats all as unrelated.
 
@@ -193,25 +194,25 @@ def find_bounds(
 
 
 def describe(log10_lr: float, first: str = "fake", second: str = "real") -> str:
-    """Return a log10 likelihood ratio in words: how strongly it supports which proposition.
+    """Return the verbal equivalent of a log10 likelihood ratio: how strongly it supports which proposition.
 
     first, second: names of the propositions that a ratio above 1 and below 1 supports.
 
     >>> describe(2.3)
     'moderately strong support for fake over real'
     """
-    for ratio, words in VERBAL_SCALE:
+    for ratio, phrase in VERBAL_SCALE:
         if abs(log10_lr) >= np.log10(ratio):
-            return f"{words} for {f'{first} over {second}' if log10_lr > 0 else f'{second} over {first}'}"
+            return f"{phrase} for {f'{first} over {second}' if log10_lr > 0 else f'{second} over {first}'}"
     return "no support for either"
 
 
 def state_ratio(log10_lr: float, interval: Sequence[float] | None, bounds: Sequence[float]) -> str:
     """Return a log10 likelihood ratio with its 95 % interval, as text.
 
-    interval: low and high, None if there is none. bounds: the least and the greatest ratio that the calibration
-    supports; where they meet, it supports none. An interval that lies at a bound as a whole has no width left; then the
-    text says that the ratio is at least, or at most, the bound.
+    interval: low and high end, or None. bounds: the smallest and the largest ratio that the calibration supports; if
+    they are equal, it supports none. If the whole interval lies at a bound, the text states that the ratio is at least,
+    or at most, the bound.
 
     >>> state_ratio(0.4, (0.2, 0.6), (-2.0, 1.79))
     '+0.40 [0.20, 0.60]'
@@ -239,9 +240,9 @@ def fit_line(
 
     The variance is the sandwich estimate, clustered by group, so that related pictures count for less.
 
-    Platt's softened targets, (n + 1) / (n + 2) in place of 1, regularise the line whatever the unit of the raw scores,
-    and keep it finite where the classes do not overlap. A negative slope would invert the detector; it is replaced by
-    one that is practically zero.
+    Platt's softened targets, (n + 1) / (n + 2) instead of 1, regularise the line independently of the unit of the raw
+    scores, and keep it finite if the classes do not overlap. A negative slope would invert the detector; it is replaced
+    by one that is practically zero.
 
     Source: Platt, 1999, Probabilistic outputs for support vector machines; Newton's method with step
     halving after Lin, Lin and Weng, 2007, doi:10.1007/s10994-007-5018-6.
@@ -272,7 +273,7 @@ def fit_line(
     members = np.unique(groups, return_inverse=True)[1]
     gradients = np.stack([np.bincount(members, weights=weight * (p - target) * row) for row in x])
     bread = np.linalg.inv((x * (weight * p * (1 - p))) @ x.T + 1e-12 * np.eye(2))
-    back = np.array([[1 / spread, 0], [-raw.mean() / spread, 1]])  # from standardised to raw scores
+    back = np.array([[1 / spread, 0], [-raw.mean() / spread, 1]])  # converts coefficients to raw scores
     spreads = back @ bread @ (gradients @ gradients.T) @ bread @ back.T
     variance = (float(spreads[0, 0]), float(spreads[1, 1]), float(spreads[0, 1]))
     return float(line[0] / spread), float(line[1] - line[0] * raw.mean() / spread), variance

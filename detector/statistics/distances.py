@@ -1,4 +1,4 @@
-"""How far a generator's faces are from photographs, by the features of a network: KID, precision and recall.
+"""Distances between a generator's faces and photographs in the features of a network: KID, precision and recall.
 
 Source: Binkowski et al. 2018, arXiv:1801.01401 (KID); Kynkaanniemi et al. 2019, arXiv:1904.06991 (precision, recall).
 """
@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 def kid(real: Floats, fake: Floats, *, subsets: int = 50, size: int = 500, seed: int = 0) -> tuple[float, float]:
     """Return KID times 1000 and its standard error over subsets: the unbiased squared MMD, cubic kernel.
 
-    Features are divided by the root mean square of the reals', so that the kernel sees numbers of its own size.
+    Features are divided by the root mean square of those of the reals, so that the scale suits the kernel.
     """
     rng = np.random.default_rng(seed)
     unit = np.sqrt(np.square(real).mean())
@@ -30,7 +30,11 @@ def kid(real: Floats, fake: Floats, *, subsets: int = 50, size: int = 500, seed:
 
 
 def precision_recall(real: Floats, fake: Floats, *, k: int = 3) -> tuple[float, float]:
-    """Return the share of fakes within the k-nearest-neighbour balls of the reals, and the other way round."""
+    """Return precision and recall.
+
+    Precision is the share of fakes within the k-nearest-neighbour balls of the reals, and recall the share of reals
+    within those of the fakes.
+    """
 
     def covered(balls: Floats, points: Floats) -> float:
         radius = np.sqrt(np.partition(squared_distances(balls, balls), k, axis=1)[:, k])

@@ -1,7 +1,7 @@
-"""Does a detector err more on some people than on others? Errors by the values of a column; the largest gap is tested.
+"""Compare the errors of a detector between groups of people (the values of a column), and test the largest gap.
 
 Every figure is a mean over the pictures of a group. A group of fewer than MINIMUM leakage groups (people, seeds) is too
-small: it has no figure and takes no part in the test.
+small: it has no figure and is left out of the test.
 
 | metric | of | what is averaged |
 |---|---|---|
@@ -38,11 +38,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Fairness:
-    """What `measure_fairness` found.
+    """The result of `measure_fairness`.
 
-    rows: one a detector, column, group and metric (ROWS); value, low and high are missing below the minimum; n counts
-    pictures, people leakage groups. gaps: the largest one a detector, column and metric (GAPS); p: the chance of one as
-    large if the column did not matter, p_corrected: by Holm's method, over all gaps.
+    rows: a row for each detector, column, group and metric (ROWS); value, low and high are missing below the minimum; n
+    counts pictures, people counts leakage groups. gaps: the largest gap for each detector, column and metric (GAPS); p:
+    probability of such a gap if the column did not matter; p_corrected: the same, corrected by Holm's method.
     """
 
     rows: pd.DataFrame
@@ -58,10 +58,10 @@ def measure_fairness(
     permutations: int = 2000,
     seed: int = 0,
 ) -> Fairness:
-    """Return what each detector does by the values of each column, on unperturbed pictures.
+    """Return the errors of each detector for every value of each column, on unperturbed pictures.
 
-    joined: as `joining.join_scores`; where there are no verdicts, a score above 0 is called fake. Pictures whose cell
-    is empty, or that could not be read, are in no group; a class without any value has no rows.
+    joined: a table from `joining.join_scores`; without verdicts, a score above 0 is called fake. Pictures with an empty
+    cell, and unreadable ones, are in no group; a class without any value has no rows.
 
     Raises UnknownName if there is no such column.
     """
@@ -93,13 +93,13 @@ def measure_fairness(
 
 
 def called_fake(part: pd.DataFrame) -> Floats:
-    """Return 1 for each picture (N,) that is called likely-fake, else 0; without a verdict, a score above 0 counts."""
+    """Return 1 for each picture (N,) that is called likely-fake, or else 0; without a verdict, for a score above 0."""
     verdict = part.verdict.fillna("") if "verdict" in part else pd.Series("", index=part.index)
     return np.where(verdict != "", verdict == Opinion.LIKELY_FAKE, part.score > 0).astype(float)
 
 
 def _contributions(part: pd.DataFrame) -> Iterator[tuple[str, Label, Floats]]:
-    """Yield each metric, the class it is of, and what every picture of the class adds to it."""
+    """Yield each metric, its class, and the contribution of every picture of this class."""
     called = called_fake(part)
     fake = (part.label == Label.FAKE).to_numpy()
     scores = part.score.to_numpy(float)
@@ -136,9 +136,9 @@ def _permute(table: pd.DataFrame, permutations: int, seed: int) -> float:
         units["size"].to_numpy(),
     )
 
-    def gap(dealt: NDArray[np.integer]) -> float:
-        return float(np.ptp(np.bincount(dealt, sums) / np.bincount(dealt, sizes)))
+    def gap(assigned: NDArray[np.integer]) -> float:
+        return float(np.ptp(np.bincount(assigned, sums) / np.bincount(assigned, sizes)))
 
-    rng, seen = np.random.default_rng(seed), gap(cells)
-    as_large = sum(gap(rng.permutation(cells)) >= seen - 1e-12 for _ in range(permutations))
+    rng, observed = np.random.default_rng(seed), gap(cells)
+    as_large = sum(gap(rng.permutation(cells)) >= observed - 1e-12 for _ in range(permutations))
     return (1 + as_large) / (1 + permutations)

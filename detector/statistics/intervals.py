@@ -1,8 +1,8 @@
 """Confidence intervals of metrics, and tests of the difference between two detectors on the same pictures.
 
 The AUC has a formula (DeLong). Every other metric is bootstrapped: whole groups (identity, video, seed) are resampled,
-those of real and of fake pictures separately. If a sample shows no error, neither method gives an interval; then it is
-computed from the largest share of errors that could have stayed unseen in that many pictures. If all pictures of a
+those of real and of fake pictures separately. If a sample has no error, neither method gives an interval; then it is
+computed from the largest share of errors that is compatible with no error in so many pictures. If all pictures of a
 class belong to one group there is no interval.
 """
 
@@ -28,7 +28,7 @@ ROUNDING = 1e-9  # an interval narrower than this has no width but for rounding
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric, its interval, and the pictures behind it; low and high are NaN where a class has only one group."""
+    """A metric, its interval, and the numbers of pictures; low and high are NaN if a class has only one group."""
 
     value: float
     low: float
@@ -41,8 +41,8 @@ class Estimate:
 class Difference:
     """A metric of detector B minus that of detector A on the same pictures.
 
-    p_worse: one-sided; small if B is worse than A by more than the margin asked for. freedom: degrees of freedom of se.
-    groups: of the class that has fewer. With one group se, low and high are NaN and p_worse is 1.
+    p_worse: one-sided p-value, small if B is worse than A by more than the margin. freedom: degrees of freedom of se.
+    groups: number of groups of the class that has fewer. With one group se, low and high are NaN and p_worse is 1.
     """
 
     value: float
@@ -66,8 +66,8 @@ def measure(
 ) -> dict[str, Estimate]:
     """Return each metric with its interval.
 
-    labels, scores, groups: (N,). groups: what belongs together; None takes every picture for itself. metrics: names;
-    None takes all. Raises ScoresError if labels or scores cannot be used, UnknownName for a metric.
+    labels, scores, groups: (N,). groups: group of each picture; None makes every picture its own group. metrics: names
+    of metrics; None takes all. Raises ScoresError if labels or scores cannot be used, UnknownName for a metric.
     """
     sample = _Sample(labels, [scores], groups)
     whole = sample.tally(0)
@@ -126,7 +126,7 @@ def compare(
 ) -> dict[str, Difference]:
     """Return each metric of B minus that of A on the same pictures, both measured on the same resamples.
 
-    margin: how much worse B may be before it counts, in the metric's unit. Raises as `measure`.
+    margin: difference by which B may be worse, in the unit of the metric. Raises the errors of `measure`.
     """
     sample = _Sample(labels, [scores_a, scores_b], groups)
     names = METRICS.names() if metrics is None else list(metrics)
@@ -151,7 +151,7 @@ def _differ(value: float, se: float, freedom: float, groups: int, level: float, 
         return Difference(value, math.nan, math.nan, math.nan, 1.0, 0.0, groups)
     reach = float(stdtrit(freedom, (1 + level) / 2)) * se
     p = float(stdtr(freedom, spare / se)) if se > 0 else float(spare >= 0)
-    # No sample rules out chance more firmly than all its groups pointing one way (the sign test).
+    # The smallest possible p-value is that of a sign test in which all groups agree.
     return Difference(value, se, value - reach, value + reach, max(p, 0.5**groups), freedom, groups)
 
 
@@ -161,10 +161,10 @@ class _Sample:
     def __init__(self, labels: ArrayLike, scores: Sequence[ArrayLike], groups: ArrayLike | None) -> None:
         self.fake, self.scores = check(labels, *scores)
         n = len(self.fake)
-        given = np.arange(n) if groups is None else np.asarray(groups)
-        if given.shape != (n,):
-            raise ScoresError(f"there are {len(given)} groups for {n} scores; give one a picture")
-        self.groups = np.unique(given, return_inverse=True)[1]
+        named = np.arange(n) if groups is None else np.asarray(groups)
+        if named.shape != (n,):
+            raise ScoresError(f"there are {len(named)} groups for {n} scores; give one for each picture")
+        self.groups = np.unique(named, return_inverse=True)[1]
         count = int(self.groups.max()) + 1
         self.has_real = np.bincount(self.groups[~self.fake], minlength=count) > 0
         self.has_fake = np.bincount(self.groups[self.fake], minlength=count) > 0
@@ -185,7 +185,7 @@ class _Sample:
         return max(scales), self._join(*parts)
 
     def tally(self, column: int) -> Tally:
-        """Return the sample as it is, as a block of one."""
+        """Return the sample itself, as a block of one."""
         return next(self._tallies(column, iter([np.ones((1, len(self.has_real)))])))
 
     def bootstrap(self, blocks: Mapping[str, Block], resamples: int, seed: int) -> list[dict[str, Floats]]:
@@ -202,8 +202,8 @@ class _Sample:
     def variance(self, fake_parts: Floats, real_parts: Floats) -> tuple[float, float]:
         """Return the variance of a mean over fakes plus a mean over real pictures, and its degrees of freedom.
 
-        From the parts of both means, summed by group. With every picture its own group, S_10 / n_fake + S_01 / n_real
-        of DeLong et al. Source: Obuchowski, 1997, doi:10.2307/2533958.
+        It is computed from the parts of both means, summed by group. If every picture is its own group, it is
+        S_10 / n_fake + S_01 / n_real of DeLong et al. Source: Obuchowski, 1997, doi:10.2307/2533958.
         """
         sums = np.zeros(len(self.has_real))
         for groups, parts in zip(self._split_groups(), (fake_parts, real_parts), strict=True):
@@ -218,15 +218,16 @@ class _Sample:
     def _join(self, fake_parts: Floats, real_parts: Floats) -> float:
         """Return the degrees of freedom of a sum over both classes, from what each picture contributes.
 
-        Both classes are taken to have equal variances, since it depends on the metric which one matters more. At most
-        the groups of the scarcer class less one, at least 1; 0 if a class has a single group.
+        Both classes are assumed to have equal variances, because it depends on the metric which class matters more. The
+        result is at most the number of groups of the scarcer class minus one, and at least 1; 0 if a class has a single
+        group.
         """
         if self.scarcest < 2:
             return 0.0
         return max(min(self.scarcest - 1.0, join_freedoms([fake_parts, real_parts], self._split_groups())), 1.0)
 
     def _weights(self, resamples: int, seed: int) -> Iterator[Floats]:
-        """Yield blocks (B, groups): how often each resample drew each group, from groups of its own kind."""
+        """Yield blocks (B, groups): how often each resample drew each group; groups are drawn within their kind."""
         kinds = [np.flatnonzero(k) for k in (self.has_real & ~self.has_fake, self.has_fake & ~self.has_real,
                                              self.has_real & self.has_fake)]  # fmt: skip
         rngs = [np.random.default_rng([seed, i]) for i in range(len(kinds))]
@@ -255,7 +256,7 @@ class _Sample:
 
 
 def split_auc(fake: NDArray[np.bool_], scores: Floats) -> tuple[float, Floats, Floats]:
-    """Return the AUC, and for each fake (M,) and each real picture (N,) the share of the other class on its right side.
+    """Return the AUC, the share of reals below each fake (M,), and the share of fakes above each real picture (N,).
 
     These are the placements of DeLong et al.; sorting makes the cost n log n. Source: Sun and Xu, 2014,
     doi:10.1109/LSP.2014.2337313.
@@ -271,7 +272,7 @@ def split_auc(fake: NDArray[np.bool_], scores: Floats) -> tuple[float, Floats, F
 
 
 def _auc_ends(sample: _Sample, level: float) -> tuple[float, float]:
-    """Return the ends of DeLong's interval on the scale of the logit; source as `compare_auc`."""
+    """Return the ends of DeLong's interval on the logit scale; the source is that of `compare_auc`."""
     auc, fakes, reals = split_auc(sample.fake, sample.scores[0])
     if not 0 < auc < 1:
         return auc, auc
@@ -283,24 +284,24 @@ def _auc_ends(sample: _Sample, level: float) -> tuple[float, float]:
 def _ends(
     centre: Any, draws: Floats, facts: Mapping[str, Any], scale: float, freedom: float, level: float
 ) -> tuple[float, float]:
-    """Return the ends of the interval of a resampled metric, from what was `drawn` of it: centre -+ t * spread.
+    """Return the ends of the interval of a metric from its values in resamples (draws): centre -+ t * spread.
 
-    The interval is laid on the scale of the logit, which keeps it within 0 and 1, or of the log if there is no largest
-    value. Each draw is transformed by itself: a slope at the centre would be too flat towards the nearer end, and would
-    be taken at the wrong place if the metric is biased and its draws lie below the centre. Draws farther than
-    MAX_DEVIATION are moved to that distance, also those without an error, which are infinite on this scale. If the
-    centre is 0 or the largest value, both ends are the centre (see `_unseen`).
+    The interval is computed on the logit scale, which keeps it within 0 and 1, or on the log scale if the metric has no
+    largest value. Each draw is transformed by itself: a slope at the centre would be too flat towards the nearer end,
+    and would be taken at the wrong place if the metric is biased and its draws lie below the centre. Draws farther than
+    MAX_DEVIATION from the centre are clipped to this distance, also those without an error, which are infinite on this
+    scale. If the centre is 0 or the largest value, both ends are the centre (see `_unseen`).
 
-    scale, freedom: as `_Sample.correct` returns them.
+    scale, freedom: from `_Sample.correct`.
 
     Source: Efron and Tibshirani, 1993, An Introduction to the Bootstrap, section 12.6 (the standard error is estimated
-    on the scale on which the interval is laid); Boyd, Eng and Page, 2013, doi:10.1007/978-3-642-40994-3_29 (logit).
+    on the scale of the interval); Boyd, Eng and Page, 2013, doi:10.1007/978-3-642-40994-3_29 (logit).
     """
     reach = float(stdtrit(freedom, (1 + level) / 2)) * np.sqrt(scale)
     if draws.ndim == 2:
         return _invert(centre, centre + (draws - centre) * reach / ndtri((1 + level) / 2), level)
     top, bias = facts.get("top", 1.0), facts.get("bias", 0.0)
-    if bias:  # the metric is optimistic on the sample, and on each resample once more
+    if bias:  # the metric is optimistic on the sample, and again on each resample
         centre = min(centre + bias * (centre - draws.mean()), top)
     onto, back = (np.log, np.exp) if bias or np.isinf(top) else (logit, expit)
     with np.errstate(divide="ignore"):
@@ -313,10 +314,10 @@ def _ends(
 
 
 def _invert(addends: Floats, draws: Floats, level: float) -> tuple[float, float]:
-    """Return the ends of the interval of a sum of absolute values, which noise only enlarges.
+    """Return the ends of the interval of a sum of absolute values, which noise can only enlarge.
 
-    addends: (K,). draws: (resamples, K). True addends are taken to be the observed ones times some factor; the ends
-    are the least and greatest factor under which a sum as large (as small) as the observed one is no rarity.
+    addends: (K,). draws: (resamples, K). The true addends are assumed to be the observed ones times a factor; the ends
+    belong to the smallest and the largest factor for which a sum as large (as small) as the observed one is not rare.
 
     Source: Carpenter, 1999, doi:10.1111/1467-9868.00169, test-inversion bootstrap intervals.
     """
@@ -335,14 +336,14 @@ def _invert(addends: Floats, draws: Floats, level: float) -> tuple[float, float]
 
 
 def _unseen(name: str, sample: _Sample, level: float) -> tuple[float, float]:
-    """Return the extremes of a metric if a share of one class, too rare to be seen, lay beyond all other scores.
+    """Return the extremes of a metric if a share of one class, too small to show, lay beyond all other scores.
 
-    The share is the upper Clopper-Pearson limit for no case in as many unrelated pictures as the class is worth.
+    The share is the upper Clopper-Pearson limit for no case in the effective number of pictures of the class.
     Compare Obuchowski and Lieber, 2002, Academic Radiology 9:526-530, on an observed AUC of 1.
     """
     whole = sample.tally(0)
-    seen = whole.axis.scores
-    axis = Axis(np.concatenate([[np.nextafter(seen[0], -np.inf)], seen, [np.nextafter(seen[-1], np.inf)]]))
+    scores = whole.axis.scores
+    axis = Axis(np.concatenate([[np.nextafter(scores[0], -np.inf)], scores, [np.nextafter(scores[-1], np.inf)]]))
     counts = [np.pad(c, ((0, 0), (1, 1))) for c in (whole.real, whole.fake)]
     facts = METRICS.facts(name)
     values = [float(facts["block"](whole)[0])]

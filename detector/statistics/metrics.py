@@ -22,13 +22,13 @@ from detector.errors import ScoresError
 from detector.registry import Registry
 
 Floats = NDArray[np.float64]
-Block = Callable[..., Floats]  # a Tally, and options, to (B,)
-BINS = 15  # bins of `ece`
-RATES = (0.01, 0.05)  # false-positive rates at which the true-positive rate is measured where nobody names others
+Block = Callable[..., Floats]  # function of (Tally, options) that returns (B,)
+BINS = 15  # number of bins of `ece`
+RATES = (0.01, 0.05)  # false-positive rates at which the true-positive rate is measured by default
 
 
 class Metric(Protocol):
-    """Labels (N,), 0 real and 1 fake, and scores (N,), log-odds, to one number; ScoresError if either is unusable."""
+    """A function of labels (N,), 0 real and 1 fake, and scores (N,), log-odds; ScoresError if they cannot be used."""
 
     def __call__(self, labels: ArrayLike, scores: ArrayLike, **options: float) -> float:
         """Return the metric; options are those of the function, such as a threshold."""
@@ -40,7 +40,7 @@ class Metrics(Registry[Metric]):
 
     def get(self, name: str) -> Metric:
         """Return the metric of that name; UnknownName lists the others."""
-        if name not in self._things and (rate := read_rate(name)) is not None:
+        if name not in self._objects and (rate := read_rate(name)) is not None:
             _define_operating_point(rate)
         return super().get(name)
 
@@ -60,7 +60,7 @@ class Axis:
 
     @cached_property
     def probability(self) -> Floats:
-        """Return (U,): of fake, at even prior."""
+        """Return (U,): the probability of fake at even prior odds."""
         return np.asarray(expit(self.scores))
 
     @cached_property
@@ -76,9 +76,9 @@ class Axis:
 
 @dataclass(frozen=True)
 class Tally:
-    """B weighted samples of the same scores: how many real and fake pictures lie at each.
+    """B weighted samples of the same scores, with the numbers of real and fake pictures at each distinct score.
 
-    real, fake: (B, U), weights; every row has some of both.
+    real, fake: weights (B, U); every row has pictures of both classes.
     """
 
     axis: Axis
@@ -97,12 +97,12 @@ class Tally:
 
     @property
     def n_real(self) -> Floats:
-        """Return (B,)."""
+        """Return (B,): the number of real pictures."""
         return self.real_below[:, -1]
 
     @property
     def n_fake(self) -> Floats:
-        """Return (B,)."""
+        """Return (B,): the number of fakes."""
         return self.fake_below[:, -1]
 
 
@@ -166,10 +166,10 @@ def read_rate(name: str) -> float | None:
 def metric(name: str, *, title: str, higher: bool, summary: str, **facts: Any) -> Callable[[Block], Metric]:
     """Return a decorator that registers a function from a Tally to (B,) as a metric of labels and scores.
 
-    title: what a report calls it. higher: whether larger is better. The function itself is kept as the fact `block`;
-    further facts are for `intervals.py`: `drawn`, what to resample in its place; `top`, the largest value, 1 if absent;
-    `bias`, how far to move against the bootstrap's bias; `blame`, the class (0, 1) whose unseen pictures count, both if
-    absent.
+    title: name of the metric in reports. higher: whether larger is better. The function itself is kept as the fact
+    `block`. Further facts are for `intervals.py`: `drawn`, function to resample instead; `top`, largest value, 1 if
+    absent; `bias`, factor of the correction for the bootstrap's bias; `blame`, class (0, 1) in which unobserved errors
+    are assumed, both if absent.
     """
 
     def make(block: Block) -> Metric:
@@ -226,18 +226,18 @@ def eer(t: Tally) -> Floats:
 
 
 def _tpr_at_fpr(t: Tally, fpr: float) -> Floats:
-    """Return the largest TPR with at most that share of real pictures accused."""
+    """Return the largest TPR with at most that share of real pictures called fake."""
     rows = np.arange(len(t.real))
     allowed = np.floor(fpr * t.n_real * (1 + 1e-12))
     return 1 - t.fake_below[rows, _first(lambda k: t.n_real - t.real_below[rows, k] <= allowed, t)] / t.n_fake
 
 
 def _tpr_between(t: Tally, fpr: float) -> Floats:
-    """Return the TPR at that FPR, read off lines through the lower corners of the ROC; intervals rest on this one.
+    """Return the TPR at that FPR on lines through the lower corners of the ROC; intervals are computed from it.
 
-    A corner is a threshold just above a real picture, which itself counts as accused: of n, the k-th from the top is
-    passed by k / (n + 1) of what comes after on average. Above the first the line through the first two goes on, down
-    to 0: the threshold asked for may lie above all real pictures seen, which no resample's own threshold does.
+    A corner is a threshold just above a real picture, which itself counts as called fake: on average, a share of
+    k / (n + 1) of further real pictures scores above the k-th of n. Above the first corner, the line through the first
+    two is extended down to 0, because the threshold for that FPR may lie above all real pictures of the sample.
     Compare Hutson, 1999, doi:10.1080/02664769922458, quantiles by fractional order statistics.
     """
     rows = np.arange(len(t.real))
@@ -293,14 +293,14 @@ def balanced_accuracy(t: Tally, threshold: float = 0.0) -> Floats:
 def brier(t: Tally) -> Floats:
     """Return the mean of (sigmoid(score) - label) ** 2, half of it over real pictures and half over fakes.
 
-    Scores are log-odds at even prior, so that is the prior at which their probability is judged.
+    Scores are log-odds at even prior odds, so their probabilities are evaluated at this prior.
     """
     p = t.axis.probability
     return np.asarray(t.real @ p**2 / t.n_real + t.fake @ (1 - p) ** 2 / t.n_fake) / 2
 
 
 def _gaps(t: Tally) -> Floats:
-    """Return (B, bins): probability less label, summed over each bin, each class weighing a half."""
+    """Return (B, bins): probability minus label, summed over each bin; each class has the weight 1/2."""
     p = t.axis.probability
     starts = np.flatnonzero(np.diff(np.minimum(p * BINS, BINS - 1).astype(int), prepend=-1))
     bins = [slice(start, end) for start, end in pairwise([*starts, len(p)])]  # probabilities rise, so a bin is a slice
@@ -314,9 +314,10 @@ def _gaps(t: Tally) -> Floats:
     summary="expected calibration error of the probability at even prior, both classes weighed alike, in 15 equal bins",
 )  # fmt: skip
 def ece(t: Tally) -> Floats:
-    """Return the mean gap between probability and share of fakes, bin by bin, both classes weighed alike.
+    """Return the mean gap between probability and share of fakes over bins; both classes have the same weight.
 
-    That is the prior of the scores and of the reliability plot, so a calibrated detector has no gap at any share.
+    This is the prior of the scores and of the reliability plot, so a calibrated detector has no gap, whatever the share
+    of fakes.
     Source: Guo et al., 2017, arXiv:1706.04599, equation 3, on the probability of the fake class.
     """
     return np.asarray(np.abs(_gaps(t)).sum(1))
@@ -330,7 +331,7 @@ def ece(t: Tally) -> Floats:
     top=np.inf,
 )
 def cllr(t: Tally) -> Floats:
-    """Return the cost of the scores as natural log likelihood ratios; prevalence plays no part.
+    """Return the cost of the scores as natural log likelihood ratios; it does not depend on the prevalence.
 
     Source: Brümmer and du Preez, 2006, doi:10.1016/j.csl.2005.08.001.
     """
@@ -385,7 +386,7 @@ def _sums(weights: Floats) -> Floats:
 
 
 def _first(test: Callable[[NDArray[np.intp]], Any], t: Tally) -> NDArray[np.intp]:
-    """Return for each row the least k in 0..U that passes a test which, once passed, stays passed; U passes."""
+    """Return for each row the smallest k in 0..U that passes a monotone test; U passes."""
     low, high = np.zeros(len(t.real), np.intp), np.full(len(t.real), t.real.shape[1], np.intp)
     while (low < high).any():
         middle = (low + high) // 2

@@ -1,4 +1,4 @@
-"""How large a loss has to be for a comparison of two detectors to notice it."""
+"""The smallest loss that a comparison of two detectors notices."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from scipy.special import stdtrit
 
 from detector.statistics.intervals import compare_auc, measure
 
-POWER = 0.8  # chance that a drop of the size found is noticed
-CORRELATION = 0.5  # assumed between the sampling errors of the AUCs of two versions of a detector
-STEPS = 100  # most iterations of the search for the drop, which converges in far fewer
+POWER = 0.8  # probability with which the drop is noticed
+CORRELATION = 0.5  # assumed correlation of the sampling errors of the AUCs of two versions of a detector
+STEPS = 100  # number of iterations of the search for the drop, which converges in far fewer
 
 
 def find_visible_drop(
@@ -27,12 +27,12 @@ def find_visible_drop(
 ) -> float:
     """Return the smallest drop of the AUC that the paired one-sided test notices with the power asked for.
 
-    labels, scores, groups: (N,), as `intervals.measure`. margin: drop that is allowed, and is added. comparisons: how
-    many tests share `alpha` (Bonferroni, which is the first step of Holm's method). Infinite where no drop can be
-    noticed: there are too few groups for so small a p-value, or the drop would exceed the AUC itself.
+    labels, scores, groups: (N,), as in `intervals.measure`. margin: allowed drop, which is added. comparisons: number
+    of tests that share `alpha` (Bonferroni, which is the first step of Holm's method). The result is infinite if no
+    drop can be noticed: if there are too few groups for so small a p-value, or if the drop would exceed the AUC itself.
 
-    The errors of both AUCs have a correlation of CORRELATION, since the pictures are the same. That of the worse
-    detector is taken to be larger as A (1 - A) is, A being the AUC.
+    The errors of both AUCs are assumed to have a correlation of CORRELATION, because the pictures are the same. The
+    variance of the worse AUC is assumed to be larger in proportion to A (1 - A), where A is the AUC.
 
     Source: Hanley and McNeil, 1983, doi:10.1148/radiology.148.3.6878708 (correlated areas).
     """
@@ -42,12 +42,12 @@ def find_visible_drop(
     if against_chance.groups < 2 or 0.5**against_chance.groups > level:
         return math.inf
     auc, se = against_chance.value + 0.5, against_chance.se
-    if not se > 0:  # no error was seen; the interval says how many there could be
+    if not se > 0:  # the sample has no error; the interval gives the uncertainty
         found = measure(labels, column, groups, ["auc"], seed=0)["auc"]
         auc, se = (found.high + found.low) / 2, (found.high - found.low) / 4
     reach = float(stdtrit(against_chance.freedom, 1 - level) + stdtrit(against_chance.freedom, power))
     drop = margin
-    for _ in range(STEPS):  # the drop decides how uncertain the worse AUC is, and that decides the drop
+    for _ in range(STEPS):  # the error of the worse AUC depends on the drop, and the drop on this error
         worse = max(auc - drop, 0.5)
         other = se * math.sqrt(max(worse * (1 - worse) / (auc * (1 - auc)), 1.0))
         drop = margin + reach * math.sqrt(se**2 + other**2 - 2 * CORRELATION * se * other)

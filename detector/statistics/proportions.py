@@ -12,7 +12,7 @@ from detector.statistics.metrics import Floats
 
 
 def holm(p_values: ArrayLike) -> Floats:
-    """Return p-values corrected for their number, in their order: reject those at most alpha.
+    """Return p-values corrected for their number, in input order; those of at most alpha are rejected.
 
     Source: Holm, 1979, Scandinavian Journal of Statistics 6:65-70.
     """
@@ -24,7 +24,7 @@ def holm(p_values: ArrayLike) -> Floats:
 
 
 def clopper_pearson(k: float, n: float, level: float = 0.95) -> tuple[float, float]:
-    """Return the exact interval of a share of which k in n were seen; both may be fractions (an effective n).
+    """Return the exact interval of a share for k cases in n pictures; both may be fractions (an effective n).
 
     Source: Clopper and Pearson, 1934, doi:10.1093/biomet/26.4.404; fractions after Korn and Graubard, 1998.
     """
@@ -35,7 +35,7 @@ def clopper_pearson(k: float, n: float, level: float = 0.95) -> tuple[float, flo
 
 
 def effective_count(scores: ArrayLike, groups: ArrayLike | None = None) -> float:
-    """Return the effective sample size: how many unrelated pictures carry as much information as these.
+    """Return the effective sample size: the number of unrelated pictures with as much information.
 
     It is n divided by the design effect 1 + (m - 1) * ICC, where m is the mean size of the group that a picture is in,
     and ICC the intraclass correlation of the scores, from 0 (groups do not matter) to 1 (a group counts once).
@@ -54,12 +54,12 @@ def effective_count(scores: ArrayLike, groups: ArrayLike | None = None) -> float
 def correct_clusters(values: ArrayLike, groups: ArrayLike) -> tuple[float, float]:
     """Return the factor that makes the variance of a mean over groups unbiased, and its degrees of freedom.
 
-    The variance is estimated from the squared deviations of the groups from the mean. Each group pulls the mean towards
-    itself, a large group most, so the estimate is too small; and a few large groups determine its precision. The sum of
-    a group of m pictures is assumed to have the variance m (1 + (m - 1) * ICC). k groups of equal size give k / (k - 1)
-    and k - 1, whatever the correlation. For a single group the variance is unknown: the answer is infinity and 0.
+    The variance is estimated from the squared deviations of the groups from the mean. Each group, and a large group
+    most, moves the mean towards itself, so the estimate is too small; and a few large groups determine its precision.
+    The sum of a group of m pictures is assumed to have the variance m (1 + (m - 1) * ICC). k groups of equal size give
+    k / (k - 1) and k - 1 for any correlation. For a single group the variance is unknown: the result is infinity and 0.
 
-    values: (N,), what each picture contributes to the mean. groups: (N,).
+    values: (N,), contribution of each picture to the mean. groups: (N,).
 
     Source: Bell and McCaffrey, 2002, Survey Methodology 28:169-181 (bias and Satterthwaite's degrees of freedom under a
     working model); Carter, Schnepel and Steigerwald, 2017, doi:10.1162/REST_a_00639 (unequal groups are worth fewer).
@@ -75,11 +75,12 @@ def correct_clusters(values: ArrayLike, groups: ArrayLike) -> tuple[float, float
 def join_freedoms(values: Sequence[ArrayLike], groups: Sequence[ArrayLike]) -> float:
     """Return the degrees of freedom of the variance of the sum of two means, which may have groups in common.
 
-    Without common groups they are Welch's, of two equal variances. A group in both classes adds to both estimates of
-    variance, which then err together: with the same groups in both, two means know no more than one. What a group adds
-    to one mean is taken to be uncorrelated with what it adds to the other. 0 where a class has a single group.
+    Without common groups they are Welch's, for two equal variances. A group in both classes contributes to both
+    estimates of the variance, whose errors are then correlated: if both classes have the same groups, two means have no
+    more degrees of freedom than one. The contributions of a group to both means are assumed to be uncorrelated. The
+    result is 0 if a class has a single group.
 
-    values, groups: for each of two classes as `correct_clusters`; a group has one number, from 0, in both.
+    values, groups: for each of two classes, the arguments of `correct_clusters`; a group has the same number in both.
 
     Source: Satterthwaite, 1946, doi:10.2307/3002019: 2 E^2 / Var of the sum of both estimates.
     """
@@ -101,7 +102,7 @@ def _weigh(values: ArrayLike, groups: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def _intraclass(values: ArrayLike, groups: ArrayLike) -> tuple[Floats, float]:
-    """Return the sizes of the groups (k,), and the intraclass correlation, 0..1; 1 where it cannot be estimated.
+    """Return the sizes of the groups (k,), and the intraclass correlation, 0..1; 1 if it cannot be estimated.
 
     Source: by analysis of variance, Donner, 1986, doi:10.2307/1403259.
     """

@@ -1,4 +1,4 @@
-"""How well somebody tells two classes apart, and which class they favour: d' and the criterion of signal detection.
+"""The sensitivity d' of an observer and the criterion c (a preference for one answer), from signal detection theory.
 
 Source: Green and Swets, 1966, Signal Detection Theory and Psychophysics; Macmillan and Creelman, 2005, Detection
 Theory, sections 1.2, 2.1 and 13.2.
@@ -16,8 +16,8 @@ from scipy.special import ndtri
 class Sensitivity:
     """d' with its interval, and the criterion c.
 
-    value: 0 is chance, about 1 is 69 % right and 2 is 84 % without a preference. criterion: 0 without a preference;
-    positive if "real" is answered more readily than "fake".
+    value: d'; 0 is chance, and without a preference 1 gives 69 % and 2 gives 84 % right answers. criterion: 0 without a
+    preference; positive if the observer prefers the answer "real".
     """
 
     value: float
@@ -32,7 +32,9 @@ def measure_sensitivity(found: int, fakes: int, accused: int, reals: int, *, lev
     Half an answer is added to each count and one to each number of pictures, so that shares of 0 and 1 have a d' too.
     Source: Hautus, 1995, doi:10.3758/BF03203619; the interval: Gourevitch and Galanter, 1967, doi:10.1007/BF02289402.
 
-    found: of `fakes` pictures. accused: of `reals` pictures. Raises ValueError if a class has no picture.
+    found: number of `fakes` that were called fake. accused: number of `reals` that were called fake.
+
+    Raises ValueError if a class has no picture.
     """
     if min(fakes, reals) < 1:
         raise ValueError("d' needs pictures of both classes")

@@ -37,13 +37,13 @@ def fit_over_sources(
 ) -> Calibration:
     """Return a calibration that holds in each source of photographs.
 
-    scores: raw scores (N,) of pictures that training did not see. labels: (N,), 0 real, 1 fake. sources: (N,), the
-    dataset of each photograph and the generator of each fake. groups: (N,), what belongs together.
+    scores: raw scores (N,) of pictures that were not used in training. labels: (N,), 0 real, 1 fake. sources: (N,),
+    data set of each photograph and generator of each fake. groups: (N,), group of each picture.
     fpr: share of the photographs of each source that may be called likely-fake. miss: share of the fakes of each
     generator with at least MIN_FAKES pictures that may be called likely-real.
 
-    The record's `fpr` and `fpr_high` are those of the source with the highest upper bound. Raises ScoresError with
-    fewer than two sources of photographs.
+    `fpr` and `fpr_high` of the result are those of the source with the highest upper bound. Raises ScoresError if there
+    are fewer than two sources of photographs.
     """
     fake, (raw,) = check(labels, scores)
     names, groups = np.asarray(sources), np.asarray(groups)
@@ -66,7 +66,7 @@ def fit_over_sources(
 
 
 def even_weights(names: NDArray[Any], fake: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return weights (N,) that add up to 1 in each class, every source of a class counting the same."""
+    """Return weights (N,) that add up to 1 in each class; all sources of a class have the same total weight."""
     weight = np.zeros(len(names))
     for side in (fake, ~fake):
         kinds, index, counts = np.unique(names[side], return_inverse=True, return_counts=True)
@@ -80,10 +80,10 @@ def false_alarms(
     """Return one row per source of photographs: source, n, alarms, share, low, high (Clopper-Pearson)."""
     rows = []
     for name in np.unique(sources):
-        mine = odds[sources == name]
-        share, count = bpcer(mine, threshold), effective_count(mine, groups[sources == name])
+        part = odds[sources == name]
+        share, count = bpcer(part, threshold), effective_count(part, groups[sources == name])
         rows.append(
-            (str(name), len(mine), int((mine > threshold).sum()), share, *clopper_pearson(share * count, count, level))
+            (str(name), len(part), int((part > threshold).sum()), share, *clopper_pearson(share * count, count, level))
         )
     return pd.DataFrame(rows, columns=["source", "n", "alarms", "share", "low", "high"])
 
@@ -94,13 +94,13 @@ def share_verdicts(verdicts: ArrayLike, sources: ArrayLike, groups: ArrayLike, *
     verdicts, sources, groups: (N,); a source is the dataset of photographs or the generator of fakes. Columns: source,
     verdict, n, share, low, high. Related pictures count for less, as in `false_alarms`.
     """
-    given, names, members = (np.asarray(column).astype(str) for column in (verdicts, sources, groups))
+    called, names, members = (np.asarray(column).astype(str) for column in (verdicts, sources, groups))
     rows = []
     for name in np.unique(names):
-        mine = names == name
-        for verdict in np.unique(given):
-            hits = (given[mine] == verdict).astype(float)
-            share, count = float(hits.mean()), effective_count(hits, members[mine])
+        rows_of_source = names == name
+        for verdict in np.unique(called):
+            hits = (called[rows_of_source] == verdict).astype(float)
+            share, count = float(hits.mean()), effective_count(hits, members[rows_of_source])
             rows.append((str(name), str(verdict), len(hits), share, *clopper_pearson(share * count, count, level)))
     return pd.DataFrame(rows, columns=["source", "verdict", "n", "share", "low", "high"])
 
@@ -108,11 +108,11 @@ def share_verdicts(verdicts: ArrayLike, sources: ArrayLike, groups: ArrayLike, *
 def cllr_of_unseen_sources(
     scores: ArrayLike, labels: ArrayLike, sources: ArrayLike, groups: ArrayLike | None = None
 ) -> pd.DataFrame:
-    """Return one row per pair of a source and a generator that the line did not see.
+    """Return one row per pair of a source and a generator that were left out of the line.
 
-    scores, labels, sources, groups: as `fit_over_sources`; without groups every picture is one. Line and bounds are
-    fitted anew for each pair, without its pictures. Columns: source, generator, cllr, low, high, cllr_min. cllr is that
-    of the bounded ratios, as a report gives them, low and high its 95 % interval (NaN if a class has one group);
+    scores, labels, sources, groups: as in `fit_over_sources`; without groups every picture is its own. Line and bounds
+    are fitted again for each pair, without its pictures. Columns: source, generator, cllr, low, high, cllr_min. cllr is
+    that of the bounded ratios, as a report gives them, low and high its 95 % interval (NaN if a class has one group);
     cllr_min is that of the best recalibration of the scores.
     """
     fake, (raw,) = check(labels, scores)
@@ -138,8 +138,8 @@ def _worst_bounds(
 ) -> tuple[float, float]:
     """Return the narrowest bounds of the log10 likelihood ratio over sources, each left out of its line in turn.
 
-    Sources with fewer than MIN_PHOTOGRAPHS pictures are passed over if there are larger ones: few photographs support
-    hardly any ratio, whatever the detector is worth.
+    Sources with fewer than MIN_PHOTOGRAPHS pictures are ignored if there are larger ones: few photographs support
+    hardly any ratio, however good the detector is.
     """
     bounds = []
     found, sizes = np.unique(names[~fake], return_counts=True)

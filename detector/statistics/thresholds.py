@@ -1,4 +1,4 @@
-"""Thresholds on scores that keep an error rate, and the share of photographs beyond a threshold."""
+"""Thresholds on scores for a given error rate, and the share of photographs above a threshold."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from detector.statistics.metrics import check_scores
 
 
 def bpcer(real_scores: ArrayLike, threshold: float) -> float:
-    """Return the share of real pictures that are called fake, their score above the threshold.
+    """Return the share of real pictures that are called fake, because their score exceeds the threshold.
 
     Source: ISO/IEC 30107-3:2023, bona fide presentation classification error rate.
     """
@@ -24,5 +24,5 @@ def threshold_at_fpr(real_scores: ArrayLike, fpr: float) -> float:
 
 
 def threshold_at_apcer(fake_scores: ArrayLike, rate: float) -> float:
-    """Return the highest threshold at which at most that share of the fakes passes for real."""
+    """Return the highest threshold below which at most that share of the fakes lies."""
     return float(np.nextafter(-threshold_at_fpr(-check_scores(fake_scores), rate), -np.inf))

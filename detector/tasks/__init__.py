@@ -1,11 +1,10 @@
-"""The public functions, one for each task: they take names and paths and return tables.
+"""The public functions, one for each task: they take names and paths, and return tables.
 
-`import detector` exports those for Python, and the command line calls them.
-
-Only these functions and evaluation/ look up names in the registry; all lower layers are passed objects.
+`import detector` exports those that are meant for Python, and the command line calls all of them. Names of generators
+and detectors are looked up here and in evaluation/ only; the functions of lower layers take objects.
 """
 
-from detector.tasks.catalogue import describe_card, describe_environment, describe_licence, list_things
+from detector.tasks.catalogue import describe_card, describe_environment, describe_licence, list_registered
 from detector.tasks.combining import combine
 from detector.tasks.diagnosing import diagnose
 from detector.tasks.exhibiting import make_gallery
@@ -28,8 +27,8 @@ __all__ = [
     "evaluate",
     "generate",
     "index",
+    "list_registered",
     "list_settings",
-    "list_things",
     "make_gallery",
     "make_quiz",
     "mark_quiz",

@@ -1,4 +1,4 @@
-"""What there is: names, cards, licences, and the versions a figure depends on."""
+"""Lists of what is available, model cards, licences, and the versions that results depend on."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from detector.types import Licensed
 
 
 def describe_licence(name: str) -> str:
-    """Return a line on where a generator's weights come from and what may be done with them; empty for our own.
+    """Return a line on the origin and the licence of a generator's weights; empty if they were trained here.
 
-    Raises MissingExtra if they are someone else's and not installed.
+    Raises MissingExtra if the weights of another project are needed and not installed.
     """
     kind = GENERATORS.get(name)
     return f"{kind.notice()}\n" if isinstance(kind, Licensed) else ""
 
 
-def list_things() -> dict[str, dict[str, str]]:
-    """Return what there is, kind -> name -> what it is; imports no more than that takes."""
+def list_registered() -> dict[str, dict[str, str]]:
+    """Return kind -> name -> summary of the generators, detectors, metrics, perturbations and shipped weights."""
     from detector.pictures.perturbations import PERTURBATIONS
     from detector.statistics.metrics import METRICS
 
-    things = {registry.kind + "s": {name: str(registry.facts(name).get("summary", "")) for name in registry}
-              for registry in (GENERATORS, DETECTORS, METRICS, PERTURBATIONS)}  # fmt: skip
+    found = {registry.kind + "s": {name: str(registry.facts(name).get("summary", "")) for name in registry}
+             for registry in (GENERATORS, DETECTORS, METRICS, PERTURBATIONS)}  # fmt: skip
     cards = sorted(path.parent.name for path in SHIPPED.glob(f"*/{CARD}"))
-    return things | {"shipped weights": dict.fromkeys(cards, "`detector list --card` shows its card")}
+    return found | {"shipped weights": dict.fromkeys(cards, "`detector list --card` shows its card")}
 
 
 def describe_card(name: Path | str) -> list[tuple[str, str]]:
-    """Return the card of shipped weights, or of a folder, as (what, value) lines; CheckpointError if there is none."""
+    """Return the card of shipped weights, or of a folder, as (entry, value) lines; CheckpointError if there is none."""
     folder = SHIPPED / name if (SHIPPED / name / CARD).is_file() else Path(name)
     lines: list[tuple[str, str]] = []
 
@@ -51,7 +51,7 @@ def describe_card(name: Path | str) -> list[tuple[str, str]]:
 
 
 def describe_environment() -> dict[str, str]:
-    """Return the versions that a figure depends on."""
+    """Return the versions of this package, Python and the libraries that results depend on."""
     import platform
     from importlib.metadata import version
 

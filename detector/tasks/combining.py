@@ -1,4 +1,4 @@
-"""Combine: photographs and fakes become one data set whose pictures all went through the same steps."""
+"""The task `combine`: join photographs and fakes into one data set whose pictures are all processed alike."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from detector.types import Label, Progress, silent
 if TYPE_CHECKING:
     from detector.dataset.findings import AuditFinding
 
-MAX_SIDE = 512  # largest side that is chosen where none is named, pixels
+MAX_SIDE = 512  # largest side that `choose_size` returns, pixels
 
 
 def combine(
@@ -46,18 +46,19 @@ def combine(
     columns: Mapping[str, str] | None = None,
     progress: Progress = silent,
 ) -> tuple[pd.DataFrame, list[AuditFinding]]:
-    """Return one manifest of several, and what still gives its labels away; write the manifest to `out`.
+    """Return the joined manifest, and the findings of its audit; write the manifest to `out`.
 
-    The splits are drawn anew: a group, such as a person, is in one of them. Every picture is cut to a square (its
-    crop, else its middle), resized and saved in the same way, in the folder named as `out` without its ending;
-    `skipped.csv` there lists the pictures that were left out. Columns are those of `index`, and `side`.
+    The pictures are split again, and a group, such as a person, is in one split only. Every picture is cut to a square
+    (its crop, or else its centre), resized and saved in the same way. The files are in a folder with the name of `out`
+    without its ending, and `skipped.csv` in this folder lists the pictures that were left out. The columns are those of
+    `index`, and `side`.
 
-    manifests: tables or their paths, one or several; together they have photographs and fakes. size: side of the
-    pictures, pixels; None takes the median side of photographs or of fakes, whichever is smaller, at most MAX_SIDE, so
-    that few pictures are enlarged. format: "jpg", "png" or "webp". quality: of JPEG and WebP, 1 to 100. crop: cut a
-    picture without a crop around its largest face, and leave it out if there is none. audited: look for what gives the
-    labels away besides the face, as `audit`. seed: of the splits and of the audit. columns: our name of a column -> its
-    name in the manifests.
+    manifests: tables or their paths, one or several, that together list photographs and fakes. size: side of the
+    pictures in pixels; None takes the median side of the photographs or of the fakes, whichever is smaller, and at most
+    MAX_SIDE, so that few pictures are enlarged. format: "jpg", "png" or "webp". quality: quality of JPEG and WebP, 1 to
+    100. crop: crop a picture without a crop to its largest face, and leave it out if it has none. audited: audit the
+    result, as `audit` does. seed: seed of the splits and of the audit. columns: our name of a column -> its name in the
+    manifests.
 
     Raises ManifestError for a table that cannot be read, a missing class, or the same bytes under two labels; OSError
     if nothing can be written.
@@ -83,15 +84,15 @@ def combine(
 
 
 def _read_all(manifests: Any, columns: Mapping[str, str]) -> list[pd.DataFrame]:
-    """Return the manifests as tables, those that are named by their path read from it."""
-    given = [manifests] if isinstance(manifests, pd.DataFrame) else as_list(manifests)
-    paths = [manifest for manifest in given if not isinstance(manifest, pd.DataFrame)]
-    read = iter(read_tables(paths, columns))
-    return [m if isinstance(m, pd.DataFrame) else complete(next(read), Path(m), check=False) for m in given]
+    """Return the manifests as tables, and read those that are given as paths."""
+    several = [manifests] if isinstance(manifests, pd.DataFrame) else as_list(manifests)
+    paths = [manifest for manifest in several if not isinstance(manifest, pd.DataFrame)]
+    tables = iter(read_tables(paths, columns))
+    return [m if isinstance(m, pd.DataFrame) else complete(next(tables), Path(m), check=False) for m in several]
 
 
 def choose_size(manifest: pd.DataFrame) -> int:
-    """Return the median side of photographs or of fakes, whichever is smaller, at most MAX_SIDE, pixels."""
+    """Return the median side of the photographs or of the fakes, whichever is smaller, in pixels; at most MAX_SIDE."""
     sides = pd.Series(measure_sides(manifest), index=manifest.index)
     medians = sides[sides > 0].groupby(manifest.label).median()
     if medians.empty:
@@ -100,7 +101,7 @@ def choose_size(manifest: pd.DataFrame) -> int:
 
 
 def _crop_faces(manifest: pd.DataFrame, progress: Progress) -> pd.DataFrame:
-    """Return the manifest with a crop around the largest face where a row has none; rows without a face are left out.
+    """Return the rows of a manifest that have a crop or a face; rows without a crop get one around the largest face.
 
     Raises ManifestError if no face is found in the pictures of a class.
     """
@@ -113,7 +114,7 @@ def _crop_faces(manifest: pd.DataFrame, progress: Progress) -> pd.DataFrame:
 
 
 def read_photographs(inputs: Sequence[str | Path], left_out: LeftOut | None) -> pd.DataFrame:
-    """Return a manifest of the photographs that were named; files that cannot be read are not in it."""
+    """Return a manifest of the photographs among pictures, folders and manifests; unreadable files are left out."""
     tables = [read_manifest(name, check=False) for name in inputs if Path(name).suffix.lower() in TABLES]
     names = [str(name) for name in inputs if Path(name).suffix.lower() not in TABLES]
     rows = []
@@ -128,13 +129,13 @@ def read_photographs(inputs: Sequence[str | Path], left_out: LeftOut | None) -> 
 
 
 def cut_faces(manifest: pd.DataFrame, n: int, progress: Progress) -> pd.DataFrame:
-    """Return at most n rows, each with a crop: that of the manifest, or one around the face that is found."""
-    given = np.array([crop is not None for crop in read_crops(manifest)], bool)
-    located = add_crops(manifest[~given].head(spare(n)),
+    """Return at most n rows, each with a crop: that of the manifest, or else one around the located face."""
+    cropped = np.array([crop is not None for crop in read_crops(manifest)], bool)
+    located = add_crops(manifest[~cropped].head(spare(n)),
                         progress=lambda done, total: progress("locating faces", done, total))  # fmt: skip
-    return pd.concat([manifest[given], located], ignore_index=True).head(n)
+    return pd.concat([manifest[cropped], located], ignore_index=True).head(n)
 
 
 def spare(n: int) -> int:
-    """Return how many pictures to draw where n are needed, since no face is found in some."""
+    """Return the number of pictures to take if n faces are needed, because no face is found in some pictures."""
     return n + n // 2 + 2

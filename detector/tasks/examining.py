@@ -1,4 +1,4 @@
-"""Examine many pictures with one detector that is loaded once; nothing is written."""
+"""Examine many pictures with a detector that is loaded once; no file is written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Examiner:
     backing: dict[str, Any]
 
     def examine(self, data: bytes, name: str, *, max_pixels: int) -> tuple[dict[str, Any], Image]:
-        """Return the sealed record of a picture, and its pixels (H, W, 3), RGB. name: of the uploaded file.
+        """Return the sealed record of a picture, and its pixels, RGB (H, W, 3). name: name of the uploaded file.
 
         Raises ImageError if the bytes do not decode or the picture has more than `max_pixels`.
         """
@@ -39,7 +39,7 @@ class Examiner:
             )
         exhibit = Exhibit(Path(name), data, sha256(data), decoded)
         record = examine_exhibit(
-            exhibit, {}, thing=self.detector, card=self.card, known=None, trust=None,
+            exhibit, {}, detector=self.detector, card=self.card, known=None, trust=None,
             weights=self.components["weights"], backing=self.backing, components=self.components, case="",
             examiner="", command="detector serve",
         )  # fmt: skip
@@ -47,12 +47,15 @@ class Examiner:
 
 
 def load_examiner(folder: Path | str | None = None) -> Examiner:
-    """Return an examiner with the detector of a folder of weights; None means the default of `verify`."""
+    """Return an examiner with the detector in a folder of weights; None takes the shipped one."""
     found, detector = load_detector(folder)
     card = read_card(found, "detector")
     return Examiner(detector, card, describe_settings(folder), validation.read_backing(found, card))
 
 
 def describe_settings(folder: Path | str | None = None) -> dict[str, str]:
-    """Return what a record depends on besides the picture: versions, and the digest of the weights, not loaded here."""
+    """Return what a record depends on besides the picture: versions, and the digest of the weights.
+
+    The weights are not loaded for it.
+    """
     return describe_environment() | {"weights": digest_checkpoint(find_detector(folder))}

@@ -1,4 +1,4 @@
-"""Exhibit: the gallery, in which the faces of every generator are shown and measured."""
+"""The task `gallery`: a page that shows faces of every generator and measures them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from detector.tasks.scoring import score
 from detector.tasks.training import train
 from detector.types import Licensed, Progress, Sampler, silent
 
-LARGE = 256  # side at which generators that offer a choice draw, pixels
+LARGE = 256  # side of the faces of generators that have several sizes, pixels
 
 
 def make_gallery(
@@ -41,14 +41,15 @@ def make_gallery(
     left_out: LeftOut | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Return the figures of every generator that draws faces, oldest first; write them as a page to `out`, and as JSON.
+    """Return the measured values of every generator of faces, oldest first; write a page to `out`, and a JSON file.
 
-    The generators are those whose weights are shipped, and `stylegan` where it is installed. The JSON file has the name
-    of the page with the ending .json. `evaluation.gallery` says what is measured.
+    The generators are those whose weights are shipped, and `stylegan` if it is installed. The JSON file has the name of
+    the page with the ending .json. `evaluation.gallery` defines the measured values.
 
-    photographs: pictures, folders or manifests to compare with; none takes the embedded ones. n: faces of each
-    generator, and photographs at most. detector: a folder of weights; None takes the shipped one. ageing: also train a
-    small detector on each generator and test it on the others. seed: of the faces, and of the choice of photographs.
+    photographs: pictures, folders or manifests to compare with; an empty list takes the embedded photographs. n: number
+    of faces of each generator, and largest number of photographs. detector: a folder of weights; None takes the shipped
+    one. ageing: also train a small detector on each generator and test it on all of them. seed: seed of the faces and
+    of the choice of photographs.
 
     Raises DetectorError if fewer than ten photographs have a face, ManifestError for a table that cannot be read,
     CheckpointError for weights that cannot be read, OSError if nothing can be written.
@@ -57,36 +58,37 @@ def make_gallery(
     check_output(out)
     weights = find_detector(detector)
     with tempfile.TemporaryDirectory() as place:
-        given = as_list(photographs)
-        table = read_photographs(given, left_out) if given else unpack_faces(Path(place) / "real", seed=seed)
+        inputs = as_list(photographs)
+        table = read_photographs(inputs, left_out) if inputs else unpack_faces(Path(place) / "real", seed=seed)
         table = table.iloc[np.random.default_rng(seed).permutation(len(table))].head(spare(n))
         table = assign_splits(cut_faces(table, n, progress), seed=seed)
         if len(table) < 10:
             raise DetectorError(f"a face was found in {len(table)} photographs; name at least ten that have one")
         squares = [load_square(path, crop) for path, crop in zip(table.path, read_crops(table), strict=True)]
-        rungs = _draw_rungs(len(squares), seed, gallery.are_grey(squares), progress)
+        entries = _draw_entries(len(squares), seed, gallery.are_grey(squares), progress)
         matched = {
-            rung.name: gallery.write_matched(rung, table, squares, Path(place) / str(i)) for i, rung in enumerate(rungs)
+            entry.name: gallery.write_matched(entry, table, squares, Path(place) / str(i))
+            for i, entry in enumerate(entries)
         }
         described = []
         reals = gallery.embed(squares)
-        for done, rung in enumerate(rungs, 1):
-            scores = score(matched[rung.name], detector=weights).score
-            auc = gallery.measure_auc(matched[rung.name], scores)
-            described.append(gallery.describe_rung(rung, gallery.measure_kid(rung, reals), auc, _licence(rung)))
-            progress("measuring generators", done, len(rungs))
+        for done, entry in enumerate(entries, 1):
+            scores = score(matched[entry.name], detector=weights).score
+            auc = gallery.measure_auc(matched[entry.name], scores)
+            described.append(gallery.describe_entry(entry, gallery.measure_kid(entry, reals), auc, _licence(entry)))
+            progress("measuring generators", done, len(entries))
         aged = _measure_ageing(matched, Path(place) / "weights", seed, progress) if ageing else []
     splits = table.split.value_counts()
     record = {"n": len(squares), "photographs": len(squares), "detector": weights.name, "rungs": described,
               "ageing": aged, "learned": 2 * int(splits.get("train", 0)),
               "tested": 2 * int(splits.get("test", 0))}  # fmt: skip
     write_text(out.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
-    write_text(out, gallery.make_page(record, {rung.name: gallery.draw_strip(rung.faces) for rung in rungs}))
+    write_text(out, gallery.make_page(record, {entry.name: gallery.draw_strip(entry.faces) for entry in entries}))
     return record
 
 
-def list_rungs() -> list[tuple[int, int, str, str, Path | None]]:
-    """Return (year, side, name, generator, weights) of what draws faces here, oldest and smallest first."""
+def list_entries() -> list[tuple[int, int, str, str, Path | None]]:
+    """Return (year, side, name, generator, weights) of each generator in the gallery, oldest and smallest first."""
     found: list[tuple[int, int, str, str, Path | None]] = []
     for folder in sorted(path.parent for path in SHIPPED.glob(f"*/{CARD}")):
         card = read_card(folder)
@@ -102,31 +104,31 @@ def list_rungs() -> list[tuple[int, int, str, str, Path | None]]:
             except MissingExtra:
                 continue
             found.append((int(GENERATORS.facts(name)["year"]), LARGE, name, name, None))
-    return sorted(found, key=lambda rung: rung[:3])
+    return sorted(found, key=lambda entry: entry[:3])
 
 
-def _draw_rungs(n: int, seed: int, grey: bool, progress: Progress) -> list[gallery.Rung]:
-    """Return n faces of each generator. grey: without their colours, as the photographs are."""
-    rungs = []
-    known = list_rungs()
+def _draw_entries(n: int, seed: int, grey: bool, progress: Progress) -> list[gallery.Entry]:
+    """Return n faces of each generator. grey: make the faces grey, because the photographs are."""
+    entries = []
+    known = list_entries()
     for done, (year, _, name, generator, weights) in enumerate(known, 1):
         source: Any = load_generator(generator, weights)
         faces = source.sample(n, seed=seed, **({} if weights else {"size": LARGE}))
         faces = gallery.as_grey(faces) if grey else faces
-        rungs.append(gallery.Rung(name, generator, year, faces))
+        entries.append(gallery.Entry(name, generator, year, faces))
         progress("drawing faces", done, len(known))
-    return rungs
+    return entries
 
 
-def _licence(rung: gallery.Rung) -> str:
-    folder = SHIPPED / rung.name
+def _licence(entry: gallery.Entry) -> str:
+    folder = SHIPPED / entry.name
     return str(read_card(folder).get("licence", "")) if (folder / CARD).is_file() else ""
 
 
 def _measure_ageing(
     matched: dict[str, pd.DataFrame], folder: Path, seed: int, progress: Progress
 ) -> list[dict[str, Any]]:
-    """Return one row for each generator that a `spectrum` detector learned from: its AUC on the test split of each."""
+    """Return a row for each generator on which a `spectrum` detector was trained, with its AUC on every generator."""
     rows = []
     for done, (learned, table) in enumerate(matched.items(), 1):
         train("detector", "spectrum", table, folder / learned, seed=seed, arguments={"size": gallery.SIDE})

@@ -1,4 +1,4 @@
-"""Make: manifests of folders, labelled fakes, altered photographs, the style-mixing grid."""
+"""The tasks that make manifests of folders, labelled fakes, altered photographs and style-mixing grids."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from detector.registry import check_options
 from detector.scoring.checkpoint import digest_checkpoint, find_checkpoint
 from detector.types import Alterer, Label, Licensed, Mixer, Progress, Sampler, Trainable, silent
 
-MAX_SEED = 2**32 - 1  # the largest that numpy, torch and scikit-learn all accept
+MAX_SEED = 2**32 - 1  # the largest seed that numpy, torch and scikit-learn all accept
 
 
 def index(
@@ -49,10 +49,13 @@ def index(
     """Return a manifest of the pictures below a folder, one row for each, and write it to `out` (CSV or Parquet).
 
     Columns: path, sha256, label (0 real, 1 fake), generator, dataset, group, split (train, val or test) and licence.
-    A group never straddles two splits. label: of every picture; None takes it from the folders real/ and
-    fake/<generator>/. generator: what made the fakes. dataset: where the pictures come from; else the folder's name.
-    group_by: "file", "folder" or a regular expression on the path. layout: a name in `layouts.LAYOUTS`, if the folder
-    is the data set of another tool. seed: of the splits. left_out: collects what is not in the manifest, and why.
+    All pictures of a group are in one split.
+
+    label: label of every picture; None reads it from the folders real/ and fake/<generator>/. generator: name of the
+    generator of the fakes. dataset: source of the pictures; empty takes the name of the folder. group_by: what makes a
+    group: "file", "folder" or a regular expression on the path. layout: a name in `layouts.LAYOUTS`, if the folder is
+    the data set of another tool. seed: seed of the splits. left_out: collects the files that are not in the manifest,
+    with the reasons.
 
     Raises ManifestError if there is no picture or no label, OSError if `out` cannot be written.
     """
@@ -74,9 +77,10 @@ def index(
 def unpack_photographs(folder: Path | str, *, seed: int = 0) -> pd.DataFrame:
     """Return the manifest of the 400 grey photographs of 40 people that come with the installation; columns as `index`.
 
-    They and `manifest.csv` are written below a folder. seed: of the splits, which keep a person's pictures together.
+    The photographs and `manifest.csv` are written below a folder. seed: seed of the splits; all pictures of a person
+    are in one split.
 
-    Raises ManifestError if the package that carries them is missing, OSError if the folder cannot be written.
+    Raises ManifestError if the package that contains them is missing, OSError if the folder cannot be written.
     """
     from detector.dataset.embedded import unpack_faces
 
@@ -99,14 +103,16 @@ def generate(
     progress: Progress = silent,
     **options: Any,
 ) -> pd.DataFrame:
-    """Return the manifest of n fakes that are written below a folder, labelled as such; columns as in `index`.
+    """Return the manifest of n labelled fakes, which are written below a folder; columns as in `index`.
 
-    name: of a generator; `detector list` shows them. Picture i has the seed `seed` + i. weights: a folder with its
-    checkpoint; None takes the shipped one or quickstart's. format: "png", "jpg" or "webp". options: passed to the
-    generator's `sample`, such as truncation=0.7. label: whether files are labelled as `labelling.label_file` does it:
-    XMP, a C2PA manifest where c2pa-python is installed, and a line in the fingerprint registry. The pixels of a seed
-    are always the same; a signed file has an identifier and a time of its own, and `sha256` is that of the file.
-    signer: a PEM file, as `labelling.read_signer`; None is the local certificate.
+    Picture i has the seed `seed` + i. The pixels of a seed are always the same; a signed file also contains an
+    identifier and a time, so its `sha256` differs from run to run.
+
+    name: name of a generator; `detector list` shows all. weights: folder of its checkpoint; None takes the shipped one,
+    or else that of `detector quickstart`. format: "png", "jpg" or "webp". options: passed to the generator's `sample`,
+    such as truncation=0.7. label: whether files are labelled by `labelling.label_file`: with XMP, with a C2PA manifest
+    if c2pa-python is installed, and with a line in the fingerprint registry. signer: a PEM file, read by
+    `labelling.read_signer`; None takes the local certificate.
 
     Raises UnknownName for a generator that does not exist, CheckpointError if it has no weights, DetectorError for a
     generator that only alters pictures, an option that it does not take or a seed out of range, OSError if the folder
@@ -153,14 +159,15 @@ def alter(
     columns: Mapping[str, str] | None = None,
     progress: Progress = silent,
 ) -> pd.DataFrame:
-    """Return the manifest of fakes that a generator makes of real pictures, written below a folder as PNG.
+    """Return the manifest of fakes that a generator makes from real pictures; they are written below a folder as PNG.
 
-    originals: a manifest, as a table or a path; its first n real pictures are cut, resized to `size` pixels, and
-    altered. A fake keeps the group and split of its original, so that a pair never straddles two splits. weights,
-    label, signer: as in `generate`. columns: our name of a column -> its name in the manifest.
+    A fake keeps the group and the split of its original, so both are in one split.
 
-    Raises DetectorError if the generator makes faces from nothing, there is no real picture, or one cannot be read;
-    UnknownName and CheckpointError as `generate`, OSError if the folder cannot be written.
+    originals: a manifest, as a table or a path; its first n real pictures are cropped, resized to `size` pixels, and
+    altered. weights, label, signer: as in `generate`. columns: our name of a column -> its name in the manifest.
+
+    Raises DetectorError if the generator does not alter pictures, if there is no real picture, or if one cannot be
+    read; UnknownName and CheckpointError as in `generate`, OSError if the folder cannot be written.
     """
     table = originals if isinstance(originals, pd.DataFrame) else read_manifest(originals, columns=columns)
     reals = table[table.label == Label.REAL].iloc[:n]
@@ -199,12 +206,13 @@ def mix(
     signer: Path | str | None = None,
     **options: Any,
 ) -> None:
-    """Write the source x destination grid of a generator that mixes styles to `out`, a PNG.
+    """Write the style-mixing grid of a generator to `out`, a PNG.
 
-    sources, destinations: seeds of the faces at the rows and the columns. options: passed to the generator's `sample`
-    and `mix`, such as truncation=0.7. weights, label, signer: as in `generate`; the label names the first source.
+    sources, destinations: seeds of the faces at the beginning of the rows and of the columns. options: passed to the
+    generator's `sample` and `mix`, such as truncation=0.7. weights, label, signer: as in `generate`; the label names
+    the seed of the first source.
 
-    Raises DetectorError if the generator has no styles; UnknownName, CheckpointError and OSError as `generate`.
+    Raises DetectorError if the generator has no styles; UnknownName, CheckpointError and OSError as in `generate`.
     """
     from detector.evaluation import plots
 
@@ -227,7 +235,7 @@ def mix(
 def _writer(
     name: str, weights: Path | str | None, labelled: bool, signer: Path | str | None, folder: Path
 ) -> Callable[[Path, bytes, int], bytes]:
-    """Return a function (path, data, seed) that writes a generated file, labelled if wanted, and returns its bytes."""
+    """Return a function of (path, data, seed) that writes a generated file, labelled or not, and returns its bytes."""
     check_folder(folder)
     sweep(folder)
     if not labelled:
@@ -239,10 +247,12 @@ def _writer(
         return write
     from detector.pictures.labelling import label_file, read_signer
 
-    who = None if signer is None else read_signer(signer)
-    weighed = (weights or find_checkpoint("generator", name)) if issubclass(GENERATORS.get(name), Trainable) else None
-    checkpoint = "none" if weighed is None else digest_checkpoint(weighed)
+    identity = None if signer is None else read_signer(signer)
+    folder_of_weights = (
+        (weights or find_checkpoint("generator", name)) if issubclass(GENERATORS.get(name), Trainable) else None
+    )
+    checkpoint = "none" if folder_of_weights is None else digest_checkpoint(folder_of_weights)
     known = frozenset(read_fingerprints())
     return lambda path, data, seed: label_file(
-        path, data, generator=name, seed=seed, checkpoint=checkpoint, signer=who, known=known
+        path, data, generator=name, seed=seed, checkpoint=checkpoint, signer=identity, known=known
     )

@@ -1,4 +1,4 @@
-"""Measure: evaluations, suites, and what gives the labels of a dataset away."""
+"""The tasks `evaluate`, `run_suite` and `audit`: measure detectors, and find what reveals the labels of a data set."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from detector.evaluation.running import Run
     from detector.evaluation.suites import Suite
 
-WRITTEN = ("scores", "aligned", "alike", "pictures", "embedded")  # folders that an evaluation writes below its own
+WRITTEN = ("scores", "aligned", "alike", "pictures", "embedded")  # subfolders that an evaluation writes
 
 
 def evaluate(
@@ -46,16 +46,17 @@ def evaluate(
 ) -> pd.DataFrame:
     """Return a table of every metric with its 95 % interval, and write a report (HTML, JSON, Markdown) below `out`.
 
-    One row for each detector, generator, source of photographs (column `real`) and metric, with value, low and high.
+    The table has a row for each detector, generator, source of photographs (column `real`) and metric, with value, low
+    and high.
 
-    manifest: the path of a table with one row for each picture, as `index` writes it. split: which of its pictures are
-    measured. detectors: folders of weights, one or several. scores: tables of scores by any tool, with the columns
-    path or sha256, and score. Without either, the shipped detector is measured. Detectors of one name are told apart by
-    the folders that they or their scores lie in. runtime: what runs the networks, "onnx" or "openvino". by: columns of
-    the manifest by whose values errors are compared. audited: whether the report also says what gives the labels away
-    besides the face, and the AUC after every picture is re-encoded alike; of a larger set, a random sample of
-    `alignment.AUDITED` pictures is used. faces: caption -> paths of pictures to show. columns: our name of a column ->
-    its name in these tables. command: what to record as the command that made the report.
+    manifest: path of a table with one row for each picture, as `index` writes it. split: split whose pictures are
+    measured. detectors: folders of weights, one or several. scores: tables of scores by any tool, with the columns path
+    or sha256, and score. Without detectors and scores, the shipped detector is measured. Detectors of the same name are
+    distinguished by the folders of their weights or scores. runtime: runtime of the networks, "onnx" or "openvino". by:
+    columns of the manifest; errors are compared between their values. audited: whether the report also lists what
+    reveals the labels besides the face, and the AUC after every picture is re-encoded alike; of a larger set, a random
+    sample of `alignment.AUDITED` pictures is used. faces: caption -> paths of pictures to show. columns: our name of a
+    column -> its name in these tables. command: command line that the report records.
 
     Raises ManifestError for a table that cannot be read or a picture with another hash, ScoresError for scores that
     cannot be measured, CheckpointError for weights that cannot be read, OSError if `out` cannot be written.
@@ -70,8 +71,8 @@ def evaluate(
     suite = Suite(name=manifest.name, manifests=[str(manifest)], split=split, metrics=list(METRIC_NAMES), by=list(by),
                   seed=seed)  # fmt: skip
     chosen = [Path(folder) for folder in detectors] or ([] if scores else [find_checkpoint("detector", "default")])
-    theirs, named = _name_all(scores, others, chosen)
-    found = run(suite, out, table=complete(first, manifest), detectors=named, theirs=theirs, runtime=runtime,
+    tables, named = _name_all(scores, others, chosen)
+    found = run(suite, out, table=complete(first, manifest), detectors=named, scores=tables, runtime=runtime,
                 strict=True, progress=progress)  # fmt: skip
     facts = {"manifest": manifest.name}
     _publish(suite, found, out, facts, runtime=runtime, command=command, faces=faces, audited=audited,
@@ -91,14 +92,14 @@ def run_suite(
     audited: bool = True,
     progress: Progress = silent,
 ) -> tuple[pd.DataFrame, GateReport | None]:
-    """Run a suite; return its results and, against a baseline, what the gate says of them.
+    """Run a suite, write its report below `out`, and return its results and the report of the gate.
 
-    name: the name of a suite, or the path of a TOML file. baseline: the path of a .json file, or the name of a shipped
-    suite, whose own baseline it then is. detectors: folders of weights, in place of the
-    suite's; a suite that names none measures the shipped detector. update_baseline: write the baseline instead.
-    audited: as `evaluate`.
+    The gate compares the results with a baseline, and writes junit.xml and gate.md below `out`; without a baseline its
+    report is None.
 
-    Writes the report below `out`, and beside it junit.xml and gate.md where there is a gate.
+    name: name of a suite, or path of a TOML file. baseline: path of a .json file, or name of a shipped suite that has
+    a baseline. detectors: folders of weights that replace those of the suite; a suite without detectors measures the
+    shipped one. update_baseline: write the baseline instead of comparing with it. audited: as in `evaluate`.
     """
     from detector.evaluation import gate, running, suites
 
@@ -127,9 +128,9 @@ def run_suite(
 
 
 def read_headline(folder: Path | str) -> tuple[list[str], list[dict[str, Any]]]:
-    """Return the headline of each detector in a report's folder, in words, and the findings on picture sources.
+    """Return the headline of each detector in a report's folder as text, and the findings on picture sources.
 
-    After the headlines of a suite comes what drop of the AUC its gate could have seen.
+    The headlines of a suite are followed by the smallest drop of the AUC that its gate could have noticed.
     """
     from detector.evaluation.markdown import describe_headline
     from detector.evaluation.report import read_metadata
@@ -148,11 +149,12 @@ def audit(
     columns: Mapping[str, str] | None = None,
     progress: Progress = silent,
 ) -> list[AuditFinding]:
-    """Return what gives the labels of a manifest away besides the face, serious findings first.
+    """Return findings on what reveals the labels of a manifest besides the face, serious ones first.
 
-    Each finding has a name, a severity ("serious" or "note"), a summary and a fix. fixed: a folder for a balanced copy
-    of the pictures, all re-encoded alike, `size` pixels per side, with its manifest. columns: our name of a column ->
-    its name in the manifest.
+    Each finding has a name, a severity ("serious" or "note"), a summary and a fix.
+
+    fixed: folder for a balanced copy of the pictures with its manifest; all of them are re-encoded alike, with `size`
+    pixels per side. columns: our name of a column -> its name in the manifest.
 
     Raises ManifestError for a table that cannot be read, OSError if `fixed` cannot be written.
     """
@@ -172,7 +174,7 @@ def audit(
 
 
 def _prepare(out: Path) -> None:
-    """Make the folder of an evaluation, and remove what killed processes left in it."""
+    """Create the folder of an evaluation, and remove temporary files that killed processes left in it."""
     check_folder(out)
     sweep(out, *(out / name for name in WRITTEN), *(out / "scores").glob("*/"))
 
@@ -183,7 +185,8 @@ def _publish(
 ) -> None:  # fmt: skip
     """Write the report of a run.
 
-    facts: what is particular to it. gated: whether the report says what drop of the AUC a gate could have seen.
+    facts: further entries of its metadata. gated: whether the report states the drop of the AUC that a gate could have
+    noticed.
     """
     from detector.evaluation import figures
     from detector.evaluation.power import measure_power
@@ -211,9 +214,9 @@ def _publish(
 def _name_all(
     paths: Sequence[Path | str], tables: Sequence[pd.DataFrame], folders: Sequence[Path]
 ) -> tuple[list[pd.DataFrame], dict[str, Path]]:
-    """Return tables of scores with their column `detector`, and name -> folder of a detector, no two names alike."""
-    given = [tuple(map(str, table.detector.unique())) if "detector" in table else () for table in tables]
-    sources = [Source(Path(path), names) for path, names in zip(paths, given, strict=True)]
+    """Return tables of scores with a column `detector`, and name -> folder of each detector; all names are unique."""
+    listed = [tuple(map(str, table.detector.unique())) if "detector" in table else () for table in tables]
+    sources = [Source(Path(path), names) for path, names in zip(paths, listed, strict=True)]
     sources += [Source(folder, (read_card(folder, "detector")["detector"],), folder=True) for folder in folders]
     apart = name_apart(sources)
     named = [

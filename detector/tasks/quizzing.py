@@ -1,4 +1,4 @@
-"""Quiz: a page on which people say which faces are synthetic, and the report on their answers."""
+"""The task `quiz`: a page on which people decide which faces are synthetic, and the report on their answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from detector.tasks.making import generate
 from detector.tasks.scoring import score
 from detector.types import Progress, silent
 
-PICTURES = "pictures.csv"  # the manifest of a quiz; its pictures lie in the folder beside it
+PICTURES = "pictures.csv"  # name of the manifest of a quiz; the pictures are in the folder beside it
 
 
 def make_quiz(
@@ -38,17 +38,19 @@ def make_quiz(
     left_out: LeftOut | None = None,
     progress: Progress = silent,
 ) -> Path:
-    """Return the path of a page, written to `folder`, with n photographs and as many synthetic faces in random order.
+    """Return the path of a page, written to `folder`, with n photographs and n synthetic faces in random order.
 
-    Both are cut around the face, resized and saved as JPEG in the same way. Beside the page are the pictures and their
-    manifest, which `mark_quiz` reads. The page contains photographs of people: it may be passed on only where they may.
+    Both kinds are cropped to the face, resized and saved as JPEG in the same way. The pictures and their manifest,
+    which `mark_quiz` reads, are beside the page. The page contains photographs of people, so it may only be shared if
+    the photographs may.
 
-    photographs: pictures, folders or manifests; of a group, such as a person, one picture is taken, and of a manifest
-    only the real ones. Where fewer have a face, there are fewer of both kinds. generator, weights: as in `generate`.
-    feedback: whether the page says after each answer if it was right. left_out: collects files that are not pictures.
+    photographs: pictures, folders or manifests; one picture of each group, such as a person, is used, and of a manifest
+    only real pictures. If fewer than n have a face, there are fewer pictures of both kinds. generator, weights: as in
+    `generate`. feedback: whether the page shows after each answer if it was right. left_out: collects files that are
+    not pictures.
 
-    Raises DetectorError if there is no photograph with a face, UnknownName and CheckpointError as `generate`,
-    ManifestError for a table that cannot be read, OSError if nothing can be written.
+    Raises DetectorError if no photograph or no synthetic picture has a face, UnknownName and CheckpointError as in
+    `generate`, ManifestError for a table that cannot be read, OSError if nothing can be written.
     """
     folder = Path(folder)
     check_folder(folder)
@@ -78,16 +80,16 @@ def mark_quiz(
     detector: Path | str | None = None,
     progress: Progress = silent,
 ) -> list[dict[str, Any]]:
-    """Return how well people and a detector did at a quiz, one row each; write report.html and report.json beside it.
+    """Return the results of people and of a detector in a quiz, a row for each; write report.html and report.json.
 
     Rows are those of `observers.Observer`: accuracy, AUC and d' with 95 % intervals. The detector is measured on the
-    pictures that it can judge; report.json says how many it cannot.
+    pictures that it can judge; report.json states how many it cannot. Both files are written to the folder of the quiz.
 
-    answers: files that the page saved, one a person. folder: of the quiz. detector: a folder of weights; None takes the
-    shipped one.
+    answers: files that the page saved, one for each person. folder: folder of the quiz. detector: a folder of weights;
+    None takes the shipped one.
 
-    Raises ManifestError if the folder holds no quiz, ScoresError for answers that are not of this quiz or none of those
-    that the page offers, CheckpointError for weights that cannot be read, OSError if nothing can be written.
+    Raises ManifestError if the folder contains no quiz, ScoresError for answers of another quiz or with a value that
+    the page does not offer, CheckpointError for weights that cannot be read, OSError if nothing can be written.
     """
     folder = Path(folder)
     if not (folder / PICTURES).is_file():
@@ -96,10 +98,10 @@ def mark_quiz(
     weights = find_detector(detector)
     paths = [Path(path) for path in as_list(answers)]
     tables = [quiz.read_answers(path, pictures) for path in paths]
-    given = dict(zip(_name_people(paths), tables, strict=True))
+    by_person = dict(zip(_name_people(paths), tables, strict=True))
     found = [
         observers.measure_observer(name, table.label, table.answer, table.group, feedback=bool(table.feedback.any()))
-        for name, table in given.items()
+        for name, table in by_person.items()
     ]
     scores = score(pictures, detector=weights, progress=progress).score.to_numpy()
     judged = pictures.assign(answer=scores)[~pd.isna(scores)]
@@ -107,15 +109,15 @@ def mark_quiz(
     found.append(observers.measure_observer(name, judged.label, judged.answer, judged.group))
     record = observers.make_record(found, weights.name, len(pictures) - len(judged))
     by_hash = judged.set_index("sha256").answer
-    mistakes = [observers.describe_mistakes(who, table, by_hash, folder) for who, table in given.items()]
+    mistakes = [observers.describe_mistakes(person, table, by_hash, folder) for person, table in by_person.items()]
     write_text(folder / "report.json", json.dumps(record, indent=1) + "\n")
-    write_text(folder / "report.html",
-               observers.make_report(record, observers.draw_observers({**given, name: judged}), mistakes))  # fmt: skip
+    drawing = observers.draw_observers({**by_person, name: judged})
+    write_text(folder / "report.html", observers.make_report(record, drawing, mistakes))
     return list(record["observers"])
 
 
 def _name_people(paths: Sequence[Path]) -> list[str]:
-    """Return what to call each person: by the file of answers, or by a number where the page or two files chose it."""
+    """Return a name for each person: that of the file of answers, or a number for default names and equal names."""
     stems = [path.stem for path in paths]
     return [
         f"person {number}" if stem.startswith("answers") or stems.count(stem) > 1 else stem

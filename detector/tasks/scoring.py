@@ -25,7 +25,7 @@ from detector.scoring.targets import Picture, Target, expand, list_pictures, tak
 from detector.scoring.video import is_video, opening
 from detector.types import Detector, Progress, silent
 
-NO_FILE = "standard input"  # value of `path` for a picture that was read from standard input
+NO_FILE = "standard input"  # value of `path` for a picture that is read from standard input
 
 
 def score(
@@ -43,31 +43,31 @@ def score(
     left_out: LeftOut | None = None,
     progress: Progress = silent,
 ) -> pd.DataFrame:
-    """Return a table with one row for each picture, in the order given.
+    """Return a table with one row for each picture, in input order.
 
     pictures: one picture or a list of them, each the path of a file, a Pillow picture, or an array (H, W, 3) of RGB
     pixels, uint8. The path of a folder stands for every picture below it ("." for those below the working folder), the
-    path of a table (.csv, .jsonl, .parquet) for those that its column `path` names, that of a .tar for those in it; a
-    manifest that `index` or `generate` returned may be given as it is.
+    path of a table (.csv, .jsonl, .parquet) for the pictures in its column `path`, and the path of a .tar for the
+    pictures in it. A manifest that `index` or `generate` returned is accepted too.
 
     Columns: path ("picture 1" for the first, if it is in memory), sha256 (of the file), width, height (pixels), score
     (log-odds of fake against real at equal priors, natural logarithm), probability (0 to 1), verdict (likely-real,
-    likely-fake, inconclusive, not-applicable or error), reason and faces (how many were found). Every face is judged,
-    and the most suspicious one decides for its picture. A picture that cannot be read has a row with the verdict
-    "error" whose reason says why, and no score.
+    likely-fake, inconclusive, not-applicable or error), reason and faces (number of located faces). Every face is
+    judged, and the most suspicious one decides for its picture. The row of a picture that cannot be read has no score,
+    the verdict "error" and the reason.
 
-    detector: a folder of weights; None takes the shipped ones. runtime: what runs the network, "onnx" or "openvino"
-    (an extra). out: also write the table to a .csv, .jsonl or .parquet file, or to Parquet files in a folder (a name
-    without an ending); a run that was interrupted goes on from there. faces: a second such file or folder, one row for
-    each face. frames: how many frames of a video are scored, 16 by default (`scoring.video`); frames_out: a .jsonl
-    file, one row for each face in a frame. engine: "threads" of this process, "process" (worker processes) or "ray" (an
-    extra; actors on a cluster): the answers are the same. workers: processes or actors; None takes one for each core.
-    columns: our name of a column -> its name in the tables that are given. left_out: collects the files of folders that
-    are not pictures. progress: called with what is being done, pictures done, pictures in all.
+    detector: a folder of weights; None takes the shipped ones. runtime: runtime of the network, "onnx" or "openvino"
+    (an extra). out: a .csv, .jsonl or .parquet file to which the table is also written, or a folder (a name without an
+    ending) for Parquet files; an interrupted run is resumed. faces: a second such file or folder, with a row for each
+    face. frames: number of frames of a video that are scored, 16 by default (`scoring.video`); frames_out: a .jsonl
+    file with a row for each face in a frame. engine: "threads" (of this process), "process" (worker processes) or "ray"
+    (an extra; actors on a cluster); all give the same results. workers: number of processes or actors; None takes one
+    for each core. columns: our name of a column -> its name in tables of paths. left_out: collects the files in folders
+    that are not pictures. progress: called with a description, the pictures done, and the number of pictures.
 
     Raises DetectorError for an empty name, an empty list, an array of another shape or type, or a folder without any
     picture; ManifestError for a table that cannot be read; CheckpointError for weights that cannot be read;
-    MissingExtra if the runtime, the engine, or what reads videos is not installed; OSError if `out` cannot be written.
+    MissingExtra if the runtime, the engine or the video reader is not installed; OSError if `out` cannot be written.
     """
     targets = list_pictures(pictures, columns=columns, left_out=left_out, videos=video.can_decode())
     if out is not None and any(target.pixels is not None for target in targets):
@@ -98,8 +98,9 @@ def score_inputs(
 ) -> list[Row] | Counter[str]:
     """Return the rows of the inputs of a command line, in order; with `out`, write them and return verdict counts.
 
-    lines: what `-` stands for. picture: the bytes of a picture that is no file, scored after the others. shard: (i, n)
-    takes the i-th of n parts of the pictures, from 1. The rest, and the errors, are as in `score`.
+    lines: the paths that `-` stands for. picture: the bytes of a picture that is not a file; it is scored after the
+    others. shard: (i, n) scores only the i-th of n parts of the pictures, counted from 1. The other arguments, and the
+    errors, are those of `score`.
     """
     targets: Sequence[Target] = []
     if inputs or picture is None:
@@ -117,7 +118,7 @@ def _score(
     shard: tuple[int, int], progress: Progress,
 ) -> list[Row] | Counter[str]:  # fmt: skip
     if faces is not None and out is None:
-        raise DetectorError("the faces are written beside the table of pictures; name that one too, with -o")
+        raise DetectorError("the faces are written together with the table of pictures; name that table too, with -o")
     if frames is not None or frames_out is not None:
         if frames is not None and not 1 <= frames <= video.MAX_FRAMES:
             raise DetectorError(f"--frames is a number from 1 to {video.MAX_FRAMES}")
@@ -126,33 +127,33 @@ def _score(
         check_frames(Path(frames_out))
     if workers is not None and engine == "threads":
         raise DetectorError("leave out --workers: the engine threads has none")
-    folder, thing = load_detector(detector, runtime=runtime)
-    where = find_engine(engine, partial(_load, folder.resolve(), runtime), workers)
+    folder, loaded = load_detector(detector, runtime=runtime)
+    run = find_engine(engine, partial(_load, folder.resolve(), runtime), workers)
     opener = opening(frames)
     if out is None:
         rows: list[Row] = []
-        seen: list[dict[str, Any]] = []
-        for (judged,) in score_once(targets, partial(where, detector=thing, opener=opener), Answers()):
+        frame_rows: list[dict[str, Any]] = []
+        for (judged,) in score_once(targets, partial(run, detector=loaded, opener=opener), Answers()):
             rows.append(judged.row)
-            seen += map(asdict, judged.frames if frames_out is not None else ())
+            frame_rows += map(asdict, judged.frames if frames_out is not None else ())
             progress("scoring", len(rows), len(targets))
         if frames_out is not None:
-            write_frames(Path(frames_out), seen)
+            write_frames(Path(frames_out), frame_rows)
         return rows
     return score_to_file(
-        targets, thing, Path(out), faces=None if faces is None else Path(faces),
-        frames=None if frames_out is None else Path(frames_out), engine=where, opener=opener, opening=f"{frames or ''}",
+        targets, loaded, Path(out), faces=None if faces is None else Path(faces),
+        frames=None if frames_out is None else Path(frames_out), engine=run, opener=opener, opening=f"{frames or ''}",
         fingerprint=digest_checkpoint(folder), shard=shard, progress=partial(progress, "scoring"),
     )  # fmt: skip
 
 
 def _load(folder: Path, runtime: str) -> Detector:
-    """Return the detector as a worker has it: on one thread."""
+    """Return the detector of a worker, which runs on one thread."""
     return load_detector(folder, runtime=runtime, threads=1)[1]
 
 
 def _require_video(targets: Sequence[Target], option: str) -> None:
-    """Raise DetectorError if no target is a video; MissingExtra, a kind of it, if videos cannot be decoded."""
+    """Raise MissingExtra if videos cannot be decoded, DetectorError if no target is a video."""
     if not video.can_decode():
         raise MissingExtra(f"{option} is for videos; {video.EXTRA}")
     if not any(is_video(target) for target in targets):

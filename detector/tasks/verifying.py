@@ -22,7 +22,7 @@ from detector.types import Calibrated, Detector, Exhibit, Progress, silent
 if TYPE_CHECKING:
     from detector.evidence.custody import CustodyLog
 
-REFRESHES = 20  # the index is rewritten after each exhibit, and from 40 exhibits on after every twentieth part of them
+REFRESHES = 20  # the index is rewritten after each exhibit, and from 40 on whenever 1/20 more are done
 
 
 def verify(
@@ -41,31 +41,31 @@ def verify(
     """Return one row for each picture, the most suspicious first, and write an evidence report of each below `out`.
 
     Rows: name, path, folder ("" if the file could not be read), opinion, log10_lr (base-10 logarithm of the likelihood
-    ratio, None without one), ratio (log10_lr with its interval in words, "" without one), others (checks beside the
-    detector that point to H1), statement, note (why an exhibit was examined again, else ""), changed (whether an
-    earlier report was changed since). Below `out` are a folder for each report, the custody log and index.html. An
-    exhibit keeps the report that it has with the same settings, if that is as it was written.
+    ratio, or None), ratio (log10_lr with its interval as text, or ""), others (checks besides the detector that point
+    to H1), statement, note (why an exhibit was examined again, or ""), changed (whether an earlier report was modified
+    after it was written). Below `out` are a folder for each report, the custody log and index.html. An exhibit is not
+    examined again if it has an unmodified report with the same settings.
 
-    inputs: paths of pictures, folders or manifests, one or several. detector: a folder of weights; None means the
-    shipped weights. known: a table of known pictures. trust: trust lists for Content Credentials. case, examiner:
-    recorded in the report. key: an Ed25519 key (PEM) that signs the entries of the log. left_out: collects the files in
-    folders that are not pictures.
+    inputs: paths of pictures, folders or manifests, one or several. detector: a folder of weights; None takes the
+    shipped ones. known: a table of known pictures. trust: trust lists for Content Credentials. case, examiner: name of
+    the case and of the examiner in the report. key: an Ed25519 key (PEM) that signs the entries of the log. left_out:
+    collects the files in folders that are not pictures.
 
-    Raises DetectorError if there is no picture at all or the log belongs to another case, CheckpointError for weights
-    that cannot be read, OSError if nothing can be written below `out`.
+    Raises DetectorError if there is no picture or the log belongs to another case, CheckpointError for weights that
+    cannot be read, OSError if nothing can be written below `out`.
     """
     from detector.evidence import folders, validation
 
     targets = expand([str(i) for i in as_list(inputs)], left_out=left_out)
     log = folders.open_case(Path(out), key)
-    folder, thing = load_detector(detector)
+    folder, loaded = load_detector(detector)
     card, weights = read_card(folder, "detector"), digest_checkpoint(folder)
     components = describe_environment() | {"weights": weights}
     settings = components | folders.describe_settings(case, examiner, log, known=known, trust=trust)
-    given = {"--detector": detector, "--known": known, "--trust": trust, "--case": case, "--examiner": examiner}
-    options = [word for name, value in given.items() if value for word in (name, str(value))]
+    named = {"--detector": detector, "--known": known, "--trust": trust, "--case": case, "--examiner": examiner}
+    options = [argument for name, value in named.items() if value for argument in (name, str(value))]
     examine = partial(
-        examine_exhibit, thing=thing, card=card, known=known, trust=trust, weights=weights, case=case,
+        examine_exhibit, detector=loaded, card=card, known=known, trust=trust, weights=weights, case=case,
         examiner=examiner, backing=validation.read_backing(folder, card), components=components, options=options,
     )  # fmt: skip
     rows: list[dict[str, Any]] = []
@@ -82,7 +82,7 @@ def verify(
 def _file_exhibit(
     target: Target, log: CustodyLog, settings: Mapping[str, str], examine: Callable[..., dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return the row of one picture: from its existing or new report, or with the reason why it cannot be read."""
+    """Return the row of one picture from its existing or new report, or with the reason why it cannot be read."""
     from detector.evidence import folders
 
     path = Path(target.path).resolve()
@@ -93,29 +93,29 @@ def _file_exhibit(
     crop = {} if target.crop is None else {"crop": " ".join(map(str, target.crop))}
     chosen = {**settings, **crop}
     source = {"exhibit": exhibit.sha256, "path": str(exhibit.path)}
-    entry, why, changed = folders.find_report(log, source, chosen)
+    entry, reason, changed = folders.find_report(log, source, chosen)
     if entry is None:
-        folders.receive(log, source, why)
-        entry = folders.file_report(log, examine(exhibit, crop), exhibit.image, chosen, why)
-    return folders.read_row(log, entry) | {"note": why, "changed": changed}
+        folders.receive(log, source, reason)
+        entry = folders.file_report(log, examine(exhibit, crop), exhibit.image, chosen, reason)
+    return folders.read_row(log, entry) | {"note": reason, "changed": changed}
 
 
 def examine_exhibit(
-    exhibit: Exhibit, crop: Mapping[str, str], *, thing: Detector, card: Mapping[str, Any], known: Path | None,
+    exhibit: Exhibit, crop: Mapping[str, str], *, detector: Detector, card: Mapping[str, Any], known: Path | None,
     trust: Path | None, weights: str, components: Mapping[str, str], options: Sequence[str] = (), command: str = "",
     **recorded: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the sealed record of an exhibit.
 
-    crop: the crop from a manifest. options: of the command line, to be recorded. command: recorded instead of
-    `detector verify`. recorded: further arguments of `record.make_record`.
+    crop: the crop from a manifest. options: options of the command line, which are recorded. command: command that is
+    recorded instead of `detector verify`. recorded: further arguments of `record.make_record`.
     """
     from detector.evidence import custody
     from detector.evidence.record import conclude, examine, make_record
 
-    findings = examine(exhibit, thing, known=known, trust=trust, weights=weights,
+    findings = examine(exhibit, detector, known=known, trust=trust, weights=weights,
                        false_alarms=card.get("false_alarms"))  # fmt: skip
-    calibration = thing.calibration if isinstance(thing, Calibrated) else None
+    calibration = detector.calibration if isinstance(detector, Calibrated) else None
     conclusion = conclude(findings, calibration, card.get("domain"))
     command = command or shlex.join(["detector", "verify", str(exhibit.path), *options])
     made = {"at": custody.now(), "command": command}

@@ -52,7 +52,7 @@ def test_list_names_every_kind() -> None:
         (["train", "detector", "cnn", "--manifest", "absent.csv", "-o", "o"], "there is no file absent.csv"),
         (["evaluate", "absent.csv", "--scores", "s.csv"], "there is no file absent.csv"),
         (["generate", "style", "--mix", "1-x", "2"], "seeds are numbers such as 1,2,5-8"),
-        (["score", "x.jpg", "--faces", "faces.csv"], "name that one too, with -o"),
+        (["score", "x.jpg", "--faces", "faces.csv"], "name that table too, with -o"),
         (["score", "x.jpg", "-o", "s.csv", "--faces", "./s.csv"], "name two files"),
         (["score", "x.jpg", "-o", "s.csv", "--faces", "faces.txt"], "faces.txt: scores are written as .csv"),
     ],
@@ -135,28 +135,30 @@ def test_evaluate_writes_its_report(tmp_path: Path, data: Path) -> None:
     names = {p.name for p in (tmp_path / "out").iterdir()}
     assert {"report.json", "report.md", "report.html", "roc.png", "det.png"} <= names
     assert "spectrum" in done.stdout
-    said = json.loads((tmp_path / "out" / "report.json").read_text())["metadata"]
-    assert {row["group"] for row in said["fairness"]["rows"]} == set(pd.read_csv(data / "in" / "manifest.csv").dataset)
-    assert {row["generator"] for row in said["aligned"]} == {"one", "two"}
-    assert "aligned AUC" in {finding["name"] for finding in said["audit"]}
+    metadata = json.loads((tmp_path / "out" / "report.json").read_text())["metadata"]
+    assert {row["group"] for row in metadata["fairness"]["rows"]} == set(
+        pd.read_csv(data / "in" / "manifest.csv").dataset
+    )
+    assert {row["generator"] for row in metadata["aligned"]} == {"one", "two"}
+    assert "aligned AUC" in {finding["name"] for finding in metadata["audit"]}
     assert run_command(*words, "--by", "datase").returncode == 2
     done = run_command(*words, "--no-audit")
-    said = json.loads((tmp_path / "out" / "report.json").read_text())["metadata"]
-    assert (done.returncode, said["aligned"], said["audit"]) == (0, [], [])
+    metadata = json.loads((tmp_path / "out" / "report.json").read_text())["metadata"]
+    assert (done.returncode, metadata["aligned"], metadata["audit"]) == (0, [], [])
 
 
 def test_scores_of_another_tool_are_evaluated(tmp_path: Path, data: Path) -> None:
     table = pd.read_csv(data / "in" / "manifest.csv")
     scores = pd.DataFrame({"path": table.path, "score": table.label * 2.0 - 1 + np.arange(len(table)) * 1e-3})
-    scores.to_csv(data / "in" / "theirs.csv", index=False)
+    scores.to_csv(data / "in" / "scores.csv", index=False)
     done = run_command(
-        "evaluate", data / "in" / "manifest.csv", "--scores", data / "in" / "theirs.csv", "-o", tmp_path / "out"
+        "evaluate", data / "in" / "manifest.csv", "--scores", data / "in" / "scores.csv", "-o", tmp_path / "out"
     )
     assert done.returncode == 0, done.stderr
     assert "1.000" in done.stdout
 
 
-def test_one_class_says_so(tmp_path: Path, data: Path) -> None:
+def test_a_single_class_is_one_clear_error(tmp_path: Path, data: Path) -> None:
     table = pd.read_csv(data / "in" / "manifest.csv", keep_default_na=False)
     table[table.label == 0].to_csv(data / "in" / "reals.csv", index=False)
     done = run_command("evaluate", data / "in" / "reals.csv", "--detector", data / "spectrum", "-o", tmp_path)
@@ -208,7 +210,7 @@ def test_generate_and_mix_with_a_trained_generator(tmp_path: Path, data: Path) -
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-def test_a_killed_scoring_goes_on_to_the_same_file(tmp_path: Path, data: Path) -> None:
+def test_a_killed_scoring_is_resumed_to_the_same_file(tmp_path: Path, data: Path) -> None:
     for i in range(400):
         (tmp_path / "in").mkdir(exist_ok=True)
         (tmp_path / "in" / f"{i:03d}.png").write_bytes(encode(draw_picture(i, size=300)))
@@ -231,7 +233,7 @@ def test_a_killed_scoring_goes_on_to_the_same_file(tmp_path: Path, data: Path) -
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-def test_a_killed_training_goes_on(tmp_path: Path, data: Path) -> None:
+def test_a_killed_training_is_resumed(tmp_path: Path, data: Path) -> None:
     words = [
         "train",
         "detector",
@@ -274,7 +276,7 @@ def test_index_of_a_tree_and_of_another_layout(tmp_path: Path) -> None:
     assert set(tables[0].generator) == {"", "gan"}
 
 
-def test_audit_says_what_gives_the_label_away(tmp_path: Path) -> None:
+def test_audit_finds_a_planted_shortcut(tmp_path: Path) -> None:
     for name, format in (("clean", "PNG"), ("planted", "JPEG")):
         for i in range(120):
             folder = tmp_path / name / ("real" if i % 2 else "fake/gan")
@@ -298,9 +300,9 @@ def test_the_smoke_suite_passes_its_gate_and_a_worse_detector_does_not(tmp_path:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "gate: passed" in done.stdout
     assert (tmp_path / "same" / "junit.xml").is_file()
-    told = json.loads((tmp_path / "same" / "report.json").read_text())["metadata"]
-    assert {"aligned AUC", "file format", "twins across splits"} <= {finding["name"] for finding in told["audit"]}
-    assert told["aligned"]
+    metadata = json.loads((tmp_path / "same" / "report.json").read_text())["metadata"]
+    assert {"aligned AUC", "file format", "twins across splits"} <= {finding["name"] for finding in metadata["audit"]}
+    assert metadata["aligned"]
     worse = tmp_path / "spectrum"
     shutil.copytree(SHIPPED / "spectrum", worse)
     tensors = read_tensors(worse)

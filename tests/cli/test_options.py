@@ -12,42 +12,42 @@ from typer.models import OptionInfo
 from detector import cli
 from detector.cli import making, measuring, showing, training, verifying
 
-REFUSED = [  # words of the command, the option that would do nothing, what the message says
-    ("evaluate --suite smoke", "--split test", "a suite says it itself"),
-    ("evaluate --suite smoke", "--scores s.csv", "a suite says it itself"),
-    ("evaluate --suite smoke", "--by dataset", "a suite says it itself"),
-    ("evaluate --suite smoke", "--seed 0", "a suite says it itself"),
-    ("evaluate --suite smoke", "--column path=x", "a suite says it itself"),
+REFUSED = [  # command, option without effect, part of the message
+    ("evaluate --suite smoke", "--split test", "the suite defines it"),
+    ("evaluate --suite smoke", "--scores s.csv", "the suite defines it"),
+    ("evaluate --suite smoke", "--by dataset", "the suite defines it"),
+    ("evaluate --suite smoke", "--seed 0", "the suite defines it"),
+    ("evaluate --suite smoke", "--column path=x", "the suite defines it"),
     ("evaluate --suite smoke", "--runtime onnx", "runtime of its baseline"),
-    ("evaluate m.csv", "--baseline b.json", "of a --suite"),
-    ("evaluate m.csv", "--update-baseline", "of a --suite"),
+    ("evaluate m.csv", "--baseline b.json", "only a --suite has"),
+    ("evaluate m.csv", "--update-baseline", "only a --suite has"),
     ("evaluate --suite smoke", "--update-baseline", "--baseline"),
-    ("evaluate m.csv --scores s.csv", "--runtime onnx", "no detector is run"),
-    ("generate swap --from m.csv", "--size 64", "as the generator makes them"),
-    ("generate swap --from m.csv", "--format png", "as the generator makes them"),
-    ("generate swap --from m.csv", "--truncation 0.5", "as the generator makes them"),
-    ("generate style --mix 1 2", "-n 3", "the seeds it names"),
-    ("generate style --mix 1 2", "--seed 3", "the seeds it names"),
-    ("generate style --mix 1 2", "--from m.csv", "the seeds it names"),
-    ("generate style --mix 1 2", "--format jpg", "the seeds it names"),
+    ("evaluate m.csv --scores s.csv", "--runtime onnx", "no network runs"),
+    ("generate swap --from m.csv", "--size 64", "the generator decides it"),
+    ("generate swap --from m.csv", "--format png", "the generator decides it"),
+    ("generate swap --from m.csv", "--truncation 0.5", "the generator decides it"),
+    ("generate style --mix 1 2", "-n 3", "the seeds that --mix names"),
+    ("generate style --mix 1 2", "--seed 3", "the seeds that --mix names"),
+    ("generate style --mix 1 2", "--from m.csv", "the seeds that --mix names"),
+    ("generate style --mix 1 2", "--format jpg", "the seeds that --mix names"),
     ("generate style --no-label", "--sign-with key.pem", "--no-label"),
     ("generate crude", "--truncation 0.5", "crude takes no truncation"),
     ("generate style", "--size 64", "style takes no size"),
     ("generate style --mix 1 2", "--size 64", "style takes no size"),
     ("generate style", "--column path=x", "--from"),
     ("generate swap --from {manifest}", "--weights w", "takes no weights"),
-    ("index folder --layout folders", "--label real", "the layout says it"),
-    ("index folder --layout folders", "--generator x", "the layout says it"),
-    ("index folder --layout folders", "--group folder", "the layout says it"),
-    ("mix a.csv b.csv --format png", "--quality 80", "PNG loses nothing"),
-    ("quiz --answers a.csv", "-n 4", "made already"),
-    ("quiz --answers a.csv", "--generator style", "made already"),
-    ("quiz --answers a.csv", "--weights w", "made already"),
-    ("quiz --answers a.csv", "--feedback", "made already"),
-    ("quiz --answers a.csv", "--seed 1", "made already"),
+    ("index folder --layout folders", "--label real", "the layout already gives it"),
+    ("index folder --layout folders", "--generator x", "the layout already gives it"),
+    ("index folder --layout folders", "--group folder", "the layout already gives it"),
+    ("mix a.csv b.csv --format png", "--quality 80", "PNG is lossless"),
+    ("quiz --answers a.csv", "-n 4", "exists already"),
+    ("quiz --answers a.csv", "--generator style", "exists already"),
+    ("quiz --answers a.csv", "--weights w", "exists already"),
+    ("quiz --answers a.csv", "--feedback", "exists already"),
+    ("quiz --answers a.csv", "--seed 1", "exists already"),
     ("quiz --answers a.csv", "a.jpg", "not both"),
     ("quiz a.jpg", "--detector w", "--answers"),
-    ("score a.jpg", "--column path=x", "no table"),
+    ("score a.jpg", "--column path=x", "no input is a table"),
     ("score a.jpg", "--faces f.csv", "-o"),
     ("score a.jpg", "--frames 4", "no video among the inputs"),
     ("score a.jpg", "--frames-out f.jsonl", "no video among the inputs"),
@@ -117,7 +117,7 @@ VALUES = [
     ("train generator crude --manifest m.csv -o w", "--set r1=?", "z_dim=64"),
     ("score", "", "name pictures"),
     ("score a.jpg", "--colunm path=x", "--column"),
-    ("score t.csv", "--column path", "ours=theirs"),
+    ("score t.csv", "--column path", "NAME=COLUMN"),
     ("scoer", "", "score"),
     ("quiz", "", "name photographs"),
     ("quiz a.jpg", "-n 1", "-n"),
@@ -149,19 +149,19 @@ def test_an_option_without_effect_is_refused(
     words: str, option: str, why: str, place: Path, capsys: pytest.CaptureFixture[str], manifest: object
 ) -> None:
     table = Path(manifest.path[0]).parent / "manifest.csv"  # type: ignore[attr-defined]
-    said = complain(f"{words.format(manifest=table)} {option}", capsys)
-    assert why in said
+    message = complain(f"{words.format(manifest=table)} {option}", capsys)
+    assert why in message
     assert not [p.name for p in place.iterdir() if p.name not in ("folder", "w", "home")]
 
 
 @pytest.mark.parametrize(("words", "option", "why"), VALUES)
-def test_a_value_that_makes_no_sense_is_one_line(
+def test_an_invalid_value_is_one_line(
     words: str, option: str, why: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert why in complain(f"{words} {option}", capsys)
 
 
-def test_every_option_is_walked_or_always_has_an_effect() -> None:
+def test_every_option_is_tested_or_always_has_an_effect() -> None:
     commands = [making.index, making.generate, making.mix, measuring.score, measuring.evaluate, measuring.audit,
                 showing.gallery, showing.quiz, verifying.verify, verifying.feedback, training.train_detector,
                 training.train_generator]  # fmt: skip

@@ -1,4 +1,4 @@
-"""`--config`, `--json` and `--quiet` hold for every command, wherever they stand; `doctor` says what works."""
+"""The options `--config`, `--json` and `--quiet`, at any place of the command line, and `doctor`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from detector import cli
 from detector.cli import rendering
-from detector.cli.settings import read_settings, split_words
+from detector.cli.settings import read_config, split_arguments
 from detector.errors import DetectorError
 from detector.pictures import sandbox
 from detector.tasks import diagnosing
@@ -50,25 +50,23 @@ def test_a_file_sets_options_and_the_command_line_overrules_it(place: Path, caps
         ('output = "s.csv"', "there is no command 'output'"),
         ("[score]\noutput = true", "output of score is text, a number or a list"),
         ('[score]\nstdin = "yes"', "stdin of score is true or false"),
-        ("[score", "is no TOML file"),
+        ("[score", "is not a TOML file"),
         ("[score]\nworkers = 2", "the engine threads has none"),  # an option without effect, as on the command line
         ("[score]\nworkers = 0", "workers"),
     ],
 )
-def test_what_a_file_may_not_say_is_one_line(
-    text: str, why: str, place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_invalid_settings_are_one_line(text: str, why: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "run.toml").write_text(text)
     status, out, err = run(["score", "a.jpg", "--config", "run.toml"], capsys)
     assert (status, out, len(err.splitlines())) == (2, "", 1)
     assert why in err
 
 
-def test_config_names_one_file_that_is_there(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_config_names_one_existing_file(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["--config"], ["--config", "a", "--config=b"], ["--config="], ["--config", "absent.toml"]):
         status, _, err = run(["list", *words], capsys)
         assert (status, len(err.splitlines())) == (2, 1), words
-    assert split_words(["a", "--", "--json"]) == (["a", "--", "--json"], set(), None)
+    assert split_arguments(["a", "--", "--json"]) == (["a", "--", "--json"], set(), None)
 
 
 def test_every_option_of_every_command_can_be_set(place: Path) -> None:
@@ -82,7 +80,7 @@ def test_every_option_of_every_command_can_be_set(place: Path) -> None:
                 if options:
                     value = "true" if thing.is_flag else "1"
                     (place / "run.toml").write_text(f"[{'.'.join((*above, name))}]\n{options[0]} = {value}\n")
-                    settings = read_settings(place / "run.toml", typer.main.get_command(cli.app))
+                    settings = read_config(place / "run.toml", typer.main.get_command(cli.app))
                     for part in (*above, name):
                         settings = settings[part]
                     assert list(settings) == [thing.name]
@@ -90,7 +88,9 @@ def test_every_option_of_every_command_can_be_set(place: Path) -> None:
     walk(typer.main.get_command(cli.app), ())
 
 
-def test_json_is_one_object_a_row_and_quiet_is_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_prints_one_object_per_row_and_quiet_prints_nothing(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for words in (["--json", "score", "absent.png"], ["score", "absent.png", "--json"]):
         status, out, err = run(words, capsys)
         (row,) = map(json.loads, out.splitlines())
@@ -104,7 +104,7 @@ def test_json_is_one_object_a_row_and_quiet_is_nothing(place: Path, capsys: pyte
     assert (rendering.OUTPUT.json, rendering.OUTPUT.quiet) == (False, False)
 
 
-def test_a_doctor_knows_the_extras_and_what_is_broken(
+def test_doctor_lists_extras_and_broken_parts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path
 ) -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]

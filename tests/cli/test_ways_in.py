@@ -1,4 +1,4 @@
-"""What people feed the command line, and how it ends."""
+"""Inputs of the command line, and exit statuses."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def feed(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
 
 
-def test_score_ends_with_a_line_of_what_it_did(folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_score_ends_with_a_summary(folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("score", "in", "--detector", weights) == 0
     assert capsys.readouterr().err.splitlines()[-1].startswith("2 scored: ")
     for name in ("a.svg", "b.SVG", "c.psd", "torn.png"):
@@ -82,7 +82,7 @@ def test_lists_on_standard_input(data: bytes, folder: Path, weights: Path, monke
     assert pd.read_csv("s.csv").path.tolist() == ["in/a.png", "in/b.png"]
 
 
-def test_names_that_steer_a_terminal_are_shown_escaped(
+def test_control_characters_in_names_are_escaped(
     folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = [b"\x1b]0;owned\x07\x1b[2K\x1b[1A.png", "\u202egnp.png".encode(), b"caf\xe9.png", b"\xc2\x9b2K.png"]
@@ -96,7 +96,9 @@ def test_names_that_steer_a_terminal_are_shown_escaped(
     assert "\x1b" not in capsys.readouterr().err
 
 
-def test_index_leaves_out_what_cannot_be_read_and_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_index_leaves_out_unreadable_pictures_and_reports_them(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "in" / "empty.jpg").touch()
     assert run("index", "in", "--label", "real", "-o", "m.csv") == 3
     assert "empty.jpg: the file is empty" in capsys.readouterr().err
@@ -107,7 +109,7 @@ def test_index_leaves_out_what_cannot_be_read_and_says_so(folder: Path, capsys: 
     assert "1 left out: 1 .txt" in capsys.readouterr().err
 
 
-def test_a_table_of_others_is_evaluated_by_the_names_of_its_columns(folder: Path) -> None:
+def test_a_table_of_another_tool_is_evaluated_by_the_names_of_its_columns(folder: Path) -> None:
     table = make_manifest(folder / "set", n=20)
     theirs = pd.DataFrame({"Datei": table.path, "Klasse": table.label.map({0: "real", 1: "fake"}),
                            "Wert": table.label * 4.0 - 2 + table.index * 1e-3})  # fmt: skip
@@ -143,7 +145,7 @@ def test_an_output_that_cannot_be_written_is_one_line(
      (PermissionError(13, "Permission denied", "x\x1b"), 2, "x\\x1b: Permission denied"),
      (KeyboardInterrupt(), 130, "interrupted"), (RuntimeError("a mistake"), 70, "Traceback")],
 )  # fmt: skip
-def test_how_a_command_ends(
+def test_exit_statuses(
     error: BaseException, status: int, words: str, folder: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -158,7 +160,7 @@ def test_how_a_command_ends(
     assert out == ""
 
 
-def test_help_and_versions_end_well(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_and_version_exit_with_status_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     assert run("score", "--help") == 0
     assert run("--version") == 0

@@ -1,4 +1,4 @@
-"""Laws every evidence check keeps: never raises on damaged bytes, plain JSON, the same twice, and its limits said."""
+"""Properties of every evidence check: no error on damaged bytes, plain JSON, equal repeats, stated limits."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def whole(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_check_is_its_file_and_says_its_limits(name: str) -> None:
+def test_a_check_has_the_name_of_its_file_and_states_its_limits(name: str) -> None:
     assert len(CHECKS.facts(name)["limits"]) > 40
     assert CHECKS.facts(name)["reference"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
-def test_laws_on_good_pictures(name: str, kind: str) -> None:
+def test_checks_on_valid_pictures(name: str, kind: str) -> None:
     data = encode(draw_picture(3, size=128), kind)
     law(make_exhibit(data, Path(f"a.{kind.lower()}")), name)
 
@@ -59,7 +59,7 @@ def test_laws_on_good_pictures(name: str, kind: str) -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"\xff\xd8", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"RIFF"]
 )
-def test_laws_on_almost_nothing(name: str, data: bytes) -> None:
+def test_checks_on_tiny_files(name: str, data: bytes) -> None:
     assert law(Exhibit(Path("x"), data, "0" * 64, None), name).outcome in (Outcome.NEUTRAL, Outcome.NOT_APPLICABLE)
 
 
@@ -71,7 +71,9 @@ def test_laws_on_almost_nothing(name: str, data: bytes) -> None:
     cut=st.floats(0.02, 1),
     tail=st.binary(max_size=40),
 )
-def test_laws_on_mutated_bytes(name: str, kind: str, changes: list[tuple[float, int]], cut: float, tail: bytes) -> None:
+def test_checks_on_mutated_bytes(
+    name: str, kind: str, changes: list[tuple[float, int]], cut: float, tail: bytes
+) -> None:
     data = bytearray(whole(kind))
     for where, value in changes:
         data[int(where**3 * (len(data) - 1))] = value  # mostly in the headers
@@ -79,7 +81,7 @@ def test_laws_on_mutated_bytes(name: str, kind: str, changes: list[tuple[float, 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_laws_on_hostile_files(name: str, shared: Path) -> None:
+def test_checks_on_hostile_files(name: str, shared: Path) -> None:
     files = sorted((shared / "evidence/hostile").rglob("*.*"))[::9]
     assert files
     for path in files:
@@ -99,7 +101,7 @@ def test_false_alarms_were_measured_and_are_rare(name: str) -> None:
     assert set(measured["ranges"]) == set(CHECKS.facts(name).get("measured", ()))
 
 
-def test_what_alarms_too_often_weighs_nothing() -> None:
+def test_a_check_with_too_many_false_alarms_is_neutral() -> None:
     finding = Finding("x", Outcome.SUPPORTS_FAKE, "Seen.", {"a": 3})
     kept = weigh(finding, {"x": {"rate": 0.05}})
     assert kept.outcome == Outcome.SUPPORTS_FAKE
@@ -110,7 +112,7 @@ def test_what_alarms_too_often_weighs_nothing() -> None:
     assert "never measured" in weigh(finding, {}).summary
 
 
-def test_what_lies_outside_the_range_is_named() -> None:
+def test_a_value_outside_the_range_is_named() -> None:
     finding = Finding("x", Outcome.NEUTRAL, "Seen.", {"a": 3, "b": [1, 9], "c": 0})
     ranges = {"a": [0, 5], "b": [[0, 0], [5, 5]], "c": [1, 2], "absent": [0, 1]}
     assert weigh(finding, {"x": {"rate": 0.0, "ranges": ranges}}).details["outside"] == ["b", "c"]

@@ -1,4 +1,4 @@
-"""Laws every detector keeps: one finite score a face, whatever batch and order; save and load change nothing."""
+"""Properties of every detector: one finite score per face in any batch and order; saving and loading keep it."""
 
 from __future__ import annotations
 

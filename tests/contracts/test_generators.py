@@ -1,4 +1,4 @@
-"""Laws every generator keeps: same seed same bytes, shape, dtype, range, and a checkpoint that comes back whole."""
+"""Properties of every generator: same seed, same bytes; shape, type and range; saving and loading."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_samples_are_rgb_pictures(trained: tuple[Any, Path]) -> None:
     assert len({image.tobytes() for image in images}) == 3
 
 
-def test_the_first_rung_comes_in_colour_and_other_sizes_too(manifest: pd.DataFrame, tmp_path: Path) -> None:
+def test_crude_also_draws_in_colour_and_in_other_sizes(manifest: pd.DataFrame, tmp_path: Path) -> None:
     options = generator_options("crude", SHORT)
     thing = GENERATORS.get("crude")(width=4, size=64, colour=True).fit(manifest, seed=0, folder=tmp_path, **options)
     thing.save(tmp_path)
@@ -68,7 +68,7 @@ def test_a_picture_depends_on_its_own_seed_alone(trained: tuple[Any, Path]) -> N
     assert np.array_equal(many[17:], trained[0].sample(3, seed=22))
 
 
-def test_a_checkpoint_comes_back_whole(trained: tuple[Any, Path]) -> None:
+def test_a_checkpoint_can_be_saved_and_loaded(trained: tuple[Any, Path]) -> None:
     thing, folder = trained
     again = type(thing).load(folder)
     assert np.array_equal(again.sample(2, seed=1), thing.sample(2, seed=1))
@@ -92,7 +92,7 @@ def test_it_leaves_its_options_losses_and_grids(trained: tuple[Any, Path]) -> No
 
 
 @pytest.mark.parametrize("name", TRAINABLE)
-def test_an_interrupted_run_ends_as_the_unbroken_one(name: str, manifest: pd.DataFrame, tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_as_the_uninterrupted_one(name: str, manifest: pd.DataFrame, tmp_path: Path) -> None:
     whole = fitted(name, manifest, tmp_path / "whole")
 
     class Killed(Exception):
@@ -113,7 +113,7 @@ def test_an_interrupted_run_ends_as_the_unbroken_one(name: str, manifest: pd.Dat
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_another_recipe_is_not_mixed_into_a_run(name: str, manifest: pd.DataFrame, tmp_path: Path) -> None:
     fitted(name, manifest, tmp_path)
-    with pytest.raises(CheckpointError, match="begun with other options"):
+    with pytest.raises(CheckpointError, match="started with other options"):
         fitted(name, manifest, tmp_path, **{RATE.get(name, "rate_g"): 0.1})
 
 
@@ -123,7 +123,7 @@ def test_no_weights_is_a_clear_error(name: str) -> None:
         GENERATORS.get(name)().sample(1, seed=0)
 
 
-def test_both_games_can_be_played(manifest: pd.DataFrame, tmp_path: Path) -> None:
+def test_both_losses_can_be_trained(manifest: pd.DataFrame, tmp_path: Path) -> None:
     for loss in ("logistic", "relativistic"):
         thing = fitted("style", manifest, tmp_path / loss, loss=loss, r1=0.1, r2=0.1, penalty_every=2)
         assert thing.sample(1, seed=0).shape == (1, 32, 32, 3)
@@ -132,7 +132,7 @@ def test_both_games_can_be_played(manifest: pd.DataFrame, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "name", ["learning/run", "generators/_adversarial", "generators/diffusion", "generators/latent"]
 )
-def test_options_say_what_they_count(name: str) -> None:
+def test_every_option_has_a_comment(name: str) -> None:
     source = (ROOT / "detector" / f"{name}.py").read_text()
     fields = source.split("\nclass Length:" if name == "learning/run" else "\nclass Options(Length):")[1].split(
         "\n\n\n"
@@ -142,7 +142,7 @@ def test_options_say_what_they_count(name: str) -> None:
     assert all("#" in line for line in lines)
 
 
-def test_an_interrupted_copier_ends_as_the_unbroken_one(manifest: pd.DataFrame, tmp_path: Path) -> None:
+def test_an_interrupted_autoencoder_ends_as_the_uninterrupted_one(manifest: pd.DataFrame, tmp_path: Path) -> None:
     kind, faces = GENERATORS.get("latent"), np.stack([draw_picture(i, size=32) for i in range(4)])
 
     def fit(folder: str, **changes: Any) -> Any:
@@ -150,10 +150,10 @@ def test_an_interrupted_copier_ends_as_the_unbroken_one(manifest: pd.DataFrame, 
         return kind(**SMALL_ALTERING["latent"]).fit(manifest, seed=0, folder=tmp_path / folder, **options)
 
     whole = fit("whole")
-    fit("cut", pictures=40)  # stops between two snapshots, and is told to go on
+    fit("cut", pictures=40)  # ends between two snapshots, and is resumed
     again = fit("cut")
     assert np.abs(whole.alter(faces, seed=0).astype(int) - again.alter(faces, seed=0)).max() <= 1
-    with pytest.raises(CheckpointError, match="begun with other options"):
+    with pytest.raises(CheckpointError, match="started with other options"):
         fit("cut", rate=0.5)
 
 
@@ -178,7 +178,7 @@ def test_altered_faces_keep_their_shape_and_depend_on_the_seed(altering: Any) ->
     assert not np.array_equal(first, faces)
 
 
-def test_a_swap_changes_what_its_mask_says_and_no_more() -> None:
+def test_a_swap_only_changes_pixels_inside_its_mask() -> None:
     faces = np.stack([draw_picture(i, size=64) for i in range(20)])
     altered, masks = GENERATORS.get("swap")().alter_with_masks(faces, seed=3)
     assert masks.shape == (20, 64, 64)

@@ -1,4 +1,4 @@
-"""Pictures in a tar are read where they lie; what is no picture is counted, and no member chooses what is read."""
+"""Pictures in a tar are read without unpacking; other members are counted, and none can choose what is read."""
 
 from __future__ import annotations
 

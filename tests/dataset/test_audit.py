@@ -30,7 +30,7 @@ N = 50  # of each class
 
 @functools.cache
 def face(i: int, size: int = 64) -> Image:
-    """A picture that says nothing of its label: the 1/f spectrum of natural ones, softly coloured, grainy."""
+    """A random picture with the 1/f spectrum of natural pictures, soft colours and grain."""
     rng = np.random.default_rng(i)
     radius = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size)) + 1 / size
     planes = np.fft.ifft2(np.exp(2j * np.pi * rng.random((3, size, size))) / radius**1.5).real
@@ -112,7 +112,7 @@ def greyed(image: Image, fake: bool, i: int) -> bytes:
     ],
 )
 def test_a_planted_shortcut_is_the_first_finding(tmp_path: Path, save: Saver, name: str, says: str) -> None:
-    """Whatever else differs with it comes later."""
+    """Other findings that follow from the same shortcut come later."""
     finding = audit(plant(tmp_path, save))[0]
     assert (finding.name, finding.severity) == (name, Severity.SERIOUS)
     assert says in finding.summary or name == "jpeg quality"
@@ -129,7 +129,7 @@ def test_a_shortcut_of_one_generator_is_serious_in_a_header_and_a_note_in_pixels
 
 
 @pytest.mark.parametrize("n", [6, N])
-def test_a_clean_set_is_quiet(tmp_path: Path, n: int) -> None:
+def test_a_clean_set_has_no_finding(tmp_path: Path, n: int) -> None:
     steps: list[tuple[str, int, int]] = []
     findings = audit(plant(tmp_path, n=n), progress=lambda *step: steps.append(step))
     assert set(severities(findings).values()) == {Severity.OK}
@@ -212,7 +212,7 @@ def test_a_set_of_which_only_a_part_is_cropped_is_audited(tmp_path: Path) -> Non
     assert [f.name for f in audit(mixed)] == [f.name for f in audit(table)]
 
 
-def test_mending_silences_every_leak(tmp_path: Path) -> None:
+def test_mending_removes_every_leak(tmp_path: Path) -> None:
     table = plant(tmp_path / "a", kept_as_png)
     table.loc[table.index[:6], "group"] = "anna"
     twin = table[table.split == "test"].head(1).assign(split="train", group="new")

@@ -1,4 +1,4 @@
-"""What the bytes around the pixels tell, of honest and of crafted files."""
+"""Traits of the bytes around the pixels, in ordinary and in crafted files."""
 
 from __future__ import annotations
 

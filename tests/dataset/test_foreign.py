@@ -1,4 +1,4 @@
-"""Tables and lists of other people."""
+"""Tables and lists of other tools."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TABLE = "path,score,label\nMüller, Ä.jpg,0.5,real\nb.jpg,-1.25,fake\n"
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_whatever_a_spreadsheet_saves_is_read(encoding: str, separator: str, newline: str, tmp_path: Path) -> None:
+def test_tables_of_spreadsheets_are_read(encoding: str, separator: str, newline: str, tmp_path: Path) -> None:
     rows = [("path", "score", "label"), ("Müller.jpg", "0.5", "real"), ("b.jpg", "-1.25", "fake")]
     text = newline.join(separator.join(row) for row in rows) + newline
     (tmp_path / "t.csv").write_bytes(text.encode(encoding))
@@ -44,7 +44,7 @@ def test_names_of_columns_are_recognised(ours: str, theirs: str, tmp_path: Path)
     assert ours in read_table(tmp_path / "t.csv")
 
 
-def test_our_own_name_goes_first_and_two_that_could_be_meant_are_refused(tmp_path: Path) -> None:
+def test_our_name_has_priority_and_ambiguous_names_are_refused(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text("path,filename,score,probability\na.jpg,x.jpg,2,0.9\n")
     assert read_table(tmp_path / "own.csv").loc[0].tolist() == ["a.jpg", "x.jpg", 2, 0.9]
     (tmp_path / "two.csv").write_text("image,filename\na.jpg,b.jpg\n")
@@ -64,14 +64,14 @@ def test_columns_are_named_for_all_tables_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["path", "=x", "path="])
-def test_a_column_is_named_by_two_words(word: str) -> None:
-    with pytest.raises(DetectorError, match="ours=theirs"):
+def test_a_column_option_has_two_names(word: str) -> None:
+    with pytest.raises(DetectorError, match="NAME=COLUMN"):
         read_columns([word])
     with pytest.raises(DetectorError, match="once"):
         read_columns(["path=a", "path=b"])
 
 
-def test_names_of_files_are_text_whatever_they_look_like(tmp_path: Path) -> None:
+def test_names_of_files_are_always_text(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path,group,sha256\n0001,007,00\nNA,null,1e5\n")
     table = read_table(tmp_path / "t.csv")
     assert table.to_numpy().tolist() == [["0001", "007", "00"], ["NA", "null", "1e5"]]
@@ -87,7 +87,7 @@ def test_a_list_under_a_title_keeps_its_commas_and_quotes(tmp_path: Path) -> Non
     [("t.csv", "path,label\na.jpg,0,more\n"), ("t.csv", "pa\0th\n"), ("t.jsonl", "[1]\n"), ("t.jsonl", "{\n"),
      ("t.parquet", "PAR1"), ("t.csv", "")],
 )  # fmt: skip
-def test_what_is_no_table_is_one_sentence_with_its_name(name: str, text: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_table_is_one_sentence_with_its_name(name: str, text: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(ManifestError, match=rf"^{name} is not a table: [^\n]+$"):
         read_table(tmp_path / name)
@@ -103,7 +103,7 @@ def test_lines_of_json_are_read(tmp_path: Path) -> None:
     assert table.score.isna().tolist() == [False, True]
 
 
-def test_labels_are_numbers_or_words() -> None:
+def test_labels_are_numbers_or_text() -> None:
     words = pd.Series(["Real", " fake ", "0", "1.0", "synthetic", "authentic"])
     assert read_labels(words).tolist() == [0, 1, 0, 1, 1, 0]
     assert read_labels(pd.Series([0, 1])).tolist() == [0, 1]
@@ -117,7 +117,7 @@ def test_a_label_that_is_neither_is_named(label: str) -> None:
         read_labels(pd.Series(["real", label]))
 
 
-def test_a_manifest_in_words_of_others(tmp_path: Path) -> None:
+def test_a_manifest_of_another_tool(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(encode(draw_picture(ord(name[0]), size=16)))
     (tmp_path / "m.csv").write_bytes("Filename;Class\r\na.png;real\r\nb.png;fake\r\ngone.png;fake\r\n".encode("utf-16"))

@@ -1,4 +1,4 @@
-"""Other tools' layouts."""
+"""Layouts of the data sets of other tools."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_table_may_not_point_outside_its_folder(tmp_path: Path) -> None:
         read_layout(tmp_path / "in", "jsonl", copies=tmp_path)
 
 
-def test_webdataset_writes_only_where_it_is_told(tmp_path: Path) -> None:
+def test_webdataset_writes_only_into_its_folder(tmp_path: Path) -> None:
     path = tmp_path / "set.tar"
     with tarfile.open(path, "w") as archive:
 
@@ -114,7 +114,7 @@ def test_webdataset_reads_no_member_of_many_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", list(LAYOUTS))
-def test_nothing_and_nonsense_are_clear_errors(tmp_path: Path, layout: str) -> None:
+def test_empty_and_invalid_layouts_are_clear_errors(tmp_path: Path, layout: str) -> None:
     nonsense = tmp_path / "x"
     nonsense.write_bytes(b"\x00\x01nonsense")
     with pytest.raises(ManifestError):

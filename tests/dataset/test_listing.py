@@ -1,4 +1,4 @@
-"""What is found below a folder, and what is left out of it."""
+"""The pictures that are found in a folder, and the files that are left out."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_videos_and_heic_are_taken_where_they_can_be_read(tmp_path: Path, monkey
     assert left_out.types == {".heic": 1, ".mp4": 1, ".webm": 1, "without ending": 1}
 
 
-def test_endings_of_strangers_are_shown_escaped_and_long_ones_not_at_all(tmp_path: Path) -> None:
+def test_unknown_endings_are_escaped_and_long_ones_are_not_shown(tmp_path: Path) -> None:
     (tmp_path / "a.\x1b[2K").touch()
     (tmp_path / ("b." + "x" * 200)).touch()
     left_out = LeftOut()
@@ -92,7 +92,7 @@ def test_a_pipe_that_is_named_like_a_picture_is_found_and_never_opened(tmp_path:
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser opens every folder")
-def test_a_folder_that_cannot_be_opened_is_left_out_with_a_word(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_opened_is_left_out_and_reported(tmp_path: Path) -> None:
     fill(tmp_path, "a.png", "shut/b.png")
     (tmp_path / "shut").chmod(0)
     left_out = LeftOut()
@@ -101,7 +101,7 @@ def test_a_folder_that_cannot_be_opened_is_left_out_with_a_word(tmp_path: Path) 
     assert "1 folder that cannot be opened" in left_out.describe()
 
 
-def test_a_failing_folder_is_left_out_with_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_folder_is_left_out_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path, "a.png", "shut/b.png")
     scan = os.scandir
 
@@ -128,7 +128,7 @@ def test_index_names_the_pictures_it_leaves_out(tmp_path: Path) -> None:
     assert "2 unreadable" in left_out.describe()
 
 
-def test_nothing_found_says_what_is_there(tmp_path: Path) -> None:
+def test_a_folder_without_pictures_is_an_error_that_lists_other_files(tmp_path: Path) -> None:
     (tmp_path / "a.svg").touch()
     with pytest.raises(ManifestError, match=r"no pictures .*: 1 left out: 1 \.svg"):
         index_folder(tmp_path, label=Label.REAL)

@@ -1,4 +1,4 @@
-"""The table that is a dataset."""
+"""Manifests: columns, splits, layouts of folders, writing and reading."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_written_paths_are_relative_and_come_back_absolute(tmp_path: Path, name:
     assert Path(read_manifest(moved / name).path[0]).resolve() == (tmp_path / "p" / "a.png").resolve()
 
 
-def test_a_poor_table_is_filled(tmp_path: Path) -> None:
+def test_missing_columns_of_a_table_are_filled(tmp_path: Path) -> None:
     for i in range(2):
         (tmp_path / f"{i}.png").write_bytes(encode(draw_picture(i)))
     (tmp_path / "m.csv").write_text("path,label\n0.png,0\n1.png,1\n")
@@ -174,7 +174,7 @@ def test_no_pictures_is_an_error(tmp_path: Path) -> None:
         index_folder(tmp_path, label=Label.REAL)
 
 
-def test_hidden_files_are_passed_over(tmp_path: Path) -> None:
+def test_hidden_files_are_ignored(tmp_path: Path) -> None:
     layout(tmp_path, ["a.png", ".b.png", ".c/d.png"])
     assert [p.name for p in find_pictures(tmp_path)] == ["a.png"]
 

@@ -1,4 +1,4 @@
-"""Every picture through the same decode, crop, resize and encode."""
+"""Every picture is decoded, cropped, resized and encoded in the same way."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_pixels_are_cut_then_resized_by_the_one_filter(table: pd.DataFrame, tmp_
     assert np.array_equal(load(made.path[1]), resize(second, 16, 16))
 
 
-def test_it_keeps_how_large_what_is_cut_out_was(table: pd.DataFrame, tmp_path: Path) -> None:
+def test_the_side_of_the_crop_is_recorded(table: pd.DataFrame, tmp_path: Path) -> None:
     crop = ["4 6 24 26"] + [""] * (len(table) - 1)
     made = reencode(table.assign(crop=crop), tmp_path / "new", size=30)
     assert list(made.side) == [20] + [40] * (len(table) - 1)
@@ -62,7 +62,7 @@ def test_two_faces_in_one_picture_are_two_copies(table: pd.DataFrame, tmp_path: 
     assert len(made) == len(set(made.path)) == len(set(made.sha256)) == 10
 
 
-def test_a_second_run_decodes_nothing_and_says_the_same(
+def test_a_second_run_decodes_nothing_and_gives_the_same_table(
     table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[tuple[str, int, int]] = []

@@ -1,4 +1,4 @@
-"""Shortcuts: each plant of the table of plants is found and named, and random labels are not."""
+"""Shortcuts: each planted one is found and named, and random labels give no finding."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_every_family_has_traits_or_a_vector(tmp_path: Path, portraits: tuple[li
         assert bool(family.says) == (family.name in traits.vectors)
 
 
-def test_chance_alone_is_seldom_reported() -> None:
+def test_chance_is_seldom_reported() -> None:
     """Random traits under random labels, 300 questions: at most 1 in 100 is reported, and a shortcut at once."""
     rng = np.random.default_rng(0)
     colour = next(f for f in FAMILIES if f.name == "colour")

@@ -43,7 +43,7 @@ def test_copies_and_mirror_images_are_twins_and_others_are_not() -> None:
     assert all(owner[a] == owner[b] for a, b in pairs)
 
 
-def test_people_before_one_flag_are_no_twins(tmp_path: Path) -> None:
+def test_different_people_before_one_background_are_no_twins(tmp_path: Path) -> None:
     """Forty people of one collection, each in one place before the very same striped ground, in the same light."""
     images = draw_flag_portraits(tmp_path)
     hashes, mirrored = hash_all(images)

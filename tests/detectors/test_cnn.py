@@ -32,7 +32,7 @@ def test_a_mirrored_detector_scores_a_face_and_its_mirror_image_alike() -> None:
     assert np.allclose(detector.explain(faces), detector.explain(flipped)[:, :, ::-1], atol=1e-3)
 
 
-def test_a_face_that_was_cut_tightly_is_scored_as_the_mean_of_two_looks(tmp_path: Path) -> None:
+def test_a_tight_crop_gets_the_mean_of_two_scores(tmp_path: Path) -> None:
     detector, alone = Cnn.load(SHIPPED / "default"), Cnn.load(SHIPPED / "default")
     detector.widened = True
     tight = prepare(load(unpack_faces(tmp_path).path.iloc[0]), detector.size)
@@ -55,7 +55,7 @@ def test_the_map_of_the_shipped_detector_adds_up_to_its_score() -> None:
     assert (SHIPPED / "default" / "model.onnx").stat().st_size < 20e6
 
 
-def test_the_whole_face_is_shrunk_as_by_the_one_filter() -> None:
+def test_the_whole_face_is_shrunk_as_by_resize() -> None:
     face = draw_picture(1, size=64)
     shrink = _shrink(64, 48)
     small = np.einsum("ab,bcd->acd", shrink, np.einsum("ab,cbd->cad", shrink, face.astype(float)))

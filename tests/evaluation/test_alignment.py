@@ -1,4 +1,4 @@
-"""The aligned AUC: a detector of file formats loses everything by it, one of pixels nothing."""
+"""The aligned AUC: that of a detector of file formats falls to chance, that of a detector of pixels stays."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_loss_is_serious_and_names_its_generator() -> None:
 
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 1000))
-def test_no_loss_is_quiet(seed: int) -> None:
+def test_no_loss_is_no_finding(seed: int) -> None:
     joined, again = draw(0.0, seed=seed)
     table = compare_aligned(joined, {"d": again})
     assert list(table) == COLUMNS
@@ -117,7 +117,9 @@ def test_only_pictures_with_both_scores_count() -> None:
 
 
 @pytest.mark.parametrize(("shortcut", "severity"), [("size", "serious"), ("quality", "serious"), ("none", "ok")])
-def test_what_files_gave_away_is_lost_and_a_clean_set_stays(tmp_path: Path, shortcut: str, severity: str) -> None:
+def test_an_auc_due_to_files_is_lost_and_that_of_a_clean_set_stays(
+    tmp_path: Path, shortcut: str, severity: str
+) -> None:
     """Fakes that differ from photographs in size alone, in JPEG quality alone, or in a checkerboard alone."""
     rows = []
     for i in range(120):

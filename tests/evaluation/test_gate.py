@@ -67,7 +67,7 @@ def test_an_equal_detector_passes_whatever_the_seed_of_the_bootstrap(run: Run) -
 
 
 def test_scores_with_equal_noise_pass() -> None:
-    """Two detectors of the same worth, whose scores differ on every picture."""
+    """Two equally good detectors, whose scores differ on every picture."""
     rng = np.random.default_rng(5)
     labels = np.repeat([0, 1], 200)
     face = labels + rng.normal(0, 1, 400)
@@ -83,7 +83,7 @@ def test_scores_with_equal_noise_pass() -> None:
     assert failures <= 3
 
 
-def test_a_loss_against_one_source_of_photographs_fails_and_names_it() -> None:
+def test_a_loss_against_one_source_of_photographs_fails_with_the_name_of_the_source() -> None:
     rng = np.random.default_rng(3)
     kinds = ["", "", "g"]
     table = pd.DataFrame({"sha256": [f"{i:064x}" for i in range(300)], "generator": np.repeat(kinds, 100),
@@ -131,7 +131,7 @@ def test_a_picture_that_can_no_longer_be_read_fails(run: Run) -> None:
     assert report.reasons == ["spectrum can no longer score 1 pictures that the baseline has scores of"]
 
 
-def test_a_baseline_survives_the_disk_and_a_foreign_one_is_refused(run: Run, tmp_path: Path) -> None:
+def test_a_baseline_can_be_written_and_read_and_a_foreign_file_is_refused(run: Run, tmp_path: Path) -> None:
     made = make_baseline("smoke", run.joined, run.results)
     write_baseline(made, tmp_path / "b.json")
     assert read_baseline(tmp_path / "b.json") == made

@@ -1,4 +1,4 @@
-"""An evaluation that was killed and is repeated leaves what an unbroken one leaves, to the byte."""
+"""A killed and repeated evaluation writes the same files as an uninterrupted one, to the byte."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def start(folder: Path, manifest: Path) -> subprocess.Popen[bytes]:
 
 
 def kill_when(process: subprocess.Popen[bytes], out: Path, pattern: str) -> bool:
-    """Kill a process as soon as a file appears that was not there before; return whether that came in time."""
+    """Kill a process as soon as a new file appears; return whether the process was still running."""
     before = set(out.rglob("*"))
     while process.poll() is None:
         if set(out.glob(pattern)) - before:
@@ -34,7 +34,7 @@ def kill_when(process: subprocess.Popen[bytes], out: Path, pattern: str) -> bool
     return False
 
 
-def test_killed_and_repeated_is_unbroken_to_the_byte(tmp_path: Path) -> None:
+def test_a_killed_and_repeated_evaluation_is_the_same_to_the_byte(tmp_path: Path) -> None:
     make_manifest(tmp_path, n=30)
     manifest = tmp_path / "manifest.csv"
     whole, broken = tmp_path / "whole", tmp_path / "broken"

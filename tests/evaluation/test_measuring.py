@@ -1,4 +1,4 @@
-"""Scores and a manifest become results: what is joined to what, what is refused, what is measured."""
+"""Results from scores and a manifest: how they are joined, which input is refused, and what is measured."""
 
 from __future__ import annotations
 
@@ -122,11 +122,9 @@ def test_ways_to_name_a_picture(how: str, tmp_path: Path, monkeypatch: pytest.Mo
         "moved": lambda p: f"/elsewhere/{Path(p).name}",
         "working": lambda p: str(Path(p).relative_to(tmp_path.parent)),
     }[how]
-    theirs = scores.assign(path=scores.path.map(change))
-    theirs = (
-        theirs.assign(sha256=theirs.sha256.str.upper()) if how in ("hash", "upper") else theirs.drop(columns="sha256")
-    )
-    pd.testing.assert_frame_equal(evaluate(theirs, manifest), expected)
+    other = scores.assign(path=scores.path.map(change))
+    other = other.assign(sha256=other.sha256.str.upper()) if how in ("hash", "upper") else other.drop(columns="sha256")
+    pd.testing.assert_frame_equal(evaluate(other, manifest), expected)
 
 
 def test_an_ambiguous_name_is_not_guessed() -> None:
@@ -134,23 +132,23 @@ def test_an_ambiguous_name_is_not_guessed() -> None:
     real = manifest.label == 0  # test/0.png ... and train/0.png ...
     numbers = manifest.groupby(["split", "label"]).cumcount().astype(str)
     manifest["path"] = manifest.path.where(~real, "/data/" + manifest.split + "/" + numbers + ".png")
-    theirs = scores[["score"]].assign(path=manifest.set_index("sha256").path[scores.sha256].to_numpy())
+    other = scores[["score"]].assign(path=manifest.set_index("sha256").path[scores.sha256].to_numpy())
     expected = evaluate(scores, manifest)
-    inside = theirs.assign(path=theirs.path.str.removeprefix("/data/"))
+    inside = other.assign(path=other.path.str.removeprefix("/data/"))
     pd.testing.assert_frame_equal(evaluate(inside, manifest), expected)
     with pytest.raises(ScoresError, match="6 of 18 pictures of the split 'test' have no score"):
-        evaluate(theirs.assign(path=[Path(p).name for p in theirs.path]), manifest)
+        evaluate(other.assign(path=[Path(p).name for p in other.path]), manifest)
     for split in ("test", "train"):  # ambiguous in the manifest alone
-        part = theirs[theirs.path.str.contains(split)]
+        part = other[other.path.str.contains(split)]
         with pytest.raises(ScoresError, match=f"6 of 18 pictures of the split '{split}' have no score"):
             evaluate(part.assign(path=[Path(p).name for p in part.path]), manifest, split=split)
 
 
-def test_equal_names_in_their_table_are_not_guessed() -> None:
+def test_equal_names_in_a_table_of_scores_are_not_guessed() -> None:
     manifest, scores = draw(6)
-    theirs = pd.DataFrame({"path": [f"{i}/{Path(p).name}" for p in scores.path for i in (1, 2)], "score": 0.0})
+    other = pd.DataFrame({"path": [f"{i}/{Path(p).name}" for p in scores.path for i in (1, 2)], "score": 0.0})
     with pytest.raises(ScoresError, match="have no score"):
-        evaluate(theirs, manifest)
+        evaluate(other, manifest)
 
 
 def test_a_known_hash_beats_a_path_and_an_unknown_one_is_another_picture() -> None:
@@ -160,7 +158,7 @@ def test_a_known_hash_beats_a_path_and_an_unknown_one_is_another_picture() -> No
         evaluate(other, manifest)
 
 
-def test_rows_of_other_pictures_are_passed_over() -> None:
+def test_rows_of_other_pictures_are_ignored() -> None:
     manifest, scores = draw(6)
     more = pd.concat([scores, pd.DataFrame([{"path": "/x/other.png", "sha256": "e" * 64, "score": 9.0}])])
     pd.testing.assert_frame_equal(evaluate(more, manifest), evaluate(scores, manifest))
@@ -179,9 +177,9 @@ def test_unreadable_pictures_are_left_out_and_counted() -> None:
     manifest = manifest[manifest.split == "test"]
     first = manifest.groupby("generator").sha256.first()
     lost = scores.sha256.isin(first[["", "style"]])
-    theirs = scores.assign(score=scores.score.where(~lost), verdict=np.where(lost, "error", "likely-real"))
-    theirs.loc[lost, "sha256"] = ""  # never read, so never hashed
-    joined = joining.join_scores(theirs, manifest)
+    other = scores.assign(score=scores.score.where(~lost), verdict=np.where(lost, "error", "likely-real"))
+    other.loc[lost, "sha256"] = ""  # never read, so never hashed
+    joined = joining.join_scores(other, manifest)
     assert len(joined) == len(manifest)
     assert joined.score.isna().sum() == 2
     assert figures._excluded(joined) == {"scores": {"real": 1, "style": 1}}
@@ -200,20 +198,20 @@ def test_unreadable_pictures_are_left_out_and_counted() -> None:
 def test_a_class_or_generator_that_cannot_be_read_is_an_error(kind: str, words: str) -> None:
     manifest, scores = draw(6)
     lost = scores.sha256.isin(manifest.sha256[manifest.generator == kind])
-    theirs = scores.assign(score=scores.score.where(~lost), verdict=np.where(lost, "error", ""))
+    other = scores.assign(score=scores.score.where(~lost), verdict=np.where(lost, "error", ""))
     with pytest.raises(ScoresError, match=words):
-        evaluate(theirs, manifest)
+        evaluate(other, manifest)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, "high", "", None])
 def test_scores_that_are_no_numbers_are_named(bad: object) -> None:
     manifest, scores = draw(6)
-    theirs = scores.astype({"score": object})
-    theirs.loc[4, "score"] = bad
+    other = scores.astype({"score": object})
+    other.loc[4, "score"] = bad
     with pytest.raises(
-        ScoresError, match=rf"1 of 36 scores are NaN, infinite or no numbers: row 4 \({theirs.path[4]}\)"
+        ScoresError, match=rf"1 of 36 scores are NaN, infinite or no numbers: row 4 \({other.path[4]}\)"
     ):
-        evaluate(theirs, manifest)
+        evaluate(other, manifest)
 
 
 def test_a_missing_score_is_counted_and_named() -> None:
@@ -238,7 +236,7 @@ def test_missing_columns_and_empty_tables() -> None:
         evaluate(scores.assign(severity="strong"), manifest)
 
 
-def test_a_split_of_one_class_says_which_and_where_there_are_two() -> None:
+def test_a_split_of_one_class_is_an_error_that_names_it_and_the_splits_with_two() -> None:
     manifest, scores = draw(6)
     one = manifest.assign(split=np.where((manifest.label == 0) & (manifest.split == "test"), "val", manifest.split))
     with pytest.raises(ScoresError, match=r"'test' has only fake pictures.*both classes: train"):
@@ -253,7 +251,7 @@ def test_a_split_of_one_class_says_which_and_where_there_are_two() -> None:
         evaluate(scores, manifest, split="tests")
 
 
-def test_scores_like_probabilities_are_remarked_upon() -> None:
+def test_scores_like_probabilities_give_a_warning() -> None:
     manifest, scores = draw(6)
     joined = joining.join_scores(scores.assign(score=1 / (1 + np.exp(-scores.score))), manifest)
     results = evaluate(scores, manifest, metrics=["auc"])
@@ -261,7 +259,7 @@ def test_scores_like_probabilities_are_remarked_upon() -> None:
     assert oddities.warn_of_scores(joining.join_scores(scores, manifest), results) == []
 
 
-def test_a_source_of_a_single_group_has_no_interval_and_is_remarked_upon(tmp_path: Path) -> None:
+def test_a_source_of_a_single_group_has_no_interval_and_gives_a_warning(tmp_path: Path) -> None:
     manifest, scores = draw(6)
     real = manifest.label == 0
     lone = manifest.assign(dataset=np.where(real & (manifest.index % 2 == 0), "lone", manifest.dataset))

@@ -22,12 +22,12 @@ SOURCES = st.builds(
 
 
 @given(st.lists(SOURCES, max_size=5, unique_by=lambda source: source.path))
-def test_names_are_always_told_apart(sources: list[Source]) -> None:
+def test_names_are_always_unique(sources: list[Source]) -> None:
     shown = [name for names in name_apart(sources) for name in names.values()]
     assert len({name.lower() for name in shown}) == len(shown)
 
 
-def test_the_shortest_names_that_tell_them_apart() -> None:
+def test_the_shortest_unique_names_are_chosen() -> None:
     sources = [Source(Path("/x/a/scores.csv")), Source(Path("/x/b/scores.csv")), Source(Path("/x/b/other.csv"))]
     assert name_apart(sources) == [{"": "a/scores"}, {"": "b/scores"}, {"": "other"}]
     folders = [Source(Path("/x/one"), ("cnn",), folder=True), Source(Path("/x/two"), ("cnn",), folder=True)]
@@ -37,17 +37,17 @@ def test_the_shortest_names_that_tell_them_apart() -> None:
     assert name_apart(tables) == [{"cnn": "one/cnn", "vit": "one/vit"}, {"cnn": "two/cnn"}]
 
 
-def test_a_table_and_a_detector_of_one_name_are_told_apart() -> None:
+def test_a_table_and_a_detector_of_one_name_get_different_names() -> None:
     shown = name_apart([Source(Path("/x/cnn.csv")), Source(Path("/x/trained"), ("cnn",), folder=True)])
     assert shown == [{"": "x/cnn"}, {"cnn": "trained"}]
 
 
-def test_what_is_named_twice_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_named_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ScoresError, match=r"a\.csv is named 2 times"):
         name_apart([Source(tmp_path / "a.csv"), Source(tmp_path / "b" / ".." / "a.csv")])
 
 
-def test_files_have_names_of_their_own() -> None:
+def test_file_names_are_unique() -> None:
     assert file_names(["cnn", "CNN", "a/b", "a b", ""]) == ["cnn", "CNN-2", "a_b", "a_b-2", "unnamed"]
 
 
@@ -62,7 +62,7 @@ def test_two_tools_with_files_of_one_name_are_two_rows(tmp_path: Path, manifest:
     auc = results[(results.metric == "auc") & (results.generator == "one") & (results.real == "all")]
     assert dict(zip(auc.detector, auc.value.round(), strict=True)) == {"good/scores": 1.0, "bad/scores": 0.0}
     report = json.loads((tmp_path / "out" / "report.json").read_text())["results"]
-    told = [row["detector"] for row in report if (row["metric"], row["generator"]) == ("auc", "one")]
-    assert told == ["good/scores", "bad/scores"]  # the figures of a single source stand there once
+    detectors = [row["detector"] for row in report if (row["metric"], row["generator"]) == ("auc", "one")]
+    assert detectors == ["good/scores", "bad/scores"]  # with a single source, each figure is written once
     counts = manifest[(manifest.split == "test") & (manifest.label == 0)]
     assert auc.n_real.tolist() == [len(counts)] * 2

@@ -25,7 +25,7 @@ def test_an_observer_computed_by_hand() -> None:
     assert found.criterion == pytest.approx(0)
 
 
-def test_guessing_is_chance() -> None:
+def test_random_answers_have_an_auc_of_chance() -> None:
     found = measure_observer("one", LABELS, [1, -1] * 5)
     assert found.accuracy == 0.4
     assert found.accuracy_interval[0] < 0.5 < found.accuracy_interval[1]

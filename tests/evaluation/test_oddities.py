@@ -1,4 +1,4 @@
-"""What a reader of figures is warned of."""
+"""Warnings about unusual scores and groups."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ NOISE = np.random.default_rng(0).normal(size=60)
         (-200 + NOISE + LABELS, "on one side of 0"),
     ],
 )
-def test_scores_of_another_scale_are_named(scores: np.ndarray, words: str) -> None:
+def test_scores_of_another_scale_give_a_warning(scores: np.ndarray, words: str) -> None:
     (note,) = warn(make_joined(scores))
     assert f"the scores of theirs all lie {words}" in note
 
 
-def test_scores_that_were_turned_round_are_named() -> None:
+def test_inverted_scores_give_a_warning() -> None:
     (note,) = warn(make_joined(-4 * LABELS + 2 + NOISE))
     assert "turned round" in note
     assert "far below 0.5" in note
 
 
-def test_log_odds_and_weak_detectors_are_not_remarked_upon() -> None:
+def test_log_odds_and_weak_detectors_give_no_warning() -> None:
     assert warn(make_joined(4 * LABELS - 2 + NOISE)) == []
     assert warn(make_joined(NOISE)) == []
 
@@ -71,7 +71,7 @@ def test_a_class_of_one_group_has_no_interval_for_any_metric() -> None:
         assert e.low < e.high
 
 
-def test_a_report_of_one_group_a_class_says_why_it_has_no_interval(tmp_path: Path) -> None:
+def test_a_report_of_one_group_per_class_states_why_it_has_no_interval(tmp_path: Path) -> None:
     table = make_manifest(tmp_path / "in", n=20)
     table = table.assign(group=[f"g{label}-{split}" for label, split in zip(table.label, table.split, strict=True)])
     write_manifest(table, tmp_path / "in" / "manifest.csv")

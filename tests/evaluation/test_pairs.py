@@ -1,4 +1,4 @@
-"""Matched pairs and controls: which sets are compared, on which pictures, and what the headline makes of them."""
+"""Matched pairs and controls: which sets are compared, on which pictures, and the headline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plots: the numbers that are drawn, names that want to be formulas, and pictures that decode."""
+"""Plots: the numbers that are drawn, names that look like formulas, and files that can be decoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What drop a gate could have seen, in the report and in words."""
+"""The drop of the AUC that a gate could have noticed, in the report and as text."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_each_auc_has_its_drop_at_the_level_of_all_gated_comparisons(joined: pd.
     assert ungated["drop"][0] == find_visible_drop(part.label, part.score, part.group, comparisons=4)
 
 
-def test_the_sentence_says_the_range_or_that_there_is_none(joined: pd.DataFrame) -> None:
+def test_the_sentence_states_the_range_or_that_there_is_none(joined: pd.DataFrame) -> None:
     found = measure_power(joined, measure_scores(joined, metrics=["auc"], resamples=20), {"auc": 0.01})
     (line,) = describe_power(found)
     assert f"at least {found['drop'].min():.3f} to {found['drop'].max():.3f}" in line

@@ -1,4 +1,4 @@
-"""Reports: valid against their schema, whole, escaped, offline."""
+"""Reports are valid against their schema, complete and escaped, and need no network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A score that follows the source of the pictures is called; one that does not is left in peace."""
+"""A score that follows the source of the pictures is a finding; one that does not is no finding."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ BLUR = {"soft": 2.0, "middling": 1.0, "sharp": 0.0}  # source of photographs -> 
 
 
 def measure_sharpness(image: Image) -> float:
-    """The planted fault: a score of sharpness alone."""
+    """Return a score that depends on sharpness alone: the planted fault."""
     return float(np.log(np.diff(image.astype(float), axis=1).std()))
 
 
 def measure_checkerboard(image: Image) -> float:
-    """A clean detector: the pattern that only the fakes carry, however sharp they are."""
+    """Return a score that depends on the pattern of the fakes alone, not on sharpness."""
     sign = np.indices(image.shape[:2]).sum(0) % 2 - 0.5
     return float((image.mean(2) * sign).mean()) - 2.0
 
@@ -58,7 +58,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def evaluate(manifest: Path, out: Path, score: Callable[[Image], float]) -> tuple[str, dict[str, object]]:
-    """What the command line prints, and report.json."""
+    """Return the output of the command line, and report.json."""
     table = pd.read_csv(manifest)
     scores = [score(load(manifest.parent / path)) for path in table.path]
     table[["path", "sha256"]].assign(score=scores).to_csv(out / "planted.csv", index=False)
@@ -67,7 +67,7 @@ def evaluate(manifest: Path, out: Path, score: Callable[[Image], float]) -> tupl
     return done.stdout, json.loads((out / "report" / "report.json").read_text())
 
 
-def test_a_detector_of_sharpness_is_called(pictures: Path, tmp_path: Path) -> None:
+def test_a_detector_of_sharpness_is_a_serious_finding(pictures: Path, tmp_path: Path) -> None:
     printed, record = evaluate(pictures, tmp_path, measure_sharpness)
     found = {f["name"]: f for f in record["metadata"]["sources"]}  # type: ignore[index]
     photographs = found["source of the photographs"]
@@ -85,7 +85,7 @@ def test_a_detector_of_sharpness_is_called(pictures: Path, tmp_path: Path) -> No
     assert photographs["summary"] in (tmp_path / "report" / "report.md").read_text().replace("\\", "")
 
 
-def test_a_detector_of_the_generators_trace_is_not_accused(pictures: Path, tmp_path: Path) -> None:
+def test_a_detector_of_the_generators_trace_is_no_finding(pictures: Path, tmp_path: Path) -> None:
     printed, record = evaluate(pictures, tmp_path, measure_checkerboard)
     found = record["metadata"]["sources"]  # type: ignore[index]
     assert {f["severity"] for f in found if f["name"] == "source of the photographs"} <= {"ok", "note"}

@@ -59,7 +59,7 @@ def test_a_faulty_file_is_one_clear_line(tmp_path: Path, line: str, words: str) 
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_shipped_needs_nothing_from_elsewhere_and_other_suites_say_that_they_do() -> None:
+def test_the_shipped_suite_needs_no_other_data_and_other_suites_name_theirs() -> None:
     for path in SHIPPED.glob("*.toml"):
         suite = read_suite(path.stem)
         assert path.with_suffix(".json").is_file()
@@ -90,7 +90,7 @@ def test_unknown_names(tmp_path: Path) -> None:
         read_suite(tmp_path / "t.toml")
 
 
-def test_a_run_is_deterministic_goes_on_after_a_kill_and_survives_a_broken_detector(
+def test_a_run_is_deterministic_is_resumed_after_a_kill_and_measures_the_other_detectors_if_one_fails(
     suite: suites.Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_fours = partial(tables.score_to_file, engine=partial(score_pictures, batch=4))
@@ -162,7 +162,7 @@ def test_a_changed_file_is_refused_when_copies_are_made(suite: suites.Suite, tmp
     assert {Path(p).suffix for p in pictures.path} == {".bmp"}
     for victim in tmp_path.glob("*.png"):
         victim.write_bytes(victim.read_bytes() + b"x")
-    with pytest.raises(ManifestError, match="not the picture its manifest names"):
+    with pytest.raises(ManifestError, match="does not have the hash in its manifest"):
         gather_pictures(read_suite(path), tmp_path / "b")
 
 
@@ -256,7 +256,7 @@ def test_without_copies_a_changed_file_is_refused_and_an_unreadable_one_becomes_
     assert set(zip(lost.path, lost.verdict, strict=True)) == {(first, "error")}
     assert (run.joined.score.isna().sum(), len(run.flips)) == (2, 1)
     Path(second).write_bytes(Path(second).read_bytes() + b"x")
-    with pytest.raises(ManifestError, match="not the picture its manifest names"):
+    with pytest.raises(ManifestError, match="does not have the hash in its manifest"):
         run_suite(suite, tmp_path / "b", detectors={"good": SPECTRUM})
 
 

@@ -1,4 +1,4 @@
-"""The custody log: one chain, whoever writes, whatever fails."""
+"""The custody log: one chain, also with several writers and after failures."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def reseal(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_log_that_was_edited_and_resealed_in_the_middle_is_found(tmp_path: Path) -> None:
-    """Own hash right, numbers right: only the next entry's `previous` tells."""
+    """The hash and the numbers of the entry are right; only `previous` of the next entry shows the change."""
     log = CustodyLog(tmp_path / LOG)
     entries = [log.append("received", {"path": name}) for name in "abc"]
     assert check_chain(entries) == []
@@ -125,7 +125,7 @@ def test_a_write_that_fails_leaves_the_log_as_it_was(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("kept", [1, 100, -1])
-def test_a_torn_last_line_is_torn_and_not_forged(tmp_path: Path, kept: int) -> None:
+def test_an_incomplete_last_line_is_torn_and_not_forged(tmp_path: Path, kept: int) -> None:
     log = CustodyLog(tmp_path / LOG)
     for event in ("one", "two"):
         log.append(event, {})
@@ -142,7 +142,7 @@ def test_a_torn_last_line_is_torn_and_not_forged(tmp_path: Path, kept: int) -> N
     assert check_chain(entries) == []
 
 
-def test_a_damaged_line_that_is_not_the_last_is_no_torn_one(tmp_path: Path) -> None:
+def test_a_damaged_line_before_the_last_is_an_error(tmp_path: Path) -> None:
     log = CustodyLog(tmp_path / LOG)
     for event in ("one", "two"):
         log.append(event, {})
@@ -224,7 +224,7 @@ def test_a_public_key_is_named_as_entries_name_it(tmp_path: Path) -> None:
      '{"event":"x"}', "[" * 100_000, '{"event": "x", "n": ' + "9" * 5000 + "}"],
     ids=range(9),
 )  # fmt: skip
-def test_whatever_stands_in_a_line_is_an_entry_or_none(tmp_path: Path, line: str) -> None:
+def test_any_line_is_an_entry_or_none(tmp_path: Path, line: str) -> None:
     (tmp_path / LOG).write_text(line + "\n")
     assert check_chain(read_log(tmp_path / LOG)) == ["entry 0 of the log is not as it was written"]
 

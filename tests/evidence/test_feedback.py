@@ -39,18 +39,18 @@ def make_report(tmp_path: Path) -> MakeReport:
 
 
 @pytest.mark.parametrize("relative", [False, True])
-def test_an_answer_comes_back_with_its_picture(make_report: MakeReport, relative: bool) -> None:
+def test_an_answer_is_stored_with_its_picture(make_report: MakeReport, relative: bool) -> None:
     report = make_report(1, relative=relative)
-    given = give_feedback(report, "fake", note="the uploader said so; é")
-    assert read_feedback() == [given]
-    assert (given.label, given.score, given.crop) == ("fake", 1.25, "4 5 44 45")
-    assert given.report_sha256 == sha256(report.read_bytes())
-    assert (home() / given.kept).read_bytes() == Path(given.path).read_bytes()
-    assert given.kept == f"feedback/{given.sha256}.png"
+    answer = give_feedback(report, "fake", note="the uploader said so; é")
+    assert read_feedback() == [answer]
+    assert (answer.label, answer.score, answer.crop) == ("fake", 1.25, "4 5 44 45")
+    assert answer.report_sha256 == sha256(report.read_bytes())
+    assert (home() / answer.kept).read_bytes() == Path(answer.path).read_bytes()
+    assert answer.kept == f"feedback/{answer.sha256}.png"
     assert [p.name for p in sorted(home().iterdir())] == ["feedback", "feedback.jsonl"]
 
 
-def test_a_folder_will_do_and_lines_are_only_added(make_report: MakeReport) -> None:
+def test_a_folder_names_its_report_and_lines_are_only_appended(make_report: MakeReport) -> None:
     folder = make_report(1).parent
     give_feedback(folder, "real")
     before = (home() / "feedback.jsonl").read_bytes()
@@ -96,8 +96,8 @@ def test_splits_are_drawn_where_none_is_named(make_report: MakeReport, tmp_path:
     ],
 )  # fmt: skip
 def test_a_report_without_a_judged_face_has_neither_score_nor_crop(make_report: MakeReport, findings: object) -> None:
-    given = give_feedback(make_report(1, findings=findings), "real")
-    assert (given.score, given.crop) == (None, "")
+    answer = give_feedback(make_report(1, findings=findings), "real")
+    assert (answer.score, answer.crop) == (None, "")
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_report_without_a_judged_face_has_neither_score_nor_crop(make_report: 
         ('{"exhibit": {"path": ".", "sha256": "0"}}', "is gone"),
     ],
 )  # fmt: skip
-def test_what_is_no_report_is_one_sentence(text: str | None, message: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_report_is_one_sentence(text: str | None, message: str, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "r.json").write_text(text, encoding="latin-1")
     with pytest.raises(DetectorError, match=message):
@@ -164,7 +164,7 @@ def test_a_line_that_is_no_answer_is_named(make_report: MakeReport, line: str) -
         read_feedback()
 
 
-def test_a_line_that_a_kill_tore_stops_nothing(make_report: MakeReport) -> None:
+def test_an_incomplete_line_is_ignored(make_report: MakeReport) -> None:
     first = give_feedback(make_report(1), "real")
     whole = (home() / "feedback.jsonl").read_bytes()
     with (home() / "feedback.jsonl").open("ab") as file:

@@ -1,4 +1,4 @@
-"""A case as a folder: what is reused, what is examined again, and what an interrupted run leaves."""
+"""The folder of a case: reports that are reused, exhibits that are examined again, and interrupted runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def make_record(path: str = "/x/photo.jpg", digest: str = "a" * 64, statement: s
 
 @pytest.fixture(autouse=True)
 def _no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing a PDF takes longest of all, and says nothing here."""
+    """Skip the PDFs, which take most of the time and are not tested here."""
     monkeypatch.setattr(folders, "make_pdf", lambda record, pictures: b"%PDF-" + record["sha256"].encode())
 
 
@@ -85,7 +85,7 @@ def test_exhibits_of_one_name_have_folders_of_their_own() -> None:
 
 
 @given(st.text(max_size=80))
-def test_a_folder_s_name_is_harmless(stem: str) -> None:
+def test_folder_names_have_safe_characters(stem: str) -> None:
     name = name_folder(Path("x") / f"{stem.replace('/', '')}.jpg", "0" * 64)
     assert name.isascii()
     assert not set(name) & set("/\\<>:\"'|?* ")
@@ -150,7 +150,7 @@ def test_a_report_that_was_changed_is_not_used_again(tmp_path: Path, change: str
     assert {p: p.read_bytes() for p in folder.iterdir()} == kept  # what was changed is kept as it is
 
 
-def test_an_edited_report_comes_neither_to_the_answer_nor_to_the_index(tmp_path: Path) -> None:
+def test_an_edited_report_affects_neither_the_rows_nor_the_index(tmp_path: Path) -> None:
     picture, out = write_picture(tmp_path / "photo.png"), tmp_path / "out"
     (first,) = tasks.verify([picture], out)
     for name in ("report.json", "summary.json"):
@@ -178,14 +178,14 @@ def test_each_option_that_decides_a_report_makes_another_examination(
     key, trust = write_key(tmp_path / "key.pem"), tmp_path / "trust"
     trust.mkdir()
     shutil.copy(tmp_path / "key.pub", trust / "root.pem")
-    given: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     notes = []
     for change in ({}, {"case": "7"}, {"examiner": "E."}, {"known": known}, {"trust": trust}, {"key": key}):
-        given |= change
-        notes.append(tasks.verify([picture], out, **given)[0]["note"])
-        assert tasks.verify([picture], out, **given)[0]["note"] == ""
+        options |= change
+        notes.append(tasks.verify([picture], out, **options)[0]["note"])
+        assert tasks.verify([picture], out, **options)[0]["note"] == ""
     known.write_text(f"sha256,label\n{'1' * 64},fake\n")  # the same option, another list
-    notes.append(tasks.verify([picture], out, **given)[0]["note"])
+    notes.append(tasks.verify([picture], out, **options)[0]["note"])
     assert notes[0] == ""
     words = [note.partition("with another ")[2].partition(";")[0] for note in notes[1:]]
     assert words == ["case", "examiner", "known", "trust", "sign", "known"]
@@ -235,7 +235,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("event", ["received", "reported", "indexed"])
 @pytest.mark.parametrize("after", [False, True])
-def test_a_run_that_was_killed_goes_on_and_leaves_nothing(
+def test_a_killed_run_is_resumed_and_leaves_no_temporary_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, event: str, after: bool
 ) -> None:
     """Killed at each entry of the second exhibit: earlier reports check out, and the end is that of an unbroken run."""
@@ -344,12 +344,12 @@ def test_the_index_grows_with_each_exhibit_and_the_log_names_the_last_one(
     pages: list[int] = []
     refresh = folders.refresh_index
 
-    def look(log: CustodyLog) -> None:
+    def count_rows(log: CustodyLog) -> None:
         refresh(log)
         pages.append((tmp_path / "out" / "index.html").read_text().count("<tr><td>"))
         assert check_case(tmp_path / "out").problems == []
 
-    monkeypatch.setattr(folders, "refresh_index", look)
+    monkeypatch.setattr(folders, "refresh_index", count_rows)
     inputs = [write_picture(tmp_path / f"{seed}.png", seed) for seed in range(3)]
     tasks.verify([*inputs, tmp_path / "absent.png"], tmp_path / "out")
     assert pages == [1, 2, 3, 4]
@@ -363,7 +363,7 @@ def test_the_index_grows_with_each_exhibit_and_the_log_names_the_last_one(
     assert open_case(tmp_path / "out").entries[-1]["instead_of"] == sha256(b"forged")
 
 
-def test_two_exhibits_of_one_name_are_told_apart(tmp_path: Path) -> None:
+def test_two_exhibits_of_one_name_get_different_names(tmp_path: Path) -> None:
     inputs = [write_picture(tmp_path / day / "in" / "photo.png", seed) for seed, day in enumerate(("mon", "tue"))]
     inputs.append(write_picture(tmp_path / "mon" / "in" / "other.png", 3))
     rows = tasks.verify([*inputs, tmp_path / "mon" / "in" / "absent.png"], tmp_path / "out")
@@ -374,7 +374,7 @@ def test_two_exhibits_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert folders.tell_apart([{"name": "p", "path": "/p"}, {"name": "p", "path": "/a/p"}])[0]["name"] == "/p"
 
 
-def test_words_of_the_index_do_not_break_letter_by_letter_on_a_telephone() -> None:
+def test_words_of_the_index_do_not_break_into_letters_on_a_small_screen() -> None:
     page = (ROOT / "detector" / "evidence" / "triage.html.jinja").read_text()
     wide, narrow = page.split("@media (max-width: 48rem)")
     assert "overflow-wrap: anywhere" not in narrow

@@ -1,4 +1,4 @@
-"""`detector verify --check`: each way to forge a case, and each honest state that is no forgery."""
+"""`detector verify --check`: each way to forge a case, and each valid state of a case."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from detector.pictures.images import encode
 Forge = Callable[[Path], None]
 
 
-def check(*words: object) -> tuple[int, str]:
+def check(*arguments: object) -> tuple[int, str]:
     """Return exit status and output of `detector verify --check ...`."""
-    done = CliRunner().invoke(app, ["verify", "--check", *map(str, words)])
+    done = CliRunner().invoke(app, ["verify", "--check", *map(str, arguments)])
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         return 2, str(done.exception)  # `cli.main` prints it
     return done.exit_code, done.output
@@ -160,10 +160,10 @@ def add_a_file(case: Path) -> None:
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_forgery_is_found_without_a_key(case: Path, forge: Forge, whole: bool) -> None:
     forge(case)
-    status, said = check(case / LOG if whole else report_on(case))
+    status, output = check(case / LOG if whole else report_on(case))
     assert status == 1
-    assert "changed: " in said
-    assert "consistent" not in said
+    assert "changed: " in output
+    assert "consistent" not in output
 
 
 def test_a_report_has_one_entry_that_lists_its_files(case: Path) -> None:
@@ -190,24 +190,24 @@ def test_the_hash_in_a_report_is_compared_also_where_the_log_agrees(case: Path) 
 def test_an_unsigned_entry_in_a_signed_log_is_found_without_a_key(made: Path, tmp_path: Path) -> None:
     case = copy(made, tmp_path / "moved") / "signed"
     append_unsigned(case)
-    status, said = check(report_on(case))
+    status, output = check(report_on(case))
     assert status == 1
-    assert "is not signed, and earlier ones are" in said
+    assert "is not signed, and earlier ones are" in output
 
 
 @pytest.mark.parametrize("forge", [rewrite_forged, sign_anew])
 def test_a_log_that_was_written_anew_is_found_by_the_key(made: Path, tmp_path: Path, forge: Forge) -> None:
     case = copy(made, tmp_path / "moved") / "signed"
     forge(case)
-    status, said = check(report_on(case))
+    status, output = check(report_on(case))
     assert status == 0  # nothing else can tell, so the answer must not promise more
-    assert said.startswith("consistent: ")
-    assert "untouched" not in said
-    assert ("no entry is signed" in said) == (forge is rewrite_forged)
-    status, said = check(report_on(case), "--key", made / "key.pub")
+    assert output.startswith("consistent: ")
+    assert "untouched" not in output
+    assert ("no entry is signed" in output) == (forge is rewrite_forged)
+    status, output = check(report_on(case), "--key", made / "key.pub")
     assert status == 1
-    assert "of key.pub" in said
-    assert "consistent" not in said
+    assert "of key.pub" in output
+    assert "consistent" not in output
 
 
 def test_a_cut_off_end_is_found_by_the_head_and_shows_in_the_numbers(case: Path) -> None:
@@ -216,19 +216,19 @@ def test_a_cut_off_end_is_found_by_the_head_and_shows_in_the_numbers(case: Path)
     assert before[0] == 0
     assert f"reports 2, exhibits 2, head {head}" in before[1]
     drop_last_exhibit(case)
-    status, said = check(case / LOG)
+    status, output = check(case / LOG)
     assert status == 0
-    assert "reports 1, exhibits 1, head " in said
-    status, said = check(case / LOG, "--head", head)
+    assert "reports 1, exhibits 1, head " in output
+    status, output = check(case / LOG, "--head", head)
     assert status == 1
-    assert "does not hold the given head" in said
+    assert "does not hold the given head" in output
 
 
-def test_a_head_from_before_later_entries_fits(case: Path) -> None:
+def test_an_earlier_head_of_the_log_fits(case: Path) -> None:
     entries = read_log(case / LOG)
-    status, said = check(case, "--head", entries[1]["sha256"].upper())
+    status, output = check(case, "--head", entries[1]["sha256"].upper())
     assert status == 0
-    assert f"{len(entries) - 2} entries were added after it" in said
+    assert f"{len(entries) - 2} entries were added after it" in output
     assert check(case, "--head", "12345678")[0] == 2
 
 
@@ -247,21 +247,21 @@ def test_any_changed_byte_is_found(
     assert check(case, "--exhibit", case.parent)[0] == 1
 
 
-def test_an_untouched_case_is_consistent_and_a_key_says_whose(made: Path) -> None:
+def test_an_unchanged_case_is_consistent_and_a_key_proves_its_signer(made: Path) -> None:
     for target in (made / "plain", made / "plain" / LOG, report_on(made / "plain"), report_on(made / "plain").parent):
-        status, said = check(target)
+        status, output = check(target)
         assert status == 0
-        assert said.startswith("consistent: entries 5, reports 2, exhibits 2, head ")
-        assert "no entry is signed" in said
-    status, said = check(made / "signed")
-    assert (status, "give it as --key" in said) == (0, True)
-    status, said = check(made / "signed", "--key", made / "key.pub")
-    assert (status, "signed with the key of key.pub" in said) == (0, True)
-    status, said = check(made / "plain", "--key", made / "key.pub")
-    assert (status, "not signed" in said) == (1, True)
+        assert output.startswith("consistent: entries 5, reports 2, exhibits 2, head ")
+        assert "no entry is signed" in output
+    status, output = check(made / "signed")
+    assert (status, "give it as --key" in output) == (0, True)
+    status, output = check(made / "signed", "--key", made / "key.pub")
+    assert (status, "signed with the key of key.pub" in output) == (0, True)
+    status, output = check(made / "plain", "--key", made / "key.pub")
+    assert (status, "not signed" in output) == (1, True)
 
 
-def test_a_case_that_is_handed_over_finds_its_exhibits_or_says_that_they_are_not_here(
+def test_a_moved_case_finds_its_exhibits_or_reports_that_they_are_missing(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = tmp_path / "there"
@@ -275,47 +275,47 @@ def test_a_case_that_is_handed_over_finds_its_exhibits_or_says_that_they_are_not
     apart = tmp_path / "apart" / "pictures"
     apart.mkdir(parents=True)
     (here / "second.png").rename(apart / "second.png")
-    status, said = check(here / "case")
+    status, output = check(here / "case")
     assert status == 3
-    assert "second.png is not here, and was not compared" in said
-    assert "consistent, as far as it is here" in said
+    assert "second.png is not here, and was not compared" in output
+    assert "consistent, as far as it is here" in output
     assert check(report_on(here / "case"), "--exhibit", apart / "second.png")[0] == 0
     assert check(report_on(here / "case"), "--exhibit", apart)[0] == 0
     (apart / "second.png").write_bytes(b"another")
-    status, said = check(report_on(here / "case"), "--exhibit", apart / "second.png")
+    status, output = check(report_on(here / "case"), "--exhibit", apart / "second.png")
     assert status == 1
-    assert "its hash differs" in said
+    assert "its hash differs" in output
     for wrong in (apart / "absent.png", apart / "second.png"):
-        status, said = check(here / "case", "--exhibit", wrong)
+        status, output = check(here / "case", "--exhibit", wrong)
         assert status == 2
-        assert "name a folder of exhibits" in said
+        assert "name a folder of exhibits" in output
 
 
 def test_a_torn_last_line_is_a_note(case: Path) -> None:
     with (case / LOG).open("ab") as file:
         file.write(b'{"at": "2026-')
-    status, said = check(case)
+    status, output = check(case)
     assert status == 0
-    assert "is torn" in said
+    assert "is torn" in output
 
 
-def test_what_is_no_case_is_one_clear_error(made: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_case_is_one_clear_error(made: Path, tmp_path: Path) -> None:
     assert check(tmp_path)[0] == 2
     assert "is not there" in check(tmp_path / "absent")[1]
     alone = tmp_path / "case" / "report"
     shutil.copytree(report_on(made / "plain").parent, alone)
     (alone / LOG).write_bytes((made / "plain" / LOG).read_bytes())  # beside a report no log counts
-    status, said = check(alone / "report.json")
+    status, output = check(alone / "report.json")
     assert status == 2
-    assert f"there is no {LOG}" in said
+    assert f"there is no {LOG}" in output
 
 
-def test_a_report_that_the_log_does_not_know_is_found(case: Path) -> None:
+def test_a_report_without_an_entry_in_the_log_is_found(case: Path) -> None:
     shutil.copytree(report_on(case).parent, case / "forged")
-    status, said = check(case / "forged")
-    assert (status, "does not know forged" in said) == (1, True)
-    status, said = check(case)
-    assert (status, "forged is not in the log" in said) == (1, True)
+    status, output = check(case / "forged")
+    assert (status, "does not know forged" in output) == (1, True)
+    status, output = check(case)
+    assert (status, "forged is not in the log" in output) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ def test_a_report_that_the_log_does_not_know_is_found(case: Path) -> None:
     ],
     ids=range(9),
 )  # fmt: skip
-def test_whatever_a_forged_log_says_is_answered(case: Path, change: dict[str, Any]) -> None:
+def test_any_forged_log_gets_an_answer(case: Path, change: dict[str, Any]) -> None:
     entries = read_log(case / LOG)
     at = last_report(entries)
     rewrite(case, [*entries[:at], entries[at] | change, *entries[at + 1 :]])
@@ -336,18 +336,18 @@ def test_whatever_a_forged_log_says_is_answered(case: Path, change: dict[str, An
 @pytest.mark.parametrize(
     "text", ["", "[1]", '{"sha256": 3}', "[" * 100_000, '{"exhibit": {"path": NaN}}'], ids=range(5)
 )
-def test_whatever_a_report_holds_is_answered(case: Path, text: str) -> None:
+def test_any_report_gets_an_answer(case: Path, text: str) -> None:
     report_on(case).write_text(text)
     assert check(case)[0] == 1
 
 
 def test_an_option_without_effect_is_an_error(case: Path) -> None:
-    for words in (["--case", "x"], ["--sign", "k"], [case.parent / "first.png"], ["--fail-on", "likely-fake"]):
-        status, said = check(case, *words)
+    for options in (["--case", "x"], ["--sign", "k"], [case.parent / "first.png"], ["--fail-on", "likely-fake"]):
+        status, output = check(case, *options)
         assert status == 2
-        assert "--check examines nothing" in said
+        assert "--check examines nothing" in output
     done = CliRunner().invoke(app, ["verify", str(case.parent / "first.png"), "--head", "0" * 64])
-    assert "belong to --check" in str(done.exception)
+    assert "need --check" in str(done.exception)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 4, 5])

@@ -98,7 +98,7 @@ def test_the_face_carries_a_bounded_ratio(case: tuple[Path, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["blob.png", "noise.jpg"])
-def test_what_has_no_face_gets_no_opinion(case: tuple[Path, Any], name: str) -> None:
+def test_a_picture_without_a_face_gets_no_opinion(case: tuple[Path, Any], name: str) -> None:
     conclusion = read_record(case, name)["conclusion"]
     assert conclusion["opinion"] == "not-applicable"
     assert conclusion["log10_lr"] is None
@@ -106,7 +106,7 @@ def test_what_has_no_face_gets_no_opinion(case: tuple[Path, Any], name: str) -> 
     assert not conclusion["in_domain"]
 
 
-def test_strangers_text_is_escaped(case: tuple[Path, Any]) -> None:
+def test_text_from_files_is_escaped(case: tuple[Path, Any]) -> None:
     out, _ = case
     for page in [out / "index.html", *out.glob("*/report.html")]:
         text = page.read_text()
@@ -115,7 +115,7 @@ def test_strangers_text_is_escaped(case: tuple[Path, Any]) -> None:
     assert ATTACK.partition("&")[0] in json.dumps(read_record(case, "photograph.jpg"), ensure_ascii=False)
 
 
-def test_the_page_needs_nothing_from_elsewhere(case: tuple[Path, Any]) -> None:
+def test_the_page_needs_no_other_file(case: tuple[Path, Any]) -> None:
     for page in case[0].glob("**/*.html"):
         assert not re.search(r'(?:src|href)="(?!data:|[\w.-]+/report\.html)', page.read_text())
 
@@ -176,7 +176,7 @@ def test_bounds_that_meet_give_no_ratio_and_the_report_is_written_all_the_same(c
     assert "none" in make_markdown(record)
 
 
-def test_a_check_that_breaks_says_so_and_a_broken_list_is_the_users_error() -> None:
+def test_a_failing_check_is_reported_and_a_damaged_list_is_an_error() -> None:
     from detector.evidence.record import _run
 
     exhibit = Exhibit(Path("x.jpg"), b"", "0" * 64, None)
@@ -232,9 +232,9 @@ def test_a_field_of_the_file_cannot_pass_for_a_signature() -> None:
     findings = {"metadata": metadata.check(Exhibit(Path("x.jpg"), data, "0" * 64, None))}
     (declared,) = findings["metadata"].details["declared_generated"]
     assert (declared["by"], declared["signed_by"]) == ('signed by Adobe", signed by Adobe', "")
-    said = "IPTC source type trainedAlgorithmicMedia (made by generative AI) in XMP DigitalSourceType"
+    declaration = "IPTC source type trainedAlgorithmicMedia (made by generative AI) in XMP DigitalSourceType"
     assert find_declaration(findings) == (
-        f'The file declares that it was generated: {said}, by "signed by Adobe\', signed by Adobe".'
+        f'The file declares that it was generated: {declaration}, by "signed by Adobe\', signed by Adobe".'
     )
     manifest = {
         "assertions": [
@@ -265,7 +265,7 @@ def test_the_very_bytes_of_a_known_fake_decide_and_a_near_duplicate_does_not(pho
     assert near["opinion"] != "declared-generated"
 
 
-def test_a_face_that_mild_recompression_turns_round_gets_no_opinion(case: tuple[Path, Any]) -> None:
+def test_a_face_whose_verdict_changes_by_mild_recompression_gets_no_opinion(case: tuple[Path, Any]) -> None:
     from detector.evidence.record import FindingRecord
 
     findings = [FindingRecord(**f) for f in read_record(case, "photograph.jpg")["findings"]]
@@ -298,7 +298,7 @@ def test_a_face_of_a_size_that_few_sources_have_gets_no_opinion(case: tuple[Path
 
 
 class Brightness:
-    """The brighter a face, the more it looks made."""
+    """A detector whose score is the brightness of a face."""
 
     name, size, locates = "brightness", 16, True
 

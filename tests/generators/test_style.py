@@ -1,4 +1,4 @@
-"""What makes the style-based generator one."""
+"""The style-based generator: modulation, truncation, style mixing, growing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def style() -> Style:
 
 
 def test_scaled_activations_equal_modulated_weights() -> None:
-    """The CPU's way gives what the paper's grouped convolution gives (1912.04958, eq. 1-3)."""
+    """Scaling activations gives the result of the paper's grouped convolution (1912.04958, eq. 1-3)."""
     with seeds.seeded(1):
         layer = Styled(5, 7, 4)
     x, w = (

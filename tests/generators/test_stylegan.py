@@ -77,13 +77,13 @@ def test_the_command_without_the_weights_is_one_line_and_status_2(tmp_path: Path
 
 
 def test_it_is_not_trained_and_takes_no_weights(manifest: pd.DataFrame, tmp_path: Path) -> None:
-    with pytest.raises(DetectorError, match="nothing to learn"):
+    with pytest.raises(DetectorError, match="cannot be trained"):
         tasks.train("generator", "stylegan", manifest, tmp_path, arguments={"size": 64})
     with pytest.raises(DetectorError, match="leave out --weights"):
         tasks.generate("stylegan", 1, tmp_path, weights=tmp_path)
 
 
-def test_a_size_or_layers_it_has_not_is_one_clear_error() -> None:
+def test_an_unknown_size_or_set_of_layers_is_one_clear_error() -> None:
     for size in (0, 15, 1025):
         with pytest.raises(DetectorError, match="16 to 1024"):
             stylegan.Stylegan().sample(1, seed=0, size=size)
@@ -91,7 +91,7 @@ def test_a_size_or_layers_it_has_not_is_one_clear_error() -> None:
         stylegan.Stylegan().mix([0], [1], layers="finest")
 
 
-def test_where_it_comes_from_is_said_on_standard_error(generator: stylegan.Stylegan, tmp_path: Path) -> None:
+def test_the_origin_of_the_weights_is_printed_on_standard_error(generator: stylegan.Stylegan, tmp_path: Path) -> None:
     done = run_command("generate", "stylegan", "-n", 1, "--size", 64, "-o", tmp_path / "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "non-commercial" in done.stderr

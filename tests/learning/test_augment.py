@@ -19,8 +19,8 @@ def test_same_seed_same_picture_and_the_shape_is_kept(size: int) -> None:
     assert sum(not np.array_equal(x, image) for x in first) > 30
 
 
-def test_each_change_comes_by_itself() -> None:
-    """Mirrored and greyed tell which steps were drawn: they must not always come together."""
+def test_each_augmentation_is_drawn_independently() -> None:
+    """Mirroring and greying must not always be drawn together."""
     change = make_augmentation()
     image = np.zeros((48, 48, 3), np.uint8)
     image[:, 24:] = (200, 40, 90)
@@ -33,7 +33,7 @@ def test_each_change_comes_by_itself() -> None:
     assert len(seen) == 4
 
 
-def test_a_codec_is_given_its_colours_in_their_order() -> None:
+def test_a_codec_gets_the_colours_in_its_order() -> None:
     image = np.full((32, 32, 3), 128, np.uint8)
     image[..., 0] = np.random.default_rng(0).integers(60, 200, (32, 32))
     wrong, right = np.zeros(3), np.zeros(3)
@@ -50,7 +50,7 @@ def test_strength_zero_leaves_pictures_alone() -> None:
     assert all(np.array_equal(change(image, seed), image) for seed in range(10))
 
 
-def test_what_was_saved_smaller_keeps_shape_and_mean_and_shows_blocks_of_another_size() -> None:
+def test_save_smaller_keeps_shape_and_mean_and_gives_blocks_of_another_size() -> None:
     image = draw_picture(3, size=128)
     saved = [save_smaller(image, np.random.default_rng(seed)) for seed in range(12)]
     assert all(x.shape == image.shape and x.dtype == np.uint8 for x in saved)
@@ -79,8 +79,8 @@ def test_a_retouched_face_keeps_its_middle_and_loses_detail_around_it() -> None:
         assert abs(portrait.mean() - image.mean()) < 4
 
 
-def test_pictures_differ_in_how_much_happens_to_them() -> None:
-    """A tenth only ever is mirrored, as many more are only cut tighter, and some are changed a good deal."""
+def test_pictures_differ_in_the_strength_of_their_augmentation() -> None:
+    """A tenth of the pictures are at most mirrored, as many more are only cropped, and some are changed strongly."""
     change, image = make_augmentation(), draw_picture(1, size=64)
     apart = []
     for seed in range(200):
@@ -90,7 +90,7 @@ def test_pictures_differ_in_how_much_happens_to_them() -> None:
     assert np.mean(np.array(apart) > 15) > 0.3
 
 
-def test_a_border_is_of_one_colour_and_leaves_the_middle() -> None:
+def test_a_border_has_one_colour_and_leaves_the_middle() -> None:
     picture = draw_picture(1, size=64)
     framed = [add_border(picture, np.random.default_rng(seed)) for seed in range(40)]
     for face in framed:

@@ -1,4 +1,4 @@
-"""The torch kit."""
+"""Model-independent PyTorch helpers: devices, seeds, steps, state, pixels."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_initial_weights_leave_the_global_generator_alone() -> None:
     assert not torch.equal(first[0].weight, small_net(2)[0].weight)
 
 
-def test_a_resumed_run_ends_as_the_unbroken_one(tmp_path: Path) -> None:
+def test_a_resumed_run_ends_as_the_uninterrupted_one(tmp_path: Path) -> None:
     whole = small_net()
     train_a_little(whole, torch.optim.Adam(whole.parameters(), 0.01), range(10))
     first = small_net()
@@ -96,7 +96,7 @@ def test_a_checkpoint_must_be_complete() -> None:
     state.load_weights(net, tensors)
     assert np.array_equal(net[0].weight.detach().numpy(), tensors["0.weight"])
     del tensors["2.bias"]
-    with pytest.raises(CheckpointError, match="lacks 1 of the net's"):
+    with pytest.raises(CheckpointError, match="lacks 1 of the network's"):
         state.load_weights(net, tensors)
 
 

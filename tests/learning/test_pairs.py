@@ -1,4 +1,4 @@
-"""What a training pair holds, and what must not tell its members apart."""
+"""Training pairs: which pictures they have, and which differences their members must not have."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_the_same_seed_draws_the_same_pair() -> None:
     np.testing.assert_array_equal(first, second)
 
 
-def test_a_fake_that_is_its_photograph_cannot_be_told_from_it() -> None:
+def test_a_fake_that_equals_its_photograph_gets_no_difference() -> None:
     """Sharpness and spectrum of two equal pictures do not differ by class, whatever the pair goes through."""
     squares = Squares(np.concatenate([draw_picture(i % 6, size=64).ravel() for i in range(12)]), [64] * 12)
     sampler = PairSampler(squares, ROWS, np.arange(12), sizes=(32,), augmentation=1.0)

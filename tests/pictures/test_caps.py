@@ -1,4 +1,4 @@
-"""What is refused before it is decoded, and what is decoded in a process of its own."""
+"""Files that are refused before they are decoded, and files that are decoded in a process of their own."""
 
 from __future__ import annotations
 

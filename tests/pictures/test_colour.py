@@ -1,4 +1,4 @@
-"""Colours under a profile: wide ones are converted, sRGB is left alone, and what is broken changes nothing."""
+"""Colour profiles: wide ones are converted to sRGB; sRGB and damaged profiles change nothing."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_broken_profile_never_loses_the_picture(changes: list[tuple[int, int]]
     assert decode(saved(draw_picture(1, size=8), "PNG", icc_profile=bytes(profile))).shape == (8, 8, 3)
 
 
-def test_tags_outside_a_profile_are_passed_over() -> None:
+def test_tags_outside_a_profile_are_ignored() -> None:
     assert {b"desc", b"wtpt", b"rXYZ", b"gTRC"} <= set(colour.read_tags(P3))
     assert colour.read_tags(P3[:132]) == {}
     many = P3[:128] + struct.pack(">I", 2**31) + (b"abcd" + struct.pack(">II", 2**31, 99)) * 100

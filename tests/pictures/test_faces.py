@@ -47,15 +47,15 @@ def test_every_tenth_embedded_photograph_has_its_face_in_the_middle(tmp_path: Pa
 
 
 def test_boxes_are_those_that_opencv_reads_off_the_same_network(tmp_path: Path) -> None:
-    theirs = cv2.FaceDetectorYN.create(str(MODEL), "", (DETECTION_SIDE, DETECTION_SIDE), MIN_CONFIDENCE)
+    reference = cv2.FaceDetectorYN.create(str(MODEL), "", (DETECTION_SIDE, DETECTION_SIDE), MIN_CONFIDENCE)
     compared = 0
     for path in unpack_faces(tmp_path).path[::40]:
         image = load(path)
         pair = np.concatenate([image, image[:, ::-1]], 1)  # two faces, wider than high
         scale = DETECTION_SIDE / max(pair.shape[:2])
         size = round(pair.shape[1] * scale), round(pair.shape[0] * scale)
-        theirs.setInputSize(size)
-        _, found = theirs.detect(np.ascontiguousarray(resize(pair, *size)[:, :, ::-1]))
+        reference.setInputSize(size)
+        _, found = reference.detect(np.ascontiguousarray(resize(pair, *size)[:, :, ::-1]))
         expected = sorted((tuple(round(float(v)) for v in row[:4] / scale) for row in found), key=str)
         boxes = locate_faces(pair)
         assert len(boxes) == len(expected)
@@ -67,7 +67,7 @@ def test_boxes_are_those_that_opencv_reads_off_the_same_network(tmp_path: Path) 
 
 @pytest.mark.parametrize("times", [8, 9, 12])
 def test_a_face_is_found_at_the_same_place_in_a_large_picture(tmp_path: Path, times: int) -> None:
-    """Three sizes, of which the means of whole blocks leave edges over."""
+    """The three sizes are not multiples of the blocks that are averaged."""
     for path in unpack_faces(tmp_path).path[::80]:
         image = load(path)
         small, large = locate_faces(image)[0], locate_faces(resize(image, 92 * times, 112 * times))[0]
@@ -81,7 +81,7 @@ def portraits(tmp_path_factory: pytest.TempPathFactory) -> list[Image]:
 
 
 def paste(portraits: list[Image], width: int, height: int, places: list[tuple[int, int, float]]) -> Image:
-    """A grey sheet with portraits at (left, top), each enlarged so many times."""
+    """A grey picture with portraits at (left, top), each enlarged by a factor."""
     sheet = np.full((height, width, 3), 120, np.uint8)
     for portrait, (left, top, times) in zip(portraits, places, strict=False):
         part = resize(portrait, round(92 * times), round(112 * times))
@@ -128,7 +128,7 @@ def test_a_face_of_a_reduced_picture_is_shown_in_pixels_of_its_file_and_measured
 
 
 def test_the_faces_of_a_large_group_photograph_are_found_where_they_are(portraits: list[Image]) -> None:
-    """Twelve megapixels, faces of about 90 pixels, which are 7 in the first search."""
+    """The picture has 12 megapixels; its faces of about 90 pixels have 7 in the first search."""
     places = [(300 + i % 4 * 900, 400 + i // 4 * 1200, 1.3 + i / 20) for i in range(8)]
     sheet = paste(portraits, 4000, 3000, places)
     assert len(locate_faces(sheet)) < 8
@@ -142,7 +142,7 @@ def test_the_faces_of_a_large_group_photograph_are_found_where_they_are(portrait
         assert min(np.hypot(middle[0] - left - 69, middle[1] - top - 84) for left, top, _ in places) < 40
 
 
-def test_a_large_picture_is_searched_again_only_where_that_can_pay(
+def test_a_large_picture_is_searched_again_only_if_no_large_face_was_found(
     portraits: list[Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     portrait, blob = portraits[0], draw_picture(0, size=100)
@@ -155,21 +155,21 @@ def test_a_large_picture_is_searched_again_only_where_that_can_pay(
 
 
 def test_the_memory_of_a_finer_search_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ONNX Runtime keeps what the largest search of every shape took, unless a run asks it not to."""
-    given: list[str] = []
+    """ONNX Runtime keeps the memory of the largest search of every shape, unless a run option releases it."""
+    passed: list[str] = []
     locator = faces._locator()
 
     class Recorder:
         def run(self, names: object, feed: object, options: onnxruntime.RunOptions) -> object:
             try:
-                given.append(options.get_run_config_entry("memory.enable_memory_arena_shrinkage"))
+                passed.append(options.get_run_config_entry("memory.enable_memory_arena_shrinkage"))
             except RuntimeError:  # no such entry
-                given.append("")
+                passed.append("")
             return locator.run(names, feed, options)
 
     monkeypatch.setattr(faces, "_locator", Recorder)
     find_faces(resize(draw_picture(0, size=100), 6000, 100))
-    assert given[:2] == ["", "cpu:0"]
+    assert passed[:2] == ["", "cpu:0"]
 
 
 def test_a_face_that_both_searches_find_is_one_and_keeps_its_box(portraits: list[Image]) -> None:
@@ -205,9 +205,9 @@ def test_what_lies_on_its_side_is_searched_after_a_turn_and_given_upright(
     for wanted in (1, 3):
         face = find_faces(np.ascontiguousarray(np.rot90(portraits[0], -wanted)))[0]
         assert face.turns == wanted
-        given = prepare(np.ascontiguousarray(np.rot90(portraits[0], -wanted)), 64, face.crop, face.turns)
+        prepared = prepare(np.ascontiguousarray(np.rot90(portraits[0], -wanted)), 64, face.crop, face.turns)
         upright = prepare(portraits[0], 64, face_square(locate_faces(portraits[0])[0], portraits[0].shape))
-        assert np.abs(given.astype(int) - upright).mean() < 8
+        assert np.abs(prepared.astype(int) - upright).mean() < 8
     wanted = 2
     assert find_faces(portraits[0]) == []
 
@@ -217,7 +217,7 @@ def test_a_blob_is_no_face() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 500), (500, 3), (2, 4000), (4000, 2)])
-def test_odd_pictures_do_not_raise(shape: tuple[int, int]) -> None:
+def test_unusual_pictures_do_not_raise(shape: tuple[int, int]) -> None:
     assert locate_faces(np.zeros((*shape, 3), np.uint8)) == []
 
 

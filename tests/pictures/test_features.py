@@ -1,4 +1,4 @@
-"""Picture -> vector."""
+"""Features: vectors of pictures."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_picture_does_not_depend_on_its_batch(name: str) -> None:
 
 
 @EVERY
-def test_no_pictures_no_vectors(name: str) -> None:
+def test_no_pictures_give_no_vectors(name: str) -> None:
     assert len(VECTORS[name](np.empty((0, 16, 16, 3), np.uint8))) == 0
 
 
@@ -67,8 +67,8 @@ def test_a_wave_lands_in_its_bin(period: int, expected: int) -> None:
         assert radial_spectrum(image, 32)[0].argmax() == pytest.approx(expected, abs=1)
 
 
-def test_the_spectrum_agrees_with_the_plain_way() -> None:
-    """The whole plane, a loop over frequencies, no trick of symmetry."""
+def test_the_spectrum_agrees_with_a_plain_computation() -> None:
+    """The plain computation loops over all frequencies, without using the symmetry."""
     images, bins = noise(1, 15, 20), 6
     grey = images[0] @ np.array([0.299, 0.587, 0.114])
     window = np.outer(*(np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2 for n in grey.shape))

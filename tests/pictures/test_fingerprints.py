@@ -18,9 +18,9 @@ GOLDEN = {8: "9867669b66772492", 16: "98b06703662a9bb666997792646d92946c9e8aab4e
 
 @pytest.mark.parametrize("side", [8, 16])
 def test_hash_is_that_of_imagehash(side: int) -> None:
-    mine, golden = perceptual_hash(draw_picture(7), side), GOLDEN[side]
-    assert len(mine) == side * side // 4
-    assert distances(mine, [golden])[0] <= 2 / side**2  # another Pillow may round a median otherwise
+    computed, golden = perceptual_hash(draw_picture(7), side), GOLDEN[side]
+    assert len(computed) == side * side // 4
+    assert distances(computed, [golden])[0] <= 2 / side**2  # another Pillow may round a median otherwise
 
 
 def test_hash_outlives_saving_and_resizing() -> None:
@@ -36,7 +36,7 @@ def test_distance_is_the_share_of_bits() -> None:
     assert distances("00ff", []).shape == (0,)
 
 
-def test_registry_comes_back_and_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_registry_can_be_read_and_extended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DETECTOR_HOME", str(tmp_path / "mine"))
     assert read_fingerprints() == []
     first, second = (Fingerprint("a" * 64, "00" * 32, "style", seed, "c") for seed in (1, 2))
@@ -55,7 +55,7 @@ def test_a_line_that_is_no_fingerprint_is_named(tmp_path: Path, line: str) -> No
         read_fingerprints(path)
 
 
-def test_a_line_that_a_kill_tore_stops_nothing(tmp_path: Path) -> None:
+def test_an_incomplete_line_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     first, second = (Fingerprint("a" * 64, "00", "g", seed, "c") for seed in (1, 2))
     append([first], path)

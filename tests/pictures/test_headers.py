@@ -1,4 +1,4 @@
-"""How a file was saved, by its header alone."""
+"""How a file was saved, read from its header alone."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_other_containers_have_no_jpeg_fields(format: str) -> None:
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_metadata_is_seen(format: str) -> None:
+def test_metadata_is_detected(format: str) -> None:
     exif = Pillow.Exif()
     exif[0x010F] = "a maker"
     assert describe(saved(format, exif=exif)).exif

@@ -1,4 +1,4 @@
-"""The door for untrusted bytes."""
+"""Decoding, resizing, cropping and encoding of pictures."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_the_first_frame_that_is_not_blank_is_decoded(kind: str, blank: int) -> 
     data = saved(frames[0], kind, save_all=True, append_images=frames[1:], duration=100, lossless=True)
     found = images.decode_picture(data)
     number = blank + 1 if blank < images.MAX_FRAMES else 1
-    assert found.remark == f"only frame {number} of {blank + 2} was looked at"
+    assert found.remark == f"only frame {number} of {blank + 2} was decoded"
     assert (found.image[..., 0].std() > 30) == (number == blank + 1)
     if number > 1 and kind == "PNG":
         assert np.array_equal(found.image, np.asarray(face))
@@ -192,7 +192,7 @@ def test_the_first_frame_that_is_not_blank_is_decoded(kind: str, blank: int) -> 
 def test_one_frame_needs_no_remark_and_pages_are_called_so() -> None:
     assert images.decode_picture(saved(COLOUR, "GIF")).remark == ""
     pages = saved(COLOUR, "TIFF", save_all=True, append_images=[COLOUR, COLOUR])
-    assert images.decode_picture(pages).remark == "only page 1 of 3 was looked at"
+    assert images.decode_picture(pages).remark == "only page 1 of 3 was decoded"
 
 
 def test_a_damaged_later_frame_does_not_lose_the_first() -> None:
@@ -201,7 +201,7 @@ def test_a_damaged_later_frame_does_not_lose_the_first() -> None:
     at = data.index(b"ANMF", data.index(b"ANMF") + 4) + 40
     found = images.decode_picture(data[:at] + b"\xff" * 20 + data[at + 20 :])
     assert found.image.std() < 2
-    assert found.remark == "only frame 1 of 3 was looked at"
+    assert found.remark == "only frame 1 of 3 was decoded"
 
 
 def test_heic_without_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +237,7 @@ SMALL = {
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_crafted_files_cost_a_row_at_most(name: str) -> None:
+def test_crafted_files_give_at_most_an_error(name: str) -> None:
     data, reason = SMALL[name]
     found = ""
     try:
@@ -299,13 +299,13 @@ def test_mutated_files_raise_our_errors_only(format: str, data: st.DataObject) -
     original = bytearray(saved(COLOUR.resize((32, 32)), format))
     for _ in range(data.draw(st.integers(1, 12))):
         original[data.draw(st.integers(0, len(original) - 1))] = data.draw(st.integers(0, 255))
-    said = ""
+    text = ""
     try:
         assert images.decode(bytes(original)).shape[2] == 3
     except ImageError as error:
-        said = f"refused: {error}"
-    assert "\n" not in said
-    assert said != "refused: "
+        text = f"refused: {error}"
+    assert "\n" not in text
+    assert text != "refused: "
 
 
 def test_hostile_files_raise_our_errors_only(shared: Path) -> None:
@@ -364,7 +364,7 @@ def png_with(*chunks: bytes) -> bytes:
     return plain[:33] + b"".join(body) + plain[33:]
 
 
-def test_blocks_without_number_are_refused() -> None:
+def test_very_many_blocks_are_refused() -> None:
     assert images.decode(png_with(*[b"tEXta\0b"] * 1000)).shape == (6, 4, 3)
     with pytest.raises(TooCostly, match="too many blocks"):
         images.decode(png_with(*[b"tEXta\0b"] * 350_000))

@@ -1,4 +1,4 @@
-"""What generators write into files is read, wherever and however it is written, and what people write is not."""
+"""Marks of generators are read in every place and encoding, and text by people is not taken for a mark."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def check(data: bytes) -> Finding:
 
 
 def declared(data: bytes) -> list[dict[str, str]]:
-    """What the finding says of the file's own words; it must point to fake because of these and nothing else."""
+    """Return the declarations in the finding; it must point to fake if and only if there are any."""
     found = check(data)
-    words: list[dict[str, str]] = found.details["declared_generated"]
-    assert (found.outcome == Outcome.SUPPORTS_FAKE) == bool(words)
-    assert found.summary.startswith("The file names a generator") == bool(words)
-    return words
+    marks: list[dict[str, str]] = found.details["declared_generated"]
+    assert (found.outcome == Outcome.SUPPORTS_FAKE) == bool(marks)
+    assert found.summary.startswith("The file names a generator") == bool(marks)
+    return marks
 
 
 def comment_block(comment: bytes, order: str = "<", kind: int = 7) -> bytes:
@@ -109,13 +109,13 @@ def test_comment_in_every_encoding_that_occurs(kind: str, order: str, mark: byte
 @pytest.mark.parametrize("code", ["utf-16-be", "utf-16-le"])
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("text", ["少女の肖像、窓辺", "портрет у окна", "一个女孩", "Übergröße", "a"])
-def test_byte_order_is_told_by_the_letters(text: str, code: str, order: str) -> None:
+def test_byte_order_follows_from_the_letters(text: str, code: str, order: str) -> None:
     data = with_block(comment_block(b"UNICODE\0" + text.encode(code) + bytes(4), order))
     assert dict(read_exif_texts(data))["UserComment"] == text
 
 
 @pytest.mark.parametrize(("order", "code"), [("<", "utf-16-le"), (">", "utf-16-be")])
-def test_byte_order_is_that_of_the_file_where_the_letters_do_not_tell(order: str, code: str) -> None:
+def test_byte_order_is_that_of_the_file_if_the_letters_are_ambiguous(order: str, code: str) -> None:
     data = with_block(comment_block(b"UNICODE\0" + "醒".encode(code), order))  # the other way round it is 銑
     assert dict(read_exif_texts(data))["UserComment"] == "醒"
 
@@ -288,7 +288,7 @@ AIGC = {"Label": "1", "ContentProducer": "00119", "ProduceID": "p", "ReservedCod
 
 @pytest.mark.parametrize("label", [1, "1", "2", "3"])
 @pytest.mark.parametrize("place", ["element", "attribute", "parts", "comment", "unicode", "text", "chunk", "nested"])
-def test_chinese_label_means_what_it_says(label: Any, place: str) -> None:
+def test_chinese_labels_are_read_by_their_values(label: Any, place: str) -> None:
     plain = json.dumps(AIGC | {"Label": label})
     whole, escaped = f'{{"AIGC": {plain}}}', plain.replace('"', "&quot;")
     space = 'xmlns:TC260="http://www.tc260.org.cn/ns/AIGC/1.0/"'
@@ -305,11 +305,11 @@ def test_chinese_label_means_what_it_says(label: Any, place: str) -> None:
     }[place]()
     found = check(data)
     sure = str(label) == "1"
-    (said,) = found.details["declared_generated" if sure else "possibly_generated"]
-    words = {"1": "(generated)", "2": "(possibly generated)", "3": "(suspected of being generated)"}[str(label)]
-    assert said["says"] == f"GB 45438-2025 label {label} {words}"
-    assert said["by"] == "00119"
-    assert words in found.summary
+    (mark,) = found.details["declared_generated" if sure else "possibly_generated"]
+    meaning = {"1": "(generated)", "2": "(possibly generated)", "3": "(suspected of being generated)"}[str(label)]
+    assert mark["says"] == f"GB 45438-2025 label {label} {meaning}"
+    assert mark["by"] == "00119"
+    assert meaning in found.summary
     assert found.outcome == (Outcome.SUPPORTS_FAKE if sure else Outcome.NEUTRAL)
     assert found.details["possibly_generated" if sure else "declared_generated"] == []
 
@@ -323,9 +323,9 @@ def test_source_types_of_iptc(name: str) -> None:
     for url in (f"http://cv.iptc.org/newscodes/digitalsourcetype/{name}", f"digsrctype:{name}", name):
         found = check(with_xmp("", f'Iptc4xmpExt:DigitalSourceType="{url}" xmp:CreatorTool="a tool"'))
         assert (found.outcome == Outcome.SUPPORTS_FAKE) == (name in GENERATED)
-        for said in found.details["declared_generated"]:
-            assert GENERATED[name] in said["says"]
-            assert (said["by"], said["where"]) == ("a tool", "XMP DigitalSourceType")
+        for mark in found.details["declared_generated"]:
+            assert GENERATED[name] in mark["says"]
+            assert (mark["by"], mark["where"]) == ("a tool", "XMP DigitalSourceType")
     assert found.details["digital_source_types"] == [name]
 
 
@@ -335,7 +335,7 @@ def test_fields_of_iptc_name_the_system() -> None:
     assert declared(with_xmp("", 'Iptc4xmpExt:AIPromptInformation="a woman"'))
 
 
-def test_samsungs_editor_says_that_it_generated() -> None:
+def test_the_mark_of_samsungs_editor_is_read() -> None:
     def with_trailer(kind: int) -> bytes:
         text = f'{{"genAIType": {kind}}}'.encode()
         name = b"PhotoEditor_Re_Edit_Data"
@@ -347,7 +347,7 @@ def test_samsungs_editor_says_that_it_generated() -> None:
     assert declared(with_trailer(2))[0]["where"] == "trailer PhotoEditor_Re_Edit_Data"
 
 
-def test_our_own_fakes_say_so() -> None:
+def test_our_own_fakes_are_declared_generated() -> None:
     from detector.pictures.labelling import xmp_packet
 
     found = declared(insert_xmp(encode(draw_picture(1), "WEBP"), xmp_packet("style", 1, "c")))
@@ -359,7 +359,7 @@ def test_our_own_fakes_say_so() -> None:
     st.sampled_from(["comment", "text", "itxt", "ztxt", "xmp", "raw", "gif", "iptc", "exif", "jpeg"]),
     st.binary(max_size=600),
 )
-def test_no_bytes_stop_it(place: str, body: bytes) -> None:
+def test_no_bytes_raise_an_error(place: str, body: bytes) -> None:
     plain, png = encode(draw_picture(1, size=16), "JPEG"), encode(draw_picture(1, size=16))
 
     def chunk(name: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Laws that every perturbation keeps, and what single ones are for."""
+"""Properties of all perturbations, and the effects of single ones."""
 
 from __future__ import annotations
 
@@ -84,12 +84,12 @@ def test_psnr_falls_with_severity(name: str) -> None:
 
 
 @EVERY
-def test_most_of_the_picture_survives_the_mildest(name: str) -> None:
+def test_the_mildest_severity_keeps_most_of_the_picture(name: str) -> None:
     image = photograph(2)
     assert psnr(image, perturb(image, name, 1, seed=0, key="x")) > 14
 
 
-def test_severity_three_is_what_figures_are_quoted_for() -> None:
+def test_severity_three_of_jpeg_and_resizing_is_written_out() -> None:
     """JPEG quality 60, half the size, and both: written out with Pillow alone."""
     image = photograph(3)
 
@@ -169,7 +169,7 @@ def test_refusals() -> None:
     shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     seed=st.integers(0, 2**40),
 )
-def test_any_picture_survives(name: str, severity: int, shape: tuple[int, int], seed: int) -> None:
+def test_any_picture_can_be_perturbed(name: str, severity: int, shape: tuple[int, int], seed: int) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (*shape, 3), np.uint8)
     out = perturb(image, name, severity, seed=seed, key="x")
     assert (out.shape, out.dtype) == (image.shape, np.uint8)

@@ -1,4 +1,4 @@
-"""The process with limits: answers come whole, nothing exceeds a limit, and one job does not harm the next."""
+"""The process with limits: results are complete, limits are enforced, and a job does not affect the next."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def ask(task: str, data: bytes = b"abc", **options: object) -> list[object]:
 
 
 @pytest.mark.parametrize("data", [b"", b"ab\n{}\n", bytes(range(256)) * 5000])
-def test_what_a_task_yields_comes_through(data: bytes) -> None:
+def test_the_items_of_a_task_are_returned(data: bytes) -> None:
     half = len(data) // 2
     assert ask("echo", data, number=3, words=["a", "ä\n"]) == [
         {"number": 3, "words": ["a", "ä\n"]}, data[:half], data[half:],
@@ -54,7 +54,7 @@ def test_too_much_memory_ends_a_job_and_not_the_process(monkeypatch: pytest.Monk
     assert ask("grow") == [{"bytes": 2**30}]
 
 
-def test_what_the_caller_holds_of_a_file_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_of_the_caller_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "MEMORY", 2**30 + 2**28)
     assert ask("grow") == [{"bytes": 2**30}]
     with pytest.raises(TooCostly, match="memory"):
@@ -68,7 +68,7 @@ def test_a_job_that_sleeps_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
         ask("sleep")
 
 
-def test_a_decoder_that_dies_costs_its_own_job() -> None:
+def test_a_decoder_that_dies_only_ends_its_job() -> None:
     with pytest.raises(TooCostly, match="ended with status 7"):
         ask("die")
     assert ask("echo", b"ab") == [{}, b"a", b"b"]
@@ -97,12 +97,12 @@ def test_jobs_of_several_threads_wait_for_each_other() -> None:
             assert b"".join(parts) == text
 
 
-def test_what_a_decoder_prints_reaches_nobody(capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_of_a_decoder_is_discarded(capfd: pytest.CaptureFixture[str]) -> None:
     assert ask("talk") == [{}]
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_process_that_does_not_start_is_one_more_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_does_not_start_is_an_error_of_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox.close()
     monkeypatch.setattr(sandbox.sys, "executable", "/nowhere/python")
     with pytest.raises(TooCostly, match="does not start"):

@@ -44,7 +44,7 @@ def samsung(*blocks: tuple[bytes, bytes]) -> bytes:
 
 
 def kinds(data: bytes) -> list[tuple[str, int]]:
-    """What follows, as the finding says it; only padding may lie between, and nothing after the last."""
+    """Return the kinds of data after a picture; only padding lies between them, and nothing after the last."""
     found = file.check(make_exhibit(data, Path("x.jpg")))
     for trailer in found.details["trailers"]:
         assert f"{trailer['kind']} ({trailer['length']:,} bytes)" in found.summary
@@ -82,11 +82,11 @@ def test_nothing_follows_an_ordinary_picture() -> None:
         (PICTURE, samsung((b"MotionPhoto_Data", VIDEO)), "Samsung trailer with a motion-photo video"),
     ],
 )
-def test_what_follows_is_named(main: bytes, trailer: bytes, kind: str) -> None:
+def test_data_after_the_picture_is_named(main: bytes, trailer: bytes, kind: str) -> None:
     assert kinds(main + trailer)[-1][0] == kind
 
 
-def test_several_things_follow_each_other() -> None:
+def test_several_kinds_of_data_after_the_picture_are_named() -> None:
     data = announcing(a="Primary", b="GainMap", c="MotionPhoto") + SMALL + bytes(40) + VIDEO
     assert kinds(data + samsung((b"Image_UTC_Data", b"17"))) == [
         ("gain map", len(SMALL)), ("motion-photo video", len(VIDEO)), ("Samsung trailer", 56)]  # fmt: skip

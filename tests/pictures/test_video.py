@@ -1,4 +1,4 @@
-"""Frames of a video: where they lie in time, what is refused, and that a hostile file ends in one error."""
+"""Frames of a video: their times, the limits, and hostile files, which end in one error."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_turned_video_is_upright(clip: Path, tmp_path: Path) -> None:
     assert image[:20].mean() > 150 > 50 > image[-20:].mean()  # the left side is on top after a clockwise turn
 
 
-def test_containers_are_told_by_their_bytes() -> None:
+def test_containers_are_recognised_by_their_bytes() -> None:
     assert sniff_video(b"\0\0\0\x18ftypisom") == "mov"
     assert sniff_video(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic") == ""
     assert sniff_video(b"\x1a\x45\xdf\xa3") == "matroska"
@@ -84,7 +84,7 @@ def test_truncated_videos_are_damaged(container: str, share: float, tmp_path: Pa
         sample(tmp_path / "a.bin")
 
 
-def test_garbage_behind_every_head_ends_in_an_error(clip: Path, tmp_path: Path) -> None:
+def test_random_bytes_after_any_header_are_an_error(clip: Path, tmp_path: Path) -> None:
     rng, data = np.random.default_rng(0), clip.read_bytes()
     for i, head in enumerate((data[:64], b"\x1a\x45\xdf\xa3\x84", b"RIFF\xff\xff\0\0AVI LIST", data[:2000])):
         path = tmp_path / f"{i}.mp4"
@@ -93,7 +93,7 @@ def test_garbage_behind_every_head_ends_in_an_error(clip: Path, tmp_path: Path) 
             sample(path)
 
 
-def test_damage_anywhere_is_an_error_or_does_no_harm(clip: Path, tmp_path: Path) -> None:
+def test_damage_at_any_position_is_an_error_or_harmless(clip: Path, tmp_path: Path) -> None:
     rng, data = np.random.default_rng(1), np.frombuffer(clip.read_bytes(), np.uint8)
     for _ in range(12):
         torn = data.copy()
@@ -117,7 +117,9 @@ def test_frames_that_are_too_large_are_refused(tmp_path: Path) -> None:
         ("CODECS", frozenset({"h264"}), "codec mpeg4 are not decoded"),
     ],
 )
-def test_caps_hold(name: str, value: object, why: str, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_of_size_and_length_are_enforced(
+    name: str, value: object, why: str, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(frames, name, value)
     _, stamp = digest_video(str(clip))
     with pytest.raises(ImageError, match=why):

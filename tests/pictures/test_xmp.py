@@ -42,12 +42,12 @@ def test_every_form_of_a_property_with_or_without_its_wrapper(around: str, descr
         assert PAIR in read(around.format(f"<rdf:RDF {declared}>{description}</rdf:RDF>"))
 
 
-def test_what_repeats_is_kept_and_lists_count_under_their_property() -> None:
+def test_repeated_properties_are_kept_and_lists_belong_to_their_property() -> None:
     listed = "<dc:title><rdf:Alt><rdf:li xml:lang='de'>a</rdf:li><rdf:li>b</rdf:li></rdf:Alt></dc:title>"
     assert read(f"<rdf:RDF>{listed}<dc:title>c</dc:title></rdf:RDF>") == [("title", t) for t in "abc"]
 
 
-def test_what_stands_before_an_error_counts() -> None:
+def test_properties_before_an_error_are_read() -> None:
     assert read(f'<rdf:RDF><a DigitalSourceType="{TYPE}"/> &nothing; <b c="d"/></rdf:RDF>') == [PAIR]
     assert read(f'<x:xmpmeta><rdf:RDF><a DigitalSourceType="{TYPE}"/><b c="cut off he') == [PAIR]
 
@@ -87,7 +87,7 @@ def test_a_packet_is_found_where_the_standard_does_not_put_it() -> None:
         assert read_xmp(data) == [PAIR]
 
 
-def test_packets_without_end_are_bounded() -> None:
+def test_incomplete_packets_are_bounded() -> None:
     many = jpeg_with(*[XMP_JPEG + b"<rdf:RDF>" + b"<a>b</a>" * 8000] * 40)
     assert sum(map(len, find_packets(many))) <= MAX_TEXT
     assert len(read_xmp(many)) == 4096

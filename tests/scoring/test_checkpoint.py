@@ -1,4 +1,4 @@
-"""Folders of weights."""
+"""Checkpoints: folders with a card and weights."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def test_tensors_come_back_with_their_shapes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("file", "text"), [(WEIGHTS, b"torn"), (CARD, b"{"), (CARD, b"[]")])
-def test_damage_is_a_clear_error(tmp_path: Path, file: str, text: bytes) -> None:
+def test_a_damaged_checkpoint_is_a_clear_error(tmp_path: Path, file: str, text: bytes) -> None:
     write_checkpoint(tmp_path, TENSORS, {"detector": "x"})
     (tmp_path / file).write_bytes(text)
-    look = read_tensors if file == WEIGHTS else lambda folder: read_card(folder, "detector")
+    read_again = read_tensors if file == WEIGHTS else lambda folder: read_card(folder, "detector")
     with pytest.raises(CheckpointError):
-        look(tmp_path)
+        read_again(tmp_path)
 
 
 def test_another_kind_is_refused(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_another_kind_is_refused(tmp_path: Path) -> None:
         read_card(tmp_path, "detector")
 
 
-def test_the_digest_follows_what_decides_a_score_and_not_what_a_card_tells(tmp_path: Path) -> None:
+def test_the_digest_covers_what_scores_depend_on_and_not_the_rest_of_the_card(tmp_path: Path) -> None:
     card = {"detector": "x", "arguments": {"size": 64}, "calibration": {"slope": 1.5}}
     write_checkpoint(tmp_path, TENSORS, card)
     first = digest_checkpoint(tmp_path)
@@ -128,7 +128,7 @@ def test_shipped_weights_come_first_and_the_largest_of_a_family(
 
 
 @pytest.mark.parametrize("card", sorted((ROOT / "detector" / "weights").glob(f"*/{CARD}")), ids=lambda p: p.parent.name)
-def test_what_is_shipped_loads_and_says_what_it_is(card: Path) -> None:
+def test_shipped_weights_can_be_loaded_and_have_complete_cards(card: Path) -> None:
     facts = json.loads(card.read_text())
     assert {"seed", "recipe", "licence", "citation", "limits"} <= set(facts)
     assert sum(f.stat().st_size for f in card.parent.iterdir()) < 30 * 2**20

@@ -1,4 +1,4 @@
-"""Streaming, order, errors as rows, and going on after a kill."""
+"""The engine: streaming, order, errors as rows, and resuming after a kill."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from detector.types import Decoded, Detector, Image, Images, Opinion, Scores, ra
 
 
 class Brightness:
-    """Five lines of detector: the brighter, the more fake."""
+    """A minimal detector whose score is brightness."""
 
     name, size = "brightness", 16
 
@@ -48,7 +48,7 @@ class Brightness:
 
 
 class Locating(Brightness):
-    """The same of every face that is located."""
+    """The same detector for located faces."""
 
     locates = True
 
@@ -115,7 +115,7 @@ def test_crop_is_cut_before_scoring(pictures: list[Target]) -> None:
     assert whole.score != corner.score
 
 
-def test_nothing_in_nothing_out() -> None:
+def test_no_targets_give_no_rows() -> None:
     assert list(score_pictures([], Brightness())) == []
 
 
@@ -134,7 +134,7 @@ def test_every_format_holds_the_same_table(tmp_path: Path, pictures: list[Target
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"path": "half a li'])
-def test_a_killed_run_goes_on_to_the_same_table(tmp_path: Path, pictures: list[Target], torn: bytes) -> None:
+def test_a_killed_run_is_resumed_to_the_same_table(tmp_path: Path, pictures: list[Target], torn: bytes) -> None:
     out, whole = tmp_path / "s.csv", tmp_path / "whole.csv"
     score_to_file(pictures, Brightness(), whole)
     with pytest.raises(KeyboardInterrupt):
@@ -177,9 +177,9 @@ def test_a_detector_that_locates_does_not_judge_what_has_no_face(pictures: list[
     assert row.score is not None
     assert (row.verdict, row.reason) == ("not-applicable", "no face found")
     assert row.faces == 0
-    (given,) = score([Target(pictures[0].path, (0, 0, 8, 8))], Locating())
-    assert given.faces is None
-    assert given.verdict in ("likely-fake", "likely-real")
+    (row,) = score([Target(pictures[0].path, (0, 0, 8, 8))], Locating())
+    assert row.faces is None
+    assert row.verdict in ("likely-fake", "likely-real")
 
 
 def test_large_pictures_are_in_memory_one_at_a_time(pictures: list[Target], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,15 +230,15 @@ def test_a_crop_is_in_pixels_of_the_file_however_small_it_is_decoded(
     assert whole.score < corner.score
 
 
-def test_a_row_says_which_frame_was_looked_at(tmp_path: Path) -> None:
+def test_a_row_states_which_frame_was_decoded(tmp_path: Path) -> None:
     frames = [Pillow.fromarray(draw_picture(seed)) for seed in range(3)]
     frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:])
     (row,) = score([Target(str(tmp_path / "a.webp"))], Brightness())
-    assert row.reason == "only frame 1 of 3 was looked at"
+    assert row.reason == "only frame 1 of 3 was decoded"
     assert row.verdict in ("likely-fake", "likely-real")
 
 
-def test_what_costs_too_much_is_one_row(tmp_path: Path, pictures: list[Target]) -> None:
+def test_a_too_expensive_file_is_one_row(tmp_path: Path, pictures: list[Target]) -> None:
     (tmp_path / "scans.jpg").write_bytes(crafted.jpeg_of_scans(64, 120))
     bad, good = score([Target(str(tmp_path / "scans.jpg")), pictures[0]], Brightness())
     assert (bad.verdict, bad.reason) == ("error", "too costly to decode: it has 130 scans; the cap is 100")
@@ -341,7 +341,7 @@ def test_faces_are_transformed_one_by_one_under_the_hash_of_their_picture(group:
 def test_a_file_that_is_not_the_one_named_by_hash_is_refused(pictures: list[Target]) -> None:
     path, digest = pictures[0].path, sha256(Path(pictures[0].path).read_bytes())
     assert score([Target(path, None, digest)], Brightness())[0].verdict
-    with pytest.raises(ManifestError, match=r"000\.png is not the picture its manifest names by hash"):
+    with pytest.raises(ManifestError, match=r"000\.png does not have the hash in its manifest"):
         score([Target(path, None, "0" * 64)], Brightness())
     Path(path).unlink()
     assert score([Target(path, None, digest)], Brightness())[0].sha256 == digest
@@ -360,7 +360,7 @@ def test_a_run_on_other_targets_starts_afresh_though_their_files_are_the_same(
 
 
 @pytest.mark.parametrize("name", ["f.csv", "f.jsonl", "f.parquet"])
-def test_the_table_of_faces_has_a_row_for_every_face_and_survives_a_kill(
+def test_the_table_of_faces_has_a_row_for_every_face_also_after_a_kill(
     tmp_path: Path, pictures: list[Target], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     boxes = [(0, 0, 12, 12), (4, 4, 12, 12)]
@@ -412,7 +412,7 @@ def test_inputs_are_opened_in_order(tmp_path: Path, pictures: list[Target], mani
     assert len(targets) == 153 + len(manifest)
 
 
-def test_odd_file_names_survive(tmp_path: Path) -> None:
+def test_unusual_file_names_are_kept(tmp_path: Path) -> None:
     path = tmp_path / 'a "b", c\nd.png'
     path.write_bytes(encode(draw_picture(0)))
     score_to_file([Target(str(path))], Brightness(), tmp_path / "s.csv")

@@ -1,4 +1,4 @@
-"""All engines write the same bytes, whatever the number of workers, and also when a run is broken and taken up."""
+"""All engines write the same bytes, with any number of workers, and also if a run is interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def test_every_engine_writes_the_same_bytes(
     assert write(targets, name, tmp_path / "a.csv") == write(targets, "threads", tmp_path / "b.csv")
 
 
-def test_a_run_whose_worker_was_killed_says_so_and_goes_on_to_the_same_bytes(
+def test_a_run_whose_worker_was_killed_ends_with_an_error_and_is_resumed_to_the_same_bytes(
     targets: list[Target], tmp_path: Path
 ) -> None:
     kill = tmp_path / "kill"
     expected = write(targets, "threads", tmp_path / "b.csv")
     kill.touch()
-    with pytest.raises(DetectorError, match="a worker process was ended"):
+    with pytest.raises(DetectorError, match="a worker process was killed"):
         score_to_file(targets, Bright(), tmp_path / "a.csv", faces=tmp_path / "faces-a.csv",
                       conditions=[Condition(), Condition("blur", 2)],
                       engine=find_engine("process", partial(load, kill), 1))  # fmt: skip
@@ -98,11 +98,11 @@ def test_workers_end_with_a_program_that_is_killed() -> None:
 def test_what_a_worker_raises_ends_the_run(name: str, targets: list[Target], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     wrong = [*targets[: CHUNK + 1], Target(targets[0].path, sha256="0" * 64)]
-    with pytest.raises(ManifestError, match="names by hash"):
+    with pytest.raises(ManifestError, match="does not have the hash in its manifest"):
         list(find_engine(name, load, 1)(wrong, Bright()))
 
 
-def test_few_pictures_are_under_way_at_a_time(targets: list[Target]) -> None:
+def test_few_chunks_are_submitted_ahead(targets: list[Target]) -> None:
     taken = 0
 
     def count() -> object:

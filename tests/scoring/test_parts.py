@@ -1,4 +1,4 @@
-"""Parquet files of a folder: together the table, each run its own, and none left over from another run."""
+"""A table as a folder of Parquet files: its files, shards, and files of earlier runs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_folder_of_something_else_is_refused(targets: list[Target], tmp_path: 
             score_to_file(targets, Bright(), folder, shard=shard)
 
 
-def test_a_killed_run_goes_on(targets: list[Target], tmp_path: Path) -> None:
+def test_a_killed_run_is_resumed(targets: list[Target], tmp_path: Path) -> None:
     class Failing(Bright):
         def score(self, faces: object) -> object:  # type: ignore[override]
             raise KeyboardInterrupt

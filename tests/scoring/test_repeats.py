@@ -20,7 +20,7 @@ from detector.types import Images, Scores
 
 
 class Counting(Bright):
-    """Counts the faces it gets; `fail_at`: is interrupted at that call."""
+    """A detector that counts the faces it scores. fail_at: number of the call that raises KeyboardInterrupt."""
 
     def __init__(self, fail_at: int = 0) -> None:
         super().__init__()
@@ -64,12 +64,12 @@ def test_another_square_of_the_same_picture_is_scored(copies: list[Target]) -> N
     assert whole.score == again.score != corner.score
 
 
-def test_a_copy_that_its_manifest_names_otherwise_is_an_error(copies: list[Target]) -> None:
+def test_a_copy_with_another_hash_in_its_manifest_is_an_error(copies: list[Target]) -> None:
     with pytest.raises(ManifestError):
         rows([copies[0], Target(copies[10].path, sha256=sha256(b"another"))], Counting())
 
 
-def test_a_run_that_goes_on_knows_what_was_scored_before(copies: list[Target], tmp_path: Path) -> None:
+def test_a_resumed_run_uses_earlier_results(copies: list[Target], tmp_path: Path) -> None:
     first = [*copies[:10], *(Target(str(tmp_path / f"x{i}.png")) for i in range(60))]
     for i, target in enumerate(first[10:]):
         Path(target.path).write_bytes(encode(draw_picture(100 + i, size=24)))

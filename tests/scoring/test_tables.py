@@ -1,4 +1,4 @@
-"""Scores as files: one run at a time, nothing lost, whatever pictures are called."""
+"""Tables of scores: one run at a time, complete, with any names of pictures."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_rows_that_went_missing_are_noticed_before_the_table_appears(
         partial.write_text(json.dumps(head) + "\n")
 
     monkeypatch.setattr(tables, "_score_rest", lose)
-    with pytest.raises(DetectorError, match="holds 0 of 1 pictures"):
+    with pytest.raises(DetectorError, match="has 0 of 1 pictures"):
         score_to_file([Target("a.png")], Middle(), folder / "s.csv")
     assert not (folder / "s.csv").exists()
 

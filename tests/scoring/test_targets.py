@@ -1,4 +1,4 @@
-"""What is to be scored, named by people."""
+"""Targets from files, folders, tables, tars and lists."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def test_a_table_of_paths_needs_nothing_else(name: str, folder: Path) -> None:
     assert [t.path for t in expand([str(folder / name)])] == [str(folder / "in/a.png"), str(folder / "gone.png")]
 
 
-def test_a_table_without_paths_says_what_it_has(folder: Path) -> None:
+def test_a_table_without_paths_is_an_error_that_lists_its_columns(folder: Path) -> None:
     (folder / "t.csv").write_text("where,what\nin/a.png,x\n")
     with pytest.raises(DetectorError, match=r"no column 'path' \(it has where, what\).*--column path="):
         expand([str(folder / "t.csv")])
     assert len(expand([str(folder / "t.csv")], columns={"path": "where"})) == 1
 
 
-def test_nothing_where_something_was_named_is_an_error(folder: Path) -> None:
+def test_inputs_without_any_picture_are_an_error(folder: Path) -> None:
     (folder / "empty").mkdir()
     (folder / "empty" / "a.svg").touch()
-    with pytest.raises(DetectorError, match=r"no picture in what was named: 1 left out: 1 \.svg"):
+    with pytest.raises(DetectorError, match=r"there is no picture among the inputs: 1 left out: 1 \.svg"):
         expand([str(folder / "empty")])
     with pytest.raises(DetectorError, match="no picture"):
         expand(["-"], lines=[])
@@ -72,7 +72,7 @@ def test_only_regular_files_are_opened(folder: Path) -> None:
         read("/dev/zero")
 
 
-def test_shards_share_the_pictures_out_and_lose_none() -> None:
+def test_shards_divide_the_pictures_and_lose_none() -> None:
     targets = [Target(str(i)) for i in range(7)]
     shards = [take_shard(targets, number, 3) for number in (1, 2, 3)]
     assert sorted(t.path for shard in shards for t in shard) == [t.path for t in targets]
@@ -98,7 +98,7 @@ def test_a_tar_stands_for_its_pictures_which_are_scored_as_files_are(tmp_path: P
     assert "error" not in (tmp_path / "s.csv").read_text()
 
 
-def test_names_of_a_table_become_targets_when_it_is_their_turn(tmp_path: Path) -> None:
+def test_targets_of_a_table_are_created_when_they_are_accessed(tmp_path: Path) -> None:
     table = pd.DataFrame({"path": ["a.png", "/b.png"], "crop": ["1 2 3 4", ""], "sha256": ["0" * 64, "1" * 64]})
     listed = list_targets(table, checked=True, root="/r")
     assert list(listed) == [Target("/r/a.png", (1, 2, 3, 4), "0" * 64), Target("/b.png", None, "1" * 64)]

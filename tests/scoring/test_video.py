@@ -26,7 +26,7 @@ pytest.importorskip("av", reason="the extra video is not installed")
 
 
 class Brightness:
-    """The brighter, the more fake; faces are located."""
+    """A detector whose score is the brightness of located faces."""
 
     name, size, locates = "brightness", 16, True
 
@@ -67,12 +67,12 @@ def test_a_track_has_the_mean_of_its_frames_and_its_interval(two: Path) -> None:
     judged = judge(two)
     assert len(judged.frames) == 16
     for track in judged.faces:
-        mine = [frame for frame in judged.frames if frame.track == track.face]
-        scores = [frame.score for frame in mine]
-        assert [frame.time for frame in mine] == sorted(frame.time for frame in mine)
+        members = [frame for frame in judged.frames if frame.track == track.face]
+        scores = [frame.score for frame in members]
+        assert [frame.time for frame in members] == sorted(frame.time for frame in members)
         assert track.score == pytest.approx(np.mean(scores))
-        assert (mine[0].track_low, mine[0].track_high) == mean_interval(scores)
-        assert mine[int(np.argmax(scores))].box == track.box
+        assert (members[0].track_low, members[0].track_high) == mean_interval(scores)
+        assert members[int(np.argmax(scores))].box == track.box
     assert judge(two, 4).frames[0].track_low is None
 
 
@@ -105,7 +105,7 @@ def test_boxes_are_linked_by_overlap_then_by_distance() -> None:
 
 def test_tables_have_one_row_a_video_one_a_track_and_one_a_face_in_a_frame(two: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "clip").write_bytes(two.read_bytes())  # told by its bytes
+    (tmp_path / "in" / "clip").write_bytes(two.read_bytes())  # recognised by its bytes
     (tmp_path / "in" / "a.png").write_bytes(encode(draw_picture(1)))
     out, faces, frames = (tmp_path / name for name in ("s.csv", "faces.csv", "frames.jsonl"))
     tasks.score([tmp_path / "in"], out=out, faces=faces, frames=6, frames_out=frames)

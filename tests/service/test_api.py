@@ -76,7 +76,7 @@ def test_a_picture_gets_a_verdict_a_report_and_feedback(client: TestClient) -> N
     assert 'route="/v1/images"' in metrics
 
 
-def test_a_job_answers_for_every_picture_and_hostile_ones_cost_themselves(client: TestClient) -> None:
+def test_a_job_has_a_result_for_every_picture_also_beside_hostile_ones(client: TestClient) -> None:
     sent = [("a<b>.png", PICTURE), ("bomb.gif", b"GIF89a\x08\x00\x08\x00" + bytes(40)), ("text.jpg", b"no picture"),
             ("torn.png", png_header(64, 64)), ("b.png", encode(draw_picture(4, size=64)))]  # fmt: skip
     files = [("picture", (name, data, "image/png")) for name, data in sent]
@@ -173,7 +173,7 @@ def test_a_full_queue_and_a_long_wait_are_answered(closed: TestClient) -> None:
     assert full.headers["retry-after"]
 
 
-def test_torn_forms_are_refused(closed: TestClient) -> None:
+def test_incomplete_forms_are_refused(closed: TestClient) -> None:
     kind = {"content-type": "multipart/form-data; boundary=b"}
     head = b'--b\r\nContent-Disposition: form-data; name="p"; filename="a.png"\r\n\r\n'
     expect_problem(closed.post("/v1/jobs", content=head + PICTURE, headers=kind), 400, "invalid-body")

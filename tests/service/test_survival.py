@@ -40,7 +40,7 @@ def ask(port: int, path: str, seconds: float = 240) -> dict[str, object]:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_an_accepted_job_outlives_sigkill_and_nothing_is_doubled(tmp_path: Path) -> None:
+def test_an_accepted_job_is_kept_after_sigkill_and_nothing_is_doubled(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

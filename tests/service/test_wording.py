@@ -10,11 +10,11 @@ from detector.service.wording import PLAIN, find_label, write_sentence
 from detector.types import Opinion
 
 
-def test_a_sentence_needs_no_legend() -> None:
-    said = write_sentence("likely-fake", "The detector's result gives weak support for H1 over H2.")
-    assert said.startswith("Likely generated. ")
-    assert "H1" not in said
-    assert "weak support for a generated face over a photograph" in said
+def test_sentences_do_not_use_h1_and_h2() -> None:
+    sentence = write_sentence("likely-fake", "The detector's result gives weak support for H1 over H2.")
+    assert sentence.startswith("Likely generated. ")
+    assert "H1" not in sentence
+    assert "weak support for a generated face over a photograph" in sentence
 
 
 def test_every_opinion_has_plain_words() -> None:
@@ -30,5 +30,5 @@ def test_every_opinion_has_plain_words() -> None:
         ("inconclusive", "overturn", None),
     ],
 )  # fmt: skip
-def test_what_an_answer_says_of_the_picture(opinion: str, answer: str, label: str | None) -> None:
+def test_the_label_that_each_answer_gives(opinion: str, answer: str, label: str | None) -> None:
     assert find_label(opinion, answer) == label

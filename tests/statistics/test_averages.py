@@ -25,7 +25,7 @@ def test_the_mean_of_one_is_that_auc_with_its_interval() -> None:
     assert average_auc([(labels, scores, groups)]) == pytest.approx((one.value, one.low, one.high), abs=1e-12)
 
 
-def test_the_same_pictures_twice_say_no_more_than_once() -> None:
+def test_the_same_pictures_twice_do_not_narrow_the_interval() -> None:
     sample = draw(0)
     assert average_auc([sample, sample]) == pytest.approx(average_auc([sample]), abs=1e-12)
 
@@ -48,7 +48,7 @@ def test_a_class_of_one_group_has_no_interval() -> None:
     assert np.isnan([low, high]).all()
 
 
-def test_no_error_seen_is_not_no_error() -> None:
+def test_a_sample_without_errors_has_an_interval_with_width() -> None:
     labels, scores, groups = draw(0, gap=50.0)
     mean, low, high = average_auc([(labels, scores, groups)] * 2)
     assert mean == high == 1

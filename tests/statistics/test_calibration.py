@@ -1,4 +1,4 @@
-"""Calibration against scikit-learn, the lir package's published numbers, and its own promises."""
+"""Calibration compared with scikit-learn, with published numbers of the package lir, and with its guarantees."""
 
 from __future__ import annotations
 
@@ -88,14 +88,14 @@ def test_the_line_is_that_of_logistic_regression():
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
-def test_the_unit_of_raw_scores_plays_no_part(scale):
+def test_the_unit_of_raw_scores_does_not_matter(scale):
     s, y = simulate(200, 100, 1)
     assert fit_calibration(scale * s + 7, y).log_odds(scale * s + 7) == pytest.approx(
         fit_calibration(s, y).log_odds(s), abs=1e-7
     )
 
 
-def test_the_zero_of_raw_scores_plays_no_part_in_the_interval():
+def test_the_zero_of_raw_scores_does_not_change_the_interval():
     """Scores around 7 make slope and offset vary together, which only the covariance undoes."""
     s, y = simulate(300, 300, 1)
     one, moved = fit_calibration(s, y), fit_calibration(s + 7, y)
@@ -231,7 +231,7 @@ def test_unusable_scores_are_refused(labels, scores):
         (0.0, (-0.12, 1.79), "+0.00 [-0.12, 1.79]"),
     ],
 )
-def test_an_interval_without_width_at_a_bound_is_said_to_have_no_end(ratio, interval, text):
+def test_an_interval_without_width_at_a_bound_is_stated_as_open(ratio, interval, text):
     assert state_ratio(ratio, interval, (-0.12, 1.79)) == text
 
 
@@ -241,7 +241,7 @@ def test_a_score_far_beyond_the_bound_is_stated_as_at_least():
     assert text == f"at least {c.high:+.2f}"
 
 
-def test_words():
+def test_the_verbal_scale():
     assert describe(0) == describe(0.3) == "no support for either"
     assert describe(np.log10(2)) == "weak support for fake over real"
     assert describe(-1) == "moderate support for real over fake"
@@ -251,7 +251,7 @@ def test_words():
 
 
 @given(st.floats(-10, 10))
-def test_words_are_symmetric(ratio):
+def test_the_verbal_scale_is_symmetric(ratio):
     swapped = describe(-ratio).split(" for ")[0]
     assert describe(ratio).split(" for ")[0] == swapped
 

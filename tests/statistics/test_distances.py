@@ -1,4 +1,4 @@
-"""KID, precision and recall of cases whose answer is known."""
+"""KID, precision and recall in cases with known results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors by group: the figures by hand, the test of the largest gap, and who is left out."""
+"""Errors by group: figures computed by hand, the test of the largest gap, and groups that are left out."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def test_figures_are_those_by_hand() -> None:
     rows = found.rows.set_index(["metric", "group"])
     reals, fakes = table[table.label == 0], table[table.label == 1]
     for cell in "abc":
-        mine, theirs = reals[reals.race == cell], fakes[fakes.race == cell]
-        k = int((mine.score > 0).sum())
+        cell_reals, cell_fakes = reals[reals.race == cell], fakes[fakes.race == cell]
+        k = int((cell_reals.score > 0).sum())
         row = rows.loc[("fpr", cell)]
         assert (row.value, row.n, row.people) == (k / 60, 60, 60)
         assert (row.low, row.high) == pytest.approx(clopper_pearson(k, 60))
-        assert rows.loc[("fnr", cell)].value == pytest.approx((theirs.score <= 0).mean())
-        both = pd.concat([mine, fakes])
+        assert rows.loc[("fnr", cell)].value == pytest.approx((cell_fakes.score <= 0).mean())
+        both = pd.concat([cell_reals, fakes])
         same = measure(both.label, both.score, both.group, ["auc"], seed=0)["auc"]
         row = rows.loc[("auc", cell)]
         assert row.value == pytest.approx(roc_auc_score(both.label, both.score))
         assert (row.low, row.high) == pytest.approx((same.low, same.high))
-        both = pd.concat([theirs, reals])
+        both = pd.concat([cell_fakes, reals])
         assert rows.loc[("auc_of_fakes", cell)].value == pytest.approx(roc_auc_score(both.label, both.score))
     gap = found.gaps.set_index("metric").loc["fpr"]
     values = rows.loc["fpr"].value
@@ -78,11 +78,11 @@ def test_verdicts_are_the_operating_point_where_there_are_any() -> None:
     table = draw()
     table["verdict"] = np.where(table.score > 1, "likely-fake", "inconclusive")
     rows = measure_fairness(table, ["race"], permutations=9).rows.set_index(["metric", "group"])
-    mine = table[(table.label == 0) & (table.race == "a")]
-    assert rows.loc[("fpr", "a")].value == pytest.approx((mine.score > 1).mean())
+    cell_reals = table[(table.label == 0) & (table.race == "a")]
+    assert rows.loc[("fpr", "a")].value == pytest.approx((cell_reals.score > 1).mean())
 
 
-def test_few_people_have_no_figure_and_no_part_in_the_test() -> None:
+def test_groups_of_few_people_have_no_figure_and_are_left_out_of_the_test() -> None:
     table = draw()
     table.loc[table.race == "c", "group"] = [f"p{i % (MINIMUM - 1)}" for i in range(60)]  # 60 pictures of 29 people
     table.loc[(table.race == "c"), "score"] = 9.0

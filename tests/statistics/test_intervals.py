@@ -99,7 +99,7 @@ def test_an_interval_widens_with_its_level_and_narrows_with_n(name):
 
 
 @pytest.mark.parametrize("name", ["auc", "ap", "eer", "balanced_accuracy", "tpr_at_fpr_1", "tpr_at_fpr_5", "cllr_min"])
-def test_no_error_seen_is_not_no_error(name):
+def test_a_sample_without_errors_has_an_interval_with_width(name):
     y = np.repeat([0, 1], 40)
     s = np.where(y, 5.0, -5.0) + np.linspace(0, 1, 80)
     e = measure(y, s, None, [name], seed=0, resamples=100)[name]
@@ -195,12 +195,12 @@ def test_the_correction_for_groups_makes_the_variance_of_a_mean_unbiased(alike):
 
 
 @given(st.integers(2, 30), st.integers(1, 6), st.integers(0, 5))
-def test_groups_of_one_size_are_corrected_as_ever(k, size, seed):
+def test_groups_of_one_size_get_the_usual_correction(k, size, seed):
     values = np.random.default_rng(seed).standard_normal(k * size)
     assert correct_clusters(values, np.repeat(np.arange(k), size)) == pytest.approx((k / (k - 1), k - 1))
 
 
-def test_two_means_of_the_same_groups_know_no_more_than_one():
+def test_two_means_of_the_same_groups_have_no_more_degrees_of_freedom_than_one():
     """Apart they have Welch's degrees of freedom; in common, those of one; of half the groups in common, between."""
     rng = np.random.default_rng(0)
     k, size = 30, 4
@@ -224,7 +224,8 @@ def test_degrees_of_freedom_are_those_of_the_simulated_variance(shared):
     for _ in range(3000):
         people = rng.standard_normal((2, 2 * k))
         parts = [
-            mine[groups] + rng.standard_normal(len(own)) for mine, groups in zip(people, (own, other), strict=True)
+            effects[groups] + rng.standard_normal(len(own))
+            for effects, groups in zip(people, (own, other), strict=True)
         ]
         moves = sum(np.bincount(g, p - p.mean(), minlength=2 * k) for g, p in zip((own, other), parts, strict=True))
         found.append(moves @ moves)
@@ -253,7 +254,7 @@ def test_groups_without_any_difference_between_them_are_no_certainty():
 
 
 @pytest.mark.parametrize("k", [2, 3, 4, 6])
-def test_no_sample_is_surer_than_all_its_groups_pointing_one_way(k):
+def test_no_p_value_is_smaller_than_that_of_a_sign_test(k):
     """A detector turned round in k groups a class: the chance of that is one half to the power of k (sign test)."""
     groups = np.repeat(np.arange(2 * k), 5)
     y = (groups >= k).astype(int)
@@ -381,7 +382,7 @@ def test_estimates_are_frozen():
     assert 0 <= e.low <= e.high <= 1
 
 
-def test_simulated_auc_is_what_theory_says():
+def test_the_simulated_auc_is_that_of_theory():
     y, s, _ = simulate(np.random.default_rng(3), 200_000)
     e = measure(y, s, metrics=["auc"], seed=0)["auc"]
     assert e.low < ndtr(2 / np.sqrt(2)) < e.high

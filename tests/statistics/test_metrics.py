@@ -196,7 +196,7 @@ def test_operating_points():
 
 
 @given(st.lists(st.integers(-5, 5), min_size=1, max_size=60), st.floats(0, 1))
-def test_thresholds_keep_their_promise(scores, rate):
+def test_thresholds_keep_their_rate(scores, rate):
     assert bpcer(scores, threshold_at_fpr(scores, rate)) <= rate + 1e-12
     assert np.mean(np.array(scores) <= threshold_at_apcer(scores, rate)) <= rate + 1e-12
 

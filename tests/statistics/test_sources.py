@@ -46,8 +46,8 @@ def test_no_source_has_more_false_alarms_than_asked_for(seed: int, shift: float)
     assert c.fpr_high == alarms.high.max()
 
 
-def test_a_pool_would_accuse_the_odd_source() -> None:
-    """The threshold of a pool gives the shifted source many false alarms: what this module is there for."""
+def test_a_pooled_threshold_gives_one_source_many_false_alarms() -> None:
+    """A pooled threshold gives the shifted source many false alarms; the module exists to avoid this."""
     scores, labels, sources, groups = simulate(0, (0.0, 0.0, 2.5))
     real = labels == 0
     pooled, over = fit_calibration(scores, labels, groups), fit_over_sources(scores, labels, sources, groups)

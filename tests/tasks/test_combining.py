@@ -92,7 +92,7 @@ def test_cropping_leaves_out_pictures_without_a_face(manifests: list[Path], tmp_
     assert set(table.side) == {48}
 
 
-def test_the_command_says_what_was_left_out_and_what_is_serious(manifests: list[Path], tmp_path: Path) -> None:
+def test_the_command_reports_left_out_pictures_and_serious_findings(manifests: list[Path], tmp_path: Path) -> None:
     (manifests[0].parent / "003.webp").write_bytes(b"torn")
     done = run_command("mix", *manifests, "-o", "mixed.csv", "--no-audit", cwd=tmp_path)
     assert done.returncode == 3, done.stderr

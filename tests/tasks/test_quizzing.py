@@ -1,4 +1,4 @@
-"""A quiz: photographs and fakes are matched, the page keeps its secret, and answers become a report."""
+"""A quiz: photographs and fakes are processed alike, the page has no labels, and answers become a report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ N = 3
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of photographs that a generator drew in truth: the tests need faces, and may hold none of people."""
+    """A folder of "photographs" that a generator drew, because the tests may not contain faces of people."""
     folder = tmp_path_factory.mktemp("photographs")
     tasks.generate("style", 6, folder, seed=100, label=False, format="webp", weights=None)
     (folder / "manifest.csv").unlink()
@@ -44,7 +44,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory, quiz: Path) -> Path:
 
 
 def write_answers(path: Path, quiz: Path, **changes: object) -> Path:
-    """Write the answers of somebody who knows all pictures, as the page does."""
+    """Write answers as the page does; by default, all of them are right."""
     table = read_manifest(quiz / "pictures.csv")
     answers = pd.DataFrame({"sha256": table.sha256, "answer": table.label * 6 - 3, "seconds": 1.5, "feedback": 0})
     answers.assign(**changes).to_csv(path, index=False)
@@ -57,7 +57,7 @@ def read_questions(page: Path) -> list[dict[str, object]]:
     return json.loads(found[1])  # type: ignore[no-any-return]
 
 
-def test_both_kinds_are_matched(quiz: Path) -> None:
+def test_photographs_and_fakes_are_processed_alike(quiz: Path) -> None:
     table = read_manifest(quiz / "pictures.csv")
     assert table.label.value_counts().to_dict() == {0: N, 1: N}
     opened = [decode_picture(Path(path).read_bytes()) for path in table.path]
@@ -66,15 +66,15 @@ def test_both_kinds_are_matched(quiz: Path) -> None:
     assert {entry.name for entry in quiz.iterdir()} == {"index.html", "pictures", "pictures.csv"}
 
 
-def test_the_page_needs_no_network_and_keeps_its_secret(quiz: Path, folder: Path, tmp_path: Path) -> None:
+def test_the_page_needs_no_network_and_does_not_contain_the_labels(quiz: Path, folder: Path, tmp_path: Path) -> None:
     text, questions = (quiz / "index.html").read_text(), read_questions(quiz / "index.html")
     assert {q["sha256"] for q in questions} == set(read_manifest(quiz / "pictures.csv").sha256)
     assert not any("fake" in question for question in questions)
     assert "default-src 'none'" in text
     assert not re.search(r"(src|href)=.?https?:", text)
-    told = tasks.make_quiz(folder, tmp_path, n=N, seed=1, feedback=True)
+    page = tasks.make_quiz(folder, tmp_path, n=N, seed=1, feedback=True)
     labels = read_manifest(tmp_path / "pictures.csv").set_index("sha256").label
-    assert all(labels[question["sha256"]] == question["fake"] for question in read_questions(told))
+    assert all(labels[question["sha256"]] == question["fake"] for question in read_questions(page))
 
 
 def test_answers_become_a_report_beside_the_detector(quiz: Path, weights: Path, tmp_path: Path) -> None:
@@ -117,12 +117,12 @@ def test_answers_of_another_quiz_and_other_folders_are_refused(quiz: Path, tmp_p
         tasks.mark_quiz(tmp_path / "a.csv", tmp_path)
 
 
-def test_no_face_no_quiz(folder: Path, tmp_path: Path) -> None:
+def test_pictures_without_a_face_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DetectorError, match="no face was found in the photographs"):
         tasks.make_quiz(folder / "no-face.png", tmp_path, n=2)
 
 
-def test_the_command_makes_and_marks(
+def test_the_command_makes_a_quiz_and_its_report(
     folder: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The public `score`: paths, pictures in memory, lists of them, tables; and names that are no list of letters."""
+"""The public `score`: paths, pictures in memory, lists of them, and tables."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def photo(tmp_path: Path) -> Path:
 
 def test_one_picture_is_the_same_as_path_text_pillow_and_array(photo: Path) -> None:
     pixels = np.asarray(Pillow.open(photo))
-    given = [photo, str(photo), Pillow.open(photo), pixels]
-    tables = [detector.score(picture) for picture in given]
+    forms = [photo, str(photo), Pillow.open(photo), pixels]
+    tables = [detector.score(picture) for picture in forms]
     assert all(list(table.columns) == COLUMNS and len(table) == 1 for table in tables)
     assert len({table.score[0] for table in tables}) == 1
-    together = detector.score(given)
+    together = detector.score(forms)
     assert together.score.nunique() == 1
     assert together.path.tolist() == [str(photo), str(photo), "picture 3", "picture 4"]
     assert together.sha256.tolist()[2:] == ["", ""]
@@ -52,7 +52,7 @@ def test_a_pillow_picture_has_the_score_of_its_file(tmp_path: Path) -> None:
         assert (file.width, file.height, file.score) == (memory.width, memory.height, memory.score), name
 
 
-def test_what_is_wrong_with_a_picture_is_its_row_and_what_is_wrong_with_the_call_is_an_error(photo: Path) -> None:
+def test_a_bad_picture_gets_a_row_and_a_bad_call_is_an_error(photo: Path) -> None:
     torn = Pillow.open(io.BytesIO(photo.read_bytes()[:-400]))
     first, second, third = detector.score([photo.with_name("absent.png"), torn, photo]).itertuples()
     assert (first.verdict, second.verdict) == ("error", "error")

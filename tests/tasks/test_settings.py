@@ -1,4 +1,4 @@
-"""--set reaches every hyper-parameter of every plug-in that learns."""
+"""--set can set every hyper-parameter of every generator and detector that is trained."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_every_hyper_parameter_can_be_set_to_its_default(kind: str, name: str) -
     assert set(made[0]) == arguments
 
 
-def test_what_is_set_is_what_is_trained(tmp_path: Path, manifest: pd.DataFrame) -> None:
+def test_settings_are_used_in_training(tmp_path: Path, manifest: pd.DataFrame) -> None:
     table = Path(manifest.path[0]).parent / "manifest.csv"
     done = run_command("train", "generator", "crude", "--manifest", table, "--pictures", 32, "-o", tmp_path / "crude",
                        "--set", "width=8", "--set", "batch=16", "--set", "rate_g=0.01", "--set", "flip=no")  # fmt: skip
@@ -48,7 +48,7 @@ def test_what_is_set_is_what_is_trained(tmp_path: Path, manifest: pd.DataFrame) 
     assert read_card(tmp_path / "spectrum")["arguments"] == {"size": 32, "bins": 8, "strength": 1.0}
 
 
-def test_a_setting_that_a_library_cannot_take_is_one_line(tmp_path: Path, manifest: pd.DataFrame) -> None:
+def test_a_setting_that_a_library_refuses_is_one_line(tmp_path: Path, manifest: pd.DataFrame) -> None:
     table = Path(manifest.path[0]).parent / "manifest.csv"
     done = run_command("train", "generator", "crude", "--manifest", table, "-o", tmp_path, "--set", "batch=0")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr

@@ -1,4 +1,4 @@
-"""Training into a folder that was trained before."""
+"""The task `train`: folders of earlier runs, devices, several processes, progress."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from detector.learning.backbones import make_backbone
 from detector.learning.devices import pick_device
 
 
-def test_a_folder_trained_with_something_else_is_refused_and_what_differs_is_named(
+def test_a_folder_trained_with_other_settings_is_refused_and_the_differences_are_named(
     tmp_path: Path, manifest: pd.DataFrame
 ) -> None:
     tasks.train("detector", "spectrum", manifest, tmp_path, arguments={"size": 32})
@@ -47,7 +47,7 @@ def test_leftovers_of_a_killed_training_are_removed(tmp_path: Path, manifest: pd
 
 
 @pytest.mark.parametrize("name", ["cuda:7", "gpu", "tpu:x", ""])
-def test_a_device_that_is_not_here_is_one_sentence(name: str) -> None:
+def test_an_absent_device_is_one_sentence(name: str) -> None:
     with pytest.raises(DetectorError, match="there is no device"):
         pick_device(name)
     assert pick_device("cpu").type == "cpu"
@@ -83,7 +83,7 @@ def test_two_processes_train_one_generator(length: list[object], tmp_path: Path,
     assert tasks.generate("crude", 1, tmp_path / "made", weights=tmp_path / "out", label=False).shape[0] == 1
 
 
-def test_training_says_how_it_goes_where_there_is_no_terminal(tmp_path: Path, manifest: pd.DataFrame) -> None:
+def test_training_prints_its_progress_without_a_terminal(tmp_path: Path, manifest: pd.DataFrame) -> None:
     table = Path(manifest.path[0]).parent / "manifest.csv"
     done = run_command("train", "generator", "crude", "--manifest", table, "--pictures", 64, "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""What the file says of itself: camera, software, generator. Anyone can write it, and platforms remove it."""
+"""The metadata of a file: camera, software, generator. Anyone can write them, and platforms remove them."""
 
 from __future__ import annotations
 

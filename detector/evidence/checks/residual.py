@@ -18,7 +18,7 @@ from detector.types import Exhibit, Finding, Image, Outcome
 
 LIMITS = (
     "Depth of field, texture, noise reduction and compression change the noise from region to region in honest "
-    "pictures; enlarging leaves the traces that generators leave. Only the middle 1024 x 1024 pixels are looked at."
+    "pictures; enlarging leaves the traces that generators leave. Only the middle 1024 x 1024 pixels are examined."
 )
 WINDOW = 1024  # side of the middle part that is examined, pixels
 SMALLEST = 96  # smallest side of a picture that is examined, pixels

@@ -106,7 +106,7 @@ def test_no_grid_without_compression() -> None:
         assert check(encode(scene(seed), "PNG")).details["grid"]["phase"] is None
 
 
-def test_an_earlier_save_of_the_whole_is_named_and_points_nowhere() -> None:
+def test_an_earlier_save_of_the_whole_is_named_and_neutral() -> None:
     found = check(encode(saved(scene(2), 60), "JPEG", quality=90))
     assert found.details["ghost"]["earlier_quality"] == 60
     assert found.outcome == Outcome.NEUTRAL
@@ -126,7 +126,7 @@ def face_at(monkeypatch: pytest.MonkeyPatch, *boxes: tuple[int, int, int, int]) 
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_a_region_with_another_history_is_found_and_is_no_accusation(kind: str) -> None:
+def test_a_region_with_another_history_is_found_and_neutral(kind: str) -> None:
     found = check(encode(paste(scene(3), saved(scene(4), 50)), kind, quality=92))
     local = found.details["ghost"]["local"]
     assert (local["quality"], local["face"]) == (50, None)
@@ -179,7 +179,7 @@ def test_each_condition_on_a_face_with_its_own_history() -> None:
     assert not compression.is_face_alone(np.zeros_like(hit), textured, face)
 
 
-def test_surroundings_that_could_show_no_history_prove_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_surroundings_that_cannot_show_a_history_are_no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
     page = np.full((1024, 1024, 3), 245, np.uint8)
     page[600:920, 0:1000] = np.tile(scene(5), (1, 4, 1))[:, :1000]  # text, or other pictures, far away
     page[96:224, 96:224] = saved(scene(4), 50)[96:224, 96:224]
@@ -190,7 +190,7 @@ def test_surroundings_that_could_show_no_history_prove_nothing(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
-def test_the_face_is_looked_for_where_it_lies_in_the_file(turn: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_face_is_searched_at_its_position_in_the_file(turn: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The region lies off centre, so that a turn taken the wrong way misses it."""
     stored = paste(scene(3), saved(scene(4), 50), at=64, side=112)[:288, :320]
     exif, buffer = Pillow.Exif(), io.BytesIO()

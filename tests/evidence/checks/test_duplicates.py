@@ -41,11 +41,11 @@ def known(path: Path, *rows: str, header: str = "sha256,phash,label,note") -> Pa
     return path
 
 
-def test_no_list_does_not_apply() -> None:
+def test_without_a_list_the_check_is_not_applicable() -> None:
     assert check(IMAGE).outcome == Outcome.NOT_APPLICABLE
 
 
-def test_the_very_bytes(tmp_path: Path) -> None:
+def test_equal_bytes_match(tmp_path: Path) -> None:
     found = check(IMAGE, registry=registry(tmp_path / "r.jsonl", 4, 5, 6))
     assert found.outcome == Outcome.SUPPORTS_FAKE
     match = found.details["match"]
@@ -84,7 +84,7 @@ def test_the_registry_of_this_installation_is_the_default(tmp_path: Path) -> Non
     ],
 )
 @pytest.mark.parametrize("side", [8, 16])
-def test_a_list_speaks_by_its_labels(tmp_path: Path, label: str, outcome: Outcome, side: int) -> None:
+def test_the_labels_of_a_list_decide_the_outcome(tmp_path: Path, label: str, outcome: Outcome, side: int) -> None:
     path = known(tmp_path / "k.csv", f",{perceptual_hash(IMAGE, side)},{label},seen in May")
     found = check(IMAGE, known=path)
     assert found.outcome == outcome

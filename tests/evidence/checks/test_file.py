@@ -78,7 +78,7 @@ def test_thumbnail_is_compared_with_the_picture() -> None:
     assert other["correlation"] < 0.5
 
 
-def test_a_different_thumbnail_points_nowhere() -> None:
+def test_a_different_thumbnail_is_neutral() -> None:
     picture = draw_picture(1, size=160)
     found = file.check(make_exhibit(with_thumbnail(picture, 255 - resize(picture, 64, 64)), Path("x.jpg")))
     assert found.outcome == Outcome.NEUTRAL

@@ -88,7 +88,7 @@ def check(data: bytes, **options: Any) -> Finding:
     return provenance.check(make_exhibit(data, Path("x.jpg")), **options)
 
 
-def test_blocks_without_number_are_not_followed_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_very_many_blocks_are_not_all_read(monkeypatch: pytest.MonkeyPatch) -> None:
     gif = b"GIF89a\1\0\1\0\0\0\0!\xfe" + b"\1a" * 5000 + b"\0;"
     monkeypatch.setattr(provenance, "MAX_READS", 1000)
     assert check(gif).details["state"] == "unreadable"
@@ -107,7 +107,7 @@ def test_planted_faults_are_named(name: str, shared: Path) -> None:
         assert "claimSignature.mismatch" in found["ingredient_codes"]
 
 
-def test_every_planted_file_is_valid_or_faulty_as_its_name_says(shared: Path) -> None:
+def test_every_planted_file_is_valid_or_faulty_as_in_its_name(shared: Path) -> None:
     paths = sorted((shared / "evidence/c2pa").glob("*.jpg"))
     if not paths:
         pytest.skip("the C2PA files are not on this machine")
@@ -151,13 +151,13 @@ def test_signer_is_trusted_only_through_a_list(tmp_path: Path) -> None:
         ("humanEdits", Outcome.NEUTRAL, Outcome.NEUTRAL),
     ],
 )
-def test_a_capture_is_believed_from_the_trusted_only(source: str, untrusted: Outcome, trusted: Outcome) -> None:
+def test_a_capture_counts_only_from_trusted_signers(source: str, untrusted: Outcome, trusted: Outcome) -> None:
     data = signed(source=SOURCE_TYPE.replace("trainedAlgorithmicMedia", source))
     assert check(data).outcome == untrusted
     assert check(data, trust=labelling.home() / "certificate" / "root.pem").outcome == trusted
 
 
-def test_a_changed_byte_is_invalid_and_points_nowhere() -> None:
+def test_a_changed_byte_is_invalid_and_neutral() -> None:
     data = bytearray(signed())
     data[-100] ^= 1
     found = check(bytes(data))
@@ -165,14 +165,14 @@ def test_a_changed_byte_is_invalid_and_points_nowhere() -> None:
     assert found.outcome == Outcome.NEUTRAL
 
 
-def test_saved_again_is_absent() -> None:
+def test_credentials_are_absent_after_another_save() -> None:
     found = check(encode(decode(signed()), "JPEG"))
     assert (found.details["state"], found.outcome) == ("absent", Outcome.NEUTRAL)
 
 
 def test_a_manifest_at_a_url_causes_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """The listener hears c2pa's own default settings, so silence under ours means something."""
-    heard = threading.Event()
+    connected = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(20)
         port = server.getsockname()[1]
@@ -180,7 +180,7 @@ def test_a_manifest_at_a_url_causes_no_connection(monkeypatch: pytest.MonkeyPatc
         def listen() -> None:
             try:
                 server.accept()[0].close()
-                heard.set()
+                connected.set()
             except OSError:
                 pass
 
@@ -194,15 +194,15 @@ def test_a_manifest_at_a_url_causes_no_connection(monkeypatch: pytest.MonkeyPatc
         assert found.details["state"] == "remote-only"
         assert found.details["url"].endswith("/m.c2pa")
         assert found.outcome == Outcome.NEUTRAL
-        assert not heard.is_set()
+        assert not connected.is_set()
 
         with pytest.raises(c2pa.C2paError), c2pa.Context() as context:
             c2pa.Reader.try_create("image/jpeg", io.BytesIO(data), context=context)
         thread.join()
-        assert heard.is_set()
+        assert connected.is_set()
 
 
-def test_without_the_extra_it_does_not_apply(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_check_is_not_applicable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "has_c2pa", lambda: False)
     found = check(signed())
     assert found.outcome == Outcome.NOT_APPLICABLE
@@ -286,7 +286,7 @@ def test_stores_that_point_in_circles_end() -> None:
     assert provenance._summarise(store)["declared_generated"] == []
 
 
-def test_formats_that_are_not_read_are_not_said_to_carry_none() -> None:
+def test_unsupported_formats_are_not_reported_as_without_credentials() -> None:
     video = b"\0\0\0\x18ftypisom\0\0\0\0isommp42" + bytes(64)
     for data in (video, b"\xff\x0a" + bytes(64), b"%PDF-1.7 ..."):
         found = check(data)

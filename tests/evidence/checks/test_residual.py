@@ -69,7 +69,7 @@ def test_checkerboard_is_a_peak_of_period_two() -> None:
     assert "period 2" in check(draw_picture(1, size=128, fake=True)).summary
 
 
-def test_it_never_points() -> None:
+def test_the_check_is_always_neutral() -> None:
     for fake in (False, True):
         assert check(draw_picture(1, size=128, fake=fake)).outcome == Outcome.NEUTRAL
 
