@@ -112,6 +112,8 @@ class Gate:
             request = Request(scope)
             try:
                 self._check_site(request)
+                if "\0" in scope["path"]:  # PostgreSQL has no text with that character
+                    raise Problem(404, "not-found", "There is no such address.")
                 scope["state"]["owner"] = await run_in_threadpool(self._identify, request)
             except Problem as problem:
                 wants_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")

@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from detector.evidence.pdf import make_pdf
 from detector.evidence.rendering import Picture as Drawn
 from detector.evidence.rendering import make_page
+from detector.files import as_text
 from detector.service import tables
 from detector.service.bodies import receive
 from detector.service.problems import Problem, explain_failure
@@ -126,7 +127,7 @@ def post_feedback(request: Request, answer: Answer) -> dict[str, str]:
         raise Problem(422, "nothing-to-overturn",
                       f"The opinion is {report.opinion}; give a label, real or fake, instead.")  # fmt: skip
     store.give_feedback(owner=owner, sha256=answer.sha256, answer=answer.answer or "", label=label,
-                        opinion=report.opinion, note=answer.note)  # fmt: skip
+                        opinion=report.opinion, note=as_text(answer.note))  # fmt: skip
     return {"sha256": answer.sha256, "label": label, "opinion": report.opinion}
 
 
