@@ -1,8 +1,8 @@
 """Open the service's database, bring its tables up to date, and keep a second service away from it.
 
-It is SQLite in WAL mode or PostgreSQL. In SQLite every transaction takes the write lock at its start, so that none fails
-half-way; in PostgreSQL rows are locked one by one. `migrations/` has the steps from each version of the tables to the
-next.
+It is SQLite in WAL mode or PostgreSQL. In SQLite every transaction takes the write lock at its start, so that none
+fails half-way; in PostgreSQL rows are locked one by one. `migrations/` has the steps from each version of the tables to
+the next.
 """
 
 from __future__ import annotations
