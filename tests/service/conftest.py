@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from service.postgres import Cluster, find_binaries
+from service.running import Inline, listening
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,16 @@ def closed(tmp_path: Path) -> Any:
     settings = Settings(folder=tmp_path / "closed", workers=1, max_bytes=20_000, max_body=50_000, max_pixels=1_000_000,
                         max_pictures=3, max_waiting=4, wait=0.1, rate=5)  # fmt: skip
     return TestClient(make_app(settings))
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a service that listens and examines in this process."""
+    from detector.service import runner
+
+    monkeypatch.setattr(runner, "Sandbox", Inline)
+    with listening(tmp_path / "state") as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
