@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from asyncio import wait_for
 from contextlib import suppress
-from typing import Literal
+from typing import Literal, cast
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -20,7 +20,17 @@ from detector.files import as_text
 from detector.service import tables
 from detector.service.bodies import receive
 from detector.service.problems import Problem, explain_failure
-from detector.service.schemas import PROBLEMS, Accepted, Given, JobPicture, JobStatus, Pending, Verdict, describe_body
+from detector.service.schemas import (
+    PROBLEMS,
+    Accepted,
+    Face,
+    Given,
+    JobPicture,
+    JobStatus,
+    Pending,
+    Verdict,
+    describe_body,
+)
 from detector.service.store import KeyReused
 from detector.service.wording import find_label, list_faces, say_plainly, write_sentence
 
@@ -80,7 +90,7 @@ def get_job(request: Request, job_id: str) -> JobStatus:
     job, rows = found
     pictures = []
     for picture, report in rows:
-        entry: JobPicture = {"position": picture.position, "name": picture.name, "state": picture.state}  # type: ignore[typeddict-item]
+        entry: JobPicture = {"position": picture.position, "name": picture.name, "state": picture.state}
         if picture.state == tables.FAILED:
             entry["problem"] = explain_failure(picture.slug, picture.detail).describe()
         if report is not None:
@@ -168,7 +178,7 @@ def describe_verdict(picture: tables.Picture, report: tables.Report) -> Verdict:
         "name": picture.name, "sha256": report.sha256, "opinion": report.opinion, "plain": say_plainly(report.opinion),
         "sentence": write_sentence(report.opinion, report.statement), "statement": report.statement,
         "score": report.score, "log10_lr": report.log10_lr, "interval": record["conclusion"]["interval"],
-        "faces": list_faces(record), "report": f"/v1/reports/{report.sha256}",
+        "faces": cast(list[Face], list_faces(record)), "report": f"/v1/reports/{report.sha256}",
     }  # fmt: skip
 
 

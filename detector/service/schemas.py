@@ -98,7 +98,7 @@ class Given(TypedDict):
     """Feedback that was stored."""
 
     sha256: str
-    label: Literal["real", "fake", "unsure"]
+    label: str
     opinion: str
 
 
@@ -106,8 +106,8 @@ def describe_body(*, raw: bool) -> dict[str, Any]:
     """Return what a route that takes pictures adds to its description. raw: the body may be the picture itself."""
     many = {"type": "array", "items": BINARY, "minItems": 1}
     form = {"type": "object", "properties": {"picture": BINARY if raw else many}, "required": ["picture"]}
-    content = {"multipart/form-data": {"schema": form}}
-    parameters = [{"name": "Idempotency-Key", "in": "header", "required": False,
+    content: dict[str, Any] = {"multipart/form-data": {"schema": form}}
+    parameters: list[dict[str, Any]] = [{"name": "Idempotency-Key", "in": "header", "required": False,
                    "schema": {"type": "string", "minLength": 1, "maxLength": 255}}]  # fmt: skip
     if raw:
         content["application/octet-stream"] = {"schema": BINARY}

@@ -79,7 +79,7 @@ def test_a_person_drops_filters_decides_and_downloads(address: str, browser: Bro
     browser.run("s = document.getElementById('strength'); s.value = 30; s.dispatchEvent(new Event('input'))")
     assert browser.run("getComputedStyle(document.getElementById('map')).opacity") == "0.3"
     links = browser.run("[...document.querySelectorAll('.actions a.button')].map(a => a.href)")
-    assert [httpx.get(link).content[:4] for link in links[1:2]] == [b"%PDF"]
+    assert [httpx.get(link, timeout=240).content[:4] for link in links[1:2]] == [b"%PDF"]
     assert len(links) == 3
 
 
