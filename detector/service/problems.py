@@ -15,8 +15,9 @@ from starlette.exceptions import HTTPException
 from detector.files import printable
 
 TYPE = "urn:problem-type:detector:"
-STATUS = {  # reason of an ImageError -> HTTP status of the picture that could not be examined
+STATUS = {  # reason of an ImageError, or of the service -> HTTP status of the picture that could not be examined
     "too-large": 413, "unsupported-format": 415, "damaged": 422, "too-costly": 422, "unreadable": 422,
+    "internal-error": 500,
 }  # fmt: skip
 
 

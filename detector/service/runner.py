@@ -107,6 +107,7 @@ class Runner:
             self.store.retry(taken)
         else:
             self.store.fail(taken, "internal-error", "The result could not be stored; the log of the service says why.")
+            self._notify(taken)
 
     def _examine(self, taken: Taken, sandbox: Sandbox) -> None:
         """Examine one picture and store the result."""
@@ -131,6 +132,10 @@ class Runner:
         self.meters.examination.observe(took)
         log.info("picture", extra={"request_id": taken.request_id, "job": taken.job_id, "position": taken.position,
                                    "sha256": taken.sha256, "verdict": verdict, "seconds": round(took, 3)})  # fmt: skip
+        self._notify(taken)
+
+    def _notify(self, taken: Taken) -> None:
+        """Set the event of whoever waits for a picture that is done."""
         watcher = self._watchers.get(taken.job_id)
         if watcher is not None:
             with suppress(RuntimeError):  # the loop ended meanwhile

@@ -61,3 +61,24 @@ def test_a_picture_is_finished_although_the_database_was_away(
         given = client.post("/v1/feedback", json={"sha256": digest, "label": "fake", "note": "a\0b"})
         assert given.status_code == 201
         client.close()
+
+
+def test_a_picture_whose_result_cannot_be_stored_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from detector.service import runner
+
+    class Failing(Inline):
+        tries = 0
+
+        def start(self) -> None:
+            """Load nothing."""
+
+        def stream(self, task: str, data: bytes, **options: Any) -> Iterator[Any]:
+            Failing.tries += 1
+            raise ValueError("not an error of the picture")
+
+    monkeypatch.setattr(runner, "Sandbox", Failing)
+    monkeypatch.setattr(runner, "TRIES", 2)
+    with listening(tmp_path / "state") as address:
+        answer = httpx.post(f"{address}/v1/images", content=PICTURE, timeout=240)
+    assert (answer.status_code, answer.json()["title"]) == (500, "Internal error")
+    assert Failing.tries == 2
