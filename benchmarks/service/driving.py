@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 Picture = tuple[str, bytes]  # name and bytes
+POLL = 0.5  # seconds between two requests for the state of a job
 
 
 class Broken(Exception):
@@ -83,7 +84,7 @@ class Service:
         jobs = []
         for address in addresses:
             while (job := self.read_job(address))["status"] != "done":
-                time.sleep(0.2)
+                time.sleep(POLL)
             jobs.append(job)
         return jobs
 

@@ -42,6 +42,7 @@ from sqlalchemy import create_engine, text
 from detector.files import sha256
 
 JOB = 10  # pictures of one job
+HEALTH = 1  # seconds between two health checks
 HOSTILE_SECONDS = 10  # CPU seconds that one examination may use in the parts with hostile files
 
 
@@ -154,7 +155,7 @@ def run_hostile(folder: Path, pictures: list[Picture], workers: int, one_in: int
                     counts["workers killed"] += 1
 
         def watch() -> None:
-            while not done.wait(0.5):
+            while not done.wait(HEALTH):
                 counts["health checks"] += 1
                 counts["health checks failed"] += not service.is_up()
 
@@ -182,7 +183,7 @@ def run_crashes(folder: Path, pictures: list[Picture], workers: int, crashes: in
         for number in range(crashes):
             enough = len(pictures) * (number + 1) // (crashes + 2)
             while count_done(service, addresses) < enough:
-                time.sleep(0.05)
+                time.sleep(0.2)
             open_before.append(len(pictures) - count_done(service, addresses))
             service.end(signal.SIGKILL)
             service.start()
