@@ -42,10 +42,10 @@ def test_every_variable_is_a_setting_and_its_value_is_valid(where: str, monkeypa
     assert str(settings.folder) == "/state"
     grace = {"compose": int(COMPOSE["services"]["service"]["stop_grace_period"].removesuffix("s")),
              "kubernetes": POD["spec"]["terminationGracePeriodSeconds"]}  # fmt: skip
-    assert grace[where] > settings.drain + settings.wait
+    assert grace[where] > settings.wait + 2 * settings.drain
     memory = {"compose": COMPOSE["services"]["service"]["mem_limit"].removesuffix("g"),
               "kubernetes": CONTAINER["resources"]["limits"]["memory"].removesuffix("Gi")}  # fmt: skip
-    assert int(memory[where]) * 2**30 > settings.workers * (settings.memory + 600e6)
+    assert int(memory[where]) * 2**30 > settings.workers * settings.memory + (settings.workers + 1) * 600e6
 
 
 def test_the_image_has_what_the_examples_start() -> None:

@@ -34,7 +34,8 @@ class Service:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self._settings = {"WORKERS": workers, "FOLDER": folder / "state", "PORT": self.port, "RATE": 1e9} | settings
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=600)
+        fresh = httpx.Limits(max_keepalive_connections=0)  # a kept one may be closed by the service as it is used again
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=600, limits=fresh)
         self.cpu = 0.0  # CPU seconds of all processes of this service that have ended
         self.start()
 
@@ -45,7 +46,7 @@ class Service:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([sys.executable, "-m", "detector", "serve"], stderr=log,
                                             env=os.environ | settings)  # fmt: skip
-        while not self.is_up():
+        while self.find_fault():
             if self.process.poll() is not None:
                 raise Broken(f"the service ended: {self.log.read_text()[-2000:]}")
             time.sleep(0.2)
@@ -59,12 +60,13 @@ class Service:
             time.sleep(0.1)
         self.cpu += children_cpu() - self._before
 
-    def is_up(self) -> bool:
-        """Whether the service answers."""
+    def find_fault(self) -> str:
+        """Return why the service is not ready; empty if it is."""
         try:
-            return bool(self.client.get("/readyz", timeout=60).status_code == 200)
-        except httpx.HTTPError:
-            return False
+            answer = self.client.get("/readyz")
+        except httpx.HTTPError as error:
+            return repr(error)
+        return "" if answer.status_code == 200 else answer.text
 
     def send_job(self, pictures: list[Picture]) -> str:
         """Send pictures as one job and return its address."""

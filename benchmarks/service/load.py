@@ -144,7 +144,7 @@ def run_hostile(folder: Path, pictures: list[Picture], workers: int, one_in: int
         hostile.add(f"hostile-{number}.png")
     counts: Counter[str] = Counter(sent=len(sent), hostile=len(hostile))
     with serving(folder, workers, SECONDS=HOSTILE_SECONDS) as service:
-        done = threading.Event()
+        done, faults = threading.Event(), list[str]()
 
         def disturb() -> None:
             draw = random.Random(0)
@@ -157,7 +157,7 @@ def run_hostile(folder: Path, pictures: list[Picture], workers: int, one_in: int
         def watch() -> None:
             while not done.wait(HEALTH):
                 counts["health checks"] += 1
-                counts["health checks failed"] += not service.is_up()
+                faults.extend(filter(None, [service.find_fault()]))
 
         threads = [threading.Thread(target=run) for run in (disturb, watch)]
         for thread in threads:
@@ -168,10 +168,10 @@ def run_hostile(folder: Path, pictures: list[Picture], workers: int, one_in: int
             done.set()
             for thread in threads:
                 thread.join()
-    if counts["health checks failed"]:
-        raise Broken(f"{counts['health checks failed']} of {counts['health checks']} health checks failed")
     counts["photographs given up"] = check_jobs(jobs, sent, hostile)
     check_log(service, len(sent))
+    if faults:
+        raise Broken(f"{len(faults)} of {counts['health checks']} health checks failed; the first: {faults[0]}")
     return counts
 
 
