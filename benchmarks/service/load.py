@@ -80,9 +80,11 @@ def measure_score(folder: Path, workers: int) -> tuple[float, float]:
     names, took, used = sorted(folder.iterdir()), [], []
     for paths in (names[:1], names):
         with tempfile.TemporaryDirectory() as temporary:
-            (Path(temporary) / "list.txt").write_text("\n".join(map(str, paths)))
+            (Path(temporary) / "in").mkdir()
+            for path in paths:
+                os.link(path, Path(temporary) / "in" / path.name)
             cpu, began = children_cpu(), time.monotonic()
-            subprocess.run([sys.executable, "-m", "detector", "score", f"{temporary}/list.txt", "--engine", "process",
+            subprocess.run([sys.executable, "-m", "detector", "score", f"{temporary}/in", "--engine", "process",
                             "--workers", str(workers), "-o", f"{temporary}/scores.csv"], check=True,
                            capture_output=True)  # fmt: skip
             took.append(time.monotonic() - began)
