@@ -34,6 +34,7 @@ OWNERS = {  # heavy library -> the modules and packages that may import it
     "starlette": {"service"},
     "uvicorn": {"service"},
     "sqlalchemy": {"service"},
+    "alembic": {"service"},
     "python_multipart": {"service"},
     "prometheus_client": {"service"},
     "pydantic_settings": {"service"},

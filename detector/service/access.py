@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from detector.evidence.custody import now
 from detector.service.keys import Limiter, count_keys, find_owner
 from detector.service.meters import Meters
-from detector.service.problems import Problem
+from detector.service.problems import OUTAGES, Problem, report_outage
 from detector.service.store import Store
 
 OPEN = ("/healthz", "/readyz", "/login", "/static/page.css", "/static/page.js")  # paths that need no key
@@ -112,8 +112,11 @@ class Gate:
             request = Request(scope)
             try:
                 self._check_site(request)
+                if "\0" in scope["path"]:  # PostgreSQL has no text with that character
+                    raise Problem(404, "not-found", "There is no such address.")
                 scope["state"]["owner"] = await run_in_threadpool(self._identify, request)
-            except Problem as problem:
+            except (Problem, *OUTAGES) as error:
+                problem = error if isinstance(error, Problem) else report_outage()
                 wants_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
                 to_login = RedirectResponse("/login", 303)
                 answer = to_login if problem.status == 401 and wants_page else problem.respond()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from asyncio import wait_for
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Literal, cast
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import text
 from starlette.concurrency import run_in_threadpool
@@ -16,15 +16,27 @@ from starlette.concurrency import run_in_threadpool
 from detector.evidence.pdf import make_pdf
 from detector.evidence.rendering import Picture as Drawn
 from detector.evidence.rendering import make_page
+from detector.files import as_text
 from detector.service import tables
 from detector.service.bodies import receive
 from detector.service.problems import Problem, explain_failure
+from detector.service.schemas import (
+    PROBLEMS,
+    Accepted,
+    Face,
+    Given,
+    JobPicture,
+    JobStatus,
+    Pending,
+    Verdict,
+    describe_body,
+)
 from detector.service.store import KeyReused
 from detector.service.wording import find_label, list_faces, say_plainly, write_sentence
 
 KINDS = {"json": "application/json", "html": "text/html", "pdf": "application/pdf"}
 REPORT_CSP = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
-router = APIRouter()
+router = APIRouter(responses=PROBLEMS)
 
 
 class Answer(BaseModel):
@@ -37,7 +49,10 @@ class Answer(BaseModel):
     note: str = Field("", max_length=2000)
 
 
-@router.post("/v1/images")
+@router.post(
+    "/v1/images", responses={200: {"model": Verdict}, 202: {"model": Pending, "description": "The picture waits."}},
+    openapi_extra=describe_body(raw=True),
+)  # fmt: skip
 async def post_image(request: Request) -> Response:
     """Examine one picture (raw body, or a form with one file) and return the verdict; 202 if that takes too long."""
     app = request.app.state
@@ -59,7 +74,7 @@ async def post_image(request: Request) -> Response:
     return JSONResponse(describe_verdict(picture, report))
 
 
-@router.post("/v1/jobs", status_code=202)
+@router.post("/v1/jobs", status_code=202, responses={202: {"model": Accepted}}, openapi_extra=describe_body(raw=False))
 async def post_job(request: Request) -> Response:
     """Accept many pictures (a form with one part each); the response names the URL of the verdicts."""
     job_id = await _accept(request, most=request.app.state.settings.max_pictures, priority=1)
@@ -67,7 +82,7 @@ async def post_job(request: Request) -> Response:
 
 
 @router.get("/v1/jobs/{job_id}")
-def get_job(request: Request, job_id: str) -> dict[str, Any]:
+def get_job(request: Request, job_id: str) -> JobStatus:
     """Return the progress of a job, and the verdict or problem of each picture in the order of the request."""
     found = request.app.state.store.read_job(request.state.owner, job_id)
     if found is None:
@@ -75,16 +90,18 @@ def get_job(request: Request, job_id: str) -> dict[str, Any]:
     job, rows = found
     pictures = []
     for picture, report in rows:
-        entry: dict[str, Any] = {"position": picture.position, "name": picture.name, "state": picture.state}
+        entry: JobPicture = {"position": picture.position, "name": picture.name, "state": picture.state}
         if picture.state == tables.FAILED:
             entry["problem"] = explain_failure(picture.slug, picture.detail).describe()
-        pictures.append(entry if report is None else entry | describe_verdict(picture, report))
+        if report is not None:
+            entry |= describe_verdict(picture, report)  # type: ignore[typeddict-item]
+        pictures.append(entry)
     open_ = sum(picture.state in (tables.WAITING, tables.RUNNING) for picture, _ in rows)
     return {"id": job.id, "created": job.created, "status": "pending" if open_ else "done",
             "counts": {"pictures": len(rows), "open": open_}, "pictures": pictures}  # fmt: skip
 
 
-@router.get("/v1/reports/{name}")
+@router.get("/v1/reports/{name}", responses={200: {"content": {kind: {} for kind in KINDS.values()}}, 304: {}})
 def get_report(request: Request, name: str) -> Response:
     """Return the report on a picture, by its SHA-256: JSON, HTML or PDF, by suffix (.json) or by Accept."""
     digest, _, suffix = name.partition(".")
@@ -113,7 +130,7 @@ def get_report(request: Request, name: str) -> Response:
 
 
 @router.post("/v1/feedback", status_code=201)
-def post_feedback(request: Request, answer: Answer) -> dict[str, str]:
+def post_feedback(request: Request, answer: Answer) -> Given:
     """Store feedback on a picture."""
     if (answer.answer is None) == (answer.label is None):
         raise Problem(422, "invalid-request", "Give either an answer or a label.")
@@ -126,7 +143,7 @@ def post_feedback(request: Request, answer: Answer) -> dict[str, str]:
         raise Problem(422, "nothing-to-overturn",
                       f"The opinion is {report.opinion}; give a label, real or fake, instead.")  # fmt: skip
     store.give_feedback(owner=owner, sha256=answer.sha256, answer=answer.answer or "", label=label,
-                        opinion=report.opinion, note=answer.note)  # fmt: skip
+                        opinion=report.opinion, note=as_text(answer.note))  # fmt: skip
     return {"sha256": answer.sha256, "label": label, "opinion": report.opinion}
 
 
@@ -147,21 +164,21 @@ def get_readiness(request: Request) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 def get_metrics(request: Request) -> Response:
     """Return the counters in the format of Prometheus."""
     app = request.app.state
     return Response(app.meters.write(app.store.count_waiting()), media_type="text/plain; version=0.0.4")
 
 
-def describe_verdict(picture: tables.Picture, report: tables.Report) -> dict[str, Any]:
+def describe_verdict(picture: tables.Picture, report: tables.Report) -> Verdict:
     """Return the verdict on a picture: opinion, sentence, score, likelihood ratio with its interval, and faces."""
     record = json.loads(report.record)
     return {
         "name": picture.name, "sha256": report.sha256, "opinion": report.opinion, "plain": say_plainly(report.opinion),
         "sentence": write_sentence(report.opinion, report.statement), "statement": report.statement,
         "score": report.score, "log10_lr": report.log10_lr, "interval": record["conclusion"]["interval"],
-        "faces": list_faces(record), "report": f"/v1/reports/{report.sha256}",
+        "faces": cast(list[Face], list_faces(record)), "report": f"/v1/reports/{report.sha256}",
     }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from fastapi import FastAPI
+from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
 from detector import __version__
@@ -14,10 +15,11 @@ from detector.errors import DetectorError
 from detector.files import check_folder, locking, sha256
 from detector.service import api, page, problems
 from detector.service.access import Gate, Tracing
+from detector.service.database import holding, name_database
 from detector.service.meters import Meters
 from detector.service.runner import Runner
 from detector.service.settings import Settings
-from detector.service.store import Store, name_database
+from detector.service.store import Store
 from detector.tasks.examining import describe_settings
 
 
@@ -33,7 +35,7 @@ def make_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def live(_: FastAPI) -> AsyncIterator[None]:
-        with locking_state(settings):
+        with locking_state(settings, store.engine):
             runner.start()
             try:
                 yield
@@ -52,13 +54,13 @@ def make_app(settings: Settings) -> FastAPI:
 
 
 @contextmanager
-def locking_state(settings: Settings) -> Iterator[None]:
-    """Hold the folder of the state for this process alone, and remove what a killed one was receiving.
+def locking_state(settings: Settings, engine: Engine) -> Iterator[None]:
+    """Hold the folder and the database for this process alone, and remove what a killed one was receiving.
 
-    Raises DetectorError if another service uses the folder.
+    Raises DetectorError if another service uses one of them.
     """
     try:
-        with locking(settings.folder / "lock", wait=False):
+        with locking(settings.folder / "lock", wait=False), holding(engine):
             incoming = settings.folder / "incoming"
             for path in incoming.iterdir() if incoming.is_dir() else ():
                 path.unlink()

@@ -26,16 +26,18 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/")
 def show_queue(
-    request: Request, verdict: Annotated[str, Query(max_length=40)] = "", sort: Annotated[str, Query()] = "priority"
-) -> HTMLResponse:
-    """Return the page with the queue, or with the rows of one verdict."""
-    store, owner = request.app.state.store, request.state.owner
+    request: Request, verdict: Annotated[str, Query(max_length=40)] = "", sort: Annotated[str, Query()] = "priority",
+    q: Annotated[str, Query(max_length=200)] = "",
+) -> HTMLResponse:  # fmt: skip
+    """Return the page with the queue, or with the rows of one verdict. q: part of the name, or start of the SHA-256."""
+    store, owner, settings = request.app.state.store, request.state.owner, request.app.state.settings
     rows = store.list_queue(owner, order="new" if sort == "new" else "priority")
+    rows = [row for row in rows if q.lower() in row["name"].lower() or row["sha256"].startswith(q.lower())]
     counts = {name: sum(row["verdict"] == name for row in rows) for name in PLAIN}
     counts = {name: count for name, count in counts.items() if count or name == verdict}
     shown = [row for row in rows if verdict in ("", row["verdict"])]
     return _render("queue.html.jinja", rows=shown, counts=counts, total=len(rows), verdict=verdict,
-                   sort=sort, most=request.app.state.settings.max_pictures)  # fmt: skip
+                   sort=sort, q=q, most=settings.max_pictures, body=settings.max_body)  # fmt: skip
 
 
 @router.get("/exhibits/{digest}")
@@ -51,8 +53,16 @@ def show_exhibit(request: Request, digest: str) -> HTMLResponse:
     answer = next((row["answer"] for row in rows if row["sha256"] == digest), "")
     order = [row["sha256"] for row in rows if row["opinion"]]
     following = order[order.index(digest) + 1 :][:1] if digest in order else []
+    similar = [
+        row | {"record": json.loads(row["report"].record)} for row in store.list_similar(request.state.owner, report)
+    ]
+    details = next(f["details"] for f in record["findings"] if f["check"] == "detector")
+    mapped = (
+        bool(details["faces"]) and details["faces"][0]["map"] is not None
+    )  # drawings 1 and 2: the face, and its map
     return _render("exhibit.html.jinja", r=record, report=report, drawings=drawings, faces=list_faces(record),
-                   answer=answer, next="".join(following), outcomes={o.value: o.words for o in Outcome})  # fmt: skip
+                   answer=answer, next="".join(following), outcomes={o.value: o.words for o in Outcome},
+                   similar=similar, mapped=mapped)  # fmt: skip
 
 
 @router.get("/thumbnails/{digest}")

@@ -9,14 +9,19 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 
 from detector.files import printable
 
 TYPE = "urn:problem-type:detector:"
-STATUS = {  # reason of an ImageError -> HTTP status of the picture that could not be examined
+STATUS = {  # reason of an ImageError, or of the service -> HTTP status of the picture that could not be examined
     "too-large": 413, "unsupported-format": 415, "damaged": 422, "too-costly": 422, "unreadable": 422,
+    "internal-error": 500,
 }  # fmt: skip
+
+
+OUTAGES = (OperationalError, InterfaceError)  # what a query raises if the database does not answer, or its disk is full
 
 
 class Problem(Exception):
@@ -43,6 +48,11 @@ def explain_failure(slug: str, detail: str) -> Problem:
     return Problem(STATUS.get(slug, 422), slug, detail)
 
 
+def report_outage() -> Problem:
+    """Return the problem of a request that needs a database which does not answer."""
+    return Problem(503, "database-unavailable", "The database does not answer; try again later.", {"retry-after": "10"})
+
+
 def install(app: FastAPI) -> None:
     """Make an application answer every error with a problem document."""
 
@@ -60,10 +70,15 @@ def install(app: FastAPI) -> None:
         found = [{"at": list(map(str, e["loc"])), "what": str(e["msg"])} for e in error.errors()]
         return Problem(422, "invalid-request", "The request is not as documented.", errors=found).respond()
 
+    def show_outage(_: Request, error: Exception) -> JSONResponse:
+        return report_outage().respond()
+
     def show_broken(_: Request, error: Exception) -> JSONResponse:
         return Problem(500, "internal-error", "The service made a mistake; its log says which.").respond()
 
     app.add_exception_handler(Problem, show)
     app.add_exception_handler(HTTPException, show_http)
     app.add_exception_handler(RequestValidationError, show_invalid)
+    for outage in OUTAGES:
+        app.add_exception_handler(outage, show_outage)
     app.add_exception_handler(Exception, show_broken)

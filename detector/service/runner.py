@@ -22,7 +22,8 @@ from detector.service.meters import Meters
 from detector.service.settings import Settings
 from detector.service.store import Store, Taken
 
-ATTEMPTS = 2  # number of attempts for a picture whose worker ended for no known reason
+ATTEMPTS = 3  # number of attempts for a picture whose worker ended for no known reason
+TRIES = 5  # number of attempts for a picture whose result could not be stored
 PAUSE = 0.5  # seconds after which an idle thread queries the database for waiting pictures
 TASK = "detector.service.worker"
 log = logging.getLogger("detector.service")
@@ -84,17 +85,29 @@ class Runner:
     def _work(self, sandbox: Sandbox) -> None:
         with suppress(ImageError):  # the first picture starts the process again, and its result says what is wrong
             sandbox.start()
+        taken: Taken | None = None
         while not self._stopping.is_set():
             try:
+                if taken is not None:  # the last examination failed, and the database may not have answered since
+                    self._put_away(taken)
                 taken = self.store.take()
                 if taken is None:
                     with self._changed:
                         self._changed.wait(PAUSE)
                     continue
                 self._examine(taken, sandbox)
-            except Exception:  # for example a full disk or a locked database; the picture waits, and the thread goes on
+                taken = None
+            except Exception:  # for example a full disk, or a database that does not answer
                 log.exception("the queue failed")
                 self._stopping.wait(1)
+
+    def _put_away(self, taken: Taken) -> None:
+        """Put back a picture whose result could not be stored, or give it up after `TRIES`."""
+        if taken.attempts < TRIES:
+            self.store.retry(taken)
+        else:
+            self.store.fail(taken, "internal-error", "The result could not be stored; the log of the service says why.")
+            self._notify(taken)
 
     def _examine(self, taken: Taken, sandbox: Sandbox) -> None:
         """Examine one picture and store the result."""
@@ -119,6 +132,10 @@ class Runner:
         self.meters.examination.observe(took)
         log.info("picture", extra={"request_id": taken.request_id, "job": taken.job_id, "position": taken.position,
                                    "sha256": taken.sha256, "verdict": verdict, "seconds": round(took, 3)})  # fmt: skip
+        self._notify(taken)
+
+    def _notify(self, taken: Taken) -> None:
+        """Set the event of whoever waits for a picture that is done."""
         watcher = self._watchers.get(taken.job_id)
         if watcher is not None:
             with suppress(RuntimeError):  # the loop ended meanwhile

@@ -11,8 +11,8 @@ from detector.files import check_folder
 from detector.service import keys
 from detector.service.access import JsonLines
 from detector.service.app import locking_state, make_app
+from detector.service.database import name_database, open_database
 from detector.service.settings import Settings, is_loopback
-from detector.service.store import name_database, open_database
 
 
 def serve(settings: Settings) -> None:
@@ -25,11 +25,12 @@ def serve(settings: Settings) -> None:
         raise DetectorError(
             f"others can reach {settings.host}, and there is no key; make one with --new-key NAME, or leave out --host"
         )
-    with locking_state(settings):
-        pass  # refuse a second service on the same folder before it listens
+    with locking_state(settings, app.state.store.engine):
+        pass  # refuse a second service on the same state before it listens
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
-    for name, level in (("detector.service", logging.INFO), ("uvicorn.error", logging.INFO)):
+    for name, level in (("detector.service", logging.INFO), ("uvicorn.error", logging.INFO),
+                        ("sqlalchemy.pool", logging.WARNING)):  # fmt: skip
         logger = logging.getLogger(name)
         logger.setLevel(level)
         logger.handlers, logger.propagate = [handler], False

@@ -1,8 +1,4 @@
-"""The state of the service in its database: keys, jobs, pictures, reports and feedback.
-
-SQLite keeps it in WAL mode, and every transaction there takes the write lock at its start, so that none fails half-way.
-Another database is chosen by its URL; rows are then locked one by one.
-"""
+"""The state of the service in its database: jobs, pictures, reports and feedback."""
 
 from __future__ import annotations
 
@@ -11,19 +7,22 @@ import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, Row, create_engine, event, func, select, update
+from sqlalchemy import Row, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from detector.evidence.checks.duplicates import CLOSE
 from detector.evidence.custody import now
 from detector.evidence.folders import rank
-from detector.files import sha256
-from detector.service.tables import DONE, FAILED, RUNNING, WAITING, Base, Drawing, Feedback, Job, Picture, Report
+from detector.files import as_text, sha256
+from detector.pictures.fingerprints import distances
+from detector.service.database import open_database
+from detector.service.tables import DONE, FAILED, RUNNING, WAITING, Drawing, Feedback, Job, Picture, Report
 
 QUEUE = 500  # number of pictures that the page lists
+SIMILAR = 6  # number of near duplicates that the page of a picture shows
 FAILED_URGENCY = 50  # urgency of a picture without a report: below inconclusive, above likely-real
 
 
@@ -118,18 +117,21 @@ class Store:
 
     def fail(self, taken: Taken, slug: str, detail: str) -> None:
         """Store the reason why a picture has no report."""
-        self._mark(taken, state=FAILED, slug=slug, detail=detail)
+        self._mark(taken, state=FAILED, slug=slug, detail=as_text(detail))
 
     def finish(
         self, taken: Taken, record: Mapping[str, Any], row: Mapping[str, Any], drawings: Iterable[Mapping[str, Any]]
     ) -> None:
-        """Store a report, unless these bytes have one, and mark the picture as done in the same transaction."""
+        """Store a report, unless these bytes have one, and mark the picture as done in the same transaction.
+
+        row: as `evidence.folders.summarise`, with the perceptual hash of the picture as `phash`, empty if it has none.
+        """
         faces = next(f["details"]["faces"] for f in record["findings"] if f["check"] == "detector")
         key = {"sha256": taken.sha256, "settings": self.settings}
         report = Report(
             **key, opinion=row["opinion"], urgency=rank(row)[0], score=faces[0]["score"] if faces else None,
-            log10_lr=row["log10_lr"], statement=row["statement"], thumbnail=base64.b64decode(row["jpeg"]),
-            record=json.dumps(record, sort_keys=True, ensure_ascii=False),
+            log10_lr=row["log10_lr"], statement=as_text(row["statement"]), thumbnail=base64.b64decode(row["jpeg"]),
+            record=json.dumps(record, sort_keys=True), phash=row["phash"],
         )  # fmt: skip
         drawn = [Drawing(**key, number=i, **drawing) for i, drawing in enumerate(drawings)]
         try:
@@ -176,6 +178,27 @@ class Store:
         with Session(self.engine, expire_on_commit=False) as session:
             return list(session.scalars(query))
 
+    def list_similar(self, owner: str, report: Report) -> list[dict[str, Any]]:
+        """Return the pictures of this owner that are near duplicates of an examined one, the closest first.
+
+        Each has its report, its name, and the share of bits of the perceptual hash that differ. Of the pictures that
+        came last, `20 * QUEUE` are compared.
+        """
+        if not report.phash:
+            return []
+        query = (
+            select(Report.sha256, Report.phash, func.max(Picture.name)).join(Picture, self._reported()).join(Job)
+            .where(Job.owner == owner, Report.phash != "", Report.sha256 != report.sha256)
+            .group_by(Report.sha256, Report.phash).order_by(func.max(Job.created).desc()).limit(20 * QUEUE)
+        )  # fmt: skip
+        with Session(self.engine, expire_on_commit=False) as session:
+            rows = list(session.execute(query))
+            shares = distances(report.phash, [phash for _, phash, _ in rows])
+            near = sorted((share, digest, name) for share, (digest, _, name) in zip(shares, rows, strict=True)
+                          if share <= CLOSE[256])[:SIMILAR]  # fmt: skip
+            return [{"report": session.get(Report, (digest, self.settings)), "name": name, "share": float(share)}
+                    for share, digest, name in near]  # fmt: skip
+
     def list_queue(self, owner: str, opinion: str = "", order: str = "priority") -> list[dict[str, Any]]:
         """Return the rows of the page: each picture that this owner sent once, the most urgent or the newest first.
 
@@ -221,24 +244,3 @@ class Store:
     def _mark(self, taken: Taken, **values: Any) -> None:
         with Session(self.engine) as session, session.begin():
             session.execute(update(Picture).filter_by(job_id=taken.job_id, position=taken.position).values(**values))
-
-
-def open_database(url: str) -> Engine:
-    """Return the engine of a database, and create missing tables."""
-    engine = create_engine(url, connect_args={"timeout": 60} if url.startswith("sqlite") else {})
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _set_up)
-        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    Base.metadata.create_all(engine)
-    return engine
-
-
-def name_database(folder: Path, url: str) -> str:
-    """Return the URL of the database: the given one, or SQLite in the folder."""
-    return url or f"sqlite:///{(folder / 'service.sqlite').resolve()}"
-
-
-def _set_up(connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # the listener below begins transactions explicitly
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-        connection.execute(f"PRAGMA {pragma}")

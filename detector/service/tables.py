@@ -1,8 +1,8 @@
-"""The tables of the service's database."""
+"""The tables of the service's database. A change here needs a new file in `migrations/versions`."""
 
 from __future__ import annotations
 
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import Double, ForeignKey, ForeignKeyConstraint, Index, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"  # states of a picture
@@ -59,11 +59,12 @@ class Report(Base):
     settings: Mapped[str] = mapped_column(String(64), primary_key=True)
     opinion: Mapped[str] = mapped_column(String(32))
     urgency: Mapped[int]  # smaller comes first in the queue
-    score: Mapped[float | None]
-    log10_lr: Mapped[float | None]
+    score: Mapped[float | None] = mapped_column(Double)
+    log10_lr: Mapped[float | None] = mapped_column(Double)
     statement: Mapped[str] = mapped_column(Text)
     record: Mapped[str] = mapped_column(Text)  # canonical JSON
     thumbnail: Mapped[bytes] = mapped_column(LargeBinary)  # JPEG of the deciding face
+    phash: Mapped[str] = mapped_column(String(64), server_default="")  # `fingerprints.perceptual_hash` of the picture
 
 
 class Drawing(Base):

@@ -13,8 +13,11 @@ import numpy as np
 
 from detector.evidence.folders import summarise
 from detector.evidence.rendering import draw_pictures
+from detector.pictures.fingerprints import perceptual_hash
+from detector.pictures.images import is_blank
 from detector.tasks.examining import Examiner, load_examiner
 
+SMALLEST = 16  # smallest side of a picture that gets a perceptual hash, pixels
 _loaded: list[Examiner] = []
 
 
@@ -32,7 +35,8 @@ def examine(data: bytes, *, name: str, max_pixels: int) -> Iterator[Any]:
     """
     record, image = _loaded[0].examine(data, name, max_pixels=max_pixels)
     yield record
-    yield summarise(record, image)
+    blank = min(image.shape[:2]) < SMALLEST or is_blank(image)  # the hashes of such pictures are all alike
+    yield summarise(record, image) | {"phash": "" if blank else perceptual_hash(image, 16)}
     for drawing in draw_pictures(record, image):
         yield {"caption": drawing.caption, "width": drawing.width, "height": drawing.height}
         yield drawing.jpeg

@@ -1,4 +1,4 @@
-"""A service in a folder of its own with one worker, for tests that are skipped without the extra `serve`."""
+"""Services in folders of their own and a PostgreSQL server, for tests that are skipped without the extra `serve`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from service.postgres import Cluster, find_binaries
+from service.running import Inline, listening
 
 
 @pytest.fixture(scope="module")
@@ -33,3 +35,35 @@ def closed(tmp_path: Path) -> Any:
     settings = Settings(folder=tmp_path / "closed", workers=1, max_bytes=20_000, max_body=50_000, max_pixels=1_000_000,
                         max_pictures=3, max_waiting=4, wait=0.1, rate=5)  # fmt: skip
     return TestClient(make_app(settings))
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a service that listens and examines in this process."""
+    from detector.service import runner
+
+    monkeypatch.setattr(runner, "Sandbox", Inline)
+    with listening(tmp_path / "state") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A running PostgreSQL server."""
+    pytest.importorskip("pg8000", reason="the extra postgres is not installed")
+    binaries = find_binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL server is installed (Debian package postgresql)")
+    cluster = Cluster(binaries)
+    try:
+        yield cluster
+    finally:
+        cluster.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'service.sqlite'}"
+    return str(request.getfixturevalue("cluster").url(f"test-{tmp_path.name}"))

@@ -1,4 +1,5 @@
-// The queue: send dropped or chosen pictures and reload while some wait. The exhibit: keys and buttons give feedback.
+// The queue: send dropped or chosen pictures and reload while some wait. The exhibit: keys and buttons give feedback,
+// and a slider blends the score map into the face.
 "use strict";
 
 const say = (text) => { document.getElementById("message").textContent = text; };
@@ -7,28 +8,61 @@ async function explain(answer) {
   try { return (await answer.json()).detail || answer.statusText; } catch { return answer.statusText; }
 }
 
+function inParts(files, drop) {
+  // A request has a limit on the number of its pictures and one on its bytes; a tenth of those is left for headers.
+  const parts = [[]];
+  let size = 0;
+  for (const file of files) {
+    if (parts.at(-1).length && (parts.at(-1).length >= Number(drop.most) || size + file.size > 0.9 * Number(drop.body))) {
+      parts.push([]);
+      size = 0;
+    }
+    parts.at(-1).push(file);
+    size += file.size;
+  }
+  return parts;
+}
+
 async function send(files) {
-  const pictures = [...files];
-  const size = Number(document.getElementById("drop").dataset.most);
-  for (let start = 0; start < pictures.length; start += size) {
+  const pictures = [...files].filter((file) => !file.name.startsWith("."));
+  if (!pictures.length) { say("There is no file in it."); return; }
+  say(`Sending ${pictures.length} file${pictures.length === 1 ? "" : "s"} …`);
+  for (const part of inParts(pictures, document.getElementById("drop").dataset)) {
     const form = new FormData();
-    pictures.slice(start, start + size).forEach((file) => form.append("picture", file, file.name));
-    say(`Sending ${pictures.length} picture${pictures.length === 1 ? "" : "s"} …`);
+    part.forEach((file) => form.append("picture", file, file.name));
     const answer = await fetch("/v1/jobs", { method: "POST", body: form });
     if (!answer.ok) { say(await explain(answer)); return; }
   }
   location.reload();
 }
 
+async function listFiles(entry) {
+  // The files of a dropped entry: itself, or all below a folder; a folder is read in portions until one is empty.
+  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
+  const reader = entry.createReader(), files = [];
+  for (;;) {
+    const portion = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!portion.length) return files;
+    for (const inner of portion) files.push(...await listFiles(inner));
+  }
+}
+
+async function sendDropped(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry && item.webkitGetAsEntry()).filter(Boolean);
+  const files = entries.length ? (await Promise.all(entries.map(listFiles))).flat() : [...transfer.files];
+  await send(files);
+}
+
 function prepareQueue(drop) {
-  const input = document.getElementById("files");
-  input.addEventListener("change", () => send(input.files));
+  for (const id of ["files", "folder"]) {
+    document.getElementById(id).addEventListener("change", (event) => send(event.target.files));
+  }
   drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
   drop.addEventListener("dragleave", () => drop.classList.remove("over"));
   drop.addEventListener("drop", (event) => {
     event.preventDefault();
     drop.classList.remove("over");
-    if (event.dataTransfer.files.length) send(event.dataTransfer.files);
+    sendDropped(event.dataTransfer).catch((error) => say(String(error)));
   });
   if (drop.dataset.waiting !== "0") setTimeout(() => refresh(), 2000);
 }
@@ -44,7 +78,9 @@ async function refresh() {
     }
     const again = focused && document.querySelector(`a[href="${CSS.escape(focused)}"], a[href="${focused}"]`);
     if (again) again.focus();
-    if (page.getElementById("drop").dataset.waiting === "0") return;
+    const waiting = page.getElementById("drop").dataset.waiting;
+    say(waiting === "0" ? "All pictures are examined." : `Pictures that wait: ${waiting}.`);
+    if (waiting === "0") return;
   }
   setTimeout(() => refresh(), 2000);
 }
@@ -62,7 +98,8 @@ function prepareExhibit(actions) {
   const buttons = [...actions.querySelectorAll("button[value]")];
   buttons.forEach((button) => button.addEventListener("click", () => answerWith(button)));
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return;
+    const writing = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) && event.target.type !== "range";
+    if (event.ctrlKey || event.metaKey || event.altKey || writing) return;
     const button = buttons.find((b) => b.dataset.key === event.key);
     if (button) answerWith(button);
     const next = document.getElementById("next");
@@ -70,7 +107,19 @@ function prepareExhibit(actions) {
   });
 }
 
+function prepareMap(map) {
+  const slider = document.getElementById("strength"), shown = document.getElementById("shown");
+  document.getElementById("slider").hidden = false;
+  slider.addEventListener("input", () => {
+    map.style.opacity = slider.value / 100;
+    shown.value = `${slider.value} %`;
+    slider.setAttribute("aria-valuetext", `${slider.value} percent`);
+  });
+}
+
 const drop = document.getElementById("drop");
 if (drop) prepareQueue(drop);
 const actions = document.getElementById("actions");
 if (actions) prepareExhibit(actions);
+const map = document.getElementById("map");
+if (map) prepareMap(map);

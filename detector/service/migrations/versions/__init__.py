@@ -1,0 +1,1 @@
+"""One file for each version of the tables: how to get there from the version before."""
