@@ -23,9 +23,9 @@ from detector.pictures.images import encode
 ROOT = Path(__file__).parents[1]
 SLOW = (  # files and folders of tests that train, start processes or bootstrap: more than two CPU seconds each
     "cli/test_cli.py", "cli/test_options.py", "cli/test_settings.py", "cli/test_ways_in.py", "contracts",
-    "dataset/test_audit.py",
-    "dataset/test_shortcuts.py", "detectors", "evaluation/test_alignment.py", "evaluation/test_gate.py",
-    "evaluation/test_interrupted.py", "evaluation/test_measuring.py", "evaluation/test_naming.py",
+    "dataset/test_audit.py", "dataset/test_shortcuts.py", "detectors", "evaluation/test_alignment.py",
+    "evaluation/test_differences.py", "evaluation/test_gate.py", "evaluation/test_interrupted.py",
+    "evaluation/test_measuring.py", "evaluation/test_naming.py",
     "evaluation/test_oddities.py", "evaluation/test_plots.py", "evaluation/test_report.py",
     "evaluation/test_source_effects.py", "evaluation/test_suites.py", "evidence/checks/test_compression.py",
     "evidence/test_feedback.py", "evidence/test_folders.py", "evidence/test_integrity.py", "evidence/test_record.py",
