@@ -32,8 +32,8 @@ SLOW = (  # files and folders of tests that train, start processes or bootstrap:
     "generators", "learning", "pictures/test_faces.py", "pictures/test_labelling.py", "pictures/test_sandbox.py",
     "scoring/test_engine.py", "scoring/test_engines.py", "scoring/test_runtime.py", "scoring/test_video.py", "service",
     "statistics/test_fairness.py", "statistics/test_intervals.py", "statistics/test_sources.py", "tasks",
-    "test_hostile.py", "test_house_rules.py", "test_kills.py", "test_kills_measuring.py", "test_notebooks.py",
-    "test_public.py", "test_quickstart.py", "test_registry.py",
+    "test_documents.py", "test_hostile.py", "test_house_rules.py", "test_kills.py", "test_kills_measuring.py",
+    "test_notebooks.py", "test_public.py", "test_quickstart.py", "test_registry.py",
 )  # fmt: skip
 
 
