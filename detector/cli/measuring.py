@@ -61,6 +61,13 @@ ScoreTables = Annotated[
 Shard = Annotated[
     str | None, typer.Option(metavar="I/N", help="Score only the I-th of N parts of the pictures, such as 1/4.")
 ]
+Probabilities = Annotated[
+    bool, typer.Option("--probabilities", help="The --scores are probabilities of a fake, 0 to 1, not log-odds.")
+]
+Baseline = Annotated[
+    Path | None,
+    typer.Option(help="Compare a suite with this .json file or shipped baseline; status 1 if it got worse."),
+]
 
 
 def score(
@@ -132,9 +139,7 @@ def evaluate(
     runtime: Annotated[str | None, RUNTIME] = None,
     scores: ScoreTables = None,
     column: Column = None,
-    probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="The --scores are probabilities of a fake, 0 to 1, not log-odds.")
-    ] = False,
+    probabilities: Probabilities = False,
     output: Out = Path("evaluation"),
     split: Annotated[str | None, typer.Option(help="Split to measure: train, val or test (default).")] = None,
     no_audit: Annotated[bool, typer.Option("--no-audit", help="Skip the audit for shortcuts in the pictures.")] = False,
