@@ -64,10 +64,6 @@ Shard = Annotated[
 Probabilities = Annotated[
     bool, typer.Option("--probabilities", help="The --scores are probabilities of a fake, 0 to 1, not log-odds.")
 ]
-Baseline = Annotated[
-    Path | None,
-    typer.Option(help="Compare a suite with this .json file or shipped baseline; status 1 if it got worse."),
-]
 
 
 def score(

@@ -70,10 +70,11 @@ def train(
     recipe = _describe(kind, name, seed, arguments or {}, options, describe_data(table)["manifest_sha256"], model)
     _compare(folder, recipe)
     leads = int(os.environ.get("RANK", 0)) == 0  # under torchrun, only the first process writes
-    if leads:
-        sweep(folder, folder / "samples")
-        write_text(folder / RECIPE, json.dumps(recipe, indent=1) + "\n")
-    model.fit(table, seed=seed, folder=folder, device=device, progress=progress, **options)
+    with logged_to(log if leads else None, folder):
+        if leads:
+            sweep(folder, folder / "samples")
+            write_text(folder / RECIPE, json.dumps(recipe, indent=1) + "\n")
+        model.fit(table, seed=seed, folder=folder, device=device, progress=progress, **options)
     if leads:
         model.save(folder, seed=seed, version=__version__, data=describe_data(table))
     return model
