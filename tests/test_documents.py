@@ -26,7 +26,7 @@ from conftest import ROOT
 
 import detector
 from detector import cli
-from detector.cli.settings import split_words
+from detector.cli.settings import split_arguments
 
 DOCS = ROOT / "docs"
 PAGES = ["tutorial", "analyst", "engineer", "researcher", "model-card", "evidence"]  # those with commands that are run
@@ -125,7 +125,7 @@ def test_every_command_of_the_pages_runs(
 
 def parse(words: list[str]) -> None:
     """Let the command line take these words apart, without running the command; any error is that of the user."""
-    kept, _, config = split_words(words)
+    kept, _, config = split_arguments(words)
     command: Any = typer.main.get_command(cli.app)
     context = command.make_context("detector", list(kept), resilient_parsing=True)
     while hasattr(command, "commands"):
