@@ -3,12 +3,13 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.installed
 
-.PHONY: quickstart check test lint format clean
+.PHONY: quickstart check test lint format docs clean
 quickstart: $(READY) ; $(BIN)/detector quickstart
 check: lint ; $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow" tests
 test: $(READY) ; $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 lint: $(READY) ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 format: $(READY) ; $(BIN)/ruff check --fix . && $(BIN)/ruff format .
+docs: $(READY) ; $(BIN)/python -m pip install --quiet --group docs && NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 clean: ; rm -rf $(VENV) quickstart build dist
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -23,17 +23,17 @@ from detector.pictures.images import encode
 ROOT = Path(__file__).parents[1]
 SLOW = (  # files and folders of tests that train, start processes or bootstrap: more than two CPU seconds each
     "cli/test_cli.py", "cli/test_options.py", "cli/test_settings.py", "cli/test_ways_in.py", "contracts",
-    "dataset/test_audit.py",
-    "dataset/test_shortcuts.py", "detectors", "evaluation/test_alignment.py", "evaluation/test_gate.py",
-    "evaluation/test_interrupted.py", "evaluation/test_measuring.py", "evaluation/test_naming.py",
+    "dataset/test_audit.py", "dataset/test_shortcuts.py", "detectors", "evaluation/test_alignment.py",
+    "evaluation/test_differences.py", "evaluation/test_gate.py", "evaluation/test_interrupted.py",
+    "evaluation/test_measuring.py", "evaluation/test_naming.py",
     "evaluation/test_oddities.py", "evaluation/test_plots.py", "evaluation/test_report.py",
     "evaluation/test_source_effects.py", "evaluation/test_suites.py", "evidence/checks/test_compression.py",
     "evidence/test_feedback.py", "evidence/test_folders.py", "evidence/test_integrity.py", "evidence/test_record.py",
     "generators", "learning", "pictures/test_faces.py", "pictures/test_labelling.py", "pictures/test_sandbox.py",
     "scoring/test_engine.py", "scoring/test_engines.py", "scoring/test_runtime.py", "scoring/test_video.py", "service",
     "statistics/test_fairness.py", "statistics/test_intervals.py", "statistics/test_sources.py", "tasks",
-    "test_hostile.py", "test_house_rules.py", "test_kills.py", "test_kills_measuring.py",
-    "test_public.py", "test_quickstart.py", "test_registry.py",
+    "test_documents.py", "test_hostile.py", "test_house_rules.py", "test_kills.py", "test_kills_measuring.py",
+    "test_notebooks.py", "test_public.py", "test_quickstart.py", "test_registry.py",
 )  # fmt: skip
 
 

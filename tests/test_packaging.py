@@ -27,6 +27,17 @@ def test_development_tools_are_a_group_and_no_extra() -> None:
     assert "--group dev" in (ROOT / "CONTRIBUTING.md").read_text()
 
 
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_the_site_is_built_with_warnings_as_errors_and_its_tools_are_a_group() -> None:
+    shown = subprocess.run(["make", "-n", "docs"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "--group docs" in shown
+    assert "mkdocs build --strict" in shown
+    assert {re.split(r"[<>=\[]", name)[0] for name in PROJECT["dependency-groups"]["docs"]} == {
+        "mkdocs-material", "mkdocstrings"
+    }  # fmt: skip
+    assert "font: false" in (ROOT / "mkdocs.yml").read_text()
+
+
 def test_hooks_download_nothing() -> None:
     config = (ROOT / ".pre-commit-config.yaml").read_text()
     assert re.findall(r"repo: (\S+)", config) == ["local"]

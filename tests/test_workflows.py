@@ -47,6 +47,7 @@ def test_the_script_of_the_action_passes_its_inputs_whole() -> None:
 def test_the_workflow_runs_the_tests_and_the_gate() -> None:
     jobs: dict[str, Any] = yaml.safe_load(WORKFLOW.read_text())["jobs"]
     assert "make test" in [step.get("run") for step in jobs["test"]["steps"]]
+    assert "make docs" in [step.get("run") for step in jobs["docs"]["steps"]]
     (gate,) = (step for step in jobs["smoke"]["steps"] if step["uses"].startswith("./"))
     assert (ROOT / gate["uses"] / "action.yml").resolve() == GATE
     assert set(gate["with"]) <= set(yaml.safe_load(GATE.read_text())["inputs"])

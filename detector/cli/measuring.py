@@ -61,6 +61,9 @@ ScoreTables = Annotated[
 Shard = Annotated[
     str | None, typer.Option(metavar="I/N", help="Score only the I-th of N parts of the pictures, such as 1/4.")
 ]
+Probabilities = Annotated[
+    bool, typer.Option("--probabilities", help="The --scores are probabilities of a fake, 0 to 1, not log-odds.")
+]
 
 
 def score(
@@ -132,6 +135,7 @@ def evaluate(
     runtime: Annotated[str | None, RUNTIME] = None,
     scores: ScoreTables = None,
     column: Column = None,
+    probabilities: Probabilities = False,
     output: Out = Path("evaluation"),
     split: Annotated[str | None, typer.Option(help="Split to measure: train, val or test (default).")] = None,
     no_audit: Annotated[bool, typer.Option("--no-audit", help="Skip the audit for shortcuts in the pictures.")] = False,
@@ -155,10 +159,12 @@ def evaluate(
     if (manifest is None) == (suite is None):
         raise DetectorError("name either a manifest or a --suite")
     if suite is not None:
-        refuse("the suite defines it", split=split, scores=scores, by=by, seed=seed, column=column)
+        refuse("the suite defines it", split=split, scores=scores, by=by, seed=seed, column=column,
+               probabilities=probabilities)  # fmt: skip
         refuse("a suite is measured with the runtime of its baseline", runtime=runtime)
     else:
         refuse("only a --suite has a baseline", baseline=baseline, update_baseline=update_baseline)
+    refuse("it describes the tables of --scores", probabilities=probabilities and not scores)
     refuse("name the file to write with --baseline", update_baseline=update_baseline and baseline is None)
     refuse(
         "only tables of scores are measured, so no network runs", runtime=runtime if scores and not detector else None
@@ -174,7 +180,8 @@ def evaluate(
             results = tasks.evaluate(
                 manifest or "", detectors=detector or [], runtime=runtime or "onnx", scores=scores or [], out=output,
                 split=split or "test", seed=seed or 0, audited=not no_audit, by=by or [],
-                columns=read_columns(column or ()), command=command_line(), progress=progress,
+                columns=read_columns(column or ()), probabilities=probabilities, command=command_line(),
+                progress=progress,
             )  # fmt: skip
     print_results(results)
     print_sources(*tasks.read_headline(output))

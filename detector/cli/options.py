@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -38,6 +38,11 @@ Set = Annotated[
         metavar="KEY=VALUE",
         help="Set any hyper-parameter, such as batch=16; may be repeated. KEY=? lists them.",
     ),
+]
+
+Log = Annotated[
+    Literal["tensorboard"] | None,
+    typer.Option("--log", help="Also write the figures of the run for TensorBoard (an extra), below the output."),
 ]
 
 

@@ -137,7 +137,8 @@ def show_progress(*, log: str = "") -> Iterator[Callable[[str, int, int], None]]
     """
     if OUTPUT.quiet or not sys.stderr.isatty():
         logger, handler = logging.getLogger(log or __name__), logging.StreamHandler()
-        logger.setLevel(logging.ERROR if OUTPUT.quiet else logging.INFO)
+        handler.setLevel(logging.ERROR if OUTPUT.quiet else logging.INFO)
+        logger.setLevel(logging.INFO)  # other handlers of the logger get every line
         logger.addHandler(handler)
         try:
             yield lambda what, done, total: None

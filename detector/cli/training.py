@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from detector.cli.options import Column, Out, Seed, Set
+from detector.cli.options import Column, Log, Out, Seed, Set
 from detector.cli.rendering import say, show_progress
 
 train_app = typer.Typer(no_args_is_help=True, help="Train a generator or a detector on a manifest.")
@@ -41,6 +41,7 @@ def train_generator(
         Path | None, typer.Option(help="Start from the weights of the trained generator in this folder.")
     ] = None,
     settings: Set = None,
+    log: Log = None,
 ) -> None:
     """Train a generator; the same command resumes an interrupted run. Under torchrun all processes take part."""
     from detector import generators, tasks
@@ -51,7 +52,7 @@ def train_generator(
     with show_progress(log="detector.training") as progress, _naming(settings):
         tasks.train("generator", name, manifest, output, seed=seed, device=device,
                     arguments=arguments if size is None else {"size": size, **arguments},
-                    columns=read_columns(column or ()), progress=progress,
+                    columns=read_columns(column or ()), log=log, progress=progress,
                     **generators.generator_options(name, {**named, **options}, start))  # fmt: skip
     _say_trained(output)
 
@@ -92,6 +93,7 @@ def train_detector(
     backbone: Annotated[str | None, typer.Option(help="Backbone of cnn: the name of any timm model.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, max=100_000, help="Largest number of epochs of cnn.")] = None,
     settings: Set = None,
+    log: Log = None,
 ) -> None:
     """Train a detector, calibrate it, and save it; the same command resumes an interrupted run."""
     from detector import tasks
@@ -102,5 +104,5 @@ def train_detector(
     with show_progress(log="detector.training") as progress, _naming(settings):
         tasks.train("detector", name, manifest, output, seed=seed, device=device,
                     arguments={k: v for k, v in named.items() if v is not None} | arguments,
-                    columns=read_columns(column or ()), progress=progress)  # fmt: skip
+                    columns=read_columns(column or ()), log=log, progress=progress)  # fmt: skip
     _say_trained(output)

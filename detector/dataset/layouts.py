@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from detector.dataset.archives import Member
-from detector.dataset.foreign import read_text
+from detector.dataset.foreign import WORDS, read_text
 from detector.dataset.listing import LeftOut, find_pictures
 from detector.dataset.manifest import COLUMNS, assign_splits, validate
 from detector.errors import ImageError, ManifestError
@@ -27,7 +27,7 @@ from detector.types import Label
 Rows = Iterator[tuple[Path, Label, str, str, str]]  # path, label, generator, group, split ("" if the layout has none)
 LAYOUTS: Registry[Callable[[Path, Path], Rows]] = Registry("layout", "detector.dataset.layouts")
 
-REAL_NAMES = frozenset({"0", "0_real", "real", "reals", "original", "authentic", "nature", "live", "bonafide"})
+REAL_NAMES = {word for word, label in WORDS.items() if label == Label.REAL} | {"0", "0_real", "nature", "live"}
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +19,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from detector.files import write_text
-from detector.learning import devices, state
+from detector.learning import devices, journal, state
 from detector.learning.batches import Batch, Batches, prepared_ahead
 from detector.learning.steps import Replay, optimizer_step, update_ema
 from detector.types import Images, Progress
 
-LOG = logging.getLogger("detector.training")  # one line at the end of each epoch
 WEIGHT_DECAY = 0.02  # weight decay of AdamW
 WARMUP = 0.5  # epochs over which the learning rate rises to its peak
 LAST_RATE = 0.05  # learning rate of the last step, as a share of the peak
@@ -121,8 +119,8 @@ class Fitting:
                     state.save_state(self.folder / "best.safetensors", {"average": self.average}, {})
             if leads:
                 write_text(self.folder / "history.json", json.dumps(done["history"], indent=1) + "\n")
-                LOG.info("epoch %d of at most %d: loss %.4g, validation AUC %.3f",
-                         epoch, self.schedule.epochs, loss, auc)  # fmt: skip
+                line = f"epoch {epoch} of at most {self.schedule.epochs}: loss {loss:.4g}, validation AUC {auc:.3f}"
+                journal.note(line, step=epoch, values={"loss": loss, "validation AUC": auc})
                 state.save_state(self.folder / "resume.safetensors", self._parts(), done)
 
     def _parts(self) -> dict[str, Any]:

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from detector.dataset.manifest import read_crops
 from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, DetectorError, ManifestError
+from detector.learning import journal
 from detector.pictures.faces import load_face
 from detector.pictures.features import radial_spectrum
 from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.statistics.calibration import Calibration, fit_calibration
+from detector.statistics.metrics import METRICS
 from detector.types import Images, Label, Opinion, Progress, Scores, silent
 
 
@@ -75,7 +77,10 @@ class Spectrum:
         line = LogisticRegression(C=self.strength, class_weight="balanced", max_iter=2000).fit((x - mean) / spread, y)
         self._weights = {"mean": mean, "spread": spread, "slope": line.coef_[0], "offset": line.intercept_}
         x, y, groups = parts["val"]
-        self.calibration = fit_calibration(self._logits(x), y, groups)
+        raw = self._logits(x)
+        auc = float(METRICS.get("auc")(y, raw))
+        journal.note(f"validation AUC {auc:.3f}", step=1, values={"validation AUC": auc})
+        self.calibration = fit_calibration(raw, y, groups)
         return self
 
     def save(self, folder: Path, **facts: Any) -> None:

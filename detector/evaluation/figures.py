@@ -42,6 +42,7 @@ def publish(
     fairness: Fairness | None = None,
     flips: pd.DataFrame | None = None,
     means: pd.DataFrame | None = None,
+    differences: pd.DataFrame | None = None,
     drops: pd.DataFrame | None = None,
     level: float = 0.95,
 ) -> None:
@@ -51,6 +52,7 @@ def publish(
     sources, what was left out and notes are added to it. faces: caption -> paths of pictures to show as a grid. audit:
     findings, with name, severity, summary and fix. aligned: as `alignment.compare_aligned`. flips: as
     `running.count_flips`. means: as `pairs.average_pairs`. drops: as `power.measure_power`.
+    differences: as `differences.compare_detectors`.
     """
     false_alarms = count_false_alarms(joined, level=level)
     effects = find_source_effects(pairs, joined)
@@ -74,6 +76,7 @@ def publish(
         "pairs": _records(pairs),
         "false_alarms": _records(false_alarms),
         "means": _records(means),
+        "differences": _records(differences),
         "visible_drops": _records(drops),
     }
     write_report(folder, Report.model_validate({"metadata": record, **tables}),

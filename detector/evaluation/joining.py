@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 
 from detector.dataset.manifest import SPLITS
 from detector.errors import ScoresError, UnknownName
@@ -16,6 +17,30 @@ from detector.types import Label
 
 KEYS = ["detector", "perturbation", "severity"]  # columns that, with the generator, identify a result
 DEFAULTS: dict[str, Any] = dict(zip(KEYS, ("scores", "none", 0), strict=True))
+LEAST, MOST = 2.0**-149, 1 - 2.0**-53  # what stands for the probabilities 0 (as 32-bit numbers have it) and 1
+
+
+def read_probabilities(scores: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the table with its column `score`, probabilities of a fake from 0 to 1, turned into natural log-odds.
+
+    0 and 1, whose log-odds are infinite, count as the nearest probabilities that are neither (LEAST, MOST). A score
+    that is missing stays so. name: of the table, for messages.
+
+    Raises ScoresError that names the first row whose score is not between 0 and 1, or if there is no column `score`.
+    """
+    if "score" not in scores:
+        there = ", ".join(map(str, scores.columns)) or "none"
+        raise ScoresError(f"{name} has no column 'score' (it has {there}); name it with --column score=...")
+    values = pd.to_numeric(scores.score, errors="coerce").astype(float)
+    outside = scores.index[~values.between(0, 1) & scores.score.notna()]
+    if len(outside):
+        row, bad = outside[0], scores.loc[outside[0]]
+        what = bad.get("path", bad.get("sha256", ""))
+        raise ScoresError(
+            f"{name}, row {row} ({what}): {bad.score} is no probability from 0 to 1; leave out --probabilities if the "
+            "scores are log-odds"
+        )
+    return scores.assign(score=logit(values.clip(LEAST, MOST)))
 
 
 def join_scores(scores: pd.DataFrame, manifest: pd.DataFrame, *, split: str = "test") -> pd.DataFrame:

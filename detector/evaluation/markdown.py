@@ -28,6 +28,7 @@ def make_markdown(context: Mapping[str, Any]) -> str:
         *_list_headlines(context["metadata"]),
         *_list_generators(context),
         *_list_pairs(context),
+        *_list_differences(context["differences"]),
         *_list_false_alarms(context),
         *_list_perturbed(context),
         *_list_audit(context["metadata"]),
@@ -92,6 +93,16 @@ def _list_pairs(context: Mapping[str, Any]) -> Iterator[str]:
         rows = [[_cell(a), *(_figure(table["cells"].get((a, b)), "auc") for b in table["names"])]
                 for a in table["names"]]  # fmt: skip
         yield from _table(["", *map(_cell, table["names"])], rows)
+
+
+def _list_differences(differences: Sequence[Any]) -> Iterator[str]:
+    if differences:
+        yield from ("", "## Detectors on the same pictures")
+        rows = [[_cell(d.generator), _cell(f"{d.real} {d.kind}"), _cell(d.detector), _cell(d.other),
+                 format_number(d.auc), format_number(d.auc_other), f"{d.difference:+.3f} {format_interval(d)}",
+                 format_chance(d.p)] for d in differences]  # fmt: skip
+        heads = ["fakes", "photographs", "detector A", "detector B", "AUC of A", "AUC of B", "A - B", "p (Holm)"]
+        yield from _table(heads, rows)
 
 
 def _list_false_alarms(context: Mapping[str, Any]) -> Iterator[str]:

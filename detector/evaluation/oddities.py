@@ -10,7 +10,10 @@ from detector.evaluation.measuring import ALL
 from detector.types import Label
 
 INVERTED = 0.3  # mean AUC over generators below which scores are most likely inverted
-SCALES = ((1, "between 0 and 1, as probabilities do"), (100, "between 0 and 100, as percentages do"))
+SCALES = (
+    (1, "between 0 and 1, as probabilities do (--probabilities reads them as such)"),
+    (100, "between 0 and 100, as percentages do"),
+)
 
 
 def warn_of_scores(joined: pd.DataFrame, results: pd.DataFrame) -> list[str]:

@@ -115,6 +115,24 @@ class MeanAuc(Row):
     pairs: Count
 
 
+class Difference(Row):
+    """The AUC of a detector minus that of another on the same pictures, as they are."""
+
+    detector: str
+    other: str
+    generator: Annotated[str, Field(description="generator or dataset of the fakes")]
+    real: Annotated[str, Field(description="dataset of the photographs")]
+    kind: Annotated[str, Field(description="the value of the manifest's column kind that the pictures have")]
+    auc: float
+    auc_other: float
+    difference: float
+    low: Annotated[float | None, Field(description="null: there is no interval, a class has a single group")]
+    high: float | None
+    p: Annotated[float, Field(ge=0, le=1, description="two-sided, paired DeLong test, Holm over all rows")]
+    n_real: Count
+    n_fake: Count
+
+
 class VisibleDrop(Row):
     """The smallest drop of an AUC that the gate of a suite would have noticed with 80 % power."""
 
@@ -137,6 +155,7 @@ class Report(BaseModel):
     pairs: list[ComparedPair] = []
     false_alarms: list[FalseAlarms] = []
     means: list[MeanAuc] = []
+    differences: list[Difference] = []
     visible_drops: list[VisibleDrop] = []
 
 
@@ -219,6 +238,7 @@ def _arrange(report: Report) -> dict[str, Any]:
         "detectors": detectors,
         "controls": _make_controls([p for p in pairs if p.role is not Role.MATCHED]),
         "false_alarms": sorted(alarms, key=lambda f: (detectors.index(f.detector), -f.rate, -f.high)),
+        "differences": sorted(report.differences, key=lambda d: d.p),
         "bounds": (1 - MAX_AUC, MAX_AUC),
         "measured": metrics[0],
         "perturbed": perturbed,

@@ -19,6 +19,7 @@ from detector.dataset.manifest import merge, read_crops, read_manifest, validate
 from detector.detectors import load_detector
 from detector.errors import DetectorError, ManifestError, UnknownName
 from detector.evaluation.alignment import align_pair, cut_faces
+from detector.evaluation.differences import compare_detectors
 from detector.evaluation.joining import KEYS, join_scores, take_split
 from detector.evaluation.measuring import measure_scores
 from detector.evaluation.naming import file_names
@@ -45,8 +46,9 @@ class Run:
     pictures: the rows of its split. detectors: name -> folder of weights and the detector, of those that did not fail.
     scores: one row per detector, perturbation, severity and picture. joined: these and other tools' scores beside the
     manifest, as `joining.join_scores`. results: as `measuring.measure_scores`. pairs: as `pairs.measure_pairs`. means:
-    as `pairs.average_pairs`, of what the headline compares. flips: as `count_flips`. failed: detector -> why it has no
-    scores. fairness: None if the suite compares by no column.
+    as `pairs.average_pairs`, of what the headline compares. differences: of the same, as
+    `differences.compare_detectors`. flips: as `count_flips`. failed: detector -> why it has no scores. fairness: None
+    if the suite compares by no column.
     """
 
     pictures: pd.DataFrame
@@ -56,6 +58,7 @@ class Run:
     results: pd.DataFrame
     pairs: pd.DataFrame
     means: pd.DataFrame
+    differences: pd.DataFrame
     flips: pd.DataFrame
     failed: dict[str, str]
     fairness: Fairness | None = None
@@ -160,7 +163,7 @@ def run_suite(
     progress("measuring", 1, 1)
     found, means = (pd.concat(tables, ignore_index=True) for tables in zip(*measured, strict=True))
     return Run(pictures, loaded, pd.concat(scored, ignore_index=True) if scored else pd.DataFrame(), every, results,
-               found, means, count_flips(every), failed, fairness)  # fmt: skip
+               found, means, compare_detectors(plan.compared, every), count_flips(every), failed, fairness)  # fmt: skip
 
 
 def count_flips(joined: pd.DataFrame) -> pd.DataFrame:
@@ -197,10 +200,14 @@ class _Plan:
     readable: bool
     progress: Progress
 
+    @property
+    def compared(self) -> list[Pair]:
+        """Return what the headline compares: the matched pairs, else every generator with every source."""
+        return [pair for pair in self.pairs if pair.role is Role.MATCHED] or cross_generators(self.pictures)
+
     def measure(self, joined: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the pairs of joined scores, and the mean of what the headline compares."""
-        matched = [pair for pair in self.pairs if pair.role is Role.MATCHED] or cross_generators(self.pictures)
-        return measure_pairs(self.pairs, joined), average_pairs([(pair, joined) for pair in matched])
+        return measure_pairs(self.pairs, joined), average_pairs([(pair, joined) for pair in self.compared])
 
     def run(
         self, name: str, file: str, weights: Path, detector: Detector

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from detector.generators import GENERATORS
 from detector.generators._trained import Trained
-from detector.learning import devices, seeds, steps
+from detector.learning import devices, journal, seeds, steps
 from detector.learning.pixels import draw, reals, to_pixels
 from detector.types import Images, Progress, silent
 
@@ -118,6 +118,9 @@ class Reconstruct(Trained[nn.ModuleDict]):
                 steps.optimizer_step(optimiser, loss, net)
                 step += 1
                 progress(f"learning to copy ({kind})", round(spent), round(self.seconds))
+            if step:
+                journal.note(f"{kind}: loss {loss.item():.4g} after {step:,} steps", step=step,
+                             values={f"loss/{kind}": loss.item()})  # fmt: skip
             net.cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         return self
 

@@ -7,7 +7,6 @@ It writes `options.json`, `losses.csv` (each line has the means since the previo
 from __future__ import annotations
 
 import json
-import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,12 +18,11 @@ from torch import Tensor, nn
 
 from detector.errors import CheckpointError
 from detector.files import write_bytes, write_text
-from detector.learning import devices, seeds, state
+from detector.learning import devices, journal, seeds, state
 from detector.pictures.images import encode, tile
 from detector.types import Images, Progress
 
 LENGTH = ("pictures", "seconds", "snapshot")  # options that may be changed when a run is resumed
-LOG = logging.getLogger("detector.training")  # one line at each snapshot
 
 
 @dataclass(frozen=True)
@@ -121,9 +119,12 @@ class Run:
             shown, seconds = self.step * self.options.batch, time.monotonic() - self.started
             with open(self.folder / "losses.csv", "a") as file:
                 file.write(",".join([str(shown), str(round(seconds)), *means]) + "\n")
-            write_bytes(self.folder / "samples" / f"{shown:08d}.png", encode(tile(faces, 8, gap=0)))
-            losses = ", ".join(f"{name} {value}" for name, value in zip(self.losses, means, strict=True))
-            LOG.info("%s of %s pictures, %d s: %s", f"{shown:,}", f"{self.options.pictures:,}", seconds, losses)
+            sheet = tile(faces, 8, gap=0)
+            write_bytes(self.folder / "samples" / f"{shown:08d}.png", encode(sheet))
+            losses = dict(zip(self.losses, means, strict=True))
+            listed = ", ".join(f"{name} {value}" for name, value in losses.items())
+            journal.note(f"{shown:,} of {self.options.pictures:,} pictures, {seconds:.0f} s: {listed}", step=shown,
+                         values={name: float(value) for name, value in losses.items()}, samples=sheet)  # fmt: skip
             facts = {"step": self.step, "seconds": seconds, "recipe": self.recipe}
             state.save_state(self.folder / "resume.safetensors", self.parts, facts)
         self.tally.zero_()

@@ -29,6 +29,7 @@ EXTRAS = {  # extra -> (package that is imported, distribution that contains the
     "distributed": ("ray", "ray"),
     "openvino": ("openvino", "openvino"),
     "stylegan": ("random_face", "random_face"),
+    "tensorboard": ("tensorboard", "tensorboard"),
     "serve": ("fastapi", "fastapi"),
 }
 REQUIRED = ("numpy", "pandas", "pyarrow", "pillow", "onnxruntime", "torch", "timm")

@@ -11,6 +11,7 @@ import pandas as pd
 from detector.dataset.foreign import read_tables
 from detector.dataset.manifest import complete, describe_data, read_manifest, write_manifest
 from detector.evaluation.alignment import look_behind
+from detector.evaluation.joining import read_probabilities
 from detector.evaluation.measuring import METRIC_NAMES
 from detector.evaluation.naming import Source, name_apart
 from detector.files import check_folder, sweep
@@ -42,6 +43,7 @@ def evaluate(
     audited: bool = True,
     by: str | Sequence[str] = (),
     columns: Mapping[str, str] | None = None,
+    probabilities: bool = False,
     progress: Progress = silent,
 ) -> pd.DataFrame:
     """Return a table of every metric with its 95 % interval, and write a report (HTML, JSON, Markdown) below `out`.
@@ -56,7 +58,8 @@ def evaluate(
     columns of the manifest; errors are compared between their values. audited: whether the report also lists what
     reveals the labels besides the face, and the AUC after every picture is re-encoded alike; of a larger set, a random
     sample of `alignment.AUDITED` pictures is used. faces: caption -> paths of pictures to show. columns: our name of a
-    column -> its name in these tables. command: command line that the report records.
+    column -> its name in these tables. probabilities: whether the tables of scores have probabilities of a fake, from 0
+    to 1, instead of log-odds. command: command line that the report records.
 
     Raises ManifestError for a table that cannot be read or a picture with another hash, ScoresError for scores that
     cannot be measured, CheckpointError for weights that cannot be read, OSError if `out` cannot be written.
@@ -68,6 +71,8 @@ def evaluate(
     detectors, scores, by = as_list(detectors), as_list(scores), as_list(by)
     _prepare(out)
     first, *others = read_tables([manifest, *scores], columns or {})
+    if probabilities:
+        others = [read_probabilities(table, Path(path).name) for table, path in zip(others, scores, strict=True)]
     suite = Suite(name=manifest.name, manifests=[str(manifest)], split=split, metrics=list(METRIC_NAMES), by=list(by),
                   seed=seed)  # fmt: skip
     chosen = [Path(folder) for folder in detectors] or ([] if scores else [find_checkpoint("detector", "default")])
@@ -207,8 +212,9 @@ def _publish(
         "versions": describe_environment(),
     }
     drops = measure_power(run.joined, run.results, suite.tolerances) if gated else None
-    figures.publish(run.joined, run.results, out, pairs=run.pairs, means=run.means, drops=drops, metadata=metadata,
-                    faces=faces, fairness=run.fairness, flips=run.flips, audit=findings, aligned=aligned)  # fmt: skip
+    figures.publish(run.joined, run.results, out, pairs=run.pairs, means=run.means, differences=run.differences,
+                    drops=drops, metadata=metadata, faces=faces, fairness=run.fairness, flips=run.flips,
+                    audit=findings, aligned=aligned)  # fmt: skip
 
 
 def _name_all(

@@ -18,6 +18,7 @@ from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, DetectorError
 from detector.files import check_folder, sweep, write_text
 from detector.generators import GENERATORS, generator_options
+from detector.learning.journal import logged_to
 from detector.registry import Registry
 from detector.types import Progress, Trainable, silent
 
@@ -35,6 +36,7 @@ def train(
     device: str | None = None,
     arguments: Mapping[str, Any] | None = None,
     columns: Mapping[str, str] | None = None,
+    log: str | None = None,
     progress: Progress = silent,
     **options: Any,
 ) -> Any:
@@ -45,11 +47,12 @@ def train(
     kind: "generator" or "detector". name: name of one; `detector list` shows all. manifest: a table or its path.
     device: "cpu", "cuda", ...; None takes a GPU if there is one. arguments: arguments of the constructor, such as
     {"size": 64}. options: arguments of `fit`, or options of a generator's training run, such as pictures=20_000.
-    columns: our name of a column -> its name in the manifest.
+    columns: our name of a column -> its name in the manifest. log: "tensorboard" writes the figures of the run to the
+    folder `tensorboard` below that of the weights.
 
     Raises UnknownName for a name that does not exist, ManifestError if a class or split is missing, DetectorError for
-    an unknown argument or an absent device, CheckpointError that names the differences if the folder was trained with
-    other settings, OSError if the folder cannot be written.
+    an unknown argument or an absent device, MissingExtra if what `log` names is not installed, CheckpointError that
+    names the differences if the folder was trained with other settings, OSError if the folder cannot be written.
     """
     registry: Registry[Any] = GENERATORS if kind == "generator" else DETECTORS
     table = manifest if isinstance(manifest, pd.DataFrame) else read_manifest(manifest, columns=columns)
@@ -67,10 +70,11 @@ def train(
     recipe = _describe(kind, name, seed, arguments or {}, options, describe_data(table)["manifest_sha256"], model)
     _compare(folder, recipe)
     leads = int(os.environ.get("RANK", 0)) == 0  # under torchrun, only the first process writes
-    if leads:
-        sweep(folder, folder / "samples")
-        write_text(folder / RECIPE, json.dumps(recipe, indent=1) + "\n")
-    model.fit(table, seed=seed, folder=folder, device=device, progress=progress, **options)
+    with logged_to(log if leads else None, folder):
+        if leads:
+            sweep(folder, folder / "samples")
+            write_text(folder / RECIPE, json.dumps(recipe, indent=1) + "\n")
+        model.fit(table, seed=seed, folder=folder, device=device, progress=progress, **options)
     if leads:
         model.save(folder, seed=seed, version=__version__, data=describe_data(table))
     return model

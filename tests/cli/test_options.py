@@ -19,6 +19,8 @@ REFUSED = [  # command, option without effect, part of the message
     ("evaluate --suite smoke", "--seed 0", "the suite defines it"),
     ("evaluate --suite smoke", "--column path=x", "the suite defines it"),
     ("evaluate --suite smoke", "--runtime onnx", "runtime of its baseline"),
+    ("evaluate --suite smoke", "--probabilities", "the suite defines it"),
+    ("evaluate m.csv", "--probabilities", "--scores"),
     ("evaluate m.csv", "--baseline b.json", "only a --suite has"),
     ("evaluate m.csv", "--update-baseline", "only a --suite has"),
     ("evaluate --suite smoke", "--update-baseline", "--baseline"),
@@ -83,8 +85,8 @@ ALWAYS = {  # options that have an effect whatever else is given
     "audit": {"fix", "column", "seed"},
     "verify": {"output", "case", "examiner", "detector", "known", "trust", "check"},
     "feedback": {"label", "export"},
-    "train_detector": {"manifest", "output", "seed", "column", "size", "set"},
-    "train_generator": {"manifest", "output", "seed", "column", "device", "size", "pictures", "start", "set"},
+    "train_detector": {"manifest", "output", "seed", "column", "size", "set", "log"},
+    "train_generator": {"manifest", "output", "seed", "column", "device", "size", "pictures", "start", "set", "log"},
 }
 VALUES = [
     ("score a.jpg", "--runtime tpu", ""),

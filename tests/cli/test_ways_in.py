@@ -120,6 +120,30 @@ def test_a_table_of_another_tool_is_evaluated_by_the_names_of_its_columns(folder
     assert run("evaluate", "m.csv", "--scores", "s.csv", "--no-audit", "-o", "out") == 2
 
 
+def test_probabilities_of_others_are_evaluated(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = make_manifest(folder / "set", n=10)
+    theirs = pd.DataFrame({"path": table.path, "prediction": 0.2 + 0.5 * table.label + table.index * 1e-3})
+    theirs.to_csv("s.csv", index=False)
+    words = ["evaluate", "set/manifest.csv", "--scores", "s.csv", "--column", "score=prediction", "--no-audit"]
+    assert run(*words, "-o", "out", "--probabilities") == 0
+    assert "as probabilities do" not in (folder / "out" / "report.md").read_text()
+    theirs.assign(prediction=100 * theirs.prediction).to_csv("s.csv", index=False)
+    capsys.readouterr()
+    assert run(*words, "-o", "out", "--probabilities") == 2
+    assert "s.csv, row 0 " in capsys.readouterr().err
+
+
+def test_labels_in_words_are_read_wherever_a_manifest_is(folder: Path) -> None:
+    table = make_manifest(folder / "set", n=4)
+    table.assign(label=table.label.map({0: "real", 1: "fake"}))[["path", "label"]].to_csv("words.csv", index=False)
+    assert run("mix", "words.csv", "-o", "mixed.csv", "--no-audit", "--format", "png") == 0
+    assert sorted(pd.read_csv("mixed.csv").label) == [0] * 4 + [1] * 4
+    with open("in/metadata.jsonl", "w") as file:
+        file.write('{"file_name": "a.png", "label": "photograph"}\n{"file_name": "b.png", "label": "fake"}\n')
+    assert run("index", "in", "--layout", "jsonl", "-o", "m.csv") == 0
+    assert pd.read_csv("m.csv").label.tolist() == [0, 1]
+
+
 @pytest.mark.parametrize(
     "words",
     ["score in/a.png -o taken.csv", "score in/a.png -o file/s.csv", "index in --label real -o taken.csv",

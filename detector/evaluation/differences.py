@@ -1,0 +1,48 @@
+"""Which detector finds which generator better: every two detectors on the same pictures, tested and corrected.
+
+Two intervals that overlap do not show that two detectors are alike, and of many differences some are large by chance.
+Both detectors are therefore compared on the same pictures (DeLong's paired test, clustered by group), and the p-values
+of all comparisons of a report are corrected together (Holm 1979).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import pandas as pd
+
+from detector.evaluation.pairs import Pair
+from detector.statistics.intervals import compare_auc
+from detector.statistics.metrics import METRICS
+from detector.statistics.proportions import holm
+
+COLUMNS = ["detector", "other", "generator", "real", "kind", "auc", "auc_other", "difference", "low", "high", "p",
+           "n_real", "n_fake"]  # fmt: skip
+
+
+def compare_detectors(pairs: Sequence[Pair], joined: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
+    """Return the AUC of each detector minus that of each other one, for each pair of fakes and photographs (COLUMNS).
+
+    pairs: matched ones, or generators crossed with datasets (`pairs.cross_generators`). joined: as
+    `joining.join_scores`; only unperturbed pictures are compared, as they are, and only those that both detectors could
+    read. low, high: interval of the difference, NaN where a class has one group. p: two-sided, Holm over all rows.
+    """
+    plain = joined[(joined.perturbation == "none") & joined.score.notna()]
+    tables = {str(name): part for name, part in plain.groupby("detector", sort=False)}
+    rows, auc = [], METRICS.get("auc")
+    for (a, first), (b, second) in combinations(tables.items(), 2):
+        both = first.merge(second[["sha256", "score"]].rename(columns={"score": "other"}), on="sha256")
+        for pair in pairs:
+            fake, real = pair.split(both)
+            if fake.empty or real.empty:
+                continue
+            part = pd.concat([real, fake])
+            columns = part.label.to_numpy(), part.other.to_numpy(), part.score.to_numpy(), part.group.to_numpy()
+            labels, theirs, ours, groups = columns
+            d = compare_auc(labels, theirs, ours, groups, level=level)
+            p = 2 * min(d.p_worse, compare_auc(labels, ours, theirs, groups, level=level).p_worse)
+            rows.append((a, b, pair.first, pair.second, pair.kind, float(auc(labels, ours)), float(auc(labels, theirs)),
+                         d.value, d.low, d.high, min(p, 1.0), len(real), len(fake)))  # fmt: skip
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table.assign(p=holm(table.p.astype(float))) if len(table) else table
