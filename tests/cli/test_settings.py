@@ -72,6 +72,8 @@ def test_config_names_one_file_that_is_there(place: Path, capsys: pytest.Capture
 
 
 def test_every_option_of_every_command_can_be_set(place: Path) -> None:
+    app: object = typer.main.get_command(cli.app)
+
     def walk(group: object, above: tuple[str, ...]) -> None:
         for name, command in group.commands.items():  # type: ignore[attr-defined]
             if hasattr(command, "commands"):
@@ -82,12 +84,12 @@ def test_every_option_of_every_command_can_be_set(place: Path) -> None:
                 if options:
                     value = "true" if thing.is_flag else "1"
                     (place / "run.toml").write_text(f"[{'.'.join((*above, name))}]\n{options[0]} = {value}\n")
-                    settings = read_settings(place / "run.toml", typer.main.get_command(cli.app))
+                    settings = read_settings(place / "run.toml", app)
                     for part in (*above, name):
                         settings = settings[part]
                     assert list(settings) == [thing.name]
 
-    walk(typer.main.get_command(cli.app), ())
+    walk(app, ())
 
 
 def test_json_is_one_object_a_row_and_quiet_is_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
