@@ -1,4 +1,4 @@
-"""The whole line at tiny size, the notebook that shows it, and the control that an honest line fails."""
+"""The whole line at tiny size, and the control that an honest line fails."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
 
-import detector
 from detector import quickstart, tasks
 from detector.dataset.manifest import read_manifest
 from detector.scoring import tables
@@ -91,24 +89,3 @@ def test_permuted_labels_teach_nothing(tmp_path: Path, small: tuple[Path, quicks
         scores = tables.score_manifest(test, thing, "cnn", tmp_path / f"{seed}.csv")
         aucs.append(METRICS.get("auc")(test.label.to_numpy(), scores.score.to_numpy()))
     assert 0.35 <= np.mean(aucs) <= 0.65, aucs
-
-
-@pytest.mark.parametrize(
-    ("name", "made"),
-    [("quickstart", "notebook/report/report.html"), ("could-you-tell", "could-you-tell/quiz/report.html")],
-)
-def test_a_notebook_runs_with_the_public_functions_alone(name: str, made: str, tmp_path: Path) -> None:
-    import nbclient
-    import nbformat
-
-    book = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
-    assert not any(cell.get("outputs") for cell in book.cells)
-    code = "\n".join(cell.source for cell in book.cells if cell.cell_type == "code")
-    assert not re.search(r"(from|import) detector\.|from detector ", code)
-    assert set(re.findall(r"detector\.(\w+)", code)) <= set(detector.__all__)
-    nbclient.NotebookClient(book, timeout=240, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    assert (tmp_path / made).is_file()
-
-
-def test_every_notebook_is_run() -> None:
-    assert {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")} == {"quickstart", "could-you-tell"}
