@@ -147,7 +147,7 @@ def compare_trained(whole: Path, cut: Path) -> list[str]:
 COMMANDS = {
     "generate": Command(f"generate style -n 12 --seed 5 -o {OUT}", compare_generated),
     "train-generator": Command(
-        f"train generator crude --manifest {{data}}/manifest.csv --pictures 640 -o {OUT}",
+        f"train generator crude --manifest {{data}}/manifest.csv --pictures 320 --set snapshot=64 -o {OUT}",
         compare_trained, draw_manifest,
     ),
     "train-detector": Command(

@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers share two cores; before torch is imported
 
+import io
 import struct
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from detector.pictures.images import encode
 
 ROOT = Path(__file__).parents[1]
 SLOW = (  # files and folders of tests that train, start processes or bootstrap: more than two CPU seconds each
-    "cli/test_cli.py", "cli/test_options.py", "cli/test_settings.py", "cli/test_ways_in.py", "contracts",
+    "cli", "contracts",
     "dataset/test_audit.py", "dataset/test_shortcuts.py", "detectors", "evaluation/test_alignment.py",
     "evaluation/test_differences.py", "evaluation/test_gate.py", "evaluation/test_interrupted.py",
     "evaluation/test_measuring.py", "evaluation/test_naming.py",
@@ -34,6 +35,14 @@ SLOW = (  # files and folders of tests that train, start processes or bootstrap:
     "statistics/test_fairness.py", "statistics/test_intervals.py", "statistics/test_sources.py", "tasks",
     "test_documents.py", "test_hostile.py", "test_house_rules.py", "test_kills.py", "test_kills_measuring.py",
     "test_notebooks.py", "test_public.py", "test_quickstart.py", "test_registry.py",
+)  # fmt: skip
+
+LONG = (  # files of tests that take longest, in the order in which they start: no worker idles beside one at the end
+    "test_quickstart.py", "test_house_rules.py", "dataset/test_audit.py", "cli/test_scoring.py", "test_kills.py",
+    "tasks/test_training.py", "test_notebooks.py", "evaluation/test_interrupted.py", "cli/test_evaluating.py",
+    "dataset/test_shortcuts.py", "test_kills_measuring.py", "statistics/test_intervals.py",
+    "generators/test_stylegan.py", "evidence/test_record.py", "contracts/test_generators.py",
+    "evaluation/test_source_effects.py", "cli/test_training.py",
 )  # fmt: skip
 
 
@@ -86,8 +95,10 @@ def make_manifest(folder: Path, *, n: int = 60, size: int = 48, seed: int = 0) -
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of SLOW, which `make check` leaves out."""
+    """Let the files of LONG start first, and mark the tests of SLOW, which `make check` leaves out."""
     slow = [ROOT / "tests" / name for name in SLOW]
+    rank = {ROOT / "tests" / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path, len(LONG)))
     for item in items:
         if any(item.path.is_relative_to(path) for path in slow):
             item.add_marker(pytest.mark.slow)
@@ -134,3 +145,20 @@ def run_command(
         [sys.executable, "-m", "detector", *map(str, words)], input=stdin, capture_output=True, text=True,
         cwd=cwd, env=os.environ | {"COLUMNS": "200"} | settings, timeout=300, check=False,
     )  # fmt: skip
+
+
+def run_inside(*words: object, stdin: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `detector ...` in the process of the test, which saves seconds of imports; its output is captured."""
+    from detector import cli
+
+    given, out, err = [str(word) for word in words], io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "200")
+        patch.chdir(cwd or Path.cwd())
+        patch.setattr(sys, "argv", ["detector", *given])
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        patch.setattr(sys, "stdout", out)
+        patch.setattr(sys, "stderr", err)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    return subprocess.CompletedProcess(given, int(ended.value.code or 0), out.getvalue(), err.getvalue())

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends a signal")
 
 @pytest.mark.parametrize("name", ["generate", "train-generator"])
 def test_a_killed_command_ends_as_the_uninterrupted_one(name: str) -> None:
-    _, wrong = kills.run(kills.COMMANDS[name], 2)
+    _, wrong = kills.run(kills.COMMANDS[name], 1)
     assert wrong == []
 
 

@@ -8,7 +8,7 @@ import subprocess
 import tomllib
 
 import pytest
-from conftest import ROOT, SLOW
+from conftest import LONG, ROOT, SLOW
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -58,9 +58,9 @@ def test_the_image_runs_without_rights() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
-def test_check_leaves_out_the_slow_tests_and_each_of_them_exists() -> None:
+def test_check_leaves_out_the_slow_tests_and_each_listed_file_exists() -> None:
     shown = subprocess.run(["make", "-n", "check"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert '-m "not slow"' in shown
     for tool in ("ruff check", "ruff format --check", "mypy", "lint-imports"):
         assert tool in shown
-    assert [name for name in SLOW if not (ROOT / "tests" / name).exists()] == []
+    assert [name for name in (*SLOW, *LONG) if not (ROOT / "tests" / name).exists()] == []

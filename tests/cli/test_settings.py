@@ -70,6 +70,8 @@ def test_config_names_one_existing_file(place: Path, capsys: pytest.CaptureFixtu
 
 
 def test_every_option_of_every_command_can_be_set(place: Path) -> None:
+    app: object = typer.main.get_command(cli.app)
+
     def walk(group: object, above: tuple[str, ...]) -> None:
         for name, command in group.commands.items():  # type: ignore[attr-defined]
             if hasattr(command, "commands"):
@@ -80,12 +82,12 @@ def test_every_option_of_every_command_can_be_set(place: Path) -> None:
                 if options:
                     value = "true" if thing.is_flag else "1"
                     (place / "run.toml").write_text(f"[{'.'.join((*above, name))}]\n{options[0]} = {value}\n")
-                    settings = read_config(place / "run.toml", typer.main.get_command(cli.app))
+                    settings = read_config(place / "run.toml", app)
                     for part in (*above, name):
                         settings = settings[part]
                     assert list(settings) == [thing.name]
 
-    walk(typer.main.get_command(cli.app), ())
+    walk(app, ())
 
 
 def test_json_prints_one_object_per_row_and_quiet_prints_nothing(

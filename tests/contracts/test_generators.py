@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,10 @@ def test_it_leaves_its_options_losses_and_grids(trained: tuple[Any, Path]) -> No
     assert np.isfinite(losses.to_numpy()).all()
 
 
-@pytest.mark.parametrize("name", TRAINABLE)
-def test_an_interrupted_run_ends_as_the_uninterrupted_one(name: str, manifest: pd.DataFrame, tmp_path: Path) -> None:
-    whole = fitted(name, manifest, tmp_path / "whole")
+def test_an_interrupted_run_ends_as_the_uninterrupted_one(
+    trained: tuple[Any, Path], manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    whole, name = trained[0], trained[0].name
 
     class Killed(Exception):
         pass
@@ -110,11 +112,13 @@ def test_an_interrupted_run_ends_as_the_uninterrupted_one(name: str, manifest: p
     assert apart.max() <= 1
 
 
-@pytest.mark.parametrize("name", TRAINABLE)
-def test_another_recipe_is_not_mixed_into_a_run(name: str, manifest: pd.DataFrame, tmp_path: Path) -> None:
-    fitted(name, manifest, tmp_path)
+def test_another_recipe_is_not_mixed_into_a_run(
+    trained: tuple[Any, Path], manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    name = trained[0].name
+    shutil.copytree(trained[1], tmp_path / "run")
     with pytest.raises(CheckpointError, match="started with other options"):
-        fitted(name, manifest, tmp_path, **{RATE.get(name, "rate_g"): 0.1})
+        fitted(name, manifest, tmp_path / "run", **{RATE.get(name, "rate_g"): 0.1})
 
 
 @pytest.mark.parametrize("name", TRAINABLE)

@@ -138,7 +138,7 @@ def test_a_clean_set_has_no_finding(tmp_path: Path, n: int) -> None:
 
 
 def test_leaks_between_splits_are_caught(tmp_path: Path) -> None:
-    table = plant(tmp_path)
+    table = plant(tmp_path, n=20)
     held = table[table.split == "test"].head(4).index
     copied = table.loc[held].assign(split="train", group=["new0", "new1", "new2", "new3"])
     exact = audit(pd.concat([table, copied.head(1)], ignore_index=True))
@@ -158,7 +158,7 @@ def test_leaks_between_splits_are_caught(tmp_path: Path) -> None:
 
 
 def test_an_identity_in_two_splits_and_bytes_under_two_labels(tmp_path: Path) -> None:
-    table = plant(tmp_path)
+    table = plant(tmp_path, n=20)
     torn = table.copy()
     train, test = (table.index[table.split == split][0] for split in ("train", "test"))
     torn.loc[[train, test], "group"] = "anna"
@@ -172,7 +172,7 @@ def test_an_identity_in_two_splits_and_bytes_under_two_labels(tmp_path: Path) ->
 
 
 def test_notes_on_twins_of_the_other_label_repeats_balance_and_unreadable_files(tmp_path: Path) -> None:
-    table = plant(tmp_path)
+    table = plant(tmp_path, n=20)
     reals = table[(table.label == 0) & (table.split == "train")]
     forged = reals.head(5).copy()
     for row in forged.index:

@@ -7,17 +7,15 @@ import sys
 import time
 from pathlib import Path
 
-from conftest import make_manifest
+from conftest import make_manifest, run_inside
 
 from detector.evaluation.suites import SHIPPED
 
 MOMENTS = ("scores/.spectrum.csv.partial", "aligned/*.jpg", "*.png")
 
 
-def start(folder: Path, manifest: Path) -> subprocess.Popen[bytes]:
-    """Start the same command in a folder."""
-    folder.mkdir(exist_ok=True)
-    words = ["evaluate", manifest, "--detector", SHIPPED / "spectrum", "-o", "out"]
+def start(words: list[object], folder: Path) -> subprocess.Popen[bytes]:
+    """Start a command in a folder."""
     return subprocess.Popen([sys.executable, "-m", "detector", *map(str, words)], cwd=folder,
                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
 
@@ -36,19 +34,21 @@ def kill_when(process: subprocess.Popen[bytes], out: Path, pattern: str) -> bool
 
 def test_a_killed_and_repeated_evaluation_is_the_same_to_the_byte(tmp_path: Path) -> None:
     make_manifest(tmp_path, n=30)
-    manifest = tmp_path / "manifest.csv"
+    words = ["evaluate", tmp_path / "manifest.csv", "--detector", SHIPPED / "spectrum", "-o", "out"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert start(whole, manifest).wait() == 0
+    whole.mkdir()
+    broken.mkdir()
+    assert run_inside(*words, cwd=whole).returncode == 0
     killed = 0
     for moment in MOMENTS:
-        process = start(broken, manifest)
+        process = start(words, broken)
         killed += kill_when(process, broken / "out", moment)
         for name in (".report", "scores/.spectrum", "aligned/.picture"):  # as a process of that number leaves them
             left = broken / "out" / f"{name}.{process.pid}.tmp.csv"
             left.parent.mkdir(parents=True, exist_ok=True)
             left.write_text("half a")
     assert killed >= 2
-    assert start(broken, manifest).wait() == 0
+    assert run_inside(*words, cwd=broken).returncode == 0
     files = {path.relative_to(whole): path for path in whole.rglob("*") if path.is_file()}
     assert files.keys() == {path.relative_to(broken) for path in broken.rglob("*") if path.is_file()}
     for name, path in files.items():

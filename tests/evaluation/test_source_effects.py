@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import draw_picture, run_command
+from conftest import draw_picture, run_inside
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
@@ -62,7 +62,7 @@ def evaluate(manifest: Path, out: Path, score: Callable[[Image], float]) -> tupl
     table = pd.read_csv(manifest)
     scores = [score(load(manifest.parent / path)) for path in table.path]
     table[["path", "sha256"]].assign(score=scores).to_csv(out / "planted.csv", index=False)
-    done = run_command("evaluate", manifest, "--scores", out / "planted.csv", "--no-audit", "-o", out / "report")
+    done = run_inside("evaluate", manifest, "--scores", out / "planted.csv", "--no-audit", "-o", out / "report")
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads((out / "report" / "report.json").read_text())
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import draw_picture, run_command
+from conftest import draw_picture, run_inside
 
 from detector.dataset.manifest import read_manifest
 from detector.errors import DetectorError, ManifestError
@@ -190,15 +190,15 @@ def test_a_store_that_cannot_be_written_is_one_sentence(make_report: MakeReport,
 
 def test_on_the_command_line(make_report: MakeReport, tmp_path: Path) -> None:
     for seed, label in enumerate(["fake", "real", "unsure"]):
-        done = run_command("feedback", make_report(seed), "--label", label, "--note", "seen")
+        done = run_inside("feedback", make_report(seed), "--label", label, "--note", "seen")
         assert (done.returncode, done.stderr) == (0, "")
     out = tmp_path / "manifest.csv"
-    done = run_command("feedback", "--export", out, "--split", "test")
+    done = run_inside("feedback", "--export", out, "--split", "test")
     assert done.stdout == f"1 real and 1 fake pictures in {out}\n"
     assert len(read_manifest(out)) == 2
     for words in ([], [make_report(1)], ["--label", "real"], [make_report(1), "--label", "real", "--export", out],
                   [tmp_path / "absent", "--label", "real"]):  # fmt: skip
-        done = run_command("feedback", *words)
+        done = run_inside("feedback", *words)
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
-    score = run_command("score", out)
+    score = run_inside("score", out)
     assert len(score.stdout.splitlines()) == 3, score.stderr

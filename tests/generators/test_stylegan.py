@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import run_command
+from conftest import run_command, run_inside
 
 from detector import tasks
 from detector.dataset.manifest import read_manifest
@@ -92,7 +92,7 @@ def test_an_unknown_size_or_set_of_layers_is_one_clear_error() -> None:
 
 
 def test_the_origin_of_the_weights_is_printed_on_standard_error(generator: stylegan.Stylegan, tmp_path: Path) -> None:
-    done = run_command("generate", "stylegan", "-n", 1, "--size", 64, "-o", tmp_path / "out", cwd=tmp_path)
+    done = run_inside("generate", "stylegan", "-n", 1, "--size", 64, "-o", tmp_path / "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "non-commercial" in done.stderr
     assert "non-commercial" not in done.stdout

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from bright import Bright, load
-from conftest import draw_picture, run_command
+from conftest import draw_picture, run_inside
 
 from detector.errors import DetectorError, ManifestError, MissingExtra
 from detector.pictures.images import encode
@@ -128,6 +128,6 @@ def test_an_engine_that_is_unknown_or_missing_is_one_line(monkeypatch: pytest.Mo
 def test_the_command_line_takes_an_engine(targets: list[Target], tmp_path: Path) -> None:
     names = [target.path for target in targets[:CHUNK]]
     for name, words in (("a.csv", ("--engine", "process", "--workers", 1)), ("b.csv", ())):
-        done = run_command("score", *names, "-o", tmp_path / name, *words)
+        done = run_inside("score", *names, "-o", tmp_path / name, *words)
         assert done.returncode == 3, done.stderr  # one is no picture
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()

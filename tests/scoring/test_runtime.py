@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import draw_picture, run_command
+from conftest import draw_picture, run_command, run_inside
 
 from detector import detectors, tasks
 from detector.errors import CheckpointError, DetectorError, MissingExtra, UnknownName
@@ -106,7 +106,7 @@ def test_without_the_extra_there_is_one_line_that_names_it(tmp_path: Path, monke
     ],
 )
 def test_another_runtime_is_one_line_and_status_2(tmp_path: Path, words: list[str], message: str) -> None:
-    done = run_command(*words, cwd=tmp_path)
+    done = run_inside(*words, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import draw_picture, run_command
+from conftest import draw_picture, run_inside
 
 from detector import tasks
 from detector.dataset.manifest import COLUMNS, read_manifest
@@ -94,14 +94,14 @@ def test_cropping_leaves_out_pictures_without_a_face(manifests: list[Path], tmp_
 
 def test_the_command_reports_left_out_pictures_and_serious_findings(manifests: list[Path], tmp_path: Path) -> None:
     (manifests[0].parent / "003.webp").write_bytes(b"torn")
-    done = run_command("mix", *manifests, "-o", "mixed.csv", "--no-audit", cwd=tmp_path)
+    done = run_inside("mix", *manifests, "-o", "mixed.csv", "--no-audit", cwd=tmp_path)
     assert done.returncode == 3, done.stderr
     assert "47 pictures in mixed.csv" in done.stdout
     assert "mixed/skipped.csv" in done.stderr
-    done = run_command("mix", *manifests, "-o", "mixed.csv", cwd=tmp_path)
+    done = run_inside("mix", *manifests, "-o", "mixed.csv", cwd=tmp_path)
     found = dict(re.findall(r"^(\S.*?) {2,}(ok|note|serious) ", done.stdout, re.MULTILINE))
     assert {found[name] for name in ("file format", "picture size", "groups across splits")} == {"ok"}
     assert done.returncode == (1 if "serious" in found.values() else 3)
-    done = run_command("mix", *manifests, "--format", "png", "--quality", "80", cwd=tmp_path)
+    done = run_inside("mix", *manifests, "--format", "png", "--quality", "80", cwd=tmp_path)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "leave out --quality" in done.stderr

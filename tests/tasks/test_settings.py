@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import run_command
+from conftest import run_inside
 
 from detector.detectors import DETECTORS
 from detector.generators import GENERATORS
@@ -36,13 +36,13 @@ def test_every_hyper_parameter_can_be_set_to_its_default(kind: str, name: str) -
 
 def test_settings_are_used_in_training(tmp_path: Path, manifest: pd.DataFrame) -> None:
     table = Path(manifest.path[0]).parent / "manifest.csv"
-    done = run_command("train", "generator", "crude", "--manifest", table, "--pictures", 32, "-o", tmp_path / "crude",
+    done = run_inside("train", "generator", "crude", "--manifest", table, "--pictures", 32, "-o", tmp_path / "crude",
                        "--set", "width=8", "--set", "batch=16", "--set", "rate_g=0.01", "--set", "flip=no")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert read_card(tmp_path / "crude")["arguments"]["width"] == 8
     options = json.loads((tmp_path / "crude" / "options.json").read_text())
     assert (options["batch"], options["rate_g"], options["flip"]) == (16, 0.01, False)
-    done = run_command("train", "detector", "spectrum", "--manifest", table, "-o", tmp_path / "spectrum",
+    done = run_inside("train", "detector", "spectrum", "--manifest", table, "-o", tmp_path / "spectrum",
                        "--size", 32, "--set", "bins=8")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert read_card(tmp_path / "spectrum")["arguments"] == {"size": 32, "bins": 8, "strength": 1.0}
@@ -50,6 +50,6 @@ def test_settings_are_used_in_training(tmp_path: Path, manifest: pd.DataFrame) -
 
 def test_a_setting_that_a_library_refuses_is_one_line(tmp_path: Path, manifest: pd.DataFrame) -> None:
     table = Path(manifest.path[0]).parent / "manifest.csv"
-    done = run_command("train", "generator", "crude", "--manifest", table, "-o", tmp_path, "--set", "batch=0")
+    done = run_inside("train", "generator", "crude", "--manifest", table, "-o", tmp_path, "--set", "batch=0")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert "--set batch=0" in done.stderr

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import run_command
+from conftest import run_inside
 
 from detector import tasks
 from detector.errors import CheckpointError, DetectorError
@@ -85,7 +85,7 @@ def test_two_processes_train_one_generator(length: list[object], tmp_path: Path,
 
 def test_training_prints_its_progress_without_a_terminal(tmp_path: Path, manifest: pd.DataFrame) -> None:
     table = Path(manifest.path[0]).parent / "manifest.csv"
-    done = run_command("train", "generator", "crude", "--manifest", table, "--pictures", 64, "-o", tmp_path / "out")
+    done = run_inside("train", "generator", "crude", "--manifest", table, "--pictures", 64, "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     (line,) = done.stderr.splitlines()
     assert re.fullmatch(r"64 of 64 pictures, \d+ s: loss_d [-.\de]+, loss_g .*", line)
