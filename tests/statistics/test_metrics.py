@@ -107,6 +107,9 @@ def test_ece_has_fifteen_bins():
     weight = np.where(y, 0.5 / y.sum(), 0.5 / (1 - y).sum())
     gaps = [weight[inside] @ (p - y)[inside] for k in range(15) if (inside := (p >= k / 15) & (p < (k + 1) / 15)).any()]
     assert measure("ece", y, s) == pytest.approx(np.abs(gaps).sum(), abs=1e-12)
+    together, apart = (np.log(pair / (1 - pair)) for pair in (np.array([0.41, 0.46]), np.array([0.39, 0.41])))
+    assert measure("ece", [0, 1], together) == pytest.approx(abs(0.41 + 0.46 - 1) / 2)  # 0.4 to 0.467 is one bin
+    assert measure("ece", [0, 1], apart) == pytest.approx((0.39 + 1 - 0.41) / 2)
 
 
 @pytest.mark.parametrize(("n", "percent"), [(100, 1), (2900, 1), (20, 5), (140, 5)])
