@@ -31,7 +31,7 @@ def test_list_names_every_kind() -> None:
         (["train", "detector", "cnn", "--manifest", "absent.csv", "-o", "o"], "there is no file absent.csv"),
         (["evaluate", "absent.csv", "--scores", "s.csv"], "there is no file absent.csv"),
         (["generate", "style", "--mix", "1-x", "2"], "seeds are numbers such as 1,2,5-8"),
-        (["score", "x.jpg", "--faces", "faces.csv"], "name that one too, with -o"),
+        (["score", "x.jpg", "--faces", "faces.csv"], "name that table too, with -o"),
         (["score", "x.jpg", "-o", "s.csv", "--faces", "./s.csv"], "name two files"),
         (["score", "x.jpg", "-o", "s.csv", "--faces", "faces.txt"], "faces.txt: scores are written as .csv"),
     ],

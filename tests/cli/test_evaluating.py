@@ -22,27 +22,27 @@ def test_evaluate_writes_its_report(tmp_path: Path, drawn: Path, spectrum: Path)
     names = {p.name for p in (tmp_path / "out").iterdir()}
     assert {"report.json", "report.md", "report.html", "roc.png", "det.png"} <= names
     assert "spectrum" in done.stdout
-    said = json.loads((tmp_path / "out" / "report.json").read_text())["metadata"]
-    assert {row["group"] for row in said["fairness"]["rows"]} == set(pd.read_csv(drawn / "manifest.csv").dataset)
-    assert {row["generator"] for row in said["aligned"]} == {"one", "two"}
-    assert "aligned AUC" in {finding["name"] for finding in said["audit"]}
+    metadata = json.loads((tmp_path / "out" / "report.json").read_text())["metadata"]
+    assert {row["group"] for row in metadata["fairness"]["rows"]} == set(pd.read_csv(drawn / "manifest.csv").dataset)
+    assert {row["generator"] for row in metadata["aligned"]} == {"one", "two"}
+    assert "aligned AUC" in {finding["name"] for finding in metadata["audit"]}
     assert run_inside(*words, "--by", "datase").returncode == 2
     done = run_inside(*words, "--no-audit")
-    said = json.loads((tmp_path / "out" / "report.json").read_text())["metadata"]
-    assert (done.returncode, said["aligned"], said["audit"]) == (0, [], [])
+    metadata = json.loads((tmp_path / "out" / "report.json").read_text())["metadata"]
+    assert (done.returncode, metadata["aligned"], metadata["audit"]) == (0, [], [])
 
 
 def test_scores_of_another_tool_are_evaluated(tmp_path: Path, drawn: Path) -> None:
     table = read_manifest(drawn / "manifest.csv")
     scores = pd.DataFrame({"path": table.path, "score": table.label * 2.0 - 1 + np.arange(len(table)) * 1e-3})
-    scores.to_csv(tmp_path / "theirs.csv", index=False)
-    words = ["evaluate", drawn / "manifest.csv", "--scores", tmp_path / "theirs.csv", "-o", tmp_path / "out"]
+    scores.to_csv(tmp_path / "scores.csv", index=False)
+    words = ["evaluate", drawn / "manifest.csv", "--scores", tmp_path / "scores.csv", "-o", tmp_path / "out"]
     done = run_inside(*words)
     assert done.returncode == 0, done.stderr
     assert "1.000" in done.stdout
 
 
-def test_one_class_says_so(tmp_path: Path, drawn: Path, spectrum: Path) -> None:
+def test_a_single_class_is_one_clear_error(tmp_path: Path, drawn: Path, spectrum: Path) -> None:
     table = read_manifest(drawn / "manifest.csv")
     write_manifest(table[table.label == 0], tmp_path / "reals.csv")
     done = run_inside("evaluate", tmp_path / "reals.csv", "--detector", spectrum, "-o", tmp_path / "out")
@@ -57,9 +57,9 @@ def test_the_smoke_suite_passes_its_gate_and_a_worse_detector_does_not(tmp_path:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "gate: passed" in done.stdout
     assert (tmp_path / "same" / "junit.xml").is_file()
-    told = json.loads((tmp_path / "same" / "report.json").read_text())["metadata"]
-    assert {"aligned AUC", "file format", "twins across splits"} <= {finding["name"] for finding in told["audit"]}
-    assert told["aligned"]
+    metadata = json.loads((tmp_path / "same" / "report.json").read_text())["metadata"]
+    assert {"aligned AUC", "file format", "twins across splits"} <= {finding["name"] for finding in metadata["audit"]}
+    assert metadata["aligned"]
     worse = tmp_path / "spectrum"
     shutil.copytree(SHIPPED / "spectrum", worse)
     tensors = read_tensors(worse)

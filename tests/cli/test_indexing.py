@@ -24,7 +24,7 @@ def test_index_of_a_tree_and_of_another_layout(tmp_path: Path) -> None:
     assert set(tables[0].generator) == {"", "gan"}
 
 
-def test_audit_says_what_gives_the_label_away(tmp_path: Path) -> None:
+def test_audit_finds_a_planted_shortcut(tmp_path: Path) -> None:
     for name, format in (("clean", "PNG"), ("planted", "JPEG")):
         for i in range(60):
             folder = tmp_path / name / ("real" if i % 2 else "fake/gan")

@@ -67,7 +67,7 @@ def test_scoring_imports_no_torch(drawn: Path, cnn: Path, spectrum: Path) -> Non
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-def test_a_killed_scoring_goes_on_to_the_same_file(tmp_path: Path, cnn: Path) -> None:
+def test_a_killed_scoring_is_resumed_to_the_same_file(tmp_path: Path, cnn: Path) -> None:
     (tmp_path / "in").mkdir()
     for i in range(150):
         (tmp_path / "in" / f"{i:03d}.png").write_bytes(encode(draw_picture(i, size=300)))

@@ -14,7 +14,7 @@ from conftest import run_inside
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-def test_a_killed_training_goes_on(tmp_path: Path, drawn: Path) -> None:
+def test_a_killed_training_is_resumed(tmp_path: Path, drawn: Path) -> None:
     words = ["train", "detector", "cnn", "--manifest", drawn / "manifest.csv", "--size", 48, "--backbone", "resnet10t",
              "--epochs", 3]  # fmt: skip
     out = tmp_path / "cut"
