@@ -31,6 +31,7 @@ EXTRAS = {  # extra -> (package that is imported, distribution that contains the
     "stylegan": ("random_face", "random_face"),
     "tensorboard": ("tensorboard", "tensorboard"),
     "serve": ("fastapi", "fastapi"),
+    "postgres": ("pg8000", "pg8000"),
 }
 REQUIRED = ("numpy", "pandas", "pyarrow", "pillow", "onnxruntime", "torch", "timm")
 

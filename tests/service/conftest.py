@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,3 +69,14 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'service.sqlite'}"
     return str(request.getfixturevalue("cluster").url(f"test-{tmp_path.name}"))
+
+
+@pytest.fixture(autouse=True)
+def _sockets(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Collect sockets that the PostgreSQL driver leaves open when a connection is refused, which warn then."""
+    yield
+    if not {"database", "cluster"} & set(request.fixturenames):
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
