@@ -38,8 +38,9 @@ SLOW = (  # files and folders of tests that train, start processes or bootstrap:
 )  # fmt: skip
 
 LONG = (  # files of tests that take longest, in the order in which they start: no worker idles beside one at the end
-    "test_quickstart.py", "test_house_rules.py", "dataset/test_audit.py", "cli/test_scoring.py", "test_kills.py",
-    "tasks/test_training.py", "test_notebooks.py", "evaluation/test_interrupted.py", "cli/test_evaluating.py",
+    "test_quickstart.py", "test_notebooks.py", "test_documents.py", "test_house_rules.py", "dataset/test_audit.py",
+    "cli/test_scoring.py", "test_kills.py",
+    "tasks/test_training.py", "evaluation/test_interrupted.py", "cli/test_evaluating.py",
     "dataset/test_shortcuts.py", "test_kills_measuring.py", "statistics/test_intervals.py",
     "generators/test_stylegan.py", "evidence/test_record.py", "contracts/test_generators.py",
     "evaluation/test_source_effects.py", "cli/test_training.py",
