@@ -24,7 +24,9 @@ try:
 except ImportError:  # Windows has no fcntl, so that files are not locked there
     fcntl = None  # type: ignore[assignment]
 
-TEMPORARY = re.compile(r"\..+\.(\d+)(-\d+)?\.tmp(\..+)?", re.DOTALL)  # names by `replacing`: process ID and thread ID
+TEMPORARY = re.compile(  # names that `replacing` gives: process and thread stand before .tmp
+    r"\.(?P<stem>.+)\.(?P<process>\d+)(-\d+)?\.tmp(?P<suffix>\..+)?", re.DOTALL
+)
 JOINERS = "\u200c\u200d"  # format characters that names of Persian files and emoji need
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # begin a formula
 
@@ -45,9 +47,9 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 def remove_leftovers(path: Path) -> None:
     """Remove the temporary files of `path` that killed processes left. No other process may be writing it."""
-    name = re.compile(rf"\.{re.escape(path.stem)}\.\d+(-\d+)?\.tmp{re.escape(path.suffix)}")  # names by `replacing`
     for other in path.parent.iterdir() if path.parent.is_dir() else ():
-        if name.fullmatch(other.name):
+        found = TEMPORARY.fullmatch(other.name)
+        if found and (found["stem"], found["suffix"] or "") == (path.stem, path.suffix):
             other.unlink(missing_ok=True)
 
 
@@ -55,7 +57,7 @@ def sweep(*folders: Path) -> None:
     """Remove the temporary files that processes left in these folders (not below them) when they were killed."""
     for folder in folders:
         for other in folder.iterdir() if os.name == "posix" and folder.is_dir() else ():
-            if (found := TEMPORARY.fullmatch(other.name)) and not _is_running(int(found[1])):
+            if (found := TEMPORARY.fullmatch(other.name)) and not _is_running(int(found["process"])):
                 other.unlink(missing_ok=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,8 @@ def browser() -> Iterator[Browser]:
     program = find_chromium()
     if program is None:
         pytest.skip("Chromium is not installed")
-    browser = Browser(program)
-    try:
+    with closing(Browser(program)) as browser:
         yield browser
-    finally:
-        browser.close()
 
 
 def write_pictures(folder: Path) -> dict[str, Path]:
