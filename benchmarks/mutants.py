@@ -44,7 +44,7 @@ GROUPS: dict[str, dict[str, list[str]]] = {  # group -> module -> test files tha
         "statistics/fairness": ["statistics/test_fairness.py"],
         "statistics/intervals": ["statistics/test_intervals.py"],
         "statistics/metrics": ["statistics/test_metrics.py"],
-        "statistics/power": ["evaluation/test_power.py"],
+        "statistics/power": ["statistics/test_power.py"],
         "statistics/proportions": ["statistics/test_fairness.py", "statistics/test_intervals.py"],
         "statistics/sources": ["statistics/test_sources.py"],
         "statistics/thresholds": ["statistics/test_metrics.py", "statistics/test_calibration.py"],

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector import files
-from detector.errors import DetectorError
+from detector.errors import DetectorError, MissingExtra
 from detector.evidence import custody
 from detector.evidence.custody import (
     FIRST,
@@ -241,3 +241,15 @@ def test_the_canonical_form_does_not_depend_on_order(record: dict[str, object]) 
     assert canonical(seal(record)) == canonical(record)
     assert is_sealed(seal(record))
     assert not is_sealed(seal(record) | {"more": 1})
+
+
+def test_the_keys_of_an_entry_are_written_in_order(tmp_path: Path) -> None:
+    CustodyLog(tmp_path / LOG).append("one", {"zebra": 1, "ant": 2})
+    (line,) = (tmp_path / LOG).read_text().splitlines()
+    assert list(json.loads(line)) == sorted(json.loads(line))
+
+
+def test_a_key_without_the_extra_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.serialization", None)
+    with pytest.raises(MissingExtra, match="checking a signature needs"):
+        read_public_key(tmp_path / "key.pem")

@@ -361,3 +361,21 @@ def test_an_exhibit_is_found_by_the_last_four_parts_of_its_path(tmp_path: Path, 
     _check_exhibit(found, entry, tmp_path / "case", tmp_path / "kept")
     assert (found.missing == []) is (parts <= 4)
     assert found.problems == []
+
+
+def test_with_a_folder_of_exhibits_the_old_place_is_not_searched(tmp_path: Path) -> None:
+    old = tmp_path / "old" / "exhibit.png"
+    old.parent.mkdir()
+    old.write_bytes(b"bytes")
+    (tmp_path / "empty").mkdir()
+    entry = {"path": str(old), "exhibit": sha256(b"bytes"), "folder": "exhibit-1"}
+    found = CaseCheck([], None, [])
+    _check_exhibit(found, entry, tmp_path / "case", tmp_path / "empty")
+    assert len(found.missing) == 1
+
+
+def test_an_index_that_is_gone_and_one_that_was_changed_are_distinguished(case: Path) -> None:
+    (case / "index.html").write_text("another")
+    assert "index.html is not as it was written" in check(case)[1]
+    (case / "index.html").unlink()
+    assert "index.html is gone" in check(case)[1]

@@ -20,12 +20,14 @@ from detector.pictures.faces import (
     MARGIN,
     MIN_CONFIDENCE,
     MODEL,
+    RELIABLE,
     Box,
     Face,
     centre_square,
     face_square,
     find_faces,
     locate_faces,
+    measure_overlap,
     prepare,
     too_small,
     widen,
@@ -304,6 +306,38 @@ def test_boxes_are_read_from_the_outputs_of_the_network(monkeypatch: pytest.Monk
     assert network.shape == (224, 320)  # whole strides
     assert boxes == [(12, 18, 108, 66), (168, 120, 216, 200)]  # 96 x 48 before 48 x 80: by area, not by height
     assert locate_faces(np.zeros((400, 640, 3), np.uint8)) == [tuple(2 * edge for edge in box) for box in boxes]
+
+
+def test_faces_are_sorted_by_area_and_not_by_width_or_height(monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = {"wide": (100, 20), "tall": (20, 90), "square": (50, 50)}
+    cells = {"wide": (4, 9), "tall": (7, 4), "square": (11, 15)}
+    found = [(16, *cells[name], 0, 0, *np.log(np.array(sides[name]) / 16), 0.9) for name in sides]
+    monkeypatch.setattr(faces, "_locator", lambda: _Network(found))
+    sizes = [
+        (right - left, bottom - top) for left, top, right, bottom in locate_faces(np.zeros((320, 320, 3), np.uint8))
+    ]
+    assert sizes == [(50, 50), (100, 20), (20, 90)]
+
+
+@pytest.mark.parametrize(("width", "searches"), [(2 * RELIABLE - 1, 2), (2 * RELIABLE, 1), (2 * RELIABLE + 1, 1)])
+def test_a_face_of_twice_the_reliable_width_ends_the_search(
+    width: int, searches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides: list[int] = []
+
+    def locate(image: Image, side: int = DETECTION_SIDE, turns: int = 0) -> list[Box]:
+        sides.append(side)
+        return [(0, 0, 3 * width, 3 * width)]  # in pixels of a picture three times as large as the searched one
+
+    monkeypatch.setattr(faces, "locate_faces", locate)
+    find_faces(np.zeros((3 * DETECTION_SIDE, 3 * DETECTION_SIDE, 3), np.uint8))
+    assert len(sides) == searches
+
+
+def test_the_overlap_of_boxes_is_intersection_over_union() -> None:
+    assert measure_overlap((10, 0, 30, 40), (20, 25, 50, 45)) == 150 / (800 + 600 - 150)
+    assert measure_overlap((20, 25, 50, 45), (10, 0, 30, 40)) == 150 / (800 + 600 - 150)
+    assert measure_overlap((0, 0, 10, 10), (0, 10, 10, 20)) == 0
 
 
 @pytest.mark.parametrize(("turns", "expected"), [(0, (12, 18, 108, 66)), (1, (254, 12, 302, 108)),

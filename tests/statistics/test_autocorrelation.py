@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from detector.statistics.autocorrelation import mean_interval
 
@@ -35,3 +36,10 @@ def test_a_drifting_series_counts_as_few_values() -> None:
     assert mixed is not None
     assert drifting is not None
     assert drifting[1] - drifting[0] > 2 * (mixed[1] - mixed[0])
+
+
+def test_values_that_alternate_have_the_interval_of_student() -> None:
+    """Their autocorrelation is negative, which counts as none; then this is the interval of independent values."""
+    values = [0.0, 3, 1, 2, 0, 3, 1, 2]
+    reach = stats.t.ppf(0.975, 7) * np.std(values, ddof=1) / np.sqrt(8)
+    assert mean_interval(values) == pytest.approx((1.5 - reach, 1.5 + reach), abs=1e-12)

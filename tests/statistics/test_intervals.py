@@ -12,6 +12,7 @@ from scipy import stats
 from scipy.special import ndtr
 
 from detector.errors import ScoresError, UnknownName
+from detector.statistics import intervals, proportions
 from detector.statistics.intervals import compare, compare_auc, measure
 from detector.statistics.metrics import METRICS
 from detector.statistics.proportions import clopper_pearson, correct_clusters, effective_count, holm, join_freedoms
@@ -394,3 +395,35 @@ def test_scores_that_are_all_wrong_have_an_interval_too():
     e = measure(y, -y + np.linspace(0, 0.5, 80), None, ["auc"], seed=0)["auc"]
     assert (e.value, e.low) == (0, 0)
     assert e.high == pytest.approx(1 - 0.025 ** (1 / 40), abs=1e-12)
+
+
+def test_the_intraclass_correlation_of_unequal_groups():
+    """By hand: Donner's estimate (between - within) / (between + (n0 - 1) within), with n0 of unequal groups."""
+    values, groups = np.array([1.0, 2.0, 4.0, 5.0, 6.0, 2.0]), np.array(["a", "a", "b", "b", "b", "c"])
+    sizes = np.array([2, 3, 1])
+    n0 = (6 - (sizes**2).sum() / 6) / 2  # 11 / 6
+    within = (0.5 + 2.0) / 3  # sums of squares around the means 1.5, 5 and 2
+    mean = 20 / 6
+    between = (2 * (1.5 - mean) ** 2 + 3 * (5 - mean) ** 2 + (2 - mean) ** 2) / 2
+    expected = (between - within) / (between + (n0 - 1) * within)
+    assert 0.5 < expected < 0.95
+    weight = sizes * (1 + (sizes - 1) * expected)
+    found, share = proportions._weigh(values, groups)
+    assert list(found) == [2, 3, 1]
+    assert share == pytest.approx(weight / weight.sum(), abs=1e-12)
+
+
+def test_the_extremes_of_a_separated_sample_lie_just_beyond_its_scores():
+    """A share of one class, which ten pictures cannot exclude, is moved to the lowest or to the highest score."""
+    real, fake = np.arange(10.0), np.arange(10.0) + 10
+    sample = intervals._Sample(np.repeat([0, 1], 10), [np.concatenate([real, fake])], None)
+    share = clopper_pearson(0, 10, 0.95)[1]
+    assert intervals._unseen("auc", sample, 0.95) == pytest.approx((1 - share, 1.0), abs=1e-12)
+
+    def cost(odds):  # of a class, in bits
+        return np.log2(1 + np.exp(odds)).mean()
+
+    moved = [((1 - share) * cost(real) + share * cost(end) + cost(-fake)) / 2 for end in (0, 19)]
+    moved += [(cost(real) + (1 - share) * cost(-fake) + share * cost(-end)) / 2 for end in (0, 19)]
+    extremes = min(*moved, (cost(real) + cost(-fake)) / 2), max(moved)
+    assert intervals._unseen("cllr", sample, 0.95) == pytest.approx(extremes, abs=1e-9)

@@ -264,3 +264,7 @@ def test_real_pictures_of_one_score_are_one_corner_of_the_drawn_tpr():
     reals, fakes = np.array([1, 2, 3, 4, 4, 4, 4, 8, 9, 10]), np.array([10.5, 9.5, 8.5, 5.5, 5.6, 3.5, 0.5, 0.6])
     assert drawn(0.70, reals, fakes) == pytest.approx(5 / 8)
     assert drawn(0.40, reals, fakes) == pytest.approx((3 + 2 * 1 / 4) / 8)
+
+
+def test_at_a_rate_of_one_the_threshold_is_the_lowest_score():
+    assert threshold_at_fpr([3.0, 1.0, 2.0], 1.0) == 1.0
