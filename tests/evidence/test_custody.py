@@ -253,3 +253,12 @@ def test_a_key_without_the_extra_names_the_extra(tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.serialization", None)
     with pytest.raises(MissingExtra, match="checking a signature needs"):
         read_public_key(tmp_path / "key.pem")
+
+
+def test_a_signed_log_without_the_extra_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_key(tmp_path / "key.pem")
+    CustodyLog(tmp_path / LOG, key=read_key(tmp_path / "key.pem")).append("one", {})
+    entries = read_log(tmp_path / LOG)
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    with pytest.raises(MissingExtra, match="checking a signature needs"):
+        check_chain(entries)

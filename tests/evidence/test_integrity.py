@@ -18,7 +18,7 @@ from detector import tasks
 from detector.cli import app
 from detector.evidence.custody import FIRST, LOG, CustodyLog, read_key, read_log, seal
 from detector.evidence.folders import file_index
-from detector.evidence.integrity import CaseCheck, _check_exhibit
+from detector.evidence.integrity import REPORT, CaseCheck, _check_exhibit, check_report
 from detector.files import sha256
 from detector.pictures.images import encode
 
@@ -379,3 +379,25 @@ def test_an_index_that_is_gone_and_one_that_was_changed_are_distinguished(case: 
     assert "index.html is not as it was written" in check(case)[1]
     (case / "index.html").unlink()
     assert "index.html is gone" in check(case)[1]
+
+
+def test_an_entry_lists_all_files_of_a_report_and_no_others(case: Path) -> None:
+    """The summary is optional, because it needs an extra; every other file is part of a report."""
+    entry = next(e for e in read_log(case / LOG) if e.get("event") == "reported")
+    files = entry["files"]
+    complaint = f"entry {entry['number']} of the log does not list the files of a report"
+    for listed in (files, {name: files[name] for name in REPORT}):
+        assert complaint not in check_report(case, entry | {"files": listed})
+    for name in REPORT:
+        assert check_report(case, entry | {"files": {n: h for n, h in files.items() if n != name}}) == [complaint]
+    assert check_report(case, entry | {"files": files | {"another.txt": "0" * 64}}) == [complaint]
+
+
+def test_a_report_that_is_not_there_is_named(case: Path) -> None:
+    for absent in (case / "none" / "report.json", case / "none" / "custody.jsonl", case / "none" / "other.json"):
+        status, output = check(absent)
+        assert status == 2
+        assert f"{absent} is not there" in output
+    other = case / "other.json"
+    other.write_text("{}")
+    assert "is not there; name a" in check(other)[1]

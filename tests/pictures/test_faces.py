@@ -20,6 +20,7 @@ from detector.pictures.faces import (
     MARGIN,
     MIN_CONFIDENCE,
     MODEL,
+    MOST_FACES,
     RELIABLE,
     Box,
     Face,
@@ -356,3 +357,8 @@ def test_the_square_at_each_edge_of_the_picture() -> None:
     assert face_square((60, 80, 80, 100), shape, 1.5) == (55, 70, 85, 100)
     assert face_square((120, 40, 140, 60), shape, 1.5) == (110, 35, 140, 65)
     assert face_square((60, 40, 80, 60), shape, 9.0) == (20, 0, 120, 100)  # not more than the picture has
+
+
+def test_the_documented_number_of_judged_faces_is_the_one_that_holds() -> None:
+    method = Path(__file__).parents[2] / "docs" / "method.md"
+    assert f"up to the {MOST_FACES} largest" in " ".join(method.read_text().split())

@@ -422,3 +422,14 @@ def test_unusual_file_names_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [engine.Row, engine.FaceRow, engine.FrameRow, engine.Judged, engine.Opened])
 def test_results_cannot_be_changed(kind: type) -> None:
     assert kind.__dataclass_params__.frozen
+
+
+def test_a_detector_that_returns_too_few_scores_is_an_error(pictures: list[Target]) -> None:
+    """Otherwise the scores of one picture would be written to the row of another."""
+
+    class Forgetful(Brightness):
+        def score(self, faces: Images) -> Scores:
+            return super().score(faces)[1:]
+
+    with pytest.raises(ValueError, match="shorter"):
+        score(pictures, Forgetful())
