@@ -33,7 +33,7 @@ from detector.pictures.faces import (
     too_small,
     widen,
 )
-from detector.pictures.images import load, resize
+from detector.pictures.images import cut, load, resize
 from detector.types import Decoded, Image
 
 
@@ -339,6 +339,8 @@ def test_the_overlap_of_boxes_is_intersection_over_union() -> None:
     assert measure_overlap((10, 0, 30, 40), (20, 25, 50, 45)) == 150 / (800 + 600 - 150)
     assert measure_overlap((20, 25, 50, 45), (10, 0, 30, 40)) == 150 / (800 + 600 - 150)
     assert measure_overlap((0, 0, 10, 10), (0, 10, 10, 20)) == 0
+    assert measure_overlap((0, 0, 10, 10), (20, 0, 30, 10)) == 0
+    assert measure_overlap((0, 0, 10, 10), (0, 20, 10, 30)) == 0
 
 
 @pytest.mark.parametrize(("turns", "expected"), [(0, (12, 18, 108, 66)), (1, (254, 12, 302, 108)),
@@ -362,3 +364,12 @@ def test_the_square_at_each_edge_of_the_picture() -> None:
 def test_the_documented_number_of_judged_faces_is_the_one_that_holds() -> None:
     method = Path(__file__).parents[2] / "docs" / "method.md"
     assert f"up to the {MOST_FACES} largest" in " ".join(method.read_text().split())
+
+
+def test_a_crop_is_widened_to_at_most_three_times_its_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    face = draw_picture(3, size=40)
+    monkeypatch.setattr(faces, "locate_faces", lambda *_, **__: [(-50, -50, 90, 90)])  # 140 wide: 2.8 times the side
+    wide = widen(face)
+    assert wide is not None
+    expected = resize(cut(face, (-40, -40, 80, 80), mirrored=True), 40, 40)
+    assert np.array_equal(wide, expected)

@@ -427,3 +427,9 @@ def test_the_extremes_of_a_separated_sample_lie_just_beyond_its_scores():
     moved += [(cost(real) + (1 - share) * cost(-fake) + share * cost(-end)) / 2 for end in (0, 19)]
     extremes = min(*moved, (cost(real) + cost(-fake)) / 2), max(moved)
     assert intervals._unseen("cllr", sample, 0.95) == pytest.approx(extremes, abs=1e-9)
+
+
+def test_every_metric_is_compared():
+    labels, scores, groups = simulate(np.random.default_rng(0), 40)
+    assert set(compare(labels, scores, -scores, groups, seed=0, resamples=50)) == set(NAMES)
+    assert list(compare(labels, scores, -scores, groups, ["auc", "ece"], seed=0, resamples=50)) == ["auc", "ece"]
