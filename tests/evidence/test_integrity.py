@@ -401,3 +401,9 @@ def test_a_report_that_is_not_there_is_named(case: Path) -> None:
     other = case / "other.json"
     other.write_text("{}")
     assert "is not there; name a" in check(other)[1]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", "a\\b", "a\0"])
+def test_a_folder_outside_the_case_is_not_the_folder_of_a_report(case: Path, name: str) -> None:
+    entry = next(e for e in read_log(case / LOG) if e.get("event") == "reported")
+    assert "does not list the files of a report" in check_report(case, entry | {"folder": name})[0]

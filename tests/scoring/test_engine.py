@@ -433,3 +433,12 @@ def test_a_detector_that_returns_too_few_scores_is_an_error(pictures: list[Targe
 
     with pytest.raises(ValueError, match="shorter"):
         score(pictures, Forgetful())
+
+
+@pytest.mark.parametrize(("more", "large"), [(-1, False), (0, False), (1, True)])
+def test_a_file_is_large_by_its_bytes(tmp_path: Path, more: int, large: bool) -> None:
+    path = tmp_path / "picture.jpg"
+    with path.open("wb") as file:
+        file.truncate(engine.PLAIN_BYTES + more)
+    assert engine._is_large(Target(str(path))) is large
+    assert not engine._is_large(Target(str(tmp_path / "absent.jpg")))

@@ -433,3 +433,11 @@ def test_every_metric_is_compared():
     labels, scores, groups = simulate(np.random.default_rng(0), 40)
     assert set(compare(labels, scores, -scores, groups, seed=0, resamples=50)) == set(NAMES)
     assert list(compare(labels, scores, -scores, groups, ["auc", "ece"], seed=0, resamples=50)) == ["auc", "ece"]
+
+
+def test_two_people_of_each_class_are_enough_for_an_interval_and_one_is_not():
+    labels, groups = np.repeat([0, 1], 4), np.repeat([0, 1, 2, 3], 2)
+    scores = np.array([0.0, 1, 2, 5, 3, 4, 6, 7])
+    two = compare_auc(labels, np.zeros(8), scores, groups)
+    assert np.isfinite([two.low, two.high, two.se]).all()
+    assert np.isnan(compare_auc(labels, np.zeros(8), scores, np.repeat([0, 0, 2, 3], 2)).low)
