@@ -179,8 +179,8 @@ def test_once_an_entry_is_signed_unsigned_and_foreign_ones_are_errors(tmp_path: 
     CustodyLog(log).append("zero", {})  # a log may begin unsigned: the chain puts it under later signatures
     CustodyLog(log, key=mine).append("one", {})
     before = log.read_bytes()
-    for key in (None, other):
-        with pytest.raises(DetectorError, match="name its key with --sign"):
+    for key, how in ((None, "and this run is not"), (other, "with another key")):
+        with pytest.raises(DetectorError, match=f"is signed, {how}; name its key with --sign"):
             CustodyLog(log, key=key)
     entries = read_log(log)
     assert check_chain(entries) == []

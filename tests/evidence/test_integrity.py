@@ -407,3 +407,11 @@ def test_a_report_that_is_not_there_is_named(case: Path) -> None:
 def test_a_folder_outside_the_case_is_not_the_folder_of_a_report(case: Path, name: str) -> None:
     entry = next(e for e in read_log(case / LOG) if e.get("event") == "reported")
     assert "does not list the files of a report" in check_report(case, entry | {"folder": name})[0]
+
+
+def test_an_index_that_was_not_written_is_missing_from_a_case_and_a_note_on_a_report(case: Path) -> None:
+    rewrite(case, [entry for entry in read_log(case / LOG) if entry["event"] != "indexed"])
+    status, output = check(case)
+    assert (status, "index.html was not compared" in output) == (3, True)
+    status, output = check(report_on(case))
+    assert (status, "index.html was not compared" in output) == (0, True)

@@ -341,6 +341,7 @@ def test_the_overlap_of_boxes_is_intersection_over_union() -> None:
     assert measure_overlap((0, 0, 10, 10), (0, 10, 10, 20)) == 0
     assert measure_overlap((0, 0, 10, 10), (20, 0, 30, 10)) == 0
     assert measure_overlap((0, 0, 10, 10), (0, 20, 10, 30)) == 0
+    assert measure_overlap((5, 5, 5, 5), (5, 5, 5, 5)) == 0  # boxes without an area
 
 
 @pytest.mark.parametrize(("turns", "expected"), [(0, (12, 18, 108, 66)), (1, (254, 12, 302, 108)),
@@ -373,3 +374,11 @@ def test_a_crop_is_widened_to_at_most_three_times_its_side(monkeypatch: pytest.M
     assert wide is not None
     expected = resize(cut(face, (-40, -40, 80, 80), mirrored=True), 40, 40)
     assert np.array_equal(wide, expected)
+
+
+def test_a_square_that_is_larger_than_the_picture_lies_around_it() -> None:
+    """A square of 60 in a picture 50 high and 90 wide, and the other way round."""
+    assert faces._square((40, 90, 60, 110), 60, (50, 90, 3))[1] == 0
+    assert faces._square((40, -90, 60, -70), 60, (50, 90, 3))[1] == -10
+    assert faces._square((90, 40, 110, 60), 60, (90, 50, 3))[0] == 0
+    assert faces._square((-90, 40, -70, 60), 60, (90, 50, 3))[0] == -10

@@ -277,3 +277,14 @@ def test_related_pictures_widen_the_interval() -> None:
     assert alone is not None
     assert together is not None
     assert np.diff(together)[0] > 1.5 * np.diff(alone)[0]
+
+
+@pytest.mark.parametrize("n", [1, 3, 10])
+def test_a_sample_supports_no_ratio_beyond_its_size(n):
+    """Of n ratios in each class, all right and very large, one misleading ratio more is allowed for."""
+    low, high = find_bounds(np.full(n, -9.0), np.full(n, 9.0))
+    steps = np.arange(0, 100) / 100  # the bound is the last step at which deciding by the ratio is not too costly
+    costly = 1 / (n + 1) + 10**steps / (n + 1) > 1 + 1e-12
+    last = np.log10(n) if not costly.any() else (np.flatnonzero(costly)[0] - 1) / 100
+    assert high == pytest.approx(max(last, 0), abs=0.0101)
+    assert low == pytest.approx(-high, abs=1e-9)

@@ -268,3 +268,9 @@ def test_real_pictures_of_one_score_are_one_corner_of_the_drawn_tpr():
 
 def test_at_a_rate_of_one_the_threshold_is_the_lowest_score():
     assert threshold_at_fpr([3.0, 1.0, 2.0], 1.0) == 1.0
+
+
+def test_the_last_two_of_the_fifteen_bins_are_apart():
+    """Probabilities of 0.9 (a photograph) and 0.97 (a fake): in one bin their errors would cancel in part."""
+    scores = np.log(np.array([0.9, 0.97]) / (1 - np.array([0.9, 0.97])))
+    assert measure("ece", [0, 1], scores) == pytest.approx((0.9 + 0.03) / 2)
