@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from detector.dataset.embedded import unpack_faces
 from detector.dataset.manifest import COLUMNS, assign_splits, write_manifest
 from detector.files import sha256
 from detector.pictures.images import encode
@@ -93,6 +94,12 @@ def make_manifest(folder: Path, *, n: int = 60, size: int = 48, seed: int = 0) -
     table = assign_splits(pd.DataFrame(rows, columns=list(COLUMNS)), seed=seed)
     write_manifest(table, folder / "manifest.csv")
     return table
+
+
+def unpack_fewer(folder: Path, *, seed: int = 0) -> pd.DataFrame:
+    """Write the embedded photographs, and return the manifest of those of 12 of the 40 people, split by person."""
+    table = unpack_faces(folder, seed=seed)
+    return assign_splits(table[table.group.isin(table.group.unique()[:12])].reset_index(drop=True), seed=seed)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

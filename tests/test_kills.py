@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import kills
@@ -13,9 +14,14 @@ import pytest
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends a signal")
 
 
-@pytest.mark.parametrize("name", ["generate", "train-generator"])
-def test_a_killed_command_ends_as_the_uninterrupted_one(name: str) -> None:
-    _, wrong = kills.run(kills.COMMANDS[name], 1)
+@pytest.mark.parametrize(
+    ("name", "long", "short"),
+    [("generate", "-n 12", "-n 6"), ("train-generator", "--pictures 320", "--pictures 320 --set width=8")],
+)
+def test_a_killed_command_ends_as_the_uninterrupted_one(name: str, long: str, short: str) -> None:
+    command = kills.COMMANDS[name]
+    assert long in command.arguments
+    _, wrong = kills.run(replace(command, arguments=command.arguments.replace(long, short)), 1)
     assert wrong == []
 
 

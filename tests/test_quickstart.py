@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import unpack_fewer
 
 from detector import quickstart, tasks
 from detector.dataset.manifest import read_manifest
@@ -19,8 +20,10 @@ from detector.statistics.metrics import METRICS
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, quickstart.Made]:
     folder = tmp_path_factory.mktemp("quickstart")
     patch = pytest.MonkeyPatch()
-    patch.setattr(quickstart, "OPTIONS", {"crude": {"pictures": 1_600}, "style": {"pictures": 128}})
-    small_cnn = {"size": 64, "epochs": 1, "backbone": "resnet10t"}
+    patch.setattr(quickstart, "OPTIONS", {"crude": {"pictures": 1_600}, "style": {"pictures": 64}})
+    patch.setattr(quickstart, "unpack_faces", unpack_fewer)
+    patch.setattr(quickstart, "SHOWN", quickstart.COLUMNS)
+    small_cnn = {"size": 64, "epochs": 1, "backbone": "test_resnet"}
     patch.setattr(quickstart, "ARGUMENTS", quickstart.ARGUMENTS | {"cnn": small_cnn})
     made = quickstart.run(folder, progress=lambda what, done, total: None)
     patch.undo()
@@ -68,24 +71,28 @@ def test_a_second_run_changes_no_file_and_gives_the_same_results(small: tuple[Pa
 def test_permuted_labels_give_an_auc_of_chance(tmp_path: Path, small: tuple[Path, quickstart.Made]) -> None:
     """Exchange the labels of half of the training groups of each class: an AUC above chance then shows leakage.
 
-    Luck is large in one run, since real against fake is the strongest direction in the pictures and any net leans one
-    way along it; so it is averaged over several permutations.
+    Real against fake is the strongest direction in the pictures, and any net leans one way along it by chance.
+    Therefore each permutation is trained twice, the second time with every label exchanged: the second net leans the
+    other way. Over six permutations the standard deviation of one AUC was 0.2, that of the mean of both 0.07. With the
+    true labels the same training gives an AUC far above chance.
     """
     table = read_manifest(small[0] / "manifest.csv")
-    test = table[table.split == "test"]
-    learnt = table[table.split != "test"]
-    aucs = []
-    for seed in range(6):
-        rng = np.random.default_rng(seed)
-        turned: set[str] = set()
-        for _, rows in learnt.groupby(["split", "generator"]):
-            groups = rng.permutation(rows.group.unique())
-            turned |= set(groups[: len(groups) // 2])
+    test, learnt = (table[(table.split == "test") == held] for held in (True, False))
+
+    def measure(turned: set[str], name: str) -> float:
+        """Return the AUC on the test split of a detector that was trained with the labels of these groups exchanged."""
         drawn = table.assign(label=np.where(table.group.isin(turned), 1 - table.label, table.label))
         drawn["generator"] = np.where(drawn.label == 1, "permuted", "")
         drawn["dataset"] = "permuted"  # photographs are drawn evenly over datasets, which would tell the true labels
-        arguments = {"size": 32, "epochs": 2, "backbone": "resnet10t"}
-        thing = tasks.train("detector", "cnn", drawn, tmp_path / str(seed), seed=seed, arguments=arguments)
-        scores = tables.score_manifest(test, thing, "cnn", tmp_path / f"{seed}.csv")
-        aucs.append(METRICS.get("auc")(test.label.to_numpy(), scores.score.to_numpy()))
-    assert 0.35 <= np.mean(aucs) <= 0.65, aucs
+        arguments = {"size": 32, "epochs": 12, "patience": 0, "augmentation": 0.0, "backbone": "test_resnet"}
+        thing = tasks.train("detector", "cnn", drawn, tmp_path / name, arguments=arguments)
+        scores = tables.score_manifest(test, thing, "cnn", tmp_path / f"{name}.csv")
+        return float(METRICS.get("auc")(test.label.to_numpy(), scores.score.to_numpy()))
+
+    rng, turned = np.random.default_rng(0), set()
+    for _, rows in learnt.groupby(["split", "generator"]):
+        groups = rng.permutation(rows.group.unique())
+        turned |= set(groups[: len(groups) // 2])
+    aucs = [measure(turned, "half"), measure(set(learnt.group) - turned, "other half")]
+    assert 0.25 <= np.mean(aucs) <= 0.75, aucs
+    assert measure(set(), "true") > 0.9

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,7 +74,9 @@ def _naming(settings: list[str] | None) -> Iterator[None]:
 
 def _say_trained(output: Path) -> None:
     """Print the folder of the weights; under torchrun only the first process prints it."""
-    if os.environ.get("RANK", "0") == "0":
+    from detector.learning.processes import is_first
+
+    if is_first():
         say(f"trained: {output}")
 
 

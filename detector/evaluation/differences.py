@@ -41,8 +41,7 @@ def compare_detectors(pairs: Sequence[Pair], joined: pd.DataFrame, *, level: flo
             columns = part.label.to_numpy(), part.other.to_numpy(), part.score.to_numpy(), part.group.to_numpy()
             labels, theirs, ours, groups = columns
             d = compare_auc(labels, theirs, ours, groups, level=level)
-            p = 2 * min(d.p_worse, compare_auc(labels, ours, theirs, groups, level=level).p_worse)
             rows.append((a, b, pair.first, pair.second, pair.kind, float(auc(labels, ours)), float(auc(labels, theirs)),
-                         d.value, d.low, d.high, min(p, 1.0), len(real), len(fake)))  # fmt: skip
+                         d.value, d.low, d.high, d.p_apart, len(real), len(fake)))  # fmt: skip
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.assign(p=holm(table.p.astype(float))) if len(table) else table

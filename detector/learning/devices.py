@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from detector.errors import DetectorError
+from detector.learning.processes import is_first
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -55,11 +56,11 @@ def join_world(device: torch.device) -> tuple[int, int]:
 @contextmanager
 def leader_first() -> Iterator[bool]:
     """Let the first process run the block before the others do; yield whether this process is the first."""
-    rank, together = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)) > 1
-    if together and rank > 0:
+    first, together = is_first(), int(os.environ.get("WORLD_SIZE", 1)) > 1
+    if together and not first:
         torch.distributed.barrier()
-    yield rank == 0
-    if together and rank == 0:
+    yield first
+    if together and first:
         torch.distributed.barrier()
 
 

@@ -7,13 +7,13 @@ the line; that of `logged_to` takes the numbers instead. A loop therefore does n
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from detector.errors import MissingExtra, UnknownName
+from detector.learning.processes import is_first
 from detector.types import Image
 
 LOG = logging.getLogger("detector.training")
@@ -27,7 +27,7 @@ def note(line: str, *, step: int, values: Mapping[str, float], samples: Image | 
     line: for people. step: number of the epoch, the step or the picture. values: name -> figure at this step. samples:
     a sheet of generated faces, RGB (H, W, 3).
     """
-    if os.environ.get("RANK", "0") == "0":
+    if is_first():
         LOG.info("%s", line, extra={"step": step, "values": dict(values), "samples": samples})
 
 

@@ -53,6 +53,11 @@ class Difference:
     freedom: float
     groups: int
 
+    @property
+    def p_apart(self) -> float:
+        """Two-sided p-value, small if A and B differ, whichever of them is better; 1 with one group."""
+        return min(2 * _tail(-abs(self.value), self.se, self.freedom, self.groups), 1.0) if self.groups >= 2 else 1.0
+
 
 def measure(
     labels: ArrayLike,
@@ -150,9 +155,12 @@ def _differ(value: float, se: float, freedom: float, groups: int, level: float, 
     if groups < 2:
         return Difference(value, math.nan, math.nan, math.nan, 1.0, 0.0, groups)
     reach = float(stdtrit(freedom, (1 + level) / 2)) * se
-    p = float(stdtr(freedom, spare / se)) if se > 0 else float(spare >= 0)
-    # The smallest possible p-value is that of a sign test in which all groups agree.
-    return Difference(value, se, value - reach, value + reach, max(p, 0.5**groups), freedom, groups)
+    return Difference(value, se, value - reach, value + reach, _tail(spare, se, freedom, groups), freedom, groups)
+
+
+def _tail(spare: float, se: float, freedom: float, groups: int) -> float:
+    """Return the one-sided p-value of a distance, not below that of a sign test in which all groups agree."""
+    return max(float(stdtr(freedom, spare / se)) if se > 0 else float(spare >= 0), 0.5**groups)
 
 
 class _Sample:

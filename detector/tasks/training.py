@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from detector.errors import CheckpointError, DetectorError
 from detector.files import check_folder, sweep, write_text
 from detector.generators import GENERATORS, generator_options
 from detector.learning.journal import logged_to
+from detector.learning.processes import is_first
 from detector.registry import Registry
 from detector.types import Progress, Trainable, silent
 
@@ -69,7 +69,7 @@ def train(
     check_folder(folder)
     recipe = _describe(kind, name, seed, arguments or {}, options, describe_data(table)["manifest_sha256"], model)
     _compare(folder, recipe)
-    leads = int(os.environ.get("RANK", 0)) == 0  # under torchrun, only the first process writes
+    leads = is_first()  # under torchrun, only the first process writes
     with logged_to(log if leads else None, folder):
         if leads:
             sweep(folder, folder / "samples")

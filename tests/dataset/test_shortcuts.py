@@ -54,7 +54,7 @@ def test_a_clean_set_has_no_serious_finding_under_random_labels(
     images, groups = portraits[0][:N], portraits[1][:N]
     table = write(tmp_path, images, groups, [False] * N, PLANTS["file date"])
     traits = measure_traits(table)
-    for seed in range(5):
+    for seed in range(3):
         fakes = np.array(choose_labels(groups, seed))
         labelled = table.assign(label=fakes.astype(int), generator=np.where(fakes, "planted", ""))
         assert [f.name for f in find_shortcuts(labelled, traits, seed) if f.severity is Severity.SERIOUS] == []
@@ -71,18 +71,18 @@ def test_every_family_has_traits_or_a_vector(tmp_path: Path, portraits: tuple[li
 
 
 def test_chance_is_seldom_reported() -> None:
-    """Random traits under random labels, 200 questions: at most 1 in 100 is reported, and a shortcut at once."""
+    """Random traits under random labels, 100 questions: at most 1 in 100 is reported, and a shortcut at once."""
     rng = np.random.default_rng(0)
     colour = next(f for f in FAMILIES if f.name == "colour")
     reported = 0
-    for trial in range(200):
+    for trial in range(100):
         n = int(rng.integers(8, 120))
         label = np.arange(n) % 2
         table = pd.DataFrame({"label": label, "generator": np.where(label, "g", ""), "path": "p",
                               "group": rng.integers(0, n, n).astype(str)})  # fmt: skip
         numbers = pd.DataFrame(rng.normal(size=(n, 5)), columns=list(colour.columns[:5]))
         reported += find_shortcut(colour, table, as_traits(numbers), 0.98, trial).severity is not Severity.OK
-    assert reported <= 2
+    assert reported <= 1
     assert find_shortcut(colour, table, as_traits(numbers.assign(red=label)), 0.98, 0).severity is Severity.SERIOUS
 
 

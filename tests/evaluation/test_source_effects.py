@@ -114,7 +114,7 @@ def judge(joined: pd.DataFrame) -> dict[str, Severity]:
     return {finding.name: finding.severity for _, finding in find_source_effects(pairs, joined)}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 120), min_size=2, max_size=5), st.sampled_from([1, 4, 15]))
 def test_sources_that_score_alike_are_never_serious(seed: int, sizes: list[int], per_group: int) -> None:
     """Also where people have several pictures, which score alike."""
@@ -126,7 +126,7 @@ def test_sources_that_score_alike_are_never_serious(seed: int, sizes: list[int],
     assert judge(join(scores, per_group=per_group))["source of the photographs"] is not Severity.SERIOUS
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.booleans())
 def test_sources_far_apart_are_always_serious_whichever_scores_higher(seed: int, swapped: bool) -> None:
     rng = np.random.default_rng(seed)

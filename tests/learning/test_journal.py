@@ -13,6 +13,7 @@ import pytest
 from detector import cli, tasks
 from detector.errors import UnknownName
 from detector.learning import journal
+from detector.learning.processes import is_first
 
 TABLE = "manifest.csv"
 
@@ -98,4 +99,7 @@ def test_only_the_first_of_several_processes_notes(
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
         journal.note(f"by process {rank}", step=1, values={"loss": np.nan})
+        assert is_first() == (rank == "0")
     assert caplog.messages == ["by process 0"]
+    monkeypatch.delenv("RANK")
+    assert is_first()

@@ -66,21 +66,36 @@ def test_a_detector_that_uses_no_device_takes_none(tmp_path: Path, manifest: pd.
         tasks.train("detector", "spectrum", manifest, tmp_path, device="meta")
 
 
-@pytest.mark.parametrize("length", [["--pictures", 64], ["--minutes", 0.02]])
-def test_two_processes_train_one_generator(length: list[object], tmp_path: Path, manifest: pd.DataFrame) -> None:
+BOTH = """
+import runpy, sys
+words = sys.argv[1:]
+for out, *length in (("pictures", "--pictures", "64"), ("minutes", "--minutes", "0.02")):
+    sys.argv = ["detector", *words, "-o", out, *length]
+    try:
+        runpy.run_module("detector", run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        assert not ended.code, ended.code
+"""
+
+
+def test_two_processes_train_one_generator(tmp_path: Path, manifest: pd.DataFrame) -> None:
+    """One training run of a number of pictures and one of a time, in the same two processes."""
+    (tmp_path / "both.py").write_text(BOTH)
     words = ["train", "generator", "crude", "--manifest", Path(manifest.path[0]).parent / "manifest.csv",
-             "-o", tmp_path / "out", "--device", "cpu", *length]  # fmt: skip
+             "--device", "cpu"]  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "detector",
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "both.py",
          *map(str, words)],
-        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=240, check=False,
+        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=tmp_path, timeout=240,
+        check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"trained: {tmp_path / 'out'}\n"
-    losses = pd.read_csv(tmp_path / "out" / "losses.csv")
-    assert np.isfinite(losses.to_numpy()).all()
-    assert length[0] != "--pictures" or losses.pictures.tolist() == [64]
-    assert tasks.generate("crude", 1, tmp_path / "made", weights=tmp_path / "out", label=False).shape[0] == 1
+    assert done.stdout == "trained: pictures\ntrained: minutes\n"
+    for out in ("pictures", "minutes"):
+        losses = pd.read_csv(tmp_path / out / "losses.csv")
+        assert np.isfinite(losses.to_numpy()).all()
+        assert out != "pictures" or losses.pictures.tolist() == [64]
+        assert tasks.generate("crude", 1, tmp_path / f"{out} made", weights=tmp_path / out, label=False).shape[0] == 1
 
 
 def test_training_prints_its_progress_without_a_terminal(tmp_path: Path, manifest: pd.DataFrame) -> None:
