@@ -7,6 +7,7 @@ DetectorError                  anything below; the command line prints it as one
 |   +-- DamagedImage           truncated, corrupt or empty
 |   +-- TooCostly              decoding would take too much time or memory
 |       +-- ProcessDied        the process that decoded it ended, and no limit ended it
+|           +-- ProcessKilled  another program or the system ended that process
 +-- ManifestError              a table of pictures contradicts itself or lacks a column
 +-- ScoresError                a table of scores cannot be evaluated (one class, NaN, unknown pictures)
 +-- UnknownName                no such generator, detector, perturbation, metric, suite ...
@@ -58,6 +59,10 @@ class TooCostly(ImageError):
 
 class ProcessDied(TooCostly):
     """The process that decoded the picture ended, and none of its limits ended it."""
+
+
+class ProcessKilled(ProcessDied):
+    """A signal from outside ended the process, such as SIGKILL; the picture need not be the reason."""
 
 
 class ManifestError(DetectorError):

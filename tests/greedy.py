@@ -41,6 +41,13 @@ def die(data: bytes) -> Iterator[Any]:
     os._exit(7)
 
 
+def end(data: bytes, number: int) -> Iterator[Any]:
+    """End the process with a signal in the middle of an answer."""
+    yield {}
+    os.kill(os.getpid(), number)
+    time.sleep(60)
+
+
 def refuse(data: bytes) -> Iterator[Any]:
     """Raise DamagedImage after some items."""
     yield {}

@@ -21,6 +21,7 @@ from scipy.special import expit
 
 from detector.errors import DetectorError
 from detector.evidence.checks import CHECKS, read_reference, weigh
+from detector.files import sha256
 from detector.pictures.marks import Declaration
 from detector.statistics.calibration import SMALLEST_WIDTH, VERBAL_SCALE, Calibration, describe
 from detector.types import Detector, Exhibit, Finding, Opinion, Outcome
@@ -43,6 +44,7 @@ ALTERNATIVES = (
     "A face from a generator of a family that was not measured; it can look like a photograph to the detector.",
     "A photograph that is genuine and shown out of its context: nothing here speaks to that.",
 )
+DECLARING = ("provenance", "metadata", "duplicates")  # checks that `find_declaration` reads
 LIMITS = (
     "The ratio compares two propositions about how the face was made. It is not the probability that it was generated.",
     "It holds for faces and processing like those of the validation set, and is bounded by that set's size.",
@@ -195,7 +197,16 @@ def conclude(
     return concluded.model_copy(update={"opinion": Opinion.DECLARED, "statement": statement})
 
 
-def find_declaration(seen: Mapping[str, FindingRecord]) -> str:
+def read_declaration(data: bytes) -> str:
+    """Return in one sentence who says that a file was generated, as its report will; empty if nobody does.
+
+    Nothing is decoded: of the known pictures, only one with the very bytes is found, and only that one counts.
+    """
+    exhibit = Exhibit(Path(), data, sha256(data), None)
+    return find_declaration({name: _run(name, CHECKS.get(name), exhibit) for name in DECLARING})
+
+
+def find_declaration(seen: Mapping[str, Finding | FindingRecord]) -> str:
     """Return in one sentence who says that the exhibit was generated; empty if nobody does.
 
     Content Credentials that fit the file come first, then the fields of the file, then a list that holds its very bytes

@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from detector import errors
-from detector.errors import ImageError, ProcessDied, TooCostly
+from detector.errors import ImageError, ProcessDied, ProcessKilled, TooCostly
 
 MEMORY = 680 * 2**20  # bytes that a job may use in addition to the idle process, less the size of the file
 SECONDS = 6  # CPU seconds that a job may use, rounded up
 PATIENCE = 600  # seconds on the clock after which a job is stopped; on a busy machine CPU seconds take far longer
+CRASHES = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP")  # a program's own faults
 
 
 class Sandbox:
@@ -54,7 +55,8 @@ class Sandbox:
         this job may use, if not those of the sandbox.
 
         Raises the ImageError that the function raises; TooCostly if a limit stops it; ProcessDied, a kind of TooCostly,
-        if no process can be started or if it ended for another reason.
+        if no process can be started or if it ended for another reason, and ProcessKilled if another program or the
+        system killed it.
         """
         memory = MEMORY if self._memory is None else self._memory
         if seconds is None:
@@ -174,8 +176,8 @@ def _explain(process: subprocess.Popen[bytes], seconds: int) -> TooCostly:
     status = process.wait()
     if hasattr(signal, "SIGXCPU") and status == -signal.SIGXCPU:
         return TooCostly(f"it takes more than {seconds} seconds of CPU time")
-    if hasattr(signal, "SIGKILL") and status == -signal.SIGKILL:
-        return ProcessDied("its decoder was killed; it may take more memory than there is")
+    if status < 0 and not any(status == -getattr(signal, name, 0) for name in CRASHES):
+        return ProcessKilled("its decoder was killed; it may take more memory than there is")
     return ProcessDied(f"its decoder ended with status {status}")
 
 

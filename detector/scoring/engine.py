@@ -157,7 +157,7 @@ def open_target(target: Target, size: int, locates: bool) -> Opened:
         with ExitStack() as turn:
             if target.pixels is not None:
                 turn.enter_context(_TURN)  # a Pillow picture must not be used by several threads at a time
-                return _cut_faces(target, _convert(target.pixels), size, locates)
+                return cut_faces(target, _convert(target.pixels), size, locates)
             if target.data is None and _is_large(target):
                 turn.enter_context(_TURN)
             data = target.read()
@@ -165,7 +165,7 @@ def open_target(target: Target, size: int, locates: bool) -> Opened:
                 turn.enter_context(_TURN)
             digest = sha256(data)
             target.check(digest)
-            return _cut_faces(replace(target, sha256=digest), decode_picture(data), size, locates)
+            return cut_faces(replace(target, sha256=digest), decode_picture(data), size, locates)
     except ImageError as error:
         return Opened(Row(target.path, digest, verdict="error", reason=f"{error.reason}: {error}"))
 
@@ -185,7 +185,7 @@ def _is_large(target: Target) -> bool:
         return False
 
 
-def _cut_faces(target: Target, decoded: Decoded, size: int, locates: bool) -> Opened:
+def cut_faces(target: Target, decoded: Decoded, size: int, locates: bool) -> Opened:
     """Return a decoded picture with its faces cut out; boxes are in pixels of the file, also if it was reduced."""
     image = decoded.image
     row = Row(target.path, target.sha256, decoded.width, decoded.height, reason=decoded.remark)

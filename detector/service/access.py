@@ -44,6 +44,8 @@ FACTS = (
     "position",
     "sha256",
     "verdict",
+    "examination",
+    "detail",
     "pictures",
 )
 log = logging.getLogger("detector.service")

@@ -36,6 +36,8 @@ from detector.service.wording import find_label, list_faces, say_plainly, write_
 
 KINDS = {"json": "application/json", "html": "text/html", "pdf": "application/pdf"}
 REPORT_CSP = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
+RETRY = 2  # seconds after which a client may ask again for what is not there yet
+Depth = Literal["quick", "full"]  # whether pictures are judged, or examined for a report
 router = APIRouter(responses=PROBLEMS)
 
 
@@ -53,10 +55,13 @@ class Answer(BaseModel):
     "/v1/images", responses={200: {"model": Verdict}, 202: {"model": Pending, "description": "The picture waits."}},
     openapi_extra=describe_body(raw=True),
 )  # fmt: skip
-async def post_image(request: Request) -> Response:
-    """Examine one picture (raw body, or a form with one file) and return the verdict; 202 if that takes too long."""
+async def post_image(request: Request, examination: Depth = "quick") -> Response:
+    """Judge one picture (raw body, or a form with one file) and return the verdict; 202 if that takes too long.
+
+    With `examination=full` its report is made first, and the verdict is that of the report.
+    """
     app = request.app.state
-    job_id = await _accept(request, most=1, priority=0)
+    job_id = await _accept(request, most=1, priority=0, full=examination == "full")
     done = app.runner.watch(job_id)
     try:
         _, rows = await run_in_threadpool(app.store.read_job, request.state.owner, job_id)
@@ -69,15 +74,19 @@ async def post_image(request: Request) -> Response:
     picture, report = rows[0]
     if picture.state == tables.FAILED:
         raise explain_failure(picture.slug, picture.detail)
-    if report is None:
-        return JSONResponse({"job": job_id, "status": "pending"}, 202, {"location": f"/v1/jobs/{job_id}"})
+    if picture.state != tables.DONE or report is None:
+        return _answer_pending(job_id)
     return JSONResponse(describe_verdict(picture, report))
 
 
 @router.post("/v1/jobs", status_code=202, responses={202: {"model": Accepted}}, openapi_extra=describe_body(raw=False))
-async def post_job(request: Request) -> Response:
-    """Accept many pictures (a form with one part each); the response names the URL of the verdicts."""
-    job_id = await _accept(request, most=request.app.state.settings.max_pictures, priority=1)
+async def post_job(request: Request, examination: Depth = "quick") -> Response:
+    """Accept many pictures (a form with one part each); the response names the URL of the verdicts.
+
+    With `examination=full` the report on each is made, too.
+    """
+    most = request.app.state.settings.max_pictures
+    job_id = await _accept(request, most=most, priority=1, full=examination == "full")
     return JSONResponse({"id": job_id}, 202, {"location": f"/v1/jobs/{job_id}"})
 
 
@@ -101,17 +110,26 @@ def get_job(request: Request, job_id: str) -> JobStatus:
             "counts": {"pictures": len(rows), "open": open_}, "pictures": pictures}  # fmt: skip
 
 
-@router.get("/v1/reports/{name}", responses={200: {"content": {kind: {} for kind in KINDS.values()}}, 304: {}})
+@router.get(
+    "/v1/reports/{name}",
+    responses={200: {"content": {kind: {} for kind in KINDS.values()}}, 304: {},
+               202: {"model": Pending, "description": "The picture is being examined; ask again."}},
+)  # fmt: skip
 def get_report(request: Request, name: str) -> Response:
-    """Return the report on a picture, by its SHA-256: JSON, HTML or PDF, by suffix (.json) or by Accept."""
+    """Return the report on a picture, by its SHA-256: JSON, HTML or PDF, by suffix (.json) or by Accept.
+
+    The first request has the picture examined: 202 with Retry-After until the report is there.
+    """
     digest, _, suffix = name.partition(".")
     kind = suffix or _choose(request.headers.get("accept", "*/*"))
     if kind not in KINDS:
         raise Problem(406 if not suffix else 404, "no-such-form", "A report is JSON, HTML or PDF.")
     store = request.app.state.store
-    report = store.read_report(request.state.owner, digest)
-    if report is None:
-        raise Problem(404, "not-found", "There is no report on a picture of yours with that SHA-256.")
+    report = find_report(request, digest)
+    if isinstance(report, tables.Picture):
+        if report.state == tables.FAILED:
+            raise explain_failure(report.slug, report.detail)
+        return _answer_pending(report.job_id)
     record = json.loads(report.record)
     headers = {"etag": f'"{record["sha256"]}-{kind}"', "vary": "Accept"}
     if kind == "html":
@@ -137,7 +155,7 @@ def post_feedback(request: Request, answer: Answer) -> Given:
     store, owner = request.app.state.store, request.state.owner
     report = store.read_report(owner, answer.sha256)
     if report is None:
-        raise Problem(404, "not-found", "There is no report on a picture of yours with that SHA-256.")
+        raise Problem(404, "not-found", "There is no verdict on a picture of yours with that SHA-256.")
     label = answer.label or find_label(report.opinion, answer.answer or "unsure")
     if label is None:
         raise Problem(422, "nothing-to-overturn",
@@ -173,16 +191,40 @@ def get_metrics(request: Request) -> Response:
 
 def describe_verdict(picture: tables.Picture, report: tables.Report) -> Verdict:
     """Return the verdict on a picture: opinion, sentence, score, likelihood ratio with its interval, and faces."""
-    record = json.loads(report.record)
+    record = json.loads(report.record) if report.record else None
     return {
-        "name": picture.name, "sha256": report.sha256, "opinion": report.opinion, "plain": say_plainly(report.opinion),
+        "name": picture.name, "sha256": report.sha256, "examination": "full" if record else "quick",
+        "opinion": report.opinion, "plain": say_plainly(report.opinion),
         "sentence": write_sentence(report.opinion, report.statement), "statement": report.statement,
-        "score": report.score, "log10_lr": report.log10_lr, "interval": record["conclusion"]["interval"],
-        "faces": cast(list[Face], list_faces(record)), "report": f"/v1/reports/{report.sha256}",
+        "score": report.score, "log10_lr": report.log10_lr,
+        "interval": record["conclusion"]["interval"] if record else None,
+        "faces": cast(list[Face], list_faces(record) if record else json.loads(report.judgement)["faces"]),
+        "report": f"/v1/reports/{report.sha256}",
     }  # fmt: skip
 
 
-async def _accept(request: Request, *, most: int, priority: int) -> str:
+def find_report(request: Request, digest: str) -> tables.Report | tables.Picture:
+    """Return the report on a picture of the caller, or else the picture of the queue that makes it, or that failed.
+
+    Raises Problem 404 if the caller sent no such picture.
+    """
+    app, owner = request.app.state, request.state.owner
+    report: tables.Report | None = app.store.read_report(owner, digest)
+    if report is not None and report.record:
+        return report
+    picture: tables.Picture | None = app.store.ask(owner, digest, request.state.request_id)
+    if picture is None:
+        raise Problem(404, "not-found", "There is no picture of yours with that SHA-256.")
+    app.runner.wake()
+    return picture
+
+
+def _answer_pending(job_id: str) -> JSONResponse:
+    headers = {"location": f"/v1/jobs/{job_id}", "retry-after": str(RETRY)}
+    return JSONResponse({"job": job_id, "status": "pending"}, 202, headers)
+
+
+async def _accept(request: Request, *, most: int, priority: int, full: bool) -> str:
     """Store the pictures and the job of a request on the disk, and return the id of the job."""
     app, key = request.app.state, request.headers.get("idempotency-key")
     if key is not None and not 0 < len(key) <= 255:
@@ -193,10 +235,10 @@ async def _accept(request: Request, *, most: int, priority: int) -> str:
     try:
         accepted: tuple[str, bool] = await run_in_threadpool(
             app.store.add_job, request.state.owner, uploads, priority=priority,
-            request_id=request.state.request_id, idempotency_key=key,
+            request_id=request.state.request_id, idempotency_key=key, full=full,
         )  # fmt: skip
     except KeyReused:
-        raise Problem(422, "idempotency-key-reused", "That key came with other pictures before.") from None
+        raise Problem(422, "idempotency-key-reused", "That key came with another request before.") from None
     app.runner.wake()
     return accepted[0]
 

@@ -14,9 +14,11 @@ from starlette.concurrency import run_in_threadpool
 
 from detector.files import open_templates
 from detector.service.access import COOKIE
+from detector.service.api import RETRY, find_report
 from detector.service.keys import find_owner
 from detector.service.problems import Problem
-from detector.service.wording import PLAIN, list_faces, say_plainly, write_sentence
+from detector.service.tables import FAILED, RUNNING, Picture, Report
+from detector.service.wording import PLAIN, find_details, list_faces, say_plainly, write_sentence
 from detector.types import Outcome
 
 HERE = Path(__file__).parent
@@ -42,27 +44,45 @@ def show_queue(
 
 @router.get("/exhibits/{digest}")
 def show_exhibit(request: Request, digest: str) -> HTMLResponse:
-    """Return the page of one picture."""
-    store = request.app.state.store
-    report = store.read_report(request.state.owner, digest)
-    if report is None:
-        raise Problem(404, "not-found", "There is no report on a picture of yours with that SHA-256.")
-    record: dict[str, Any] = json.loads(report.record)
-    drawings = store.read_drawings(digest)
-    rows = store.list_queue(request.state.owner)
+    """Return the page of one picture, which has it examined; 202 with its verdict until the report is there."""
+    store, owner = request.app.state.store, request.state.owner
+    report = find_report(request, digest)
+    rows = store.list_queue(owner)
     answer = next((row["answer"] for row in rows if row["sha256"] == digest), "")
     order = [row["sha256"] for row in rows if row["opinion"]]
-    following = order[order.index(digest) + 1 :][:1] if digest in order else []
-    similar = [
-        row | {"record": json.loads(row["report"].record)} for row in store.list_similar(request.state.owner, report)
-    ]
-    details = next(f["details"] for f in record["findings"] if f["check"] == "detector")
-    mapped = (
-        bool(details["faces"]) and details["faces"][0]["map"] is not None
-    )  # drawings 1 and 2: the face, and its map
-    return _render("exhibit.html.jinja", r=record, report=report, drawings=drawings, faces=list_faces(record),
-                   answer=answer, next="".join(following), outcomes={o.value: o.words for o in Outcome},
-                   similar=similar, mapped=mapped)  # fmt: skip
+    following = "".join(order[order.index(digest) + 1 :][:1] if digest in order else [])
+    common: dict[str, Any] = {"digest": digest, "answer": answer, "next": following}
+    if isinstance(report, Picture):
+        return _show_judged(report, store.read_report(owner, digest), common)
+    if following:  # whoever goes through the pictures finds the next report ready
+        find_report(request, following)
+    record: dict[str, Any] = json.loads(report.record)
+    similar = [row | read_size(row["report"]) for row in store.list_similar(owner, report)]
+    faces = find_details(record)["faces"]
+    mapped = bool(faces) and faces[0]["map"] is not None  # drawings 1 and 2: the face, and its map
+    return _render("exhibit.html.jinja", r=record, report=report, drawings=store.read_drawings(digest),
+                   faces=list_faces(record), outcomes={o.value: o.words for o in Outcome}, similar=similar,
+                   mapped=mapped, name=record["exhibit"]["path"], opinion=report.opinion,
+                   statement=record["conclusion"]["statement"], **common)  # fmt: skip
+
+
+def _show_judged(picture: Picture, report: Report | None, common: dict[str, Any]) -> HTMLResponse:
+    """Return the page of a picture without a report: its verdict, if there is one, and what it waits for."""
+    failed = picture.state == FAILED
+    values = {"opinion": report.opinion, "statement": report.statement} if report else {}
+    faces = json.loads(report.judgement)["faces"] if report else []
+    page = _render("judged.html.jinja", status=200 if failed else 202, report=report, name=picture.name, faces=faces,
+                   failed=failed, running=picture.state == RUNNING, detail=picture.detail, retry=RETRY,
+                   **values, **common)  # fmt: skip
+    if not failed:
+        page.headers["retry-after"] = str(RETRY)
+    return page
+
+
+def read_size(report: Report) -> dict[str, int]:
+    """Return the width and height of a picture, pixels."""
+    size = json.loads(report.record)["exhibit"] if report.record else json.loads(report.judgement)
+    return {"width": size["width"], "height": size["height"]}
 
 
 @router.get("/thumbnails/{digest}")
@@ -114,8 +134,8 @@ async def log_in(request: Request) -> Response:
     return answer
 
 
-def _render(name: str, *, status: int = 200, **values: Any) -> HTMLResponse:
-    return HTMLResponse(_environment().get_template(name).render(values), status)
+def _render(template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    return HTMLResponse(_environment().get_template(template).render(values), status)
 
 
 @functools.cache

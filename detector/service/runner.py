@@ -1,8 +1,10 @@
 """The queue and the workers: threads take waiting pictures from the database, one worker process each.
 
-A picture that stops its worker costs itself and that process, which starts anew. A worker that ended for no known
-reason gives its picture another attempt. The queue is in the database: what a killed service accepted is taken up by
-the next one.
+Pictures are judged several at a time, and examined one at a time. If the worker of several ends early, each is taken
+alone after that, so that none fails because of another. A picture that exceeds a limit fails at once. One whose worker
+crashed has `ATTEMPTS`; one whose worker was killed from outside has `KILLS`, because it is rarely the reason. A worker
+that does not start costs no attempt. The queue is in the database: what a killed service accepted is taken up by the
+next one.
 """
 
 from __future__ import annotations
@@ -11,18 +13,23 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from detector.errors import ImageError, ProcessDied
+from detector.errors import ImageError, ProcessDied, ProcessKilled
 from detector.pictures.images import read
 from detector.pictures.sandbox import Sandbox
 from detector.service.meters import Meters
 from detector.service.settings import Settings
 from detector.service.store import Store, Taken
 
-ATTEMPTS = 3  # number of attempts for a picture whose worker ended for no known reason
+CHUNK = 16  # number of pictures that are judged at a time
+ATTEMPTS = 3  # number of attempts for a picture whose worker crashed
+KILLS = 12  # number of attempts for a picture whose worker was killed from outside
+BACKOFF = 0.5  # seconds before its second attempt; the time doubles with each, which is half an hour in all
+REST = 5  # seconds after which a worker that did not start is started again
 TRIES = 5  # number of attempts for a picture whose result could not be stored
 PAUSE = 0.5  # seconds after which an idle thread queries the database for waiting pictures
 TASK = "detector.service.worker"
@@ -40,12 +47,14 @@ class Runner:
         limits: dict[str, Any] = {name: getattr(settings, name) for name in ("memory", "seconds", "patience")}
         words = [] if settings.detector is None else [str(settings.detector)]
         self._sandboxes = [Sandbox(f"{TASK}:prepare", *words, **limits) for _ in range(settings.workers)]
+        self._down: set[Sandbox] = set()  # those whose worker did not start
         self._threads = [threading.Thread(target=self._work, args=(s,), daemon=True) for s in self._sandboxes]
 
     @property
     def running(self) -> bool:
-        """Whether all threads run and none was asked to stop."""
-        return not self._stopping.is_set() and all(thread.is_alive() for thread in self._threads)
+        """Whether all threads run, none was asked to stop, and not every worker failed to start."""
+        alive = not self._stopping.is_set() and all(thread.is_alive() for thread in self._threads)
+        return alive and len(self._down) < len(self._sandboxes)
 
     def start(self) -> None:
         """Put back the unfinished pictures of an earlier service, and start the threads."""
@@ -83,72 +92,126 @@ class Runner:
         self._watchers.pop(job_id, None)
 
     def _work(self, sandbox: Sandbox) -> None:
-        with suppress(ImageError):  # the first picture starts the process again, and its result says what is wrong
-            sandbox.start()
-        taken: Taken | None = None
+        self._start(sandbox)
+        taken: list[Taken] = []
         while not self._stopping.is_set():
             try:
-                if taken is not None:  # the last examination failed, and the database may not have answered since
+                if taken:  # the last examination failed, and the database may not have answered since
                     self._put_away(taken)
-                taken = self.store.take()
-                if taken is None:
+                taken = self.store.take(CHUNK)
+                if not taken:
                     with self._changed:
                         self._changed.wait(PAUSE)
                     continue
-                self._examine(taken, sandbox)
-                taken = None
+                self._handle(taken, sandbox)
+                taken = []
             except Exception:  # for example a full disk, or a database that does not answer
                 log.exception("the queue failed")
                 self._stopping.wait(1)
 
-    def _put_away(self, taken: Taken) -> None:
-        """Put back a picture whose result could not be stored, or give it up after `TRIES`."""
-        if taken.attempts < TRIES:
+    def _start(self, sandbox: Sandbox) -> bool:
+        """Return whether a worker runs, after starting it if there is none."""
+        try:
+            sandbox.start()
+            self._down.discard(sandbox)
+        except ProcessDied as error:
+            self._down.add(sandbox)
+            log.error("a worker does not start", extra={"detail": str(error)})
+        return sandbox not in self._down
+
+    def _put_away(self, taken: Sequence[Taken]) -> None:
+        """Put back pictures whose result could not be stored, or give one up after `TRIES`."""
+        if taken[0].attempts < TRIES:
             self.store.retry(taken)
         else:
-            self.store.fail(taken, "internal-error", "The result could not be stored; the log of the service says why.")
-            self._notify(taken)
+            self._give_up(
+                taken[0], "internal-error", "The result could not be stored; the log of the service says why."
+            )
 
-    def _examine(self, taken: Taken, sandbox: Sandbox) -> None:
-        """Examine one picture and store the result."""
-        began, verdict = time.monotonic(), "error"
+    def _handle(self, taken: Sequence[Taken], sandbox: Sandbox) -> None:
+        """Judge pictures, or examine one, and store the results."""
+        began = time.monotonic()
+        known = self.store.finish_known(taken)
+        self._report([t for t in taken if t.sha256 in known], known, began)
+        taken = [t for t in taken if t.sha256 not in known]
+        if not taken:
+            return
+        if not self._start(sandbox):
+            self.store.put_back(taken)
+            self._stopping.wait(REST)
+            return
         try:
-            known = self.store.finish_known(taken)
-            verdict = known or self._ask(taken, sandbox)
-        except ProcessDied as error:
-            self.meters.deaths.inc()
-            if self._stopping.is_set():
-                self.store.put_back(taken)
-                return
-            if taken.attempts < ATTEMPTS:
-                self.store.retry(taken)
-                return
-            self.store.fail(taken, "too-costly", f"{error.reason}: {error}")
+            verdicts = self._examine(taken[0], sandbox) if taken[0].full else self._judge(taken, sandbox)
         except ImageError as error:
-            self.store.fail(taken, error.reason.replace(" ", "-").removesuffix("-to-decode"),
-                            f"{error.reason}: {error}")  # fmt: skip
-        took = time.monotonic() - began
-        self.meters.pictures.labels(verdict).inc()
-        self.meters.examination.observe(took)
-        log.info("picture", extra={"request_id": taken.request_id, "job": taken.job_id, "position": taken.position,
-                                   "sha256": taken.sha256, "verdict": verdict, "seconds": round(took, 3)})  # fmt: skip
-        self._notify(taken)
+            if not self._retry(taken, error):
+                self._give_up(taken[0], name_problem(error.reason), f"{error.reason}: {error}", began)
+            return
+        self._report(taken, verdicts, began)
 
-    def _notify(self, taken: Taken) -> None:
-        """Set the event of whoever waits for a picture that is done."""
-        watcher = self._watchers.get(taken.job_id)
-        if watcher is not None:
-            with suppress(RuntimeError):  # the loop ended meanwhile
-                watcher[0].call_soon_threadsafe(watcher[1].set)
+    def _retry(self, taken: Sequence[Taken], error: ImageError) -> bool:
+        """Put pictures back for another attempt after an error; return False if a picture had its last one."""
+        attempts = taken[0].attempts
+        if isinstance(error, ProcessDied):
+            self.meters.deaths.inc()
+            if self._stopping.is_set():  # this service ended the worker
+                self.store.put_back(taken)
+                return True
+        if len(taken) > 1:  # any of them may be the reason; from now on each is taken alone
+            self.store.retry(taken)
+        elif isinstance(error, ProcessKilled) and attempts < KILLS:
+            self.store.retry(taken, BACKOFF * 2 ** (attempts - 1))
+        elif isinstance(error, ProcessDied) and attempts < ATTEMPTS:
+            self.store.retry(taken)
+        else:
+            return False
+        return True
 
-    def _ask(self, taken: Taken, sandbox: Sandbox) -> str:
-        """Return the opinion on a picture once its report is kept."""
+    def _give_up(self, taken: Taken, slug: str, detail: str, began: float | None = None) -> None:
+        self.store.fail(taken, slug, detail)
+        self._report([taken], {taken.sha256: "error"}, began)
+
+    def _report(self, taken: Sequence[Taken], verdicts: Mapping[str, str], began: float | None) -> None:
+        """Count and log pictures that are done, and set the events of those who wait for them."""
+        took = 0.0 if began is None else time.monotonic() - began
+        for each in taken:
+            verdict = verdicts[each.sha256]
+            self.meters.pictures.labels(verdict).inc()
+            self.meters.examination.observe(took)
+            log.info("picture", extra={"request_id": each.request_id, "job": each.job_id, "position": each.position,
+                                       "sha256": each.sha256, "verdict": verdict, "seconds": round(took, 3),
+                                       "examination": "full" if each.full else "quick"})  # fmt: skip
+            watcher = self._watchers.get(each.job_id)
+            if watcher is not None:
+                with suppress(RuntimeError):  # the loop ended meanwhile
+                    watcher[0].call_soon_threadsafe(watcher[1].set)
+
+    def _judge(self, taken: Sequence[Taken], sandbox: Sandbox) -> dict[str, str]:
+        """Return the verdicts on pictures, by SHA-256, once they are kept."""
+        files = {t.sha256: str(locate_picture(self.settings.folder, t.sha256).resolve()) for t in taken}
+        limits = {name: getattr(self.settings, name) for name in ("max_bytes", "max_pixels")}
+        answer = list(sandbox.stream(f"{TASK}:judge", b"", files=files, **limits))
+        judged = [item | {"jpeg": jpeg} for item, jpeg in zip(answer[::2], answer[1::2], strict=True)]
+        failed = {item["sha256"]: item["row"]["reason"] for item in judged if item["opinion"] == "error"}
+        self.store.judge([t for t in taken if t.sha256 not in failed],
+                         {item["sha256"]: item for item in judged if item["sha256"] not in failed})  # fmt: skip
+        for each in taken:
+            if each.sha256 in failed:
+                self.store.fail(each, name_problem(failed[each.sha256].partition(": ")[0]), failed[each.sha256])
+        return {item["sha256"]: item["opinion"] for item in judged}
+
+    def _examine(self, taken: Taken, sandbox: Sandbox) -> dict[str, str]:
+        """Return the opinion on a picture, by SHA-256, once its report is kept."""
         data = read(locate_picture(self.settings.folder, taken.sha256), max_bytes=self.settings.max_bytes)
         answer = sandbox.stream(f"{TASK}:examine", data, name=taken.name, max_pixels=self.settings.max_pixels)
         record, row, *rest = list(answer)
         drawings = [about | {"jpeg": jpeg} for about, jpeg in zip(rest[::2], rest[1::2], strict=True)]
         self.store.finish(taken, record, row, drawings)
-        return str(row["opinion"])
+        return {taken.sha256: str(row["opinion"])}
+
+
+def name_problem(reason: str) -> str:
+    """Return the end of the type of a problem document, for the reason of an ImageError."""
+    return reason.replace(" ", "-").removesuffix("-to-decode")
 
 
 def locate_picture(folder: Path, digest: str) -> Path:

@@ -30,10 +30,15 @@ class Face(TypedDict):
 
 
 class Verdict(TypedDict):
-    """The verdict on one picture. report: address of the report; faces: the deciding one first."""
+    """The verdict on one picture.
+
+    examination: quick before the picture was examined; full from then on, with a likelihood ratio where there is one.
+    report: address of the report; faces: the deciding one first.
+    """
 
     name: str
     sha256: str
+    examination: Literal["quick", "full"]
     opinion: str
     plain: str
     sentence: str
@@ -46,13 +51,14 @@ class Verdict(TypedDict):
 
 
 class JobPicture(TypedDict):
-    """One picture of a job: with the members of a verdict if it is done, with a problem document if it failed."""
+    """One picture of a job: with the members of a verdict if there is one, with a problem document if it failed."""
 
     position: int
     name: str
     state: Literal["waiting", "running", "done", "failed"]
     problem: NotRequired[dict[str, Any]]
     sha256: NotRequired[str]
+    examination: NotRequired[Literal["quick", "full"]]
     opinion: NotRequired[str]
     plain: NotRequired[str]
     sentence: NotRequired[str]
@@ -88,7 +94,7 @@ class Accepted(TypedDict):
 
 
 class Pending(TypedDict):
-    """A picture that is not examined yet."""
+    """A picture that is not judged or examined yet."""
 
     job: str
     status: Literal["pending"]

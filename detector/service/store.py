@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, func, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from detector.evidence.checks.duplicates import CLOSE
 from detector.evidence.custody import now
-from detector.evidence.folders import rank
+from detector.evidence.folders import URGENT, rank
 from detector.files import as_text, sha256
 from detector.pictures.fingerprints import distances
 from detector.service.database import open_database
 from detector.service.tables import DONE, FAILED, RUNNING, WAITING, Drawing, Feedback, Job, Picture, Report
+from detector.service.wording import describe_row
+from detector.types import rank_suspicion
 
 QUEUE = 500  # number of pictures that the page lists
 SIMILAR = 6  # number of near duplicates that the page of a picture shows
@@ -45,6 +49,7 @@ class Taken:
     sha256: str
     attempts: int
     request_id: str
+    full: bool  # whether it is examined, and not only judged
 
 
 class KeyReused(Exception):
@@ -60,15 +65,16 @@ class Store:
 
     def add_job(
         self, owner: str, uploads: Sequence[Upload], *, priority: int, request_id: str,
-        idempotency_key: str | None = None,
+        idempotency_key: str | None = None, full: bool = False,
     ) -> tuple[str, bool]:  # fmt: skip
-        """Return (id of the job, whether it is new): the same idempotency key and pictures give the earlier job.
+        """Return (id of the job, whether it is new): the same idempotency key and request give the earlier job.
 
-        Raises KeyReused if that key came with other pictures.
+        Raises KeyReused if that key came with another request.
         """
-        sent = json.dumps([priority, *([u.name, u.sha256] for u in uploads)]).encode()
-        job = Job(id=str(uuid.uuid4()), owner=owner, idempotency_key=idempotency_key,
-                  fingerprint=sha256(sent), request_id=request_id, priority=priority, created=now())  # fmt: skip
+        sent = json.dumps([priority, *([u.name, u.sha256] for u in uploads), *(["full"] if full else [])]).encode()
+        number = select(func.coalesce(func.max(Job.number), 0) + 1).scalar_subquery()
+        job = Job(id=str(uuid.uuid4()), owner=owner, idempotency_key=idempotency_key, fingerprint=sha256(sent),
+                  request_id=request_id, priority=priority, created=now(), number=number, full=full)  # fmt: skip
         chosen, fingerprint = job.id, job.fingerprint
         try:
             with Session(self.engine) as session, session.begin():
@@ -92,32 +98,46 @@ class Store:
             rows = session.execute(update(Picture).where(Picture.state == RUNNING).values(state=WAITING))
             return int(rows.rowcount)  # type: ignore[attr-defined]
 
-    def take(self) -> Taken | None:
-        """Return the next waiting picture and mark it as running; None if there is none."""
+    def take(self, most: int = 1) -> list[Taken]:
+        """Return the next waiting pictures, up to `most`, and mark them as running.
+
+        One that is to be examined, or that was tried before, is taken alone.
+        """
         query = (
-            select(Picture, Job.request_id).join(Job).where(Picture.state == WAITING)
-            .order_by(Job.priority, Job.created, Job.id, Picture.position).limit(1)
+            select(Picture, Job.request_id, Job.full).join(Job)
+            .where(Picture.state == WAITING, Picture.due <= time.time())
+            .order_by(Job.priority, Job.number, Job.created, Job.id, Picture.position).limit(most)
             .with_for_update(skip_locked=True, of=Picture)
         )  # fmt: skip
         with Session(self.engine) as session, session.begin():
-            found = session.execute(query).first()
-            if found is None:
-                return None
-            picture, request_id = found
-            picture.state, picture.attempts = RUNNING, picture.attempts + 1
-            return Taken(picture.job_id, picture.position, picture.name, picture.sha256, picture.attempts, request_id)
+            found = session.execute(query).all()
+            together = list(takewhile(lambda row: not row.full and not row.Picture.attempts, found))
+            taken = []
+            for picture, request_id, full in together or found[:1]:
+                picture.state, picture.attempts = RUNNING, picture.attempts + 1
+                taken.append(Taken(picture.job_id, picture.position, picture.name, picture.sha256, picture.attempts,
+                                   request_id, full))  # fmt: skip
+            return taken
 
-    def put_back(self, taken: Taken) -> None:
-        """Put back a picture whose examination was interrupted from outside; the attempt does not count."""
-        self._mark(taken, state=WAITING, attempts=taken.attempts - 1)
+    def put_back(self, taken: Sequence[Taken]) -> None:
+        """Put back pictures whose examination did not begin or was interrupted; the attempt does not count."""
+        self._mark(taken, state=WAITING, attempts=Picture.attempts - 1)
 
-    def retry(self, taken: Taken) -> None:
-        """Put back a picture for another attempt."""
-        self._mark(taken, state=WAITING)
+    def retry(self, taken: Sequence[Taken], wait: float = 0) -> None:
+        """Put back pictures for another attempt, after so many seconds."""
+        self._mark(taken, state=WAITING, due=time.time() + wait)
 
     def fail(self, taken: Taken, slug: str, detail: str) -> None:
         """Store the reason why a picture has no report."""
-        self._mark(taken, state=FAILED, slug=slug, detail=as_text(detail))
+        self._mark([taken], state=FAILED, slug=slug, detail=as_text(detail))
+
+    def judge(self, taken: Sequence[Taken], judged: Mapping[str, Mapping[str, Any]]) -> None:
+        """Store judgements, unless their bytes have one, and mark their pictures as done in the same transaction.
+
+        judged: SHA-256 -> what `worker.judge` yields, with the thumbnail as `jpeg`.
+        """
+        reports = [self._make_judged(digest, item) for digest, item in judged.items()]
+        self._add(taken, lambda session, known: session.add_all(r for r in reports if r.sha256 not in known))
 
     def finish(
         self, taken: Taken, record: Mapping[str, Any], row: Mapping[str, Any], drawings: Iterable[Mapping[str, Any]]
@@ -134,25 +154,43 @@ class Store:
             record=json.dumps(record, sort_keys=True), phash=row["phash"],
         )  # fmt: skip
         drawn = [Drawing(**key, number=i, **drawing) for i, drawing in enumerate(drawings)]
-        try:
-            with Session(self.engine) as session, session.begin():
-                if session.get(Report, (taken.sha256, self.settings)) is None:
-                    session.add(report)
-                    session.flush()
-                    session.add_all(drawn)
-                self._done(session, taken)
-        except IntegrityError:  # another worker finished the same bytes meanwhile
-            with Session(self.engine) as session, session.begin():
-                self._done(session, taken)
 
-    def finish_known(self, taken: Taken) -> str | None:
-        """Mark a picture as done if its bytes have a report, and return the opinion; None if there is no report."""
+        def add(session: Session, known: Mapping[str, Report]) -> None:
+            if taken.sha256 not in known or not known[taken.sha256].record:
+                session.merge(report)  # a judgement that is there stays
+                session.flush()
+                session.add_all(drawn)
+
+        self._add([taken], add)
+
+    def finish_known(self, taken: Sequence[Taken]) -> dict[str, str]:
+        """Mark the pictures as done whose bytes have what they need; return the opinion on them by SHA-256."""
         with Session(self.engine) as session, session.begin():
-            report = session.get(Report, (taken.sha256, self.settings))
-            if report is None:
+            found = self._known(session, taken)
+            known = {t.sha256 for t in taken if t.sha256 in found and (found[t.sha256].record or not t.full)}
+            self._close(session, [t for t in taken if t.sha256 in known])
+            return {digest: found[digest].opinion for digest in known}
+
+    def ask(self, owner: str, digest: str, request_id: str) -> Picture | None:
+        """Return the picture of this owner whose examination makes the report on some bytes; None without a picture.
+
+        It is a new one, in a job of its own, unless there is one that waits, runs or failed.
+        """
+        query = (
+            select(Picture, Job.full).join(Job).where(Job.owner == owner, Picture.sha256 == digest)
+            .order_by(Job.full.desc(), Job.number.desc()).limit(1)
+        )  # fmt: skip
+        with Session(self.engine, expire_on_commit=False) as session:
+            found = session.execute(query).first()
+            if found is None:
                 return None
-            self._done(session, taken)
-            return report.opinion
+            picture, full = found
+            if picture.state == FAILED or (full and picture.state != DONE):
+                return picture
+            upload = Upload(picture.name, picture.sha256, picture.size)
+        job_id, _ = self.add_job(owner, [upload], priority=0, request_id=request_id, full=True)
+        with Session(self.engine) as session:
+            return session.get(Picture, (job_id, 0))
 
     def read_job(self, owner: str, job_id: str) -> tuple[Job, list[Row[tuple[Picture, Report | None]]]] | None:
         """Return a job of that owner with its pictures and their reports, if any; None if there is no such job."""
@@ -181,23 +219,23 @@ class Store:
     def list_similar(self, owner: str, report: Report) -> list[dict[str, Any]]:
         """Return the pictures of this owner that are near duplicates of an examined one, the closest first.
 
-        Each has its report, its name, and the share of bits of the perceptual hash that differ. Of the pictures that
-        came last, `20 * QUEUE` are compared.
+        Each has its report, its name, its size in bytes, and the share of bits of the perceptual hash that differ. Of
+        the pictures that came last, `20 * QUEUE` are compared.
         """
         if not report.phash:
             return []
         query = (
-            select(Report.sha256, Report.phash, func.max(Picture.name)).join(Picture, self._reported()).join(Job)
+            select(Report.sha256, Report.phash, func.max(Picture.name), func.max(Picture.size))
+            .join(Picture, self._reported()).join(Job)
             .where(Job.owner == owner, Report.phash != "", Report.sha256 != report.sha256)
-            .group_by(Report.sha256, Report.phash).order_by(func.max(Job.created).desc()).limit(20 * QUEUE)
+            .group_by(Report.sha256, Report.phash).order_by(func.max(Job.number).desc()).limit(20 * QUEUE)
         )  # fmt: skip
         with Session(self.engine, expire_on_commit=False) as session:
             rows = list(session.execute(query))
-            shares = distances(report.phash, [phash for _, phash, _ in rows])
-            near = sorted((share, digest, name) for share, (digest, _, name) in zip(shares, rows, strict=True)
-                          if share <= CLOSE[256])[:SIMILAR]  # fmt: skip
-            return [{"report": session.get(Report, (digest, self.settings)), "name": name, "share": float(share)}
-                    for share, digest, name in near]  # fmt: skip
+            shares = distances(report.phash, [row[1] for row in rows])
+            near = sorted((share, *row) for share, row in zip(shares, rows, strict=True) if share <= CLOSE[256])
+            return [{"report": session.get(Report, (digest, self.settings)), "name": name, "size": size,
+                     "share": float(share)} for share, digest, _, name, size in near[:SIMILAR]]  # fmt: skip
 
     def list_queue(self, owner: str, opinion: str = "", order: str = "priority") -> list[dict[str, Any]]:
         """Return the rows of the page: each picture that this owner sent once, the most urgent or the newest first.
@@ -208,7 +246,7 @@ class Store:
             select(Picture.name, Picture.sha256, Picture.state, Picture.detail, Job.created, Report.opinion,
                    Report.urgency, Report.log10_lr, Report.score, Report.statement)
             .join(Job).outerjoin(Report, self._reported()).where(Job.owner == owner)
-            .order_by(Job.created.desc(), Picture.position).limit(20 * QUEUE)
+            .order_by(Job.number.desc(), Job.created.desc(), Picture.position).limit(20 * QUEUE)
         )  # fmt: skip
         with Session(self.engine) as session:
             found = [dict(row._mapping) for row in session.execute(query)]
@@ -221,7 +259,7 @@ class Store:
         rows = [row for row in rows if opinion in ("", row["verdict"])]
         if order == "priority":
             rows.sort(key=lambda row: (FAILED_URGENCY if row["urgency"] is None else 10 * row["urgency"],
-                                       -(row["log10_lr"] or 0)))  # fmt: skip
+                                       -(row["score"] or 0)))  # fmt: skip
         return rows[:QUEUE]
 
     def count_waiting(self) -> int:
@@ -238,9 +276,49 @@ class Store:
     def _reported(self) -> Any:
         return (Report.sha256 == Picture.sha256) & (Report.settings == self.settings)
 
-    def _done(self, session: Session, taken: Taken) -> None:
-        session.execute(update(Picture).filter_by(job_id=taken.job_id, position=taken.position).values(state=DONE))
+    def _make_judged(self, digest: str, item: Mapping[str, Any]) -> Report:
+        row = item["row"]
+        faces = [
+            {"box": list(map(int, face["box"].split())), "score": face["score"], "log10_lr": None, "interval": None,
+             "opinion": face["verdict"], "reason": face["reason"]} for face in item["faces"]
+        ]  # fmt: skip
+        faces.sort(key=lambda face: rank_suspicion(face["opinion"], face["score"], face["reason"]), reverse=True)
+        ruled = not (faces and faces[0]["reason"])
+        return Report(
+            sha256=digest, settings=self.settings, opinion=item["opinion"], urgency=URGENT[item["opinion"]],
+            score=row["score"], log10_lr=None, record="", phash=item["phash"], thumbnail=item["jpeg"],
+            statement=as_text(describe_row(row["verdict"], row["reason"], item["declared"], ruled=ruled)),
+            judgement=json.dumps({"width": row["width"], "height": row["height"], "faces": faces}),
+        )  # fmt: skip
 
-    def _mark(self, taken: Taken, **values: Any) -> None:
+    def _add(self, taken: Sequence[Taken], add: Callable[[Session, Mapping[str, Report]], None]) -> None:
+        """Add reports and mark pictures as done. add: is called with a session and the reports on their bytes."""
+        for last in (False, True):
+            try:
+                with Session(self.engine) as session, session.begin():
+                    add(session, self._known(session, taken))
+                    session.flush()
+                    self._close(session, taken)
+                return
+            except IntegrityError:  # another worker finished the same bytes meanwhile
+                if last:
+                    raise
+
+    def _known(self, session: Session, taken: Sequence[Taken]) -> dict[str, Report]:
+        """Return the reports on the bytes of some pictures, without their thumbnails."""
+        digests = {t.sha256 for t in taken}
+        query = select(Report).where(Report.sha256.in_(digests), Report.settings == self.settings)
+        return {r.sha256: r for r in session.scalars(query.options(defer(Report.thumbnail), defer(Report.judgement)))}
+
+    def _close(self, session: Session, taken: Sequence[Taken]) -> None:
+        if taken:
+            session.execute(update(Picture), [
+                {"job_id": t.job_id, "position": t.position, "state": DONE} for t in taken
+            ])  # fmt: skip
+
+    def _mark(self, taken: Sequence[Taken], **values: Any) -> None:
+        """Change those of some pictures that are still running."""
+        keys = tuple_(Picture.job_id, Picture.position).in_([(t.job_id, t.position) for t in taken])
         with Session(self.engine) as session, session.begin():
-            session.execute(update(Picture).filter_by(job_id=taken.job_id, position=taken.position).values(**values))
+            session.execute(update(Picture).where(keys, Picture.state == RUNNING).values(**values),
+                            execution_options={"synchronize_session": False})  # fmt: skip

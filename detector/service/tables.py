@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Double, ForeignKey, ForeignKeyConstraint, Index, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+    true,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"  # states of a picture
@@ -22,7 +33,12 @@ class Key(Base):
 
 
 class Job(Base):
-    """An accepted request. owner: name of the key, empty without keys. priority: jobs with a smaller one come first."""
+    """An accepted request.
+
+    owner: name of the key, empty without keys. priority: jobs with a smaller one come first. number: those of one
+    priority come in its order; 0 in a job from before there were numbers. full: whether its pictures are examined and
+    not only judged.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (UniqueConstraint("owner", "idempotency_key"),)
@@ -33,10 +49,16 @@ class Job(Base):
     request_id: Mapped[str] = mapped_column(String(64))
     priority: Mapped[int]
     created: Mapped[str] = mapped_column(String(40))
+    number: Mapped[int] = mapped_column(BigInteger, index=True, server_default="0")
+    full: Mapped[bool] = mapped_column(server_default=true())
 
 
 class Picture(Base):
-    """One picture of a job. slug, detail: why it failed, as in a problem document; empty otherwise."""
+    """One picture of a job.
+
+    slug, detail: why it failed, as in a problem document; empty otherwise. due: when a waiting picture may be taken,
+    seconds since 1970.
+    """
 
     __tablename__ = "pictures"
     __table_args__ = (Index("by_state", "state"), Index("by_sha256", "sha256"))
@@ -49,10 +71,14 @@ class Picture(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     slug: Mapped[str] = mapped_column(String(40), default="")
     detail: Mapped[str] = mapped_column(Text, default="")
+    due: Mapped[float] = mapped_column(Double, default=0.0, server_default="0")
 
 
 class Report(Base):
-    """The sealed record of some bytes, made once for each setting (versions and weights)."""
+    """The verdict on some bytes, kept once for each setting (versions and weights).
+
+    It is that of a judgement until the bytes are examined, which adds the sealed record and may change the verdict.
+    """
 
     __tablename__ = "reports"
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -62,7 +88,8 @@ class Report(Base):
     score: Mapped[float | None] = mapped_column(Double)
     log10_lr: Mapped[float | None] = mapped_column(Double)
     statement: Mapped[str] = mapped_column(Text)
-    record: Mapped[str] = mapped_column(Text)  # canonical JSON
+    record: Mapped[str] = mapped_column(Text)  # canonical JSON; empty before an examination
+    judgement: Mapped[str] = mapped_column(Text, server_default="")  # JSON: width, height, faces; empty without one
     thumbnail: Mapped[bytes] = mapped_column(LargeBinary)  # JPEG of the deciding face
     phash: Mapped[str] = mapped_column(String(64), server_default="")  # `fingerprints.perceptual_hash` of the picture
 

@@ -10,6 +10,11 @@ PLAIN = {
     "inconclusive": "cannot tell", "likely-real": "probably a photograph", "not-applicable": "no face to judge",
     "error": "could not be examined", "waiting": "waiting",
 }  # fmt: skip
+RULES = {
+    "likely-fake": "The score lies above the upper threshold.",
+    "inconclusive": "No opinion: the score lies between the thresholds.",
+    "likely-real": "The score lies below the lower threshold.",
+}
 LABELS = {"declared-generated": ("fake", "real"), "likely-fake": ("fake", "real"), "likely-real": ("real", "fake")}
 
 
@@ -25,6 +30,18 @@ def write_sentence(opinion: str, statement: str) -> str:
     return f"{say_plainly(opinion).capitalize()}. {why}"
 
 
+def describe_row(verdict: str, reason: str, declared: str, *, ruled: bool) -> str:
+    """Return why a picture has its verdict before it is examined: by the rows of `score`, and what its file declares.
+
+    verdict, reason: of its row of `score`. declared: as `record.read_declaration`. ruled: whether the thresholds
+    decided, and not the deciding face's reason, such as its size.
+    """
+    why = RULES.get(verdict, "") if ruled else "No opinion."
+    if reason:
+        why = f"{why} {reason[0].upper()}{reason[1:]}.".strip()
+    return f"{declared} The detector alone: {why}" if declared else why
+
+
 def find_label(opinion: str, answer: str) -> str | None:
     """Return the label that an answer (confirm, overturn, unsure) gives; None where there is nothing to overturn."""
     if answer == "unsure":
@@ -34,8 +51,13 @@ def find_label(opinion: str, answer: str) -> str | None:
     return LABELS[opinion][answer == "overturn"]
 
 
+def find_details(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the details of the detector's finding."""
+    return dict(next(f["details"] for f in record["findings"] if f["check"] == "detector"))
+
+
 def list_faces(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return box (left, top, right, bottom, pixels), score, ratio and opinion of each face, the deciding one first."""
-    details = next(f["details"] for f in record["findings"] if f["check"] == "detector")
+    details = find_details(record)
     kept = ("box", "score", "log10_lr", "interval", "opinion", "reason")
     return [{name: face[name] for name in kept} for face in details["faces"]]

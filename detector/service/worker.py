@@ -1,4 +1,4 @@
-"""What runs in a worker process: one examination at a time, with the detector that was loaded at its start.
+"""What runs in a worker process: judgements and examinations, with the detector that was loaded at its start.
 
 Only `detector.pictures.sandbox` calls this, which sets the limits on memory and CPU time. Untrusted bytes are decoded
 here and nowhere else in the service.
@@ -6,18 +6,17 @@ here and nowhere else in the service.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from detector.evidence.folders import summarise
 from detector.evidence.rendering import draw_pictures
-from detector.pictures.fingerprints import perceptual_hash
-from detector.pictures.images import is_blank
-from detector.tasks.examining import Examiner, load_examiner
+from detector.scoring.targets import Target
+from detector.tasks.examining import Examiner, hash_picture, load_examiner
 
-SMALLEST = 16  # smallest side of a picture that gets a perceptual hash, pixels
 _loaded: list[Examiner] = []
 
 
@@ -28,6 +27,19 @@ def prepare(folder: str = "") -> None:
     _loaded[:] = [examiner]
 
 
+def judge(_: bytes, *, files: Mapping[str, str], max_bytes: int, max_pixels: int) -> Iterator[Any]:
+    """Yield the judgement of each file as plain values, then its thumbnail. files: SHA-256 -> path.
+
+    Raises ProcessKilled as `Examiner.judge`.
+    """
+    targets = [Target(path, sha256=digest) for digest, path in files.items()]
+    judgements = _loaded[0].judge(targets, max_bytes=max_bytes, max_pixels=max_pixels)
+    for digest, judged in zip(files, judgements, strict=True):
+        yield {"sha256": digest, "opinion": judged.opinion, "row": asdict(judged.row), "declared": judged.declared,
+               "faces": [asdict(face) for face in judged.faces], "phash": judged.phash}  # fmt: skip
+        yield judged.thumbnail
+
+
 def examine(data: bytes, *, name: str, max_pixels: int) -> Iterator[Any]:
     """Yield the sealed record, its row of the queue, and each drawing: what it is, then its JPEG.
 
@@ -35,8 +47,7 @@ def examine(data: bytes, *, name: str, max_pixels: int) -> Iterator[Any]:
     """
     record, image = _loaded[0].examine(data, name, max_pixels=max_pixels)
     yield record
-    blank = min(image.shape[:2]) < SMALLEST or is_blank(image)  # the hashes of such pictures are all alike
-    yield summarise(record, image) | {"phash": "" if blank else perceptual_hash(image, 16)}
+    yield summarise(record, image) | {"phash": hash_picture(image)}
     for drawing in draw_pictures(record, image):
         yield {"caption": drawing.caption, "width": drawing.width, "height": drawing.height}
         yield drawing.jpeg

@@ -1,21 +1,51 @@
-"""Examine many pictures with a detector that is loaded once; no file is written."""
+"""Judge and examine many pictures with a detector that is loaded once; no file is written.
+
+A judgement takes about as long as a score and decides by the same rules; an examination makes the record of a report.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from detector.detectors import find_detector, load_detector
-from detector.errors import ImageTooLarge
+from detector.errors import ImageError, ImageTooLarge, ProcessKilled
 from detector.evidence import validation
+from detector.evidence.folders import SIDE
+from detector.evidence.record import read_declaration
 from detector.files import sha256
-from detector.pictures.images import decode_picture
+from detector.pictures.fingerprints import perceptual_hash
+from detector.pictures.images import decode_picture, encode, is_blank, read, resize
 from detector.scoring.checkpoint import digest_checkpoint, read_card
+from detector.scoring.engine import Judged, Opened, Row, cut_faces, score_pictures
+from detector.scoring.targets import Target
 from detector.tasks.catalogue import describe_environment
 from detector.tasks.verifying import examine_exhibit
-from detector.types import Detector, Exhibit, Image
+from detector.types import Decoded, Detector, Exhibit, Image, Opinion, rank_suspicion
+
+SMALLEST = 16  # smallest side of a picture that gets a perceptual hash, pixels
+HASHED = 128  # side to which a picture is reduced before it is hashed, pixels; of the whole picture it takes 5 ms
+
+
+@dataclass(frozen=True)
+class Judgement(Judged):
+    """The rows of `score` for a picture, what its file declares, and what a list of pictures shows of it.
+
+    declared: as `record.read_declaration`. phash: as `hash_picture`. thumbnail: JPEG of the deciding face, or of the
+    middle of a picture without one. The last three are empty if the picture cannot be read.
+    """
+
+    declared: str = ""
+    phash: str = ""
+    thumbnail: bytes = b""
+
+    @property
+    def opinion(self) -> str:
+        """The verdict of the row, unless the file declares that it was generated; error if it cannot be read."""
+        return Opinion.DECLARED.value if self.declared else self.row.verdict
 
 
 @dataclass(frozen=True)
@@ -27,16 +57,21 @@ class Examiner:
     components: dict[str, str]
     backing: dict[str, Any]
 
+    def judge(self, targets: Iterable[Target], *, max_bytes: int, max_pixels: int) -> Iterator[Judgement]:
+        """Yield the judgement of each picture, in order; a picture over a cap has the verdict "error".
+
+        Raises ProcessKilled if another program ended the process that decoded one of them.
+        """
+        opener = partial(_open, max_bytes=max_bytes, max_pixels=max_pixels)
+        for (judged,) in score_pictures(targets, self.detector, opener=opener, threads=1):
+            yield judged if isinstance(judged, Judgement) else Judgement(judged.row)
+
     def examine(self, data: bytes, name: str, *, max_pixels: int) -> tuple[dict[str, Any], Image]:
         """Return the sealed record of a picture, and its pixels, RGB (H, W, 3). name: name of the uploaded file.
 
         Raises ImageError if the bytes do not decode or the picture has more than `max_pixels`.
         """
-        decoded = decode_picture(data)
-        if decoded.width * decoded.height > max_pixels:
-            raise ImageTooLarge(
-                f"{decoded.width} x {decoded.height} pixels; the cap is {max_pixels / 1e6:g} megapixels"
-            )
+        decoded = _decode(data, max_pixels)
         exhibit = Exhibit(Path(name), data, sha256(data), decoded)
         record = examine_exhibit(
             exhibit, {}, detector=self.detector, card=self.card, known=None, trust=None,
@@ -47,8 +82,8 @@ class Examiner:
 
 
 def load_examiner(folder: Path | str | None = None) -> Examiner:
-    """Return an examiner with the detector in a folder of weights; None takes the shipped one."""
-    found, detector = load_detector(folder)
+    """Return an examiner with the detector in a folder of weights, on one thread; None takes the shipped one."""
+    found, detector = load_detector(folder, threads=1)
     card = read_card(found, "detector")
     return Examiner(detector, card, describe_settings(folder), validation.read_backing(found, card))
 
@@ -59,3 +94,50 @@ def describe_settings(folder: Path | str | None = None) -> dict[str, str]:
     The weights are not loaded for it.
     """
     return describe_environment() | {"weights": digest_checkpoint(find_detector(folder))}
+
+
+def hash_picture(image: Image) -> str:
+    """Return the perceptual hash (256 bits) of a picture that is reduced first; empty if it is small or blank.
+
+    The hashes of such pictures are all alike. Up to a few bits, the others are those of the whole picture.
+    """
+    if min(image.shape[:2]) < SMALLEST:
+        return ""
+    small = resize(image, HASHED, HASHED)
+    return "" if is_blank(small) else perceptual_hash(small, 16)
+
+
+@dataclass(frozen=True)
+class _Upload(Opened):
+    """A picture that waits for its scores, with what its judgement has besides them."""
+
+    declared: str = ""
+    phash: str = ""
+
+    def decide(self, answers: Sequence[tuple[float, Opinion]], detector: Detector) -> Judgement:
+        """Return the judgement."""
+        judged = super().decide(answers, detector)
+        first = max(judged.faces, key=lambda face: rank_suspicion(face.verdict, face.score, face.reason), default=None)
+        crop = resize(self.crops[first.face - 1 if first else 0], SIDE, SIDE)
+        return Judgement(judged.row, judged.faces, (), self.declared, self.phash, encode(crop, "JPEG", quality=80))
+
+
+def _open(target: Target, size: int, locates: bool, *, max_bytes: int, max_pixels: int) -> Opened:
+    """Return a picture with its faces cut out, as `engine.open_target` does."""
+    try:
+        data = read(target.path, max_bytes=max_bytes)
+        decoded = _decode(data, max_pixels)
+        opened = cut_faces(replace(target, sha256=sha256(data)), decoded, size, locates)
+    except ProcessKilled:  # the picture need not be the reason
+        raise
+    except ImageError as error:
+        return Opened(Row(target.path, target.sha256, verdict="error", reason=f"{error.reason}: {error}"))
+    parts = {field.name: getattr(opened, field.name) for field in fields(opened)}
+    return _Upload(**parts, declared=read_declaration(data), phash=hash_picture(decoded.image))
+
+
+def _decode(data: bytes, max_pixels: int) -> Decoded:
+    decoded = decode_picture(data)
+    if decoded.width * decoded.height > max_pixels:
+        raise ImageTooLarge(f"{decoded.width} x {decoded.height} pixels; the cap is {max_pixels / 1e6:g} megapixels")
+    return decoded

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from detector.errors import DamagedImage, TooCostly
+from detector.errors import DamagedImage, ProcessDied, ProcessKilled, TooCostly
 from detector.pictures import sandbox
 
 
@@ -72,6 +73,13 @@ def test_a_decoder_that_dies_only_ends_its_job() -> None:
     with pytest.raises(TooCostly, match="ended with status 7"):
         ask("die")
     assert ask("echo", b"ab") == [{}, b"a", b"b"]
+
+
+@pytest.mark.parametrize(("number", "killed"), [(signal.SIGKILL, True), (signal.SIGHUP, True), (signal.SIGSEGV, False)])
+def test_a_kill_from_outside_is_told_from_a_crash(number: int, killed: bool) -> None:
+    with pytest.raises(ProcessDied) as found:
+        ask("end", number=int(number))
+    assert isinstance(found.value, ProcessKilled) is killed
 
 
 def test_errors_keep_their_kind_and_the_process_lives_on() -> None:

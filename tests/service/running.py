@@ -26,11 +26,11 @@ class Inline:
         if not worker._loaded:
             worker.prepare()
 
-    def stream(self, _: str, data: bytes, **options: Any) -> Iterator[Any]:
+    def stream(self, task: str, data: bytes, **options: Any) -> Iterator[Any]:
         """Yield what the worker yields."""
         from detector.service import worker
 
-        return worker.examine(data, **options)
+        return iter(getattr(worker, task.partition(":")[2])(data, **options))
 
     def close(self) -> None:
         """Do nothing."""

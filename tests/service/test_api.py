@@ -13,10 +13,12 @@ pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
 from starlette.testclient import TestClient
 
+from detector.evaluation.suites import SHIPPED
 from detector.files import sha256
-from detector.pictures.images import encode
+from detector.pictures.images import encode, load, resize
 
 PICTURE = encode(draw_picture(3, size=96))
+FACE = max(sorted(SHIPPED.rglob("*.png"))[:10], key=lambda path: path.stat().st_size)
 KNOWN = "urn:problem-type:detector:"
 
 
@@ -45,12 +47,15 @@ def test_a_picture_gets_a_verdict_a_report_and_feedback(client: TestClient) -> N
     assert answer.headers["x-request-id"] == "mine-1"
     verdict, digest = answer.json(), sha256(PICTURE)
     assert verdict["sha256"] == digest
-    assert verdict["opinion"] == "not-applicable"
+    assert (verdict["opinion"], verdict["examination"]) == ("not-applicable", "quick")
     assert verdict["plain"] == "no face to judge"
     assert verdict["sentence"].startswith("No face to judge. ")
     assert {"statement", "score", "log10_lr", "interval", "faces"} <= set(verdict)
 
-    report = client.get(verdict["report"])
+    waits = client.get(f"/exhibits/{digest}")
+    assert (waits.status_code, "blob.png" in waits.text, "no face to judge" in waits.text) == (202, True, True)
+    assert client.post("/v1/feedback", json={"sha256": digest, "label": "real"}).status_code == 201
+    report = wait_for_report(client, verdict["report"])
     assert report.json()["exhibit"]["sha256"] == digest
     again = client.get(verdict["report"], headers={"if-none-match": report.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
@@ -58,6 +63,8 @@ def test_a_picture_gets_a_verdict_a_report_and_feedback(client: TestClient) -> N
     assert page.headers["content-type"].startswith("text/html")
     assert page.headers["etag"] != report.headers["etag"]
     assert client.get(f"/v1/reports/{digest}.pdf").content.startswith(b"%PDF")
+    again = client.post("/v1/images?name=blob.png", content=PICTURE).json()
+    assert (again["opinion"], again["examination"]) == ("not-applicable", "full")
     expect_problem(client.get(verdict["report"], headers={"accept": "image/gif"}), 406, "no-such-form")
 
     assert client.post("/v1/feedback", json={"sha256": digest, "label": "fake"}).status_code == 201
@@ -74,6 +81,49 @@ def test_a_picture_gets_a_verdict_a_report_and_feedback(client: TestClient) -> N
     metrics = client.get("/metrics").text
     assert 'detector_pictures_total{verdict="not-applicable"}' in metrics
     assert 'route="/v1/images"' in metrics
+
+
+def wait_for_report(client: TestClient, place: str) -> Any:
+    asked = client.get(place)
+    assert asked.status_code == 202
+    assert int(asked.headers["retry-after"]) >= 1
+    assert asked.json() == {"job": asked.headers["location"].rpartition("/")[2], "status": "pending"}
+    assert client.get(place).headers.get("location", asked.headers["location"]) == asked.headers["location"]
+    wait_for_job(client, asked.headers["location"])
+    return client.get(place)
+
+
+def test_a_picture_is_examined_at_once_on_request(client: TestClient) -> None:
+    sent = encode(draw_picture(8, size=64))
+    answer = client.post("/v1/images?name=full.png&examination=full", content=sent)
+    assert (answer.status_code, answer.json()["examination"]) == (200, "full")
+    assert client.get(answer.json()["report"]).status_code == 200
+    expect_problem(client.post("/v1/images?examination=deep", content=sent), 422, "invalid-request")
+    form = {"p": ("full.png", encode(draw_picture(9, size=64)))}
+    job = wait_for_job(client, client.post("/v1/jobs?examination=full", files=form).headers["location"])
+    assert [picture["examination"] for picture in job["pictures"]] == ["full"]
+
+
+def test_a_picture_that_cannot_be_judged_has_no_report(client: TestClient) -> None:
+    data = b"no picture at all"
+    expect_problem(client.post("/v1/images?name=text.png", content=data), 415, "unsupported-format")
+    expect_problem(client.get(f"/v1/reports/{sha256(data)}"), 415, "unsupported-format")
+    page = client.get(f"/exhibits/{sha256(data)}")
+    assert (page.status_code, "There is no report." in page.text) == (200, True)
+
+
+def test_a_picture_whose_worker_is_killed_while_it_works_is_examined_again(client: TestClient) -> None:
+    (sandbox,) = client.app.state.runner._sandboxes  # type: ignore[attr-defined]
+    data = encode(resize(load(FACE), 256, 256))
+    place = client.post("/v1/jobs?examination=full", files={"p": ("face.png", data)}).headers["location"]
+    while client.get(place).json()["pictures"][0]["state"] == "waiting":
+        time.sleep(0.02)
+    time.sleep(0.1)
+    sandbox.process.kill()
+    (picture,) = wait_for_job(client, place)["pictures"]
+    assert (picture["state"], picture["examination"]) == ("done", "full")
+    assert picture["faces"][0]["log10_lr"] is not None
+    assert "detector_worker_deaths_total 1.0" in client.get("/metrics").text
 
 
 def test_a_job_has_a_result_for_every_picture_also_beside_hostile_ones(client: TestClient) -> None:

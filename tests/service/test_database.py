@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -33,19 +34,26 @@ def finish(store: Store, taken: Any, phash: str = "") -> None:
     store.finish(taken, record, row, [{"caption": "c", "width": 1, "height": 1, "jpeg": b"\0\xff"}])
 
 
+def judge(store: Store, taken: list[Any], verdict: str = "likely-fake", declared: str = "") -> None:
+    row = {"verdict": verdict, "reason": "", "score": 2.5, "width": 640, "height": 480}
+    face = {"box": "1 2 30 40", "score": 2.5, "verdict": verdict, "reason": ""}
+    item = {"opinion": "declared-generated" if declared else verdict, "row": row, "faces": [face], "jpeg": b"\0\xff",
+            "declared": declared, "phash": ""}  # fmt: skip
+    store.judge(taken, {each.sha256: item for each in taken})
+
+
 def test_every_picture_is_taken_once_and_single_ones_first(database: str) -> None:
     store = Store(database, "s" * 64)
     store.add_job("", [upload(i) for i in range(20)], priority=1, request_id="r")
     store.add_job("", [upload(20)], priority=0, request_id="r")
-    first = store.take()
-    assert first is not None
+    (first,) = store.take()
     assert (first.name, first.attempts) == ("20.png", 1)
 
     def work(_: int) -> list[str]:
         names = []
-        while (taken := store.take()) is not None:
-            names.append(taken.name)
-            finish(store, taken)
+        while taken := store.take(3):
+            names += [each.name for each in taken]
+            judge(store, taken)
         return names
 
     with ThreadPoolExecutor(4) as pool:
@@ -53,9 +61,100 @@ def test_every_picture_is_taken_once_and_single_ones_first(database: str) -> Non
     assert sorted(names) == sorted(f"{i}.png" for i in range(20))
     assert store.count_waiting() == 1
     assert store.requeue() == 1
-    again = store.take()
-    assert again is not None
+    (again,) = store.take()
     assert (again.name, again.attempts) == ("20.png", 2)
+    store.engine.dispose()
+
+
+def test_jobs_of_one_second_are_taken_in_the_order_in_which_they_came(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detector.service.store.now", lambda: "2026-01-01T00:00:00+00:00")
+    store = Store(database, "s" * 64)
+    for number in range(30):
+        store.add_job("", [upload(number)], priority=1, request_id="r")
+    taken = [each.name for _ in range(4) for each in store.take(8)]
+    assert taken == [f"{number}.png" for number in range(30)]
+    assert [row["name"] for row in store.list_queue("", order="new")] == taken[::-1]
+    store.engine.dispose()
+
+
+def test_a_picture_is_taken_alone_if_it_was_tried_before_or_is_examined(database: str) -> None:
+    store = Store(database, "s" * 64)
+    store.add_job("", [upload(i) for i in range(3)], priority=1, request_id="r")
+    store.add_job("", [upload(3)], priority=1, request_id="r", full=True)
+    store.add_job("", [upload(4)], priority=1, request_id="r")
+    together = store.take(16)
+    assert [each.name for each in together] == ["0.png", "1.png", "2.png"]
+    store.retry(together[1:])
+    judge(store, together[:1])
+    assert [(each.name, each.attempts) for each in store.take(16)] == [("1.png", 2)]
+    assert [(each.name, each.attempts) for each in store.take(16)] == [("2.png", 2)]
+    assert [(each.name, each.full) for each in store.take(16)] == [("3.png", True)]
+    (last,) = store.take(16)
+    store.put_back([last])
+    assert [(each.name, each.attempts) for each in store.take(16)] == [("4.png", 1)]
+    store.engine.dispose()
+
+
+def test_a_picture_that_waits_for_another_attempt_is_taken_when_it_is_due(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(database, "s" * 64)
+    store.add_job("", [upload(0)], priority=1, request_id="r")
+    store.retry(store.take(), 60)
+    assert store.take() == []
+    later = time.time() + 61
+    monkeypatch.setattr("detector.service.store.time.time", lambda: later)
+    assert len(store.take()) == 1
+    store.engine.dispose()
+
+
+def test_a_judgement_becomes_a_report_once_somebody_asks_for_it(database: str) -> None:
+    store = Store(database, "s" * 64)
+    digest = upload(1).sha256
+    store.add_job("a", [upload(1)], priority=1, request_id="r")
+    assert store.ask("a", upload(2).sha256, "q") is None
+    assert store.ask("b", digest, "q") is None
+    judge(store, store.take(), declared="The file declares that it was generated: so.")
+    report = store.read_report("a", digest)
+    assert report is not None
+    assert (report.opinion, report.record, report.log10_lr) == ("declared-generated", "", None)
+    assert report.statement == (
+        "The file declares that it was generated: so. The detector alone: The score lies above the upper threshold."
+    )
+    asked, again = store.ask("a", digest, "q"), store.ask("a", digest, "q")
+    assert asked is not None
+    assert again is not None
+    assert asked.job_id == again.job_id
+    (taken,) = store.take(16)
+    assert store.finish_known([taken]) == {}
+    finish(store, taken)
+    report = store.read_report("a", digest)
+    assert report is not None
+    assert (report.opinion, report.log10_lr) == ("likely-fake", 1.5)
+    assert report.record
+    assert report.judgement
+    assert [row["name"] for row in store.list_queue("a")] == ["1.png"]
+    store.add_job("a", [upload(1)], priority=1, request_id="r", full=True)
+    assert store.finish_known(store.take()) == {digest: "likely-fake"}
+    store.engine.dispose()
+
+
+def test_a_failed_examination_is_not_asked_for_again_until_the_picture_is_sent_again(database: str) -> None:
+    store = Store(database, "s" * 64)
+    store.add_job("a", [upload(1)], priority=1, request_id="r")
+    judge(store, store.take())
+    store.ask("a", upload(1).sha256, "q")
+    store.fail(store.take()[0], "too-costly", "it takes too long")
+    failed = store.ask("a", upload(1).sha256, "q")
+    assert failed is not None
+    assert (failed.state, failed.slug) == ("failed", "too-costly")
+    assert [row["verdict"] for row in store.list_queue("a")] == ["likely-fake"]
+    store.add_job("a", [upload(1)], priority=1, request_id="r", full=True)
+    again = store.ask("a", upload(1).sha256, "q")
+    assert again is not None
+    assert again.state == "waiting"
     store.engine.dispose()
 
 
@@ -66,9 +165,9 @@ def test_a_report_is_kept_once_and_found_by_its_owner(database: str) -> None:
     assert store.add_job("a", [upload(1), upload(1)], priority=1, request_id="q", idempotency_key="k") == (job, False)
     with pytest.raises(KeyReused):
         store.add_job("a", [upload(2)], priority=1, request_id="q", idempotency_key="k")
-    one, two = store.take(), store.take()
-    assert one is not None
-    assert two is not None
+    with pytest.raises(KeyReused):
+        store.add_job("a", [upload(1), upload(1)], priority=1, request_id="q", idempotency_key="k", full=True)
+    one, two = store.take(2)
     finish(store, one)
     finish(store, two)
     digest = upload(1).sha256
@@ -90,8 +189,8 @@ def test_near_duplicates_of_one_owner_are_found_the_closest_first(database: str)
     hashes = ["00" * 32, "00" * 31 + "0f", "00" * 31 + "01", "ff" * 32, "", ""]
     store.add_job("a", [upload(i) for i in range(6)], priority=1, request_id="r")
     store.add_job("b", [upload(6)], priority=1, request_id="r")
-    while (taken := store.take()) is not None:  # jobs of one second come in any order
-        finish(store, taken, [*hashes, hashes[0]][int(taken.name.removesuffix(".png"))])
+    for taken, phash in zip(store.take(7), [*hashes, hashes[0]], strict=True):
+        finish(store, taken, phash)
     report = store.read_report("a", upload(0).sha256)
     assert report is not None
     near = store.list_similar("a", report)
@@ -114,9 +213,12 @@ def test_the_migrations_make_the_tables_of_this_version(database: str) -> None:
 def test_a_database_from_before_the_migrations_keeps_its_rows(database: str) -> None:
     engine = open_database(database)
     with engine.begin() as connection:
-        connection.execute(text("INSERT INTO reports VALUES ('a', 's', 'o', 1, NULL, NULL, '', '{}', '', 'x')"))
+        connection.execute(text("INSERT INTO reports VALUES ('a', 's', 'o', 1, NULL, NULL, '', '{}', '', '', 'x')"))
         connection.execute(text("DROP TABLE alembic_version"))
-        connection.execute(text("ALTER TABLE reports DROP COLUMN phash"))
+        connection.execute(text("DROP INDEX ix_jobs_number"))
+        for column in ("reports.phash", "reports.judgement", "jobs.number", "jobs.full", "pictures.due"):
+            table, _, name = column.partition(".")
+            connection.execute(text(f'ALTER TABLE {table} DROP COLUMN "{name}"'))
     engine.dispose()
     engine = open_database(database)
     with engine.connect() as connection:

@@ -1,5 +1,5 @@
 // The queue: send dropped or chosen pictures and reload while some wait. The exhibit: keys and buttons give feedback,
-// and a slider blends the score map into the face.
+// a slider blends the score map into the face, and the page waits for a report that is not there yet.
 "use strict";
 
 const say = (text) => { document.getElementById("message").textContent = text; };
@@ -79,7 +79,7 @@ async function refresh() {
     const again = focused && document.querySelector(`a[href="${CSS.escape(focused)}"], a[href="${focused}"]`);
     if (again) again.focus();
     const waiting = page.getElementById("drop").dataset.waiting;
-    say(waiting === "0" ? "All pictures are examined." : `Pictures that wait: ${waiting}.`);
+    say(waiting === "0" ? "All pictures are judged." : `Pictures that wait: ${waiting}.`);
     if (waiting === "0") return;
   }
   setTimeout(() => refresh(), 2000);
@@ -117,6 +117,19 @@ function prepareMap(map) {
   });
 }
 
+async function awaitReport(progress) {
+  // The page answers 202 until the report is there or cannot be made; only its line of progress changes meanwhile.
+  const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+  if (answer.ok && answer.status !== 202) { location.reload(); return; }
+  if (answer.ok) {
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    progress.querySelector("p").textContent = page.querySelector("#progress p").textContent;
+  } else { say(await explain(answer)); }
+  setTimeout(() => awaitReport(progress), 1000 * progress.dataset.retry);
+}
+
+const progress = document.getElementById("progress");
+if (progress && progress.dataset.retry) setTimeout(() => awaitReport(progress), 500);
 const drop = document.getElementById("drop");
 if (drop) prepareQueue(drop);
 const actions = document.getElementById("actions");
