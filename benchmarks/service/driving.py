@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 
 Picture = tuple[str, bytes]  # name and bytes
-POLL = 0.5  # seconds between two requests for the state of a job
+POLL = 0.1  # seconds between two requests for the state of a job
 
 
 class Broken(Exception):
@@ -56,7 +56,7 @@ class Service:
         workers = find_workers(self.process.pid)
         self.process.send_signal(number)
         self.process.wait()
-        while any(Path(f"/proc/{pid}").exists() for pid in workers):
+        while any(map(is_running, workers)):
             time.sleep(0.1)
         self.cpu += children_cpu() - self._before
 
@@ -111,6 +111,14 @@ def children_cpu() -> float:
     """Return the CPU seconds of all children of this process that have ended, and of theirs."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def is_running(process: int) -> bool:
+    """Return whether a process runs; one that ended may stay in the table of processes until somebody collects it."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def find_workers(service: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from service.browser import Browser, find_chromium
+from service.running import Inline, listening
 
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
@@ -56,7 +58,7 @@ def test_a_person_drops_filters_decides_and_downloads(address: str, browser: Bro
     browser.drop_files("#drop", [paths["face.png"], tmp_path / "given" / "inner"])
     browser.until("document.querySelectorAll('#queue .name').length === 3")
     browser.until("document.getElementById('drop').dataset.waiting === '0' || "
-                  "document.getElementById('message').textContent === 'All pictures are examined.'")  # fmt: skip
+                  "document.getElementById('message').textContent === 'All pictures are judged.'")  # fmt: skip
     check_looks(browser, f"{address}/", tmp_path, "queue")
 
     browser.run("document.querySelector('#counts a[href*=\"verdict=error\"]').click()")
@@ -65,7 +67,7 @@ def test_a_person_drops_filters_decides_and_downloads(address: str, browser: Bro
                 "document.querySelector('.search button').click()")  # fmt: skip
     browser.until("[...document.querySelectorAll('#queue .name')].map(e => e.textContent).join() === 'face.png'")
     browser.run("document.querySelector('#queue a').click()")
-    browser.until("!!document.getElementById('actions')")
+    browser.until("!!document.querySelector('.finding')")  # the page of the verdict, then by itself that of the report
     assert browser.run("document.querySelector('.pairs a').textContent") == "copy.jpg"
     check_looks(browser, f"{address}/exhibits/{digest}", tmp_path, "exhibit")
 
@@ -79,6 +81,38 @@ def test_a_person_drops_filters_decides_and_downloads(address: str, browser: Bro
     links = browser.run("[...document.querySelectorAll('.actions a.button')].map(a => a.href)")
     assert [httpx.get(link, timeout=240).content[:4] for link in links[1:2]] == [b"%PDF"]
     assert len(links) == 3
+
+
+def test_the_page_of_a_picture_has_its_verdict_while_its_report_is_made(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from detector.service import runner
+
+    go = threading.Event()
+
+    class Halting(Inline):
+        def stream(self, task: str, data: bytes, **options: Any) -> Iterator[Any]:
+            if task.endswith(":examine"):
+                go.wait(240)
+            return super().stream(task, data, **options)
+
+    monkeypatch.setattr(runner, "Sandbox", Halting)
+    data = encode(resize(load(FACE), 256, 256))
+    with listening(tmp_path / "state") as address:
+        httpx.post(f"{address}/v1/images", params={"name": "face.png"}, content=data, timeout=240).raise_for_status()
+        page = f"{address}/exhibits/{sha256(data)}"
+        try:
+            browser.open(page)
+            browser.until(
+                "document.querySelector('#progress p').textContent.startsWith('The picture is being examined')"
+            )
+            browser.press("c")
+            browser.until("document.querySelector('button[value=confirm]').getAttribute('aria-pressed') === 'true'")
+            check_looks(browser, page, tmp_path, "judged")
+        finally:
+            go.set()
+        browser.until("!!document.querySelector('.finding')")
+        assert browser.run("document.querySelector('button[value=confirm]').getAttribute('aria-pressed')") == "true"
 
 
 def check_looks(browser: Browser, address: str, folder: Path, name: str) -> None:
