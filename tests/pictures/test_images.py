@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import struct
 import sys
@@ -15,6 +14,7 @@ import pytest
 from conftest import png_header
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from phones import HEIC
 from PIL import Image as Pillow
 from PIL import ImageOps
 
@@ -396,18 +396,6 @@ def test_the_cap_is_lower_for_webp_whose_decoder_holds_a_picture_thrice() -> Non
         assert images.decode(saved(Pillow.new("RGB", (100, allowed // 100)), format), max_pixels=10_000).shape[1] == 100
         with pytest.raises(ImageTooLarge, match="the cap is"):
             images.decode(saved(Pillow.new("RGB", (100, allowed // 100 + 1)), format), max_pixels=10_000)
-
-
-# 96 x 64 pixels, red over blue: one frame of x265 (preset ultrafast, keyint 1) in the boxes that ISO/IEC 23008-12 asks
-# for: ftyp, meta (hdlr, pitm, iinf, iloc, iprp with hvcC and ispe) and mdat.
-HEIC = base64.b64decode(
-    "AAAAGGZ0eXBoZWljAAAAAG1pZjFoZWljAAABJm1ldGEAAAAAAAAAIWhkbHIAAAAAAAAAAHBpY3QAAAAAAAAAAAAAAAAAAAAADnBp"
-    "dG0AAAAAAAEAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAB5pbG9jAAAAAEQAAAEAAQAAAAEAAAFGAAAANgAA"
-    "AKppcHJwAAAAjWlwY28AAABxaHZjQwEBYAAAAJAAAAAAAB7wAPz9+PgAAA8DoAABABdAAQwB//8ECAAAAwCfqAAAAwAAHroCQKEA"
-    "AQAmQgEBBAgAAAMAn6gAAAMAAB6gMIEFlukpMLmgIAAAAwAgAAADACGiAAEABkQBwHGBEgAAABRpc3BlAAAAAAAAAGAAAABAAAAA"
-    "FWlwbWEAAAAAAAAAAQABAoECAAAAPm1kYXQAAAAyKAGt4Gk7/pv37eUNzOV8QIFCDeJxE1CuQGKeMOJ7/5i8HRpoze+GumlyUra9"
-    "Rg4wSCg="
-)
 
 
 def test_heic_is_decoded_in_the_limited_process(monkeypatch: pytest.MonkeyPatch) -> None:
