@@ -42,7 +42,7 @@ def test_a_picture_is_finished_although_the_database_was_away(
     monkeypatch.setattr(runner, "Sandbox", Halting)
     with listening(tmp_path / "state", cluster.url("outage")) as address, caplog.at_level(logging.ERROR):
         client = httpx.Client(base_url=address, timeout=240)
-        place = client.post("/v1/jobs", files={"p": ("a\\0.png", PICTURE)}).headers["location"]
+        place = client.post("/v1/jobs?examination=full", files={"p": ("a\\0.png", PICTURE)}).headers["location"]
         assert began.wait(240)
         cluster.stop()
         for path in ("/readyz", "/", place):
