@@ -30,6 +30,10 @@ def serve(
     revoke_key: Annotated[
         str | None, typer.Option(metavar="NAME", help="Revoke the API key with this name, and exit.")
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(help="Check the custody log and its reports, and exit; status 1 if something was changed."),
+    ] = False,
 ) -> None:
     """Serve an HTTP interface and a page for examining pictures (extra `serve`).
 
@@ -52,6 +56,13 @@ def serve(
     except ValidationError as error:
         first = error.errors()[0]
         raise DetectorError(f"DETECTOR_SERVE_{'_'.join(map(str, first['loc'])).upper()}: {first['msg']}") from None
+    if check:
+        refuse("the log is checked, and nothing is served", host=host, port=port, detector=detector, workers=workers,
+               new_key=new_key, revoke_key=revoke_key)  # fmt: skip
+        problems, state = serving.check(settings)
+        for line in [*problems, f"{'changed' if problems else 'consistent'}: {state}"]:
+            say(line)
+        raise typer.Exit(1 if problems else 0)
     if new_key is None and revoke_key is None:
         serving.serve(settings)
         return

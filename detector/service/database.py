@@ -22,7 +22,8 @@ from detector.errors import DetectorError, MissingExtra
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 FIRST = "v0001"  # version of the tables in databases from before there were migrations
-SERVICE_LOCK, MIGRATION_LOCK = 0x64657465, 0x64657466  # PostgreSQL: numbers of advisory locks in this database
+# PostgreSQL: numbers of advisory locks in this database
+SERVICE_LOCK, MIGRATION_LOCK, CUSTODY_LOCK = 0x64657465, 0x64657466, 0x64657467
 DRIVERS = {"sqlite": "sqlite", "postgres": "postgresql+pg8000", "postgresql": "postgresql+pg8000"}
 OPTIONS: dict[str, dict[str, Any]] = {
     "sqlite": {"connect_args": {"timeout": 60}},

@@ -11,6 +11,7 @@ from detector.files import check_folder
 from detector.service import keys
 from detector.service.access import JsonLines
 from detector.service.app import locking_state, make_app
+from detector.service.custody import check_custody
 from detector.service.database import name_database, open_database
 from detector.service.settings import Settings, is_loopback
 
@@ -45,6 +46,12 @@ def serve(settings: Settings) -> None:
             f"nothing can listen at {settings.host}, port {settings.port}; choose another --port"
         ) from None
     uvicorn.Server(config).run([listening])
+
+
+def check(settings: Settings) -> tuple[list[str], str]:
+    """Return what contradicts the custody log, and the size of the log with its head; the service may run."""
+    check_folder(settings.folder)
+    return check_custody(open_database(name_database(settings.folder, settings.database)))
 
 
 def make_key(settings: Settings, name: str) -> str:

@@ -20,6 +20,7 @@ from detector.evidence.custody import now
 from detector.evidence.folders import URGENT, rank
 from detector.files import as_text, sha256
 from detector.pictures.fingerprints import distances
+from detector.service.custody import append_entry
 from detector.service.database import open_database
 from detector.service.tables import DONE, FAILED, RUNNING, WAITING, Drawing, Feedback, Job, Picture, Report
 from detector.service.wording import describe_row
@@ -84,6 +85,8 @@ class Store:
                     Picture(job_id=chosen, position=i, name=u.name, sha256=u.sha256, size=u.size, state=WAITING)
                     for i, u in enumerate(uploads)
                 )
+                for u in uploads if full else ():
+                    append_entry(session, "received", {"exhibit": u.sha256, "name": u.name, "job": chosen})
         except IntegrityError:
             with Session(self.engine) as session:
                 earlier = session.scalars(select(Job).filter_by(owner=owner, idempotency_key=idempotency_key)).one()
@@ -129,7 +132,8 @@ class Store:
 
     def fail(self, taken: Taken, slug: str, detail: str) -> None:
         """Store the reason why a picture has no report."""
-        self._mark([taken], state=FAILED, slug=slug, detail=as_text(detail))
+        facts = {"exhibit": taken.sha256, "job": taken.job_id, "statement": as_text(detail)}
+        self._mark([taken], ("failed", facts) if taken.full else None, state=FAILED, slug=slug, detail=as_text(detail))
 
     def judge(self, taken: Sequence[Taken], judged: Mapping[str, Mapping[str, Any]]) -> None:
         """Store judgements, unless their bytes have one, and mark their pictures as done in the same transaction.
@@ -160,6 +164,8 @@ class Store:
                 session.merge(report)  # a judgement that is there stays
                 session.flush()
                 session.add_all(drawn)
+                facts = {"exhibit": taken.sha256, "job": taken.job_id, "report": record["sha256"]}
+                append_entry(session, "reported", facts | {"settings": self.settings})
 
         self._add([taken], add)
 
@@ -316,9 +322,11 @@ class Store:
                 {"job_id": t.job_id, "position": t.position, "state": DONE} for t in taken
             ])  # fmt: skip
 
-    def _mark(self, taken: Sequence[Taken], **values: Any) -> None:
-        """Change those of some pictures that are still running."""
+    def _mark(self, taken: Sequence[Taken], event: tuple[str, Mapping[str, Any]] | None = None, **values: Any) -> None:
+        """Change those of some pictures that are still running. event: is entered in the custody log if any is."""
         keys = tuple_(Picture.job_id, Picture.position).in_([(t.job_id, t.position) for t in taken])
         with Session(self.engine) as session, session.begin():
-            session.execute(update(Picture).where(keys, Picture.state == RUNNING).values(**values),
-                            execution_options={"synchronize_session": False})  # fmt: skip
+            done = session.execute(update(Picture).where(keys, Picture.state == RUNNING).values(**values),
+                                   execution_options={"synchronize_session": False})  # fmt: skip
+            if event is not None and done.rowcount:  # type: ignore[attr-defined]
+                append_entry(session, *event)

@@ -120,3 +120,12 @@ class Feedback(Base):
     opinion: Mapped[str] = mapped_column(String(32))
     note: Mapped[str] = mapped_column(Text)
     created: Mapped[str] = mapped_column(String(40))
+
+
+class Custody(Base):
+    """An entry of the custody log; `custody.append_entry` writes it."""
+
+    __tablename__ = "custody"
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    sha256: Mapped[str] = mapped_column(String(64))
+    entry: Mapped[str] = mapped_column(Text)  # JSON

@@ -15,6 +15,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 
 from detector.errors import DetectorError, MissingExtra
+from detector.evidence.custody import seal
 from detector.files import sha256
 from detector.service.database import holding, open_database
 from detector.service.store import KeyReused, Store, Upload
@@ -30,7 +31,7 @@ def upload(number: int) -> Upload:
 def finish(store: Store, taken: Any, phash: str = "") -> None:
     row = {"opinion": "likely-fake", "log10_lr": 1.5, "others": [], "statement": "Why.\0\ud800", "jpeg": "",
            "phash": phash}  # fmt: skip
-    record = {"findings": [DETECTOR], "text": "\0\ud800"}
+    record = seal({"findings": [DETECTOR], "text": "\0"})
     store.finish(taken, record, row, [{"caption": "c", "width": 1, "height": 1, "jpeg": b"\0\xff"}])
 
 
@@ -216,6 +217,7 @@ def test_a_database_from_before_the_migrations_keeps_its_rows(database: str) -> 
         connection.execute(text("INSERT INTO reports VALUES ('a', 's', 'o', 1, NULL, NULL, '', '{}', '', '', 'x')"))
         connection.execute(text("DROP TABLE alembic_version"))
         connection.execute(text("DROP INDEX ix_jobs_number"))
+        connection.execute(text("DROP TABLE custody"))
         for column in ("reports.phash", "reports.judgement", "jobs.number", "jobs.full", "pictures.due"):
             table, _, name = column.partition(".")
             connection.execute(text(f'ALTER TABLE {table} DROP COLUMN "{name}"'))

@@ -1,4 +1,4 @@
-"""Pictures are judged first and examined on request; jobs have numbers, and a picture may wait until it is due."""
+"""Pictures are judged first and examined on request, with a custody log; jobs have numbers, and pictures are due."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ down_revision = "v0002"
 
 
 def upgrade() -> None:
-    """Add `jobs.number`, `jobs.full`, `pictures.due` and `reports.judgement`; all earlier jobs were examinations."""
+    """Add `jobs.number`, `jobs.full` (true for earlier jobs), `pictures.due`, `reports.judgement` and `custody`."""
     op.add_column("jobs", sa.Column("number", sa.BigInteger, nullable=False, server_default="0"))
     op.create_index(op.f("ix_jobs_number"), "jobs", ["number"])
     op.add_column("jobs", sa.Column("full", sa.Boolean, nullable=False, server_default=sa.true()))
     op.add_column("pictures", sa.Column("due", sa.Double, nullable=False, server_default="0"))
     op.add_column("reports", sa.Column("judgement", sa.Text, nullable=False, server_default=""))
+    op.create_table(
+        "custody",
+        sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("sha256", sa.String(64), nullable=False),
+        sa.Column("entry", sa.Text, nullable=False),
+    )

@@ -1,0 +1,75 @@
+"""The custody log of the service's examinations, in its database: entries that are chained by hashes.
+
+They have the form of those of `evidence.custody`, and the same things show in them: an entry that was changed, removed
+from the middle or inserted, and a report that is not as it was made. Events: `received` (a picture that is to be
+examined), `reported` (its report), `failed` (why it has none).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Engine, func, select
+from sqlalchemy.orm import Session
+
+from detector.evidence.custody import FIRST, check_chain, is_sealed, now, seal
+from detector.evidence.integrity import count_entries
+from detector.service.database import CUSTODY_LOCK
+from detector.service.tables import Custody, Report
+
+BLOCK = 500  # number of entries or reports in memory at a time
+
+
+def append_entry(session: Session, event: str, facts: Mapping[str, Any]) -> None:
+    """Append an entry to the log in the transaction of a session; it ends before another one can append."""
+    if session.get_bind().dialect.name == "postgresql":  # in SQLite the transaction has the only write lock
+        session.execute(select(func.pg_advisory_xact_lock(CUSTODY_LOCK)))
+    last = session.execute(select(Custody.number, Custody.sha256).order_by(Custody.number.desc()).limit(1)).first()
+    number, previous = (last.number + 1, last.sha256) if last else (0, FIRST)
+    entry = seal({"number": number, "at": now(), "event": event, **facts, "previous": previous})
+    session.add(Custody(number=number, sha256=entry["sha256"], entry=json.dumps(entry, sort_keys=True)))
+    session.flush()
+
+
+def check_custody(engine: Engine) -> tuple[list[str], str]:
+    """Return what contradicts the log, one line each, and the size of the log with its head.
+
+    The head, the hash of the last entry, shows a removed end to whoever kept an earlier one.
+    """
+    with Session(engine) as session:
+        entries = [_read(text) for text in session.scalars(select(Custody.entry).order_by(Custody.number))]
+        problems = check_chain(entries)
+        reported = [entry for entry in entries if entry.get("event") == "reported"]
+        for start in range(0, len(reported), BLOCK):
+            problems += _check_reports(session, reported[start : start + BLOCK])
+        named = {(entry.get("exhibit"), entry.get("settings")) for entry in reported}
+        there = session.execute(select(Report.sha256, Report.settings).where(Report.record != ""))
+        unknown = sum((digest, settings) not in named for digest, settings in there)
+    earlier = f"; {unknown} reports are not in the log, as those from before there was one" if unknown else ""
+    return problems, count_entries(entries) + earlier
+
+
+def _check_reports(session: Session, entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return how the reports of some entries differ from what the log says."""
+    query = select(Report.sha256, Report.settings, Report.record)
+    found = session.execute(query.where(Report.sha256.in_([str(entry.get("exhibit")) for entry in entries])))
+    records = {(digest, settings): record for digest, settings, record in found}
+    problems = []
+    for entry in entries:
+        record = _read(records.get((str(entry.get("exhibit")), str(entry.get("settings"))), ""))
+        if not record:
+            problems.append(f"the report of entry {entry.get('number')} is gone")
+        elif not is_sealed(record) or record.get("sha256") != entry.get("report"):
+            problems.append(f"the report of entry {entry.get('number')} is not as it was made")
+    return problems
+
+
+def _read(text: str) -> dict[str, Any]:
+    """Return a JSON object; {} if the text is none."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
