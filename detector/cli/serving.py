@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -39,23 +39,8 @@ def serve(
 
     Options and limits can also be set by environment variables such as DETECTOR_SERVE_MAX_BYTES; see docs/service.md.
     """
-    from detector.errors import DetectorError, MissingExtra
-
-    try:
-        from pydantic import ValidationError
-
-        from detector.service import serving
-        from detector.service.settings import Settings
-    except ImportError as error:
-        fix = "pip install 'face-forgery-detector[serve]'"
-        raise MissingExtra(f"serve needs {error.name}, which is not installed: {fix}") from None
-    options = {"host": host, "port": port, "folder": folder, "database": database, "detector": detector,
-               "workers": workers}  # fmt: skip
-    try:
-        settings = Settings(**{name: value for name, value in options.items() if value is not None})  # type: ignore[arg-type]
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise DetectorError(f"DETECTOR_SERVE_{'_'.join(map(str, first['loc'])).upper()}: {first['msg']}") from None
+    serving, settings = _read(host=host, port=port, folder=folder, database=database, detector=detector,
+                              workers=workers)  # fmt: skip
     if check:
         refuse("the log is checked, and nothing is served", host=host, port=port, detector=detector, workers=workers,
                new_key=new_key, revoke_key=revoke_key)  # fmt: skip
@@ -72,3 +57,22 @@ def serve(
         say(serving.make_key(settings, new_key))
     else:
         serving.revoke_key(settings, str(revoke_key))
+
+
+def _read(**options: Any) -> tuple[Any, Any]:
+    """Return the module that serves, and the settings by these options and the environment."""
+    from detector.errors import DetectorError, MissingExtra
+
+    try:
+        from pydantic import ValidationError
+
+        from detector.service import serving
+        from detector.service.settings import Settings
+    except ImportError as error:
+        fix = "pip install 'face-forgery-detector[serve]'"
+        raise MissingExtra(f"serve needs {error.name}, which is not installed: {fix}") from None
+    try:
+        return serving, Settings(**{name: value for name, value in options.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DetectorError(f"DETECTOR_SERVE_{'_'.join(map(str, first['loc'])).upper()}: {first['msg']}") from None
