@@ -89,7 +89,7 @@ def read_size(report: Report) -> dict[str, int]:
 def get_thumbnail(request: Request, digest: str) -> Response:
     """Return the deciding face of a picture as a small JPEG."""
     report = request.app.state.store.read_report(request.state.owner, digest)
-    if report is None:
+    if report is None or not report.thumbnail:
         raise Problem(404, "not-found", "There is no such picture.")
     return Response(report.thumbnail, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 

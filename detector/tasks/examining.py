@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from detector.detectors import find_detector, load_detector
-from detector.errors import ImageError, ImageTooLarge, ProcessKilled
+from detector.errors import ImageError, ImageTooLarge, ProcessKilled, UnsupportedFormat
 from detector.evidence import validation
 from detector.evidence.folders import SIDE
 from detector.evidence.record import read_declaration
 from detector.files import sha256
 from detector.pictures.fingerprints import perceptual_hash
 from detector.pictures.images import decode_picture, encode, is_blank, read, resize
+from detector.pictures.video import HEAD, sniff_video
 from detector.scoring.checkpoint import digest_checkpoint, read_card
 from detector.scoring.engine import Judged, Opened, Row, cut_faces, score_pictures
 from detector.scoring.targets import Target
+from detector.scoring.video import OpenedVideo, is_video, open_any
 from detector.tasks.catalogue import describe_environment
 from detector.tasks.verifying import examine_exhibit
 from detector.types import Decoded, Detector, Exhibit, Image, Opinion, rank_suspicion
@@ -35,7 +37,7 @@ class Judgement(Judged):
     """The rows of `score` for a picture, what its file declares, and what a list of pictures shows of it.
 
     declared: as `record.read_declaration`. phash: as `hash_picture`. thumbnail: JPEG of the deciding face, or of the
-    middle of a picture without one. The last three are empty if the picture cannot be read.
+    middle of a picture without one. The last three are empty if the picture cannot be read; the first two of a video.
     """
 
     declared: str = ""
@@ -58,7 +60,7 @@ class Examiner:
     backing: dict[str, Any]
 
     def judge(self, targets: Iterable[Target], *, max_bytes: int, max_pixels: int) -> Iterator[Judgement]:
-        """Yield the judgement of each picture, in order; a picture over a cap has the verdict "error".
+        """Yield the judgement of each picture or video, in order; one over a cap has the verdict "error".
 
         Raises ProcessKilled if another program ended the process that decoded one of them.
         """
@@ -69,8 +71,10 @@ class Examiner:
     def examine(self, data: bytes, name: str, *, max_pixels: int) -> tuple[dict[str, Any], Image]:
         """Return the sealed record of a picture, and its pixels, RGB (H, W, 3). name: name of the uploaded file.
 
-        Raises ImageError if the bytes do not decode or the picture has more than `max_pixels`.
+        Raises ImageError if the bytes do not decode, are a video, or the picture has more than `max_pixels`.
         """
+        if sniff_video(data[:HEAD]):
+            raise UnsupportedFormat("reports are made of pictures only, and this is a video")
         decoded = _decode(data, max_pixels)
         exhibit = Exhibit(Path(name), data, sha256(data), decoded)
         record = examine_exhibit(
@@ -118,12 +122,28 @@ class _Upload(Opened):
         """Return the judgement."""
         judged = super().decide(answers, detector)
         first = max(judged.faces, key=lambda face: rank_suspicion(face.verdict, face.score, face.reason), default=None)
-        crop = resize(self.crops[first.face - 1 if first else 0], SIDE, SIDE)
-        return Judgement(judged.row, judged.faces, (), self.declared, self.phash, encode(crop, "JPEG", quality=80))
+        thumbnail = _reduce(self.crops[first.face - 1 if first else 0])
+        return Judgement(judged.row, judged.faces, (), self.declared, self.phash, thumbnail)
+
+
+@dataclass(frozen=True)
+class _Clip(OpenedVideo):
+    """A video that waits for its scores."""
+
+    def decide(self, answers: Sequence[tuple[float, Opinion]], detector: Detector) -> Judgement:
+        """Return the judgement, with the most suspicious frame of the track that decides."""
+        judged = super().decide(answers, detector)
+        first = max(judged.faces, key=lambda face: rank_suspicion(face.verdict, face.score, face.reason))
+        frames = [i for i, track in enumerate(self.tracks) if track == first.face]
+        worst = max(frames, key=lambda i: answers[i][0])
+        return Judgement(judged.row, judged.faces, thumbnail=_reduce(self.crops[worst]))
 
 
 def _open(target: Target, size: int, locates: bool, *, max_bytes: int, max_pixels: int) -> Opened:
-    """Return a picture with its faces cut out, as `engine.open_target` does."""
+    """Return a picture with its faces cut out, or a video with those of its frames, as `score` opens them."""
+    if is_video(target):
+        video = open_any(target, size, locates)
+        return _Clip(**_fields(video)) if isinstance(video, OpenedVideo) else video
     try:
         data = read(target.path, max_bytes=max_bytes)
         decoded = _decode(data, max_pixels)
@@ -132,8 +152,16 @@ def _open(target: Target, size: int, locates: bool, *, max_bytes: int, max_pixel
         raise
     except ImageError as error:
         return Opened(Row(target.path, target.sha256, verdict="error", reason=f"{error.reason}: {error}"))
-    parts = {field.name: getattr(opened, field.name) for field in fields(opened)}
-    return _Upload(**parts, declared=read_declaration(data), phash=hash_picture(decoded.image))
+    return _Upload(**_fields(opened), declared=read_declaration(data), phash=hash_picture(decoded.image))
+
+
+def _fields(opened: Opened) -> dict[str, Any]:
+    return {field.name: getattr(opened, field.name) for field in fields(opened)}
+
+
+def _reduce(crop: Image) -> bytes:
+    """Return a face as a thumbnail."""
+    return encode(resize(crop, SIDE, SIDE), "JPEG", quality=80)
 
 
 def _decode(data: bytes, max_pixels: int) -> Decoded:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from clips import move, write_clip
 from conftest import draw_picture, png_header
 
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
@@ -110,6 +112,19 @@ def test_a_picture_that_cannot_be_judged_has_no_report(client: TestClient) -> No
     expect_problem(client.get(f"/v1/reports/{sha256(data)}"), 415, "unsupported-format")
     page = client.get(f"/exhibits/{sha256(data)}")
     assert (page.status_code, "There is no report." in page.text) == (200, True)
+
+
+def test_a_video_has_a_verdict_and_no_report(client: TestClient, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", move([load(FACE)], 8)).read_bytes()
+    verdict = client.post("/v1/images?name=clip.mp4", content=clip).json()
+    assert (verdict["name"], verdict["examination"]) == ("clip.mp4", "quick")
+    assert "frames" in verdict["statement"]
+    wait_for_job(client, client.get(verdict["report"]).headers["location"])
+    expect_problem(client.get(verdict["report"]), 415, "unsupported-format")
+    page = client.get(f"/exhibits/{verdict['sha256']}").text
+    assert "There is no report." in page
+    assert verdict["plain"] in page
+    assert client.get(f"/thumbnails/{verdict['sha256']}").content[:2] == b"\xff\xd8"
 
 
 def test_a_picture_whose_worker_is_killed_while_it_works_is_examined_again(client: TestClient) -> None:

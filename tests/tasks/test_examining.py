@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clips import count_up, move, write_clip
 from conftest import draw_picture
 
 from detector import tasks
-from detector.errors import ImageError, ProcessDied, ProcessKilled
+from detector.errors import ImageError, ProcessDied, ProcessKilled, UnsupportedFormat
 from detector.evaluation.suites import SHIPPED
 from detector.pictures.fingerprints import distances, perceptual_hash
 from detector.pictures.images import decode, encode, load, resize
@@ -76,6 +77,18 @@ def test_a_declaration_is_that_of_the_report(examiner: Examiner, files: list[Pat
     assert judged.declared.startswith("The file declares that it was generated: IPTC source type")
     assert record["conclusion"]["statement"].startswith(judged.declared)
     assert record["findings"][0]["details"]["faces"][0]["score"] == pytest.approx(judged.row.score, abs=1e-4)
+
+
+def test_a_video_is_judged_as_score_does_and_has_no_report(examiner: Examiner, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip", move([load(FACE)], 8))
+    (empty,) = judge(examiner, [write_clip(tmp_path / "grey", count_up(4))])
+    assert (empty.opinion, empty.thumbnail) == ("not-applicable", b"")
+    (judged,), table = judge(examiner, [clip]), tasks.score(str(clip))
+    assert (judged.opinion, judged.row.score, judged.row.reason) == (table.verdict[0], table.score[0], table.reason[0])
+    assert "frames" in judged.row.reason
+    assert load_size(judged.thumbnail) == (96, 96)
+    with pytest.raises(UnsupportedFormat, match="this is a video"):
+        examiner.examine(clip.read_bytes(), "clip", max_pixels=10**6)
 
 
 @pytest.mark.parametrize(("error", "ends"), [(ProcessKilled("killed"), True), (ProcessDied("crashed"), False)])
