@@ -13,6 +13,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,7 @@ CHUNK = 16  # number of pictures that are judged at a time
 ATTEMPTS = 3  # number of attempts for a picture whose worker crashed
 KILLS = 12  # number of attempts for a picture whose worker was killed from outside
 BACKOFF = 0.5  # seconds before its second attempt; the time doubles with each, which is half an hour in all
+STARTS = 3  # number of failed starts in a row after which a worker does not count as running
 REST = 5  # seconds after which a worker that did not start is started again
 TRIES = 5  # number of attempts for a picture whose result could not be stored
 PAUSE = 0.5  # seconds after which an idle thread queries the database for waiting pictures
@@ -47,14 +49,14 @@ class Runner:
         limits: dict[str, Any] = {name: getattr(settings, name) for name in ("memory", "seconds", "patience")}
         words = [] if settings.detector is None else [str(settings.detector)]
         self._sandboxes = [Sandbox(f"{TASK}:prepare", *words, **limits) for _ in range(settings.workers)]
-        self._down: set[Sandbox] = set()  # those whose worker did not start
+        self._failed: Counter[Sandbox] = Counter()  # number of times in a row that a worker did not start
         self._threads = [threading.Thread(target=self._work, args=(s,), daemon=True) for s in self._sandboxes]
 
     @property
     def running(self) -> bool:
-        """Whether all threads run, none was asked to stop, and not every worker failed to start."""
+        """Whether all threads run, none was asked to stop, and some worker starts, if not at the first attempts."""
         alive = not self._stopping.is_set() and all(thread.is_alive() for thread in self._threads)
-        return alive and len(self._down) < len(self._sandboxes)
+        return alive and any(self._failed[sandbox] < STARTS for sandbox in self._sandboxes)
 
     def start(self) -> None:
         """Put back the unfinished pictures of an earlier service, and start the threads."""
@@ -102,6 +104,8 @@ class Runner:
                 if not taken:
                     with self._changed:
                         self._changed.wait(PAUSE)
+                    if self._failed[sandbox] and not self._stopping.wait(REST):
+                        self._start(sandbox)
                     continue
                 self._handle(taken, sandbox)
                 taken = []
@@ -113,11 +117,12 @@ class Runner:
         """Return whether a worker runs, after starting it if there is none."""
         try:
             sandbox.start()
-            self._down.discard(sandbox)
         except ProcessDied as error:
-            self._down.add(sandbox)
+            self._failed[sandbox] += 1
             log.error("a worker does not start", extra={"detail": str(error)})
-        return sandbox not in self._down
+            return False
+        del self._failed[sandbox]
+        return True
 
     def _put_away(self, taken: Sequence[Taken]) -> None:
         """Put back pictures whose result could not be stored, or give one up after `TRIES`."""

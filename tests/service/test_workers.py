@@ -104,6 +104,10 @@ def test_the_service_is_not_ready_while_no_worker_starts(tmp_path: Path, monkeyp
     while running.running:
         assert time.monotonic() < end
         time.sleep(0.01)
+    down.starts.clear()  # type: ignore[attr-defined]
+    while not running.running:  # although no picture waits
+        assert time.monotonic() < end
+        time.sleep(0.01)
     running.stop()
     store.engine.dispose()
 
