@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 
 Picture = tuple[str, bytes]  # name and bytes
-POLL = 0.1  # seconds between two requests for the state of a job
+POLL = 0.25  # seconds between two requests for the state of a job
 
 
 class Broken(Exception):
