@@ -29,7 +29,7 @@ from detector.service.store import Store, Taken
 CHUNK = 16  # number of pictures that are judged at a time
 ATTEMPTS = 3  # number of attempts for a picture whose worker crashed
 KILLS = 12  # number of attempts for a picture whose worker was killed from outside
-BACKOFF = 0.5  # seconds before its second attempt; the time doubles with each, which is half an hour in all
+BACKOFF = 0.5  # seconds before its second attempt; the time doubles with each, 17 minutes in all
 STARTS = 3  # number of failed starts in a row after which a worker does not count as running
 REST = 5  # seconds after which a worker that did not start is started again
 TRIES = 5  # number of attempts for a picture whose result could not be stored

@@ -137,5 +137,5 @@ def test_a_picture_that_ends_its_worker_is_given_up_and_its_neighbours_are_judge
     assert sorted(seen[1:]) == sorted([["0.png"], ["2.png"], ["3.png"], *[["1.png"]] * (attempts - 1)])
 
 
-def test_half_an_hour_lies_between_the_first_and_the_last_kill() -> None:
+def test_a_quarter_of_an_hour_lies_between_the_first_and_the_last_kill() -> None:
     assert sum(runner.BACKOFF * 2 ** (attempt - 1) for attempt in range(1, KILLS)) > 1000
