@@ -26,7 +26,8 @@ from torch.nn import functional as F
 
 from detector.generators import GENERATORS
 from detector.generators._trained import Trained
-from detector.learning import backbones, devices, seeds, steps
+from detector.learning import devices, seeds, steps
+from detector.learning.embedding import Distance
 from detector.learning.pixels import draw, reals, to_device, to_pixels
 from detector.learning.run import Length, Run
 from detector.types import Images, Progress, silent
@@ -40,7 +41,7 @@ class Options(Length):
 
     rate: float = 1e-3  # learning rate of the autoencoder (Adam)
     rate_d: float = 5e-4  # learning rate of the discriminator (Adam)
-    perceptual_weight: float = 0.5  # weight of the distance between ImageNet features, if they are installed
+    perceptual_weight: float = 0.5  # weight of the distance between ImageNet features
     adversarial_weight: float = 0.05  # weight of the adversarial loss
     adversarial_start: int = 40_000  # pictures shown before the adversarial loss is added
 
@@ -92,26 +93,6 @@ class Discriminator(nn.Sequential):
                 nn.LeakyReLU(0.2),
             ]
         super().__init__(*layers, nn.Conv2d(3 * width, 1, 3, 1, 1))
-
-
-class Distance(nn.Module):
-    """Two batches of pictures -> their mean squared distance in ImageNet features of three depths.
-
-    The features at each position are scaled to unit length. known: whether the ImageNet weights are installed.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = backbones.import_timm().create_model("tf_efficientnet_lite0", num_classes=0).eval()
-        self.known = backbones.start_from_imagenet(self.net, "tf_efficientnet_lite0")
-        self.requires_grad_(False)
-
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        pairs = (self.net.forward_intermediates(x, indices=[0, 1, 2], intermediates_only=True) for x in (a, b))
-        parts = [
-            (F.normalize(x, dim=1) - F.normalize(y, dim=1)).square().sum(1).mean() for x, y in zip(*pairs, strict=True)
-        ]
-        return torch.stack(parts).mean()
 
 
 @GENERATORS.register(
@@ -219,8 +200,7 @@ class _Training:
             code = self.net.encode(real).tanh()
             noise = self.noise * torch.randn(code.shape, generator=self.run.rng, device=self.device)
             copied = self.net.decode(code + noise)
-            installed = self.distance.known
-            perceptual_loss = self.distance(copied, real).float() if installed else copied.new_zeros(())
+            perceptual_loss = self.distance(copied, real).float()
             adversarial_loss = F.softplus(-self.discriminator(copied).float()).mean()
         pixel_loss = F.l1_loss(copied.float(), real)
         weighted = self.options.perceptual_weight * perceptual_loss + self.adversarial_weight * adversarial_loss
