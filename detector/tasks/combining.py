@@ -121,7 +121,9 @@ def read_photographs(inputs: Sequence[str | Path], left_out: LeftOut | None) -> 
     for target in expand(names, left_out=left_out) if names else ():
         try:
             digest = sha256(read(target.path))
-        except ImageError:
+        except ImageError as error:
+            if left_out is not None:
+                left_out.pictures[target.path] = str(error)
             continue
         rows.append((str(Path(target.path).resolve()), digest, int(Label.REAL), "", "photographs", digest, "test", ""))
     table = pd.concat([*tables, pd.DataFrame(rows, columns=list(COLUMNS))], ignore_index=True)
