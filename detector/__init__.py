@@ -1,12 +1,13 @@
 """Tells synthetic and manipulated faces from photographs.
 
-The public API is fourteen functions, imported on first use:
+The public API is fifteen functions, imported on first use:
 
     detector.unpack_photographs("real")                         the photographs that come with the installation
     detector.index(folder, "manifest.csv")                      pictures -> manifest
     detector.generate("style", 100, "fakes")                    labelled fakes with their manifest
     detector.alter("swap", "manifest.csv", "swapped")           fakes made from the photographs of a manifest
     detector.mix("style", [1, 2], [11, 12, 13], "grid.png")     the source x destination grid of a style-based generator
+    detector.project("style", "photo.jpg", "projected")         photographs as a style-based generator draws them
     detector.combine(["real.csv", "fakes.csv"], "mixed.csv")    one data set, split by group and saved alike
     detector.train("detector", "cnn", "manifest.csv", "cnn")    manifest -> a folder of weights
     detector.score("photo.jpg")                                 pictures -> a table of log-odds and verdicts
@@ -38,6 +39,7 @@ __all__ = [
     "make_quiz",
     "mark_quiz",
     "mix",
+    "project",
     "score",
     "train",
     "unpack_photographs",
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
         make_quiz,
         mark_quiz,
         mix,
+        project,
         score,
         train,
         unpack_photographs,

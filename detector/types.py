@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Image = NDArray[np.uint8]  # RGB, (H, W, 3)
 Images = NDArray[np.uint8]  # RGB, (N, H, W, 3)
+Code = NDArray[np.float32]  # styles of all layers of one face, (layers, w_dim)
 Scores = NDArray[np.float64]  # log-odds of fake against real, (N,); larger is more fake, 0 is undecided
 
 
@@ -56,6 +57,23 @@ class Mixer(Sampler, Protocol):
 
     def mix(self, sources: Sequence[int], destinations: Sequence[int], *, layers: str = "coarse") -> Images:
         """Return pictures (sources, destinations, H, W, 3); the styles of `layers` are those of the sources."""
+        ...
+
+
+@runtime_checkable
+class Projector(Mixer, Protocol):
+    """Finds the code of a photograph, and draws and mixes the faces of codes as it does those of seeds."""
+
+    def project(self, faces: Images, *, seed: int, progress: Progress) -> NDArray[np.float32]:
+        """Return a code (layers, w_dim) for each face (N, size, size, 3); the same seed gives the same codes."""
+        ...
+
+    def draw(self, faces: Sequence[int | Code], *, edit: Mapping[str, float] | None = None) -> Images:
+        """Return the faces (N, size, size, 3) of seeds or codes. edit: direction -> how far styles are moved."""
+        ...
+
+    def list_directions(self, n: int) -> list[str]:
+        """Return the names of the first n directions of each set of layers."""
         ...
 
 

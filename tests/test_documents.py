@@ -29,7 +29,15 @@ from detector import cli
 from detector.cli.settings import split_arguments
 
 DOCS = ROOT / "docs"
-PAGES = ["tutorial", "analyst", "engineer", "researcher", "model-card", "evidence"]  # those with commands that are run
+PAGES = [
+    "tutorial",
+    "styles",
+    "analyst",
+    "engineer",
+    "researcher",
+    "model-card",
+    "evidence",
+]  # those with commands that are run
 UNRUN = {"accuracy.md": "needs pictures that are not distributed, and hours"}  # pages without comments on their blocks
 BLOCK = re.compile(
     r'(?:<!-- (?P<mark>not run|status): (?P<what>[^>]+) -->\n)?^```(?P<kind>\w+)(?: title="(?P<title>[^"]+)")?\n'

@@ -16,7 +16,8 @@ from typing import Annotated
 import typer
 
 from detector import __version__
-from detector.cli.making import generate, index, mix
+from detector.cli.generating import generate
+from detector.cli.making import index, mix
 from detector.cli.measuring import audit, evaluate, score
 from detector.cli.options import BAD_INPUT, BROKEN_PIPE, INTERNAL, INTERRUPTED, SERIOUS, DetectorFolder, Out, Seed
 from detector.cli.rendering import (

@@ -1,15 +1,14 @@
-"""The commands `index`, `generate` and `mix`."""
+"""The commands `index` and `mix`."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from detector.cli.options import SERIOUS, SOME_UNREADABLE, Column, MaybeSeed, Out, Seed, Weights, refuse
-from detector.cli.rendering import any_serious, parse_seeds, print_findings, print_table, say, show_progress
+from detector.cli.options import SERIOUS, SOME_UNREADABLE, Column, Out, Seed, refuse
+from detector.cli.rendering import any_serious, print_findings, print_table, say, show_progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,64 +120,3 @@ def mix(
         raise typer.Exit(SERIOUS)
     if skipped.is_file():
         raise typer.Exit(SOME_UNREADABLE)
-
-
-def generate(
-    name: Annotated[str, typer.Argument(help="Name of a generator; `detector list` shows all.")],
-    n: Annotated[int | None, typer.Option("-n", min=1, max=10_000_000, help="Number of faces; 16 by default.")] = None,
-    seed: MaybeSeed = None,
-    output: Out = Path("generated"),
-    weights: Weights = None,
-    truncation: Annotated[
-        float | None, typer.Option(min=0, max=2, help="Truncation psi: 0 gives the average face, 1 full variety.")
-    ] = None,
-    mix: Annotated[
-        tuple[str, str] | None,
-        typer.Option(metavar="SOURCES DESTINATIONS", help="Draw the style-mixing grid of seeds such as 1,2,5-8."),
-    ] = None,
-    size: Annotated[
-        int | None, typer.Option(min=16, max=1024, help="Side in pixels, if the generator has several sizes.")
-    ] = None,
-    originals: Annotated[
-        Path | None, typer.Option("--from", help="Alter the real pictures of a manifest (reconstruct, latent, swap).")
-    ] = None,
-    column: Column = None,
-    format: Annotated[Literal["png", "jpg", "webp"] | None, typer.Option(help="File format; png by default.")] = None,
-    no_label: Annotated[
-        bool, typer.Option("--no-label", help="Write reproducible files without labels, for training.")
-    ] = False,
-    signer: Annotated[
-        Path | None, typer.Option("--sign-with", help="Sign with the key and certificates in this PEM file.")
-    ] = None,
-) -> None:
-    """Generate fake faces with their manifest, or the style-mixing grid of the StyleGAN paper.
-
-    Files are labelled as synthetic by XMP, by Content Credentials if c2pa-python is installed, and in ~/.detector.
-    """
-    from detector import tasks
-    from detector.dataset.foreign import read_columns
-
-    if mix is not None:
-        refuse("a grid is a PNG of the seeds that --mix names", n=n, seed=seed, __from=originals, format=format)
-    if originals is not None:
-        refuse("the generator decides it for altered pictures", size=size, format=format, truncation=truncation)
-    else:
-        refuse("it names a column of the manifest of --from", column=column)
-    refuse("nothing is signed with --no-label", sign_with=signer if no_label else None)
-    options: dict[str, Any] = {"label": not no_label, "signer": signer}
-    drawn: dict[str, Any] = {k: v for k, v in (("truncation", truncation), ("size", size)) if v is not None}
-    print(tasks.describe_licence(name), end="", file=sys.stderr)
-    if mix is not None:
-        output = output if output.suffix.lower() == ".png" else output / "grid.png"
-        sources, destinations = map(parse_seeds, mix)
-        tasks.mix(name, sources, destinations, output, weights=weights, **options, **drawn)
-        return say(str(output))
-    n, seed = n or 16, seed or 0
-    with show_progress() as progress:
-        if originals is not None:
-            table = tasks.alter(name, originals, output, n=n, seed=seed, weights=weights, progress=progress,
-                                columns=read_columns(column or ()), **options)  # fmt: skip
-        else:
-            table = tasks.generate(name, n, output, seed=seed, weights=weights, format=format or "png",
-                                   progress=progress, **options, **drawn)  # fmt: skip
-    say(f"{len(table)} faces in {output}, listed in {output / 'manifest.csv'}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -191,6 +192,38 @@ def parse_seeds(text: str) -> list[int]:
     if len(seeds) > MOST_SEEDS:
         raise DetectorError(f"a grid has at most {MOST_SEEDS} seeds per side; {text!r} has more")
     return seeds
+
+
+def parse_faces(text: str) -> list[int | str]:
+    """Return the seeds and the paths of a list such as 1,5-8,photo.jpg; all that is no seed is a path."""
+    faces: list[int | str] = []
+    for part in text.split(","):
+        named = bool(part) and not set(part) <= set("0123456789- ")
+        faces += [part] if named else parse_seeds(part)
+    if len(faces) > MOST_SEEDS:
+        from detector.errors import DetectorError
+
+        raise DetectorError(f"a grid has at most {MOST_SEEDS} faces per side; {text!r} has more")
+    return faces
+
+
+def parse_edits(words: Iterable[str]) -> dict[str, float]:
+    """Return direction -> amount of words such as coarse-1=2."""
+    from detector.errors import DetectorError
+
+    edits: dict[str, float] = {}
+    for word in words:
+        direction, _, amount = word.partition("=")
+        try:
+            value = float(amount)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise DetectorError(f"--edit is a direction and a number, such as coarse-1=2, not {word!r}")
+        if direction in edits:
+            raise DetectorError(f"--edit {direction} is chosen twice; leave one out")
+        edits[direction] = value
+    return edits
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -19,9 +19,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, ndtri
 
-from detector.pictures.images import tile
 from detector.statistics.proportions import clopper_pearson
-from detector.types import Images
 
 Floats = NDArray[np.float64]
 Curve = tuple[ArrayLike, ArrayLike]  # x (U,), y (U,)
@@ -192,43 +190,6 @@ def draw_rates(rates: Mapping[str, tuple[float, float, float]], ax: Axes, *, lab
     ax.set_yticklabels([_shorten(name) for name in rates], parse_math=False)
     ax.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     return ax
-
-
-def draw_mixing(sources: Images, destinations: Images, grids: Mapping[str, NDArray[np.uint8]], ax: Axes) -> Axes:
-    """Return the axes with the style-mixing grid: each face is that of its column, with styles of that of its row.
-
-    sources: (S, H, W, 3). destinations: (D, H, W, 3). grids: which styles are taken (coarse, ...), to (S, D, H, W, 3).
-
-    Source: Karras, Laine and Aila, 2019, arXiv:1812.04948, figure 3.
-    """
-    (rows, height, width), columns = sources.shape[:3], len(destinations)
-    gap = max(2, height // 6)
-    block = rows * height + gap
-    canvas = np.full((height + len(grids) * block, width + gap + columns * width, 3), 255, np.uint8)
-    canvas[:height, width + gap :] = tile(destinations, columns, gap=0)
-    centres = []
-    for top, grid in zip(range(height + gap, len(canvas), block), grids.values(), strict=True):
-        canvas[top : top + rows * height, :width] = tile(sources, 1, gap=0)
-        canvas[top : top + rows * height, width + gap :] = tile(grid.reshape(-1, height, width, 3), columns, gap=0)
-        centres.append(top + rows * height / 2)
-    ax.imshow(canvas)
-    ax.set_axis_off()
-    words: dict[str, Any] = {"color": INK, "fontsize": 9, "parse_math": False}
-    ax.text(width + gap + columns * width / 2, -gap / 2, "destination", ha="center", va="bottom", **words)
-    for centre, name in zip(centres, grids, strict=True):
-        ax.text(
-            -gap / 2, centre, f"{_shorten(name)} styles of the source", ha="right", va="center", rotation=90, **words
-        )
-    return ax
-
-
-def mixing_figure(sources: Images, destinations: Images, grids: Mapping[str, NDArray[np.uint8]]) -> Figure:
-    """Return a figure that holds nothing but `draw_mixing`, its faces about an inch wide."""
-    (ax,) = new_axes(width=1.0 * (len(destinations) + 1), height=1.0 * (len(grids) * len(sources) + 1))
-    draw_mixing(sources, destinations, grids, ax)
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    return figure
 
 
 def _draw_lines(ax: Axes, curves: Mapping[str, tuple[Any, ...]], **style: Any) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detector.learning.seeds import seeded_generator
+
 GAIN = math.sqrt(2)  # compensates a leaky ReLU of slope 0.2, which about halves the variance; multiplied into weights
 
 
@@ -212,6 +214,12 @@ class Net(nn.Module):
             self.w_mean.lerp_(w.detach().float().mean((0, 1, 2)), 0.005)
         w = torch.where(torch.arange(layers, device=z.device)[None, :, None] < cross, w[0], w[1])
         return self.synthesis(w, rng)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def draw_styles(self, n: int = 4096) -> Tensor:
+        """Return the styles (n, w_dim) of fixed random vectors, from which the spread of w is measured."""
+        styles: Tensor = self.mapping(torch.randn(n, self.z_dim, generator=seeded_generator(0)))
+        return styles
 
 
 def widths(size: int, width: int) -> list[int]:

@@ -7,24 +7,28 @@ Karras et al. 2020, arXiv:1912.04958 (modulation and demodulation, skip connecti
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from detector.errors import UnknownName
+from detector.errors import CheckpointError, DetectorError, UnknownName
 from detector.generators import GENERATORS, _adversarial
+from detector.generators._directions import LAYERS, find_directions, parse_direction
+from detector.generators._projection import STEPS, Projection
 from detector.generators._style_nets import Discriminator, Net, to_colours, widths
 from detector.generators._trained import Trained
 from detector.learning import devices, state
 from detector.learning.pixels import reals, to_pixels
 from detector.learning.seeds import seeded, seeded_generator
 from detector.scoring.checkpoint import Tensors, read_tensors
-from detector.types import Images, Progress, silent
+from detector.types import Code, Images, Progress, silent
 
 
 @GENERATORS.register(
@@ -50,27 +54,57 @@ class Style(Trained[Net]):
         self.depth, self.width, self.truncation = depth, width, truncation
         self._discriminator: Discriminator | None = None
 
-    def sample(self, n: int, *, seed: int, truncation: float | None = None) -> Images:
-        """Return n faces, RGB (n, size, size, 3); face i depends on the seed `seed` + i alone."""
-        return np.concatenate([self._paint(w, chunk, truncation) for chunk, w in self._styles(range(seed, seed + n))])
+    def sample(self, n: int, *, seed: int, truncation: float | None = None,
+               edit: Mapping[str, float] | None = None) -> Images:  # fmt: skip
+        """Return n faces, RGB (n, size, size, 3); face i depends on the seed `seed` + i alone. edit: as in `draw`."""
+        return self.draw(range(seed, seed + n), truncation=truncation, edit=edit)
 
-    def mix(self, sources: Sequence[int], destinations: Sequence[int], *, layers: str = "coarse",
+    def draw(self, faces: Sequence[int | Code], *, truncation: float | None = None,
+             edit: Mapping[str, float] | None = None) -> Images:  # fmt: skip
+        """Return faces, RGB (N, size, size, 3): of seeds, truncated, or of the codes that `project` returned.
+
+        edit: direction, such as coarse-1, -> how far the styles of its layers are moved, in standard deviations of w.
+
+        Raises DetectorError for a direction that does not exist, CheckpointError for a code of another generator.
+        """
+        chunks = [faces[i : i + 16] for i in range(0, len(faces), 16)]
+        return np.concatenate([self._paint(self._edit(self._styles(c, truncation), edit), c) for c in chunks])
+
+    def mix(self, sources: Sequence[int | Code], destinations: Sequence[int | Code], *, layers: str = "coarse",
             truncation: float | None = None) -> Images:  # fmt: skip
-        """Return the faces of the destination seeds with the styles of the source seeds at some layers.
+        """Return the faces of the destinations, seeds or codes, with the styles of the sources at some layers.
 
         layers: layers whose styles come from the source: "coarse" (4-8 pixels: pose, shape), "middle" (16-32: features,
         hair) or "fine" (above: colours). The result is (len(sources), len(destinations), size, size, 3): a row for each
         source, a column for each destination. Source: arXiv:1812.04948, fig. 3.
         """
         chosen = layer_range(layers, self._trained_net().synthesis.layers)
-        source_styles = np.concatenate([w.numpy() for _, w in self._styles(sources)])
-        destination_styles = np.concatenate([w.numpy() for _, w in self._styles(destinations)])
+        source_styles, destination_styles = (self._styles(faces, truncation) for faces in (sources, destinations))
         grid = []
         for row in source_styles:
-            mixed = destination_styles.copy()
+            mixed = destination_styles.clone()
             mixed[:, chosen] = row[chosen]
-            grid.append(self._paint(torch.from_numpy(mixed), list(destinations), truncation))
+            grid.append(self._paint(mixed, destinations))
         return np.stack(grid)
+
+    def project(
+        self, faces: Images, *, seed: int, steps: int = STEPS, progress: Progress = silent
+    ) -> NDArray[np.float32]:
+        """Return the codes (N, layers, w_dim) with which the generator draws faces most like these, (N, size, size, 3).
+
+        The code of face i depends on this face and the seed `seed` + i alone. steps: number of steps of the optimiser.
+        """
+        projection = Projection(self._trained_net().eval())
+        codes = []
+        for i, face in enumerate(faces):
+            report = partial(_report, progress, i * steps, len(faces) * steps)
+            codes.append(projection.find_code(face, seeded_generator(seed + i, 2), steps, report))
+        return np.stack(codes)
+
+    def list_directions(self, n: int) -> list[str]:
+        """Return the names of the first n directions of each set of layers that the network has."""
+        layers = self._trained_net().synthesis.layers
+        return [f"{name}-{i + 1}" for name in LAYERS if layer_range(name, layers) for i in range(n)]
 
     def fit(
         self,
@@ -114,23 +148,53 @@ class Style(Trained[Net]):
         return Net(self.size, self.colours, self.z_dim, self.w_dim, self.depth, self.width)
 
     @torch.no_grad()
-    def _styles(self, seeds: Sequence[int]) -> list[tuple[list[int], Tensor]]:
-        """Return (seeds, styles (n, layers, w_dim)) in small batches; a style depends on its own seed alone."""
-        net, chunks = self._trained_net().eval(), [list(seeds[i : i + 16]) for i in range(0, len(seeds), 16)]
-        z = [torch.stack([torch.randn(self.z_dim, generator=seeded_generator(s)) for s in c]) for c in chunks]
-        return [(c, net.mapping(x)[:, None].repeat(1, net.synthesis.layers, 1)) for c, x in zip(chunks, z, strict=True)]
+    def _styles(self, faces: Sequence[int | Code], truncation: float | None) -> Tensor:
+        """Return styles (N, layers, w_dim); that of a seed depends on the seed alone, and is truncated."""
+        net, psi = self._trained_net().eval(), self.truncation if truncation is None else truncation
+        shape = (net.synthesis.layers, self.w_dim)
+        seeds = [face for face in faces if not isinstance(face, np.ndarray)]
+        z = [torch.randn(self.z_dim, generator=seeded_generator(seed)) for seed in seeds]
+        drawn = iter([w for i in range(0, len(z), 16) for w in net.mapping(torch.stack(z[i : i + 16]))])
+        styles = []
+        for face in faces:
+            if not isinstance(face, np.ndarray):
+                styles.append((net.w_mean + psi * (next(drawn) - net.w_mean)).expand(shape))
+            elif face.shape == shape:
+                styles.append(torch.from_numpy(face))
+            else:
+                raise CheckpointError(f"the code of a face is {face.shape}, and this generator's are {shape}")
+        return torch.stack(styles)
 
     @torch.no_grad()
-    def _paint(self, w: Tensor, seeds: Sequence[int], truncation: float | None) -> Images:
-        net, psi = self._trained_net().eval(), self.truncation if truncation is None else truncation
-        w = net.w_mean + psi * (w - net.w_mean)
-        pictures = [net.synthesis(w[i : i + 1], seeded_generator(s, 1)) for i, s in enumerate(seeds)]
-        return to_pixels(torch.cat(pictures))
+    def _edit(self, styles: Tensor, edit: Mapping[str, float] | None) -> Tensor:
+        """Return the styles (N, layers, w_dim), moved along directions."""
+        if not edit:
+            return styles
+        net, moved = self._trained_net(), styles.clone()
+        components, spreads = find_directions(net.draw_styles())
+        for name, amount in edit.items():
+            layers, number = parse_direction(name, self.w_dim)
+            rows = layer_range(layers, net.synthesis.layers)
+            if not rows:
+                raise DetectorError(f"a generator of {self.size} pixels has no {layers} layers; choose another set")
+            moved[:, rows] += amount * spreads[number] * components[number]
+        return moved
+
+    @torch.no_grad()
+    def _paint(self, styles: Tensor, faces: Sequence[int | Code]) -> Images:
+        """Return the pictures of styles; the noise is that of the face's seed, and a code has none."""
+        net = self._trained_net().eval()
+        rngs = [None if isinstance(face, np.ndarray) else seeded_generator(face, 1) for face in faces]
+        return to_pixels(torch.cat([net.synthesis(styles[i : i + 1], rng) for i, rng in enumerate(rngs)]))
 
     def _show(self, net: Net) -> Images:
         shown = copy.copy(self)
         shown.net = net
         return shown.sample(64, seed=0)
+
+
+def _report(progress: Progress, before: int, total: int, step: int) -> None:
+    progress("projecting", before + step, total)
 
 
 def layer_range(name: str, layers: int) -> list[int]:

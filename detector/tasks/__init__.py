@@ -8,8 +8,10 @@ from detector.tasks.catalogue import describe_card, describe_environment, descri
 from detector.tasks.combining import combine
 from detector.tasks.diagnosing import diagnose
 from detector.tasks.exhibiting import make_gallery
-from detector.tasks.making import alter, generate, index, mix, unpack_photographs
+from detector.tasks.making import alter, generate, index, unpack_photographs
 from detector.tasks.measuring import audit, evaluate, read_headline, run_suite
+from detector.tasks.mixing import mix
+from detector.tasks.projecting import project, show_directions
 from detector.tasks.quizzing import make_quiz, mark_quiz
 from detector.tasks.scoring import score, score_inputs
 from detector.tasks.settings import list_settings, read_settings
@@ -33,11 +35,13 @@ __all__ = [
     "make_quiz",
     "mark_quiz",
     "mix",
+    "project",
     "read_headline",
     "read_settings",
     "run_suite",
     "score",
     "score_inputs",
+    "show_directions",
     "train",
     "unpack_photographs",
     "verify",

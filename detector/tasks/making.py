@@ -1,13 +1,12 @@
-"""The tasks that make manifests of folders, labelled fakes, altered photographs and style-mixing grids."""
+"""The tasks that make manifests of folders, labelled fakes and altered photographs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from detector.dataset.listing import LeftOut
@@ -27,7 +26,7 @@ from detector.pictures.fingerprints import read_fingerprints
 from detector.pictures.images import encode
 from detector.registry import check_options
 from detector.scoring.checkpoint import digest_checkpoint, find_checkpoint
-from detector.types import Alterer, Label, Licensed, Mixer, Progress, Sampler, Trainable, silent
+from detector.types import Alterer, Label, Licensed, Progress, Sampler, Trainable, silent
 
 MAX_SEED = 2**32 - 1  # the largest seed that numpy, torch and scikit-learn all accept
 
@@ -126,7 +125,7 @@ def generate(
         raise DetectorError(f"{name} alters real pictures; name a manifest of them with --from")
     check_options(name, kind.sample, options)
     source: Any = load_generator(name, weights)
-    write = _writer(name, weights, label, signer, folder)
+    write = open_writer(name, weights, label, signer, folder)
     licence = source.licence if isinstance(source, Licensed) else "made by detector"
     rows, plain = [], []
     for start in range(0, n, 64):
@@ -177,7 +176,7 @@ def alter(
         raise DetectorError(f"{name} makes faces from nothing; leave out --from")
     source: Any = load_generator(name, weights)
     folder = Path(folder)
-    write = _writer(name, weights, label, signer, folder)
+    write = open_writer(name, weights, label, signer, folder)
     made = reals.drop(columns="crop", errors="ignore").assign(label=int(Label.FAKE), generator=name)
     paths, hashes = [], []
     for i, (path, crop) in enumerate(zip(reals.path, read_crops(reals), strict=True)):
@@ -195,44 +194,7 @@ def alter(
     return made.reset_index(drop=True)
 
 
-def mix(
-    name: str,
-    sources: Sequence[int],
-    destinations: Sequence[int],
-    out: Path | str,
-    *,
-    weights: Path | str | None = None,
-    label: bool = True,
-    signer: Path | str | None = None,
-    **options: Any,
-) -> None:
-    """Write the style-mixing grid of a generator to `out`, a PNG.
-
-    sources, destinations: seeds of the faces at the beginning of the rows and of the columns. options: passed to the
-    generator's `sample` and `mix`, such as truncation=0.7. weights, label, signer: as in `generate`; the label names
-    the seed of the first source.
-
-    Raises DetectorError if the generator has no styles; UnknownName, CheckpointError and OSError as in `generate`.
-    """
-    from detector.evaluation import plots
-
-    kind = GENERATORS.get(name)
-    if not issubclass(kind, Mixer):
-        able = [other for other in GENERATORS if issubclass(GENERATORS.get(other), Mixer)]
-        raise DetectorError(f"{name} has no styles to mix; these have: {', '.join(able)}")
-    check_options(name, kind.mix, options)
-    source: Any = load_generator(name, weights)
-    check_output(out)
-    write = _writer(name, weights, label, signer, Path(out).parent)
-    ends = [np.concatenate([source.sample(1, seed=s, **options) for s in seeds]) for seeds in (sources, destinations)]
-    mixed = {
-        layers: source.mix(sources, destinations, layers=layers, **options) for layers in ("coarse", "middle", "fine")
-    }
-    data = plots.to_png(plots.mixing_figure(ends[0], ends[1], mixed), dpi=140)
-    write(Path(out), data, sources[0])
-
-
-def _writer(
+def open_writer(
     name: str, weights: Path | str | None, labelled: bool, signer: Path | str | None, folder: Path
 ) -> Callable[[Path, bytes, int], bytes]:
     """Return a function of (path, data, seed) that writes a generated file, labelled or not, and returns its bytes."""

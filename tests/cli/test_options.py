@@ -10,7 +10,7 @@ import typer
 from typer.models import OptionInfo
 
 from detector import cli
-from detector.cli import making, measuring, showing, training, verifying
+from detector.cli import generating, making, measuring, showing, training, verifying
 
 REFUSED = [  # command, option without effect, part of the message
     ("evaluate --suite smoke", "--split test", "the suite defines it"),
@@ -32,6 +32,29 @@ REFUSED = [  # command, option without effect, part of the message
     ("generate style --mix 1 2", "--seed 3", "the seeds that --mix names"),
     ("generate style --mix 1 2", "--from m.csv", "the seeds that --mix names"),
     ("generate style --mix 1 2", "--format jpg", "the seeds that --mix names"),
+    ("generate style --mix 1 2", "--edit coarse-1=2", "the seeds that --mix names"),
+    ("generate style --mix 1 2", "--project", "the seeds that --mix names"),
+    ("generate style --mix 1 2", "--directions", "the seeds that --mix names"),
+    ("generate style --mix a.jpg b.jpg", "--truncation 0.5", "photographs are not truncated"),
+    ("generate style --project a.jpg", "-n 3", "as large as the generator draws"),
+    ("generate style --project a.jpg", "--from m.csv", "as large as the generator draws"),
+    ("generate style --project a.jpg", "--format png", "as large as the generator draws"),
+    ("generate style --project a.jpg", "--size 64", "as large as the generator draws"),
+    ("generate style --project a.jpg", "--truncation 0.5", "as large as the generator draws"),
+    ("generate style --project a.jpg", "--directions", "as large as the generator draws"),
+    ("generate style --project a.jpg", "--column path=x", "as large as the generator draws"),
+    ("generate style a.jpg", "", "with --project"),
+    ("generate style a.jpg --mix 1 2", "", "with --project"),
+    ("generate style", "--project", "name photographs after --project"),
+    ("generate crude", "--project a.jpg", "crude cannot draw photographs; these can: style"),
+    ("generate crude", "--edit coarse-1=2", "crude takes no edit; leave out --edit"),
+    ("generate style --directions", "-n 3", "one face that --seed names"),
+    ("generate style --directions", "--from m.csv", "one face that --seed names"),
+    ("generate style --directions", "--format png", "one face that --seed names"),
+    ("generate style --directions", "--edit coarse-1=2", "one face that --seed names"),
+    ("generate style --directions", "--size 64", "style takes no size"),
+    ("generate crude", "--directions", "crude has no directions of styles; these have: style"),
+    ("generate swap --from m.csv", "--edit coarse-1=2", "the generator decides it"),
     ("generate style --no-label", "--sign-with key.pem", "--no-label"),
     ("generate crude", "--truncation 0.5", "crude takes no truncation"),
     ("generate style", "--size 64", "style takes no size"),
@@ -102,7 +125,16 @@ VALUES = [
     ("generate style", "--mix 1-99999999999 2", "at most"),
     ("generate style", "--mix 8-5 2", "seeds are numbers"),
     ("generate style", "--mix 99999999999 2", "seeds are numbers"),
+    ("generate style", "--mix absent.jpg 2", "absent.jpg: "),
+    ("generate style", "--mix absent.safetensors 2", "holds no codes of faces"),
     ("generate style", "--size 100000", "--size"),
+    ("generate style", "--edit coarse-1", "such as coarse-1=2"),
+    ("generate style", "--edit coarse-1=much", "such as coarse-1=2"),
+    ("generate style", "--edit coarse-1=nan", "such as coarse-1=2"),
+    ("generate style", "--edit smile=2", "directions are coarse-1 to coarse-128"),
+    ("generate style", "--edit coarse-1=2 --edit coarse-1=3", "chosen twice"),
+    ("generate style", "--project absent.jpg", "absent.jpg: "),
+    ("generate style", "--project folder", "there is no picture"),
     ("audit m.csv --fix f", "--size 0", "--size"),
     ("train detector cnn --manifest m.csv -o w", "--epochs 0", "--epochs"),
     ("train detector cnn --manifest m.csv -o w", "--size 99999999", "--size"),
@@ -164,7 +196,7 @@ def test_an_invalid_value_is_one_line(
 
 
 def test_every_option_is_tested_or_always_has_an_effect() -> None:
-    commands = [making.index, making.generate, making.mix, measuring.score, measuring.evaluate, measuring.audit,
+    commands = [making.index, generating.generate, making.mix, measuring.score, measuring.evaluate, measuring.audit,
                 showing.gallery, showing.quiz, verifying.verify, verifying.feedback, training.train_detector,
                 training.train_generator]  # fmt: skip
     walked = {name: set(always) for name, always in ALWAYS.items()}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.special import logit, ndtr, ndtri
 
 from detector.evaluation import plots
-from detector.pictures.images import decode, tile
+from detector.pictures.images import decode
 from detector.statistics.metrics import det, roc
 
 
@@ -31,17 +31,15 @@ def named(ax: plots.Axes) -> dict[str, object]:
 def draw_everything(name: str) -> list[plots.Axes]:
     labels, scores = simulate()
     real, fake = scores[labels == 0], scores[labels == 1]
-    axes = plots.new_axes(8)
+    axes = plots.new_axes(7)
     steps = np.arange(6)
-    faces = np.zeros((3, 8, 8, 3), np.uint8)
     plots.draw_roc({name: roc(labels, scores)[:2]}, axes[0], title=name)
     plots.draw_det({name: det(labels, scores)[:2]}, axes[1], title=name)
     plots.draw_histogram(real, fake, axes[2], generator=name, title=name)
     plots.draw_tippett(real, {name: fake}, axes[3], title=name)
     plots.draw_reliability(labels, scores, axes[4], title=name)
     plots.draw_robustness({name: (steps, 1 - steps / 9, 0.9 - steps / 9, 1 + 0 * steps)}, axes[5], metric=name)
-    plots.draw_rates({name: (0.1, 0.05, 0.2)}, axes[7], label="called", title=name)
-    plots.draw_mixing(faces[:2], faces, {name: np.zeros((2, 3, 8, 8, 3), np.uint8)}, axes[6])
+    plots.draw_rates({name: (0.1, 0.05, 0.2)}, axes[6], label="called", title=name)
     return axes
 
 
@@ -187,37 +185,6 @@ def test_more_curves_than_colours_are_grey_under_one_name() -> None:
     plots.draw_roc({f"g{i}": ([0, 1], [0, 1]) for i in range(n)}, ax)
     assert len(ax.lines) == n + 1
     assert list(named(ax))[-1] == "3 others"
-
-
-def test_tiles_stand_where_they_should() -> None:
-    pictures = np.arange(1, 6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 3, 4, 3), np.uint8)
-    sheet = tile(pictures, 2, gap=1)
-    assert sheet.shape == (3 * 4 - 1, 2 * 5 - 1, 3)
-    assert (sheet[:3, :4] == 1).all()
-    assert (sheet[:3, 5:] == 2).all()
-    assert (sheet[8:, :4] == 5).all()
-    assert (sheet[3] == 255).all()
-    assert (sheet[8:, 5:] == 255).all()
-
-
-def test_mixing_puts_sources_left_and_destinations_on_top() -> None:
-    def flat(*values: int) -> np.ndarray:
-        return np.array(values, np.uint8)[:, None, None, None] * np.ones((1, 12, 12, 3), np.uint8)
-
-    grid = flat(10, 11, 12, 20, 21, 22).reshape(2, 3, 12, 12, 3)
-    figure = plots.mixing_figure(flat(1, 2), flat(3, 4, 5), {"coarse": grid, "fine": grid + 100})
-    (ax,) = figure.axes
-    canvas = np.asarray(ax.images[0].get_array())[..., 0]
-    columns, rows = [6, 20, 32, 44], [6, 20, 32, 46, 58]  # middles of the faces: 12 pixels each, gaps of 2
-    assert canvas[np.ix_(rows, columns)].tolist() == [
-        [255, 3, 4, 5], [1, 10, 11, 12], [2, 20, 21, 22], [1, 110, 111, 112], [2, 120, 121, 122],
-    ]  # fmt: skip
-    assert {t.get_text() for t in ax.texts} == {
-        "destination",
-        "coarse styles of the source",
-        "fine styles of the source",
-    }
-    assert decode(plots.to_png(figure, dpi=60)).shape[0] > 100
 
 
 def test_unfilled_panels_are_gone() -> None:
