@@ -33,7 +33,7 @@ from detector.pictures.faces import load_face
 from detector.pictures.perturbations import SEVERITIES, perturb
 from detector.scoring.checkpoint import CARD
 from detector.statistics.intervals import measure
-from detector.types import Images
+from detector.types import Images, Opinion
 
 SHIPPED = Path(__file__).parents[1] / "detector" / "weights" / "default"
 RADII = (1, 2, 4, 8)  # largest changes of a value that are measured, grey levels
@@ -65,7 +65,7 @@ def main() -> None:
         changes += [(name, severity, partial(alter, rows, name, severity)) for severity in SEVERITIES]
     for number, (name, strength, change) in enumerate(changes, 1):
         scores = detector.score(change(faces))
-        fake = np.array([opinion.verdict == "likely-fake" for opinion in detector.judge(scores)])
+        fake = np.array([opinion is Opinion.LIKELY_FAKE for opinion in detector.judge(scores)])
         auc = measure(rows.label, scores, rows.group, ["auc"], seed=0)["auc"]
         found.append({"attack": name, "strength": strength, "auc": auc.value, "low": auc.low, "high": auc.high,
                       "fakes_found": fake[rows.label == 1].mean(),
