@@ -28,7 +28,7 @@ def attack(net: nn.Module, faces: Images, labels: ArrayLike, *, radius: int, ste
     """
     if radius < 1:
         raise ValueError(f"the radius of an attack is a number of grey levels, 1 or more, not {radius}")
-    device, targets = next(net.parameters()).device, torch.as_tensor(np.asarray(labels), dtype=torch.float32)
+    device, targets = next(net.parameters()).device, torch.tensor(np.asarray(labels, np.float32))
     net.eval()
     changed = np.empty_like(faces)
     for i in range(0, len(faces), BLOCK):
