@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from detector.files import write_text
 from detector.learning import devices, journal, state
+from detector.learning.attacks import raise_loss
 from detector.learning.batches import Batch, Batches, prepared_ahead
 from detector.learning.steps import Replay, optimizer_step, update_ema
 from detector.types import Images, Progress
@@ -36,6 +37,7 @@ class Schedule:
     epochs: largest number of epochs. patience: epochs without a better validation AUC before training stops, 0 for
     never. steps: number of steps in an epoch. batch: pictures in a step. rate: peak learning rate of AdamW. smoothing:
     label smoothing. half_life: steps after which a weight's share in the exponential moving average has halved.
+    adversarial: largest change of a pixel by which each training picture is made harder, grey levels; 0 for none.
     """
 
     epochs: int
@@ -45,6 +47,7 @@ class Schedule:
     rate: float
     smoothing: float
     half_life: float
+    adversarial: float = 0.0
 
 
 class Fitting:
@@ -100,8 +103,11 @@ class Fitting:
         return self.total.item() / schedule.steps
 
     def _step(self) -> None:
+        faces, radius = self.faces, self.schedule.adversarial
         with devices.autocast(self.device, depthwise=True):
-            logits = self.net(self.faces)
+            if radius:
+                faces = raise_loss(self.net, faces, self.targets, radius=radius, steps=1)
+            logits = self.net(faces)
         loss = F.binary_cross_entropy_with_logits(logits.float(), self.targets)
         optimizer_step(self.optimiser, loss, self.net)
         update_ema(self.average, self.net, self.decay)

@@ -56,6 +56,8 @@ class Cnn:
     smoothing: label smoothing.
     augmentation: strength, 0 for none.
     half_life: steps after which a weight's share in the exponential moving average has halved.
+    adversarial: change each training picture by up to this many grey levels so that its loss rises, 0 for none; the
+        network becomes harder to evade by invisible changes, and worse on pictures that nobody changed.
     residual: add a small second branch whose input is high-pass residuals; its receptive field is 11 pixels wide.
     locates: find the faces before scoring.
     mirrored: score the mean of a face and its mirror image.
@@ -81,6 +83,7 @@ class Cnn:
         smoothing: float = 0.05,
         augmentation: float = 1.0,
         half_life: float = 20.0,
+        adversarial: float = 0.0,
         residual: bool = False,
         second: int = 0,
         locates: bool = False,
@@ -91,6 +94,7 @@ class Cnn:
         self.stem_stride, self.pretrained = stem_stride, pretrained
         self.epochs, self.patience, self.batch, self.rate = epochs, patience, batch, rate
         self.smoothing, self.augmentation, self.half_life = smoothing, augmentation, half_life
+        self.adversarial = adversarial
         self.residual, self.second = residual, second
         self.locates, self.mirrored, self.widened = locates, mirrored, widened
         self.calibration: Calibration | None = None
@@ -162,7 +166,7 @@ class Cnn:
             state.load_weights(net, read_tensors(start))
         schedule = Schedule(
             self.epochs, self.patience, max(len(train) // self.batch, 1), self.batch // 2 * 2, self.rate,
-            self.smoothing, self.half_life,
+            self.smoothing, self.half_life, self.adversarial,
         )  # fmt: skip
         fitting = Fitting(net, self.window or self._sizes()[0], schedule, folder, where)
         sampler = PairSampler(
@@ -243,6 +247,14 @@ class Cnn:
         self.calibration = Calibration.from_json(card["calibration"])
         self._session, self.runtime = Session(folder, threads=threads, runtime=runtime), runtime
         return self
+
+    def network(self, folder: Path) -> nn.Module:
+        """Return the torch network with the weights of a folder, in evaluation mode: what an attacker computes with."""
+        from detector.learning import state
+
+        net = self._build()
+        state.load_weights(net, read_tensors(folder))
+        return net.eval()
 
     def _sizes(self) -> tuple[int, ...]:
         """Return the sides to which the network's input is resized, smallest first."""

@@ -141,6 +141,31 @@ def screenshot(image: Image, severity: int, rng: np.random.Generator) -> Image:
     return _saved(gamma[shown], "JPEG", (95, 90, 85, 75, 65)[severity - 1])
 
 
+@PERTURBATIONS.register(
+    "rephotograph", summary="photographed from a screen: tilt, the screen's stripes, blur, light, noise, JPEG 95 to 70"
+)
+def rephotograph(image: Image, severity: int, rng: np.random.Generator) -> Image:
+    """Return the picture as a camera sees it on a screen.
+
+    The tilt is a perspective transform. A screen's red, green and blue stripes, sampled by the camera's pixels, leave a
+    coarser pattern (moire). Then follow the blur of a lens, uneven light, noise and a JPEG save.
+    Source: after Tancik, Mildenhall and Ng 2020, arXiv:1904.05343, sec. 3.2 (tilt, blur, light, noise, JPEG).
+    """
+    step, (height, width) = severity / 5, image.shape[:2]
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    shift = rng.uniform(-1, 1, (4, 2)) * (width, height) * 0.04 * step
+    tilt = cv2.getPerspectiveTransform(corners, (corners + shift).astype(np.float32))
+    seen = cv2.warpPerspective(image, tilt, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    down, across = np.mgrid[:height, :width].astype(np.float32)
+    pitch, angle = rng.uniform(0.05, 0.25), rng.uniform(-0.3, 0.3)  # of the pattern: cycles in a pixel, radians
+    phase = 2 * np.pi * pitch * (across * np.cos(angle) + down * np.sin(angle))
+    stripes = 1 + 0.12 * step * np.cos(phase[..., None] + 2 * np.pi / 3 * np.arange(3))
+    light = 1 + 0.2 * step * (across / max(width, 1) - 0.5)[..., None] * (1 if rng.random() < 0.5 else -1)
+    blurred = cv2.GaussianBlur(seen.astype(np.float32) * stripes.astype(np.float32) * light, (0, 0), 0.3 + 0.9 * step)
+    noisy = blurred + rng.normal(0, 4 * step, image.shape)
+    return _saved(_rounded(noisy), "JPEG", (95, 90, 85, 78, 70)[severity - 1])
+
+
 @PERTURBATIONS.register("crop", summary="5, 10, 15, 20, 25 % of each side cut away, somewhere, and enlarged again")
 def crop(image: Image, severity: int, rng: np.random.Generator) -> Image:
     """Return a part of the picture enlarged to its shape."""

@@ -14,12 +14,15 @@ from conftest import draw_picture
 
 from detector.dataset.embedded import unpack_faces
 from detector.detectors._export import ROUNDED, export, halve
+from detector.detectors._fitting import Fitting, Schedule, score_faces
 from detector.detectors._nets import _overlaps, _shrink
 from detector.detectors.cnn import Cnn
+from detector.learning.attacks import attack
 from detector.pictures.faces import prepare, widen
 from detector.pictures.images import load, resize
 from detector.scoring.checkpoint import MODEL, SHIPPED
 from detector.scoring.runtime import Session
+from detector.types import silent
 
 
 def test_a_mirrored_detector_scores_a_face_and_its_mirror_image_alike() -> None:
@@ -130,3 +133,39 @@ print([int(faces.max()) for faces, _ in prepared_ahead(Blurred(), range(3, 8), p
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert run.stdout.split("\n")[-2] == "[3, 4, 5, 6, 7] 2"
+
+
+def test_the_torch_network_has_the_logits_of_the_exported_one_and_an_attack_changes_them() -> None:
+    """White-box: a change of two grey levels moves every logit of the shipped network towards the other class."""
+    folder = SHIPPED / "default"
+    detector = Cnn.load(folder)
+    net, session = detector.network(folder), Session(folder)
+    faces, labels = np.stack([draw_picture(i, size=detector.size) for i in range(2)]), np.array([0, 1])
+    before = score_faces(net, faces)
+    assert np.allclose(before, session.logits(faces), atol=1e-3)
+    changed = attack(net, faces, labels, radius=2, steps=2)
+    assert np.abs(changed.astype(int) - faces).max() == 2
+    after = session.logits(changed)
+    assert after[0] > before[0] + 1
+    assert after[1] < before[1] - 1
+
+
+def test_adversarial_training_shows_harder_pictures(tmp_path: Path) -> None:
+    """After one step from equal weights, the loss on changed pictures was higher, so the steps differ."""
+    losses = {}
+    for radius in (0.0, 4.0):
+        torch.manual_seed(0)
+        schedule = Schedule(1, 0, 3, 8, 1e-2, 0.0, 20.0, adversarial=radius)
+        net = torch.nn.Sequential(torch.nn.Flatten(), Centred(), torch.nn.Linear(192, 1), torch.nn.Flatten(0))
+        fitting = Fitting(net, 8, schedule, tmp_path / str(radius), torch.device("cpu"))
+        pictures = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), np.uint8))
+        batch = pictures, torch.arange(8) % 2
+        losses[radius] = fitting._train_epoch([batch] * 3, silent)
+    assert losses[4.0] > losses[0.0]
+
+
+class Centred(torch.nn.Module):
+    """Scales pixels to -1..1."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.float() / 127.5 - 1
