@@ -185,6 +185,8 @@ def evaluate(
             )  # fmt: skip
     print_results(results)
     print_sources(*tasks.read_headline(output))
+    for note in tasks.read_notes(output):
+        say(f"note: {note}", err=True)
     say(f"report: {output / 'report.html'}")
     _show_gate(report)
 

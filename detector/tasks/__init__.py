@@ -9,7 +9,7 @@ from detector.tasks.combining import combine
 from detector.tasks.diagnosing import diagnose
 from detector.tasks.exhibiting import make_gallery
 from detector.tasks.making import alter, generate, index, mix, unpack_photographs
-from detector.tasks.measuring import audit, evaluate, read_headline, run_suite
+from detector.tasks.measuring import audit, evaluate, read_headline, read_notes, run_suite
 from detector.tasks.quizzing import make_quiz, mark_quiz
 from detector.tasks.scoring import score, score_inputs
 from detector.tasks.settings import list_settings, read_settings
@@ -34,6 +34,7 @@ __all__ = [
     "mark_quiz",
     "mix",
     "read_headline",
+    "read_notes",
     "read_settings",
     "run_suite",
     "score",
