@@ -154,8 +154,9 @@ def _read_scores(table: pd.DataFrame, name: str) -> pd.DataFrame:
     texts = table.score.astype(str).str.strip().str.replace("\N{MINUS SIGN}", "-")
     percent, given = texts.str.endswith("%"), table.score.notna() & (texts != "")
     if percent.any() and not percent[given].all():
-        row = percent[given].idxmin()
-        raise ManifestError(f"{name}: some scores have a percent sign, and that of row {row} ({texts[row]}) has none")
+        plain = texts[given & ~percent]
+        what = f"that of row {plain.index[0]} ({plain.iloc[0]}) has none"
+        raise ManifestError(f"{name}: some scores have a percent sign, and {what}")
     texts = texts.str.rstrip("%").str.rstrip()
     if not texts.str.contains(".", regex=False).any():
         texts = texts.str.replace(r"^([+-]?\d+),(\d+)$", r"\1.\2", regex=True)
