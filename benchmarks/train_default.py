@@ -51,7 +51,7 @@ LIMITS = [
     "Many fakes are not found: `inconclusive` and even `likely-real` are no proof of a photograph.",
     "Heavily compressed, small (under 40 pixels) or partly hidden faces are outside what was measured.",
     "Photographs that a neural network enhanced (upscaled, restored) can look generated: their pixels partly are.",
-    "Photographs in brown tone (sepia) are called likely-fake more often than others.",
+    "Photographs under a filter of two tones are called likely-fake more often than others.",
     "A score says nothing about where a picture comes from, who is in it, or what it is used for.",
 ]
 

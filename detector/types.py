@@ -218,7 +218,8 @@ class Decoded:
 class Exhibit:
     """One questioned picture: its bytes and, if they can be decoded, its pixels.
 
-    crop: the part in question, (left, top, right, bottom) in pixels, if a manifest gives one.
+    crop: the part in question, (left, top, right, bottom) in pixels, if a manifest gives one. problem: why the bytes
+    cannot be decoded, "" if they can.
     """
 
     path: Path
@@ -226,6 +227,7 @@ class Exhibit:
     sha256: str
     decoded: Decoded | None
     crop: tuple[int, int, int, int] | None = None
+    problem: str = ""
 
     @property
     def image(self) -> Image | None:

@@ -117,3 +117,12 @@ def test_two_threads_may_write_one_file(tmp_path: Path) -> None:
         list(pool.map(write, ("one", "two")))
     assert (tmp_path / "copy.txt").read_text() in ("one", "two")
     assert [path.name for path in tmp_path.iterdir()] == ["copy.txt"]
+
+
+def test_an_error_without_a_file_name_names_the_file_that_was_written(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as full, files.replacing(tmp_path / "a.csv"):
+        raise OSError(28, "No space left on device")
+    assert full.value.filename == str(tmp_path / "a.csv")
+    with pytest.raises(PermissionError) as other, files.replacing(tmp_path / "a.csv"):
+        raise PermissionError(13, "Permission denied", "b.csv")
+    assert other.value.filename == "b.csv"

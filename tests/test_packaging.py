@@ -64,3 +64,8 @@ def test_check_leaves_out_the_slow_tests_and_each_listed_file_exists() -> None:
     for tool in ("ruff check", "ruff format --check", "mypy", "lint-imports"):
         assert tool in shown
     assert [name for name in (*SLOW, *LONG) if not (ROOT / "tests" / name).exists()] == []
+
+
+def test_no_option_skips_test_modules_that_cannot_be_imported() -> None:
+    """With this option pytest skips such a module, and all of its tests, and the suite passes."""
+    assert "--doctest-ignore-import-errors" not in PROJECT["tool"]["pytest"]["ini_options"]["addopts"]

@@ -49,6 +49,9 @@ def main(arguments: list[str] | None = None) -> None:
     """
     from detector.errors import DetectorError
 
+    sys.stdout, sys.stderr = (
+        stream or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w") for stream in (sys.stdout, sys.stderr)
+    )  # None if the shell closed it: `>&-`
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for file names that the encoding cannot represent

@@ -184,9 +184,18 @@ def evaluate(
                 progress=progress,
             )  # fmt: skip
     print_results(results)
-    print_sources(*tasks.read_headline(output))
-    say(f"report: {output / 'report.html'}")
+    _show_report(output)
     _show_gate(report)
+
+
+def _show_report(output: Path) -> None:
+    """Print the headlines, the findings about sources and the warnings of a report, and where it is."""
+    from detector import tasks
+
+    print_sources(*tasks.read_headline(output))
+    for note in tasks.read_notes(output):
+        say(f"note: {note}", err=True)
+    say(f"report: {output / 'report.html'}")
 
 
 def _show_gate(report: GateReport | None) -> None:

@@ -77,7 +77,7 @@ def _find_status(rows: list[dict[str, Any]], fail_on: str | None, left_out: bool
     opinions = {row["opinion"] for row in rows}
     if any(row["changed"] for row in rows):
         return SERIOUS
-    if "error" in opinions:
+    if any(row["error"] for row in rows):
         return SOME_UNREADABLE
     if fail_on is not None and opinions & {"declared-generated", "likely-fake", fail_on}:
         return SERIOUS

@@ -46,7 +46,10 @@ def audit(manifest: pd.DataFrame, *, seed: int = 0, progress: Progress = silent)
     traits = measure_traits(table, progress)
     readable = traits.readable
     if not readable.any():
-        raise ManifestError(f"not one of the {len(table)} pictures can be read, so there is nothing to audit")
+        raise ManifestError(
+            f"not one of the {len(table)} pictures can be read, so there is nothing to audit: correct the "
+            "paths in the manifest, or leave the audit out with `evaluate --no-audit`"
+        )
     found = [
         find_unreadable(table, pd.Series(~readable)),
         find_torn_groups(table),

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -42,10 +43,11 @@ def read_table(path: Path | str, columns: Mapping[str, str] | None = None) -> pd
     """Return a CSV, JSONL or Parquet table whose columns have our names.
 
     columns: our name -> the column's name in the table. Other known names (SYNONYMS) are recognised if ours is missing.
-    Cells may also be separated by semicolons or tabs; a byte order mark, UTF-16 and Windows-1252 are recognised.
+    Cells may also be separated by semicolons or tabs; a byte order mark, UTF-16 and Windows-1252 are recognised. Scores
+    may have a decimal comma or a percent sign (87 % is 0.87).
 
-    Raises ManifestError if the file is missing or is no such table, if it lacks one of `columns`, or if two of its
-    columns could be meant.
+    Raises ManifestError if the file is missing or is no such table, if it lacks one of `columns`, if two of its columns
+    could be meant or have the same name, or if only some of its scores have a percent sign.
     """
     return read_tables([path], columns or {})[0]
 
@@ -57,7 +59,8 @@ def read_tables(paths: Sequence[Path | str], columns: Mapping[str, str]) -> list
         if tables and not any(theirs in table for table in tables):
             there = "; ".join(f"{Path(p).name} has {', '.join(t.columns)}" for p, t in zip(paths, tables, strict=True))
             raise ManifestError(f"there is no column {theirs!r}, which --column names: {there}")
-    return [_rename(table, Path(path).name, columns) for path, table in zip(paths, tables, strict=True)]
+    names = [Path(path).name for path in paths]
+    return [_read_scores(_rename(t, name, columns), name) for name, t in zip(names, tables, strict=True)]
 
 
 def read_columns(words: Iterable[str]) -> dict[str, str]:
@@ -144,11 +147,31 @@ def _find_encoding(data: bytes) -> str | None:
     return None
 
 
+def _read_scores(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the table with numbers in place of scores that are text; what is no number stays as it is."""
+    if "score" not in table or pd.api.types.is_numeric_dtype(table.score):
+        return table
+    texts = table.score.astype(str).str.strip().str.replace("\N{MINUS SIGN}", "-")
+    percent, given = texts.str.endswith("%"), table.score.notna() & (texts != "")
+    if percent.any() and not percent[given].all():
+        plain = texts[given & ~percent]
+        what = f"that of row {plain.index[0]} ({plain.iloc[0]}) has none"
+        raise ManifestError(f"{name}: some scores have a percent sign, and {what}")
+    texts = texts.str.rstrip("%").str.rstrip()
+    if not texts.str.contains(".", regex=False).any():
+        texts = texts.str.replace(r"^([+-]?\d+),(\d+)$", r"\1.\2", regex=True)
+    numbers = pd.to_numeric(texts, errors="coerce") / (100 if percent.any() else 1)
+    return table.assign(score=numbers.astype(object).where(numbers.notna(), table.score).infer_objects())
+
+
 def _load(path: Path) -> pd.DataFrame:
     """Return a table with its own column names."""
     if not path.is_file():
         raise ManifestError(f"there is no file {path}")
     try:
+        with path.open("rb") as file:
+            if file.read(4) == b"PK\3\4":
+                raise ValueError("it is a spreadsheet or another ZIP file; save it as CSV")
         if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path).rename(columns=str)
         text = read_text(path)
@@ -168,6 +191,10 @@ def _parse_cells(text: str) -> pd.DataFrame:
     """Return a table of separated cells; the separator is the one that splits the first line into most cells."""
     if "\0" in text:
         raise ValueError("it holds NUL characters")
+    text = text if "\n" in text else text.replace("\r", "\n")  # as spreadsheets on old Macintoshes write lines
+    text = re.sub(r"\Asep=.\r?\n", "", text)  # a line for spreadsheets
+    if text.lstrip()[:1] in ("[", "{"):
+        raise ValueError("it is JSON; write one object for each line to a file that ends with .jsonl")
     head = text.lstrip("\r\n").partition("\n")[0]
     split = {mark: next(csv.reader([head], delimiter=mark), []) for mark in SEPARATORS}
     separator = max(SEPARATORS, key=lambda mark: len(split[mark]))
@@ -175,6 +202,10 @@ def _parse_cells(text: str) -> pd.DataFrame:
     if len(names) == 1:  # a table of one column, in whose cells a comma separates nothing
         cells = [",".join(row) for row in csv.reader(io.StringIO(text.lstrip("\r\n"), newline="")) if row]
         return pd.DataFrame({names[0].strip(): cells[1:]})
+    times = Counter(map(_ours, map(str.strip, names)))
+    for known in (*TEXT, "score"):
+        if times[known] > 1 and len({name.strip() for name in names if _ours(name) == known}) < times[known]:
+            raise ValueError(f"two of its columns have the same name and could be the {known}; remove one")
     text_columns = {name: str for name in names if _ours(name) in TEXT}
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # a row has more cells than the header

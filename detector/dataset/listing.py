@@ -23,8 +23,8 @@ SHOWN = 6  # number of file types that are named; the others are counted togethe
 class LeftOut:
     """Files in the given folders that were left out.
 
-    types: ending (or "without ending", "folder that cannot be opened") -> number of files. pictures: path -> why a
-    picture could not be read.
+    types: ending (or "without ending", "hidden picture", "folder that cannot be opened") -> number of files. pictures:
+    path -> why a picture could not be read.
     """
 
     types: Counter[str] = field(default_factory=Counter)
@@ -49,8 +49,8 @@ def find_pictures(folder: Path | str, left_out: LeftOut | None = None, *, videos
     """Return every picture below a folder, sorted; recognised by its ending, or without one by its first bytes.
 
     Folders behind links are entered, each once on any way down and none that lies below `folder` anyway, so that loops
-    end. Hidden files and folders are passed over. left_out: collects what else is there. videos: whether they
-    are taken too.
+    end. Hidden files and folders are passed over. left_out: collects what else is there, also hidden files that have
+    the ending of a picture, as telephones name what is in their bin. videos: whether they are taken too.
     """
     endings = SUFFIXES | (HEIF_SUFFIXES if can_read_heif() else set()) | (video.SUFFIXES if videos else set())
     folder, left_out = Path(folder), LeftOut() if left_out is None else left_out
@@ -81,6 +81,8 @@ def _walk(folder: Path, left_out: LeftOut) -> Iterator[Path]:
         inside |= set() if linked else {me}
         for entry in entries:
             if entry.name.startswith("."):
+                if _is_hidden_picture(entry):
+                    left_out.types["hidden picture"] += 1
                 continue
             if not _is_folder(entry):
                 yield Path(entry.path)
@@ -97,6 +99,12 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # for example a link to itself
         return False
+
+
+def _is_hidden_picture(entry: os.DirEntry[str]) -> bool:
+    """Return whether a hidden entry has the ending of a picture; macOS keeps further data of x.jpg in ._x.jpg."""
+    ending = os.path.splitext(entry.name)[1].lower()
+    return ending in SUFFIXES | HEIF_SUFFIXES and not entry.name.startswith("._") and not _is_folder(entry)
 
 
 def _identity(path: str) -> tuple[int, int]:

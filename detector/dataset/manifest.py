@@ -19,6 +19,7 @@ Further columns pass through. Label, generator and group are columns: nothing is
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import re
@@ -135,7 +136,8 @@ def write_table(table: pd.DataFrame, path: Path | str) -> None:
         elif path.suffix == ".jsonl":
             table.to_json(temporary, orient="records", lines=True)
         else:
-            table.to_csv(temporary, index=False)
+            ends = any(isinstance(v, str) and "\r" in v for name in table for v in table[name])  # csv quotes only \n
+            table.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC if ends else csv.QUOTE_MINIMAL)
 
 
 def index_folder(
@@ -157,8 +159,10 @@ def index_folder(
     relative path, whose first bracket (else whole match) is the group. left_out: collects pictures that cannot be read
     and files of other kinds.
 
-    Raises ManifestError if there are no pictures, the layout is neither, or the table contradicts itself.
+    Raises ManifestError if it is no folder, has no pictures, the layout is neither, or the table contradicts itself.
     """
+    if not os.path.isdir(folder):
+        raise ManifestError(f"{folder} is not a folder; name the folder that has the pictures")
     folder, left_out = Path(folder).resolve(), LeftOut() if left_out is None else left_out
     paths = find_pictures(folder, left_out)
     dataset = dataset or _plain(folder.name)

@@ -18,6 +18,7 @@ import pandas as pd
 from detector.dataset.manifest import read_crops
 from detector.detectors import DETECTORS
 from detector.errors import CheckpointError, ManifestError
+from detector.pictures.colour import remove_tone
 from detector.pictures.faces import load_face, widen
 from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.scoring.runtime import Session
@@ -114,6 +115,7 @@ class Cnn:
     def explain(self, faces: Images) -> np.ndarray[Any, Any]:
         """Return log-odds (N, h, w) at each position of faces (N, size, size, 3); their mean is the score of a face."""
         session, calibration = self._ready()
+        faces = _remove_tones(faces)
         maps = session.maps(faces)
         if self.mirrored:
             maps = (maps + session.maps(_mirror(faces))[:, :, ::-1]) / 2
@@ -211,6 +213,7 @@ class Cnn:
         return self
 
     def _raw(self, session: Session, faces: Images) -> Scores:
+        faces = _remove_tones(faces)
         return self._average_widened(session, faces, self._logits(session, faces))
 
     def _logits(self, session: Session, faces: Images) -> Scores:
@@ -267,6 +270,10 @@ class Cnn:
             self.backbone, stem_stride=self.stem_stride, pretrained=self.pretrained, residual=self.residual,
             size=self.size, second=self.second,
         )  # fmt: skip
+
+
+def _remove_tones(faces: Images) -> Images:
+    return np.stack([remove_tone(face) for face in faces]) if len(faces) else faces
 
 
 def _mirror(faces: Images) -> Images:

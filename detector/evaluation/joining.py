@@ -97,7 +97,7 @@ def _check_scores(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the needed columns, converted to their types."""
     if "score" not in scores or not {"sha256", "path"} & set(scores):
         there = ", ".join(str(c) for c in scores.columns)
-        raise ScoresError(f"scores need a column 'score', and 'sha256' or 'path'; these have: {there or 'none'}")
+        raise ScoresError(f"scores need a column 'score', and 'sha256' or 'path'; these have: {there[:200] or 'none'}")
     if scores.empty:
         raise ScoresError("the table of scores is empty")
     rows = pd.DataFrame({"score": pd.to_numeric(scores.score, errors="coerce").astype(float)}, index=scores.index)
@@ -136,6 +136,7 @@ def _find_hashes(rows: pd.DataFrame, manifest: pd.DataFrame) -> pd.Series:
 
 
 def _tail(path: str, whole: bool) -> str:
+    path = path if "/" in path else path.replace("\\", "/")  # a path of Windows
     parts = [part for part in path.split("/") if part not in ("", "..")]
     return "/".join(parts if whole else parts[-1:])
 

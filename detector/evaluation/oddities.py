@@ -41,6 +41,9 @@ def _warn_of_groups(plain: pd.DataFrame) -> Iterator[str]:
 def _warn_of_scale(plain: pd.DataFrame) -> Iterator[str]:
     for name, part in plain.groupby("detector", sort=False):
         scores = part.score.dropna()
+        if len(scores) > 1 and scores.nunique() == 1:
+            yield f"the scores of {name} are all {scores.iloc[0]:g}: it distinguishes nothing"
+            continue
         lie = next((words for top, words in SCALES if scores.between(0, top).all()), "")
         if not lie and ((scores >= 0).all() or (scores <= 0).all()):
             lie = "on one side of 0"

@@ -171,7 +171,8 @@ def read_torn(log: Path) -> bytes:
 def check_chain(entries: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]] = ()) -> list[str]:
     """Return what is wrong with the entries of a log that follow `before`: one line each, nothing if they are whole.
 
-    Once an entry is signed, all that follow have to be, with the same key.
+    Once an entry is signed, all that follow have to be, with the same key. The entry of a report names the key of its
+    run among the settings, which its hash covers.
     """
     previous, problems = before[-1]["sha256"] if before else FIRST, []
     signer = find_signer(before)
@@ -184,11 +185,18 @@ def check_chain(entries: Sequence[Mapping[str, Any]], before: Sequence[Mapping[s
             problems.append(f"entry {number} of the log is not signed, and earlier ones are")
         elif "signature" in entry and signer not in ("", entry.get("public_key")):
             problems.append(f"entry {number} of the log is signed with another key than earlier ones")
+        elif _named_key(entry) and ("signature" not in entry or _named_key(entry) != entry.get("public_key")):
+            problems.append(f"entry {number} of the log names a key that it is not signed with")
         elif "signature" in entry and not _signed(entry):
             problems.append(f"the signature of entry {number} of the log does not fit")
         previous = str(entry.get("sha256", ""))
         signer = signer or find_signer([entry])
     return problems
+
+
+def _named_key(entry: Mapping[str, Any]) -> str:
+    settings = entry.get("settings")
+    return str(settings.get("sign", "")) if isinstance(settings, dict) else ""
 
 
 def find_signer(entries: Sequence[Mapping[str, Any]]) -> str:

@@ -17,7 +17,7 @@ from detector.evidence.pdf import make_pdf
 from detector.files import as_text, remove_leftovers, sha256, write_bytes
 from detector.pictures.faces import prepare
 from detector.pictures.images import encode
-from detector.types import Image
+from detector.types import Image, Opinion
 
 URGENT = {"declared-generated": 0, "likely-fake": 1, "inconclusive": 3, "not-applicable": 4, "error": 5,
           "likely-real": 6}  # fmt: skip
@@ -150,14 +150,20 @@ def name_folder(path: Path, digest: str) -> str:
 
 
 def summarise(record: Mapping[str, Any], image: Image | None) -> dict[str, Any]:
-    """Return a record's row of the index: opinion, ratio, statement, and the face as a small JPEG in Base64."""
-    conclusion = record["conclusion"]
+    """Return a record's row of the index: opinion, ratio, statement, error, and the face as a small JPEG in Base64.
+
+    image: None if the exhibit cannot be decoded. The opinion is then `error`, unless the file declares a generator.
+    """
+    conclusion, opinion = record["conclusion"], record["conclusion"]["opinion"]
     others = [f["check"] for f in record["findings"] if f["outcome"] == "supports-fake" and f["check"] != "detector"]
-    faces = next(f["details"]["faces"] for f in record["findings"] if f["check"] == "detector")
+    detector = next(f for f in record["findings"] if f["check"] == "detector")
+    faces = detector["details"]["faces"]
     crop = rendering.locate_box(faces[0]["crop"], record, image) if faces and image is not None else None
     turns = faces[0].get("turns", 0) if faces else 0
     jpeg = b"" if image is None else encode(prepare(image, SIDE, crop, turns), "JPEG", quality=80)
-    return {"opinion": conclusion["opinion"], "log10_lr": conclusion["log10_lr"], "others": others,
+    error = detector["summary"] if image is None else ""
+    return {"opinion": "error" if error and opinion != Opinion.DECLARED else opinion, "error": error,
+            "log10_lr": conclusion["log10_lr"], "others": others,
             "ratio": "" if conclusion["log10_lr"] is None else rendering.format_ratio(conclusion),
             "statement": conclusion["statement"], "jpeg": base64.b64encode(jpeg).decode()}  # fmt: skip
 
@@ -165,13 +171,13 @@ def summarise(record: Mapping[str, Any], image: Image | None) -> dict[str, Any]:
 def read_row(log: CustodyLog, entry: Entry) -> dict[str, Any]:
     """Return the row of a report, or of a file that could not be read, by its entry in the log."""
     row = {"name": Path(entry["path"]).name, "path": entry["path"], "folder": entry.get("folder", ""), "ratio": ""}
-    error: dict[str, Any] = {"opinion": "error", "log10_lr": None, "others": [], "jpeg": ""}
-    if entry["event"] == "unreadable":
-        return row | error | {"statement": entry["statement"]}
-    summary = _read(log.path.parent / row["folder"] / SUMMARY)
-    if sha256(summary) != entry["files"][SUMMARY]:
-        return row | error | {"statement": f"{SUMMARY} was changed since it was written; see `detector verify --check`"}
-    return {**row, **json.loads(summary)}
+    why = entry.get("statement", "")
+    if entry["event"] != "unreadable":
+        summary = _read(log.path.parent / row["folder"] / SUMMARY)
+        if sha256(summary) == entry["files"][SUMMARY]:
+            return {**row, "error": "", **json.loads(summary)}
+        why = f"{SUMMARY} was changed since it was written; see `detector verify --check`"
+    return row | {"opinion": "error", "error": why, "statement": why, "log10_lr": None, "others": [], "jpeg": ""}
 
 
 def rank(row: Mapping[str, Any]) -> tuple[int, float]:

@@ -31,7 +31,7 @@ from detector.evidence.custody import (
     read_public_key,
     read_torn,
 )
-from detector.files import printable
+from detector.files import from_text, printable
 
 REPORT = frozenset({RECORD, "report.html", "report.md", "report.pdf"})  # files that every report consists of
 SUMMARY = "summary.json"  # the report's row of the index, which reports of earlier versions lack
@@ -233,8 +233,9 @@ def _plain(name: str) -> bool:
 
 
 def _hash(path: Path) -> str | None:
-    """Return the hash of a regular file; None if there is none, or it cannot be read."""
+    """Return the hash of a regular file; None if there is none, or it cannot be read. path: as the log has it."""
     try:
+        path = Path(from_text(str(path)))
         if not path.is_file():
             return None
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Read ICC profiles and convert colours to sRGB, in which detectors were trained.
+"""Read ICC profiles, convert colours to sRGB, in which detectors were trained, and remove the tone of a face.
 
 Only profiles of three primaries and three curves are converted (ICC.1:2022, section 8.3.3): Display P3, Adobe RGB,
 ProPhoto and those of cameras and monitors. Any other or broken profile is ignored.
@@ -13,15 +13,39 @@ from functools import lru_cache
 from itertools import chain, product
 from typing import Any
 
+import numpy as np
 from PIL import Image as Pillow
 
 from detector.pictures.containers import walk
+from detector.types import Image
 
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # share of each channel in the lightness (ITU-R BT.601)
+MAX_SPREAD = 3  # grey levels by which colours of equal lightness differ at most in a face of one tone; JPEG adds some
+MAX_SHARE = 0.2  # the same as a share of their distance from grey; it is 0.25 and more in 95 % of colour pictures
 MAX_PROFILE = 2**20  # largest profile that is read, bytes
 MAX_TAGS = 64  # number of tags of a profile that are read
 LEVELS = (0, 32, 64, 96, 128, 160, 192, 224, 255)  # levels of a channel at which a profile is compared with sRGB
 ALIKE = 6  # grey levels by which colours of a profile may differ from sRGB if it counts as sRGB
 NEEDED = (b"rXYZ", b"gXYZ", b"bXYZ", b"rTRC", b"gTRC", b"bTRC")  # tags of the three primaries and curves
+
+
+def remove_tone(face: Image) -> Image:
+    """Return a face in one tone (sepia and the like) as grey, RGB (H, W, 3), and any other face as it is.
+
+    A tone says how a picture was printed or filtered, and not where its face comes from. A face is in one tone if its
+    colour follows from its lightness: colours of equal lightness differ by MAX_SPREAD grey levels at most, and by
+    little compared with their distance from grey.
+    """
+    some = face[::2, ::2].astype(np.float32)
+    light = some @ LUMA
+    level = (light / 4).astype(np.intp).ravel()
+    counts = np.bincount(level, minlength=64).clip(1)
+    casts = (some - light[..., None]).reshape(-1, 3).T
+    means = [np.bincount(level, cast, 64) / counts for cast in casts]
+    spread = np.sqrt(np.mean([(cast - mean[level]) ** 2 for cast, mean in zip(casts, means, strict=True)]))
+    if spread > MAX_SPREAD or spread > MAX_SHARE * np.sqrt((casts**2).mean()):
+        return face
+    return np.repeat(np.asarray(Pillow.fromarray(face).convert("L"))[..., None], 3, axis=2)
 
 
 def read_tags(profile: bytes) -> dict[bytes, bytes]:

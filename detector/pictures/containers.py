@@ -13,9 +13,12 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from detector.pictures.items import read_exif_items
+
 MAX_PARTS = 65_536  # largest number of segments, chunks or blocks that are read in one file
 MAX_BLOCKS = 2**20  # largest number of data blocks, of up to 255 bytes each, that are read in one GIF
 MAX_TEXT = 2**20  # bytes that are read of one text, XMP or EXIF block, and of all texts of one file together
+MAX_EXIF = 4  # largest number of EXIF blocks that are read in one file; an honest one has one
 MAX_PAIRS = 256  # largest number of texts that are read in one file
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 XMP_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
@@ -105,18 +108,19 @@ def extent(data: bytes) -> Extent:
     return Extent(None, None)
 
 
-def exif(data: bytes) -> bytes:
-    """Return the EXIF block from its TIFF header on; empty if there is none, or if it exceeds MAX_TEXT bytes."""
-    kind = sniff(data)
-    if kind == "TIFF":
-        return data
+def exif(data: bytes) -> list[bytes]:
+    """Return the first MAX_EXIF EXIF blocks from their TIFF headers on, without those that exceed MAX_TEXT bytes."""
+    if sniff(data) == "TIFF":
+        return [data]
+    found = []
     for part in parts(data):
-        if part.name == "APP1" and part.payload[:6] == b"Exif\0\0":
-            return part.payload[6:]
-        if part.name in ("eXIf", "EXIF") and len(part.payload) <= MAX_TEXT:
-            return part.payload.removeprefix(b"Exif\0\0")
-    profiles = [raw.removeprefix(b"Exif\0\0") for raw in raw_profiles(data, "exif", "app1")]
-    return next((raw for raw in profiles if raw.startswith((b"II", b"MM"))), b"")
+        named = part.name in ("eXIf", "EXIF") or (part.name == "APP1" and part.payload[:6] == b"Exif\0\0")
+        if named and len(part.payload) <= MAX_TEXT:
+            found.append(part.payload)
+        elif part.name == "meta":
+            found += read_exif_items(data, ((box.name, box.payload) for box in _boxes(part.payload[4:])))
+    found = [raw.removeprefix(b"Exif\0\0") for raw in found or raw_profiles(data, "exif", "app1")]
+    return [raw for raw in found if raw.startswith((b"II", b"MM"))][:MAX_EXIF]
 
 
 def icc(data: bytes) -> bytes:

@@ -17,26 +17,28 @@ _UNREAD = ("MakerNote", "ExifOffset", "GPSInfo", "PrintImageMatching")
 
 
 def read_exif(data: bytes) -> dict[str, Any]:
-    """Return tag name -> text, number or list of numbers of the main and the Exif directory; empty if unreadable."""
-    block = exif(data)
+    """Return tag name -> text, number or list of numbers of the main and the Exif directory; empty if unreadable.
+
+    Of several EXIF blocks the first one counts.
+    """
+    block = _first(data)
     return {name: _plain(tag, value, block[:2]) for tag, name, value in _tags(block)}
 
 
 def read_exif_texts(data: bytes) -> list[tuple[str, str]]:
-    """Return (tag name, text) of the tags that hold text, in full length; `read_exif` cuts it."""
-    block = exif(data)
-    texts = [(name, _decode(tag, value, block[:2])) for tag, name, value in _tags(block)]
+    """Return (tag name, text) of the tags of all EXIF blocks that hold text, in full length; `read_exif` cuts it."""
+    texts = [(name, _decode(tag, value, block[:2])) for block in exif(data) for tag, name, value in _tags(block)]
     return [(name, text) for name, text in texts if text]
 
 
 def has_maker_note(data: bytes) -> bool:
     """Return whether the camera's maker note is there; most tools that rewrite EXIF lose it."""
-    return any(ExifTags.Base.MakerNote in directory for directory in _directories(exif(data)))
+    return any(ExifTags.Base.MakerNote in directory for directory in _directories(_first(data)))
 
 
 def read_thumbnail(data: bytes) -> bytes:
     """Return the JPEG bytes of the embedded thumbnail; empty if there is none."""
-    block = exif(data)
+    block = _first(data)
     if is_heavy(block):
         return b""
     try:
@@ -47,6 +49,10 @@ def read_thumbnail(data: bytes) -> bytes:
     except Exception:  # Pillow raises many kinds of errors on broken directories
         return b""
     return block[start : start + size] if 0 < start < start + size <= len(block) else b""
+
+
+def _first(data: bytes) -> bytes:
+    return next(iter(exif(data)), b"")
 
 
 def _directories(block: bytes) -> list[dict[int, Any]]:

@@ -17,6 +17,7 @@ MAX_SEARCHED = 2**18  # number of characters of one field that are searched
 # Values of the IPTC property DigitalSourceType that declare a generator, and their meaning.
 GENERATED = {
     "trainedAlgorithmicMedia": "made by generative AI",
+    "trainedAlgorithmicData": "made by generative AI",
     "compositeWithTrainedAlgorithmicMedia": "edited by generative AI",
     "compositeSynthetic": "a composite with synthetic parts",
     "algorithmicMedia": "made by an algorithm alone",
@@ -24,18 +25,25 @@ GENERATED = {
 # Names of programs that make or alter pictures, as they appear in fields for the name of a program or of a source.
 PROGRAMS = (
     r"stable.?diffusion", r"midjourney", r"niji.?journey", r"dall[\W_]?e\b", r"adobe firefly", r"comfyui", r"novelai",
-    r"automatic1111", r"invokeai", r"fooocus", r"\bflux\.?1", r"\bsdxl\b", r"stylegan", r"chatgpt", r"\bgpt-image",
-    r"(?:made|edited|created) with google ai", r"\bnano banana", r"mflux", r"dreamstudio", r"bing image creator",
-    r"draw ?things", r"diffusionbee", r"easy ?diffusion", r"swarmui", r"sd\.next", r"dreamina", r"seedream",
-    r"qwen-image", r"kling ?ai", r"nightcafe", r"image playground", r"imagined with ai", r"playground ?ai\b",
-    r"\brecraft\b", r"craiyon", r"ai horde", r"tensor\.?art", r"detector generator",
+    r"automatic1111", r"invokeai", r"fooocus", r"\bflux[ .-]?[12]\b", r"\bsdxl\b", r"stylegan", r"chatgpt",
+    r"\bgpt-image", r"(?:made|edited|created) with google ai", r"\bnano banana", r"mflux", r"dreamstudio",
+    r"bing image creator", r"draw ?things", r"diffusionbee", r"easy ?diffusion", r"swarmui", r"sd\.next", r"dreamina",
+    r"seedream", r"qwen-image", r"kling ?ai", r"nightcafe", r"image playground", r"imagined with ai",
+    r"playground ?ai\b", r"\brecraft\b", r"craiyon", r"ai horde", r"tensor\.?art", r"detector generator",
+    r"\bgpt-?4o\b", r"magic media", r"\b(?:google imagen|imagen[ -]?[2-9])\b", r"\bgemini\b.{0,20}\bimage",
+    r"runway ?(?:ml|gen)|\brunway gen", r"hidream", r"luma (?:photon|ai|labs|dream)", r"\bsora(?:[ -]?[12])?\Z",
+    r"freepik mystic", r"\breve image", r"kohya|\bsd-scripts", r"diffusers\b", r"mochi diffusion",
+    r"amazon (?:titan|nova)", r"\bdeepai\b", r"starry ?ai", r"wombo dream", r"hotpot\.ai", r"pixel studio",
+    r"apple photos clean ?up", r"xiaomi ai",
 )  # fmt: skip
 NAMES_OF_OTHERS_TOO = (  # names that also belong to people, or to companies that are credited for photographs
     r"openai", r"stability ai", r"black forest labs", r"leonardo\.ai", r"ideogram", r"civitai", r"artbreeder",
     r"krea\.ai", r"faceapp", r"\Agrok\b", r"\breface\b", r"jimeng", r"doubao", r"tongyi", r"hunyuan",
+    r"\Aremini\b", r"\blensa\b", r"\bmeta ai\b", r"playground\.ai",
 )  # fmt: skip
 PROGRAM_FIELDS = (
-    "Software|ProcessingSoftware|CreatorTool|softwareAgent|AISystemUsed|OriginatingProgram|ImageHistory|Make|Generator"
+    "Software|ProcessingSoftware|CreatorTool|softwareAgent|AISystemUsed|OriginatingProgram|ImageHistory|Make|Model"
+    "|Generator"
 )
 DESCRIPTIONS = "Description|ImageDescription|Caption|UserComment|Comment|XPComment|XPTitle"
 
@@ -88,7 +96,15 @@ def _keys(*names: str) -> tuple[str, ...]:
     return tuple(rf"""["']{name}\\?["']\s*:""" for name in names)
 
 
-_SETTINGS = r"Steps: ?\d+, ?(?:[^\n]{0,300}?[ ,])?(?:Sampler|CFG scale|Guidance scale|Schedule type|Seed): ?\S"
+_SETTING = "(?:Sampler|CFG scale|Guidance scale|Schedule type|Seed)"
+_SETTINGS = rf"Steps: ?\d+\s*[,;\n]\s*(?:[^\n]{{0,300}}?[ ,;])?{_SETTING}: ?\S"
+_AI = r"(?:(?:an? )?(?:generative |artificial )?(?:ai|a\.i\.|intelligence)|ki)"
+_PICTURE = "(?:image|picture|photo|illustration|portrait|bild|imagen)"
+_CREDIT = (  # the whole credit, or its beginning up to a slash, comma or bracket; English, German, French and others
+    rf"\A\W*(?:{_PICTURE}\W+)?(?:(?:made|created|generated|imagined) (?:with|by|using) {_AI}"
+    rf"|{_AI}[ -](?:generated|created|made|generiert\w*|erzeugt\w*)(?: {_PICTURE})?"
+    r"|génér\wes? par (?:une |l['’])?ia|generad[ao] (?:por|con) (?:la )?ia|ai ?生成\w*)\W*(?:\Z|[/,(|])"
+)
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _PRODUCER = r"""\A(?:(?=(?s:.){0,4000}?["']ContentProducer\\?["']\s*:\s*\\?["'](?P<by>[^"'\\]{1,80})))?"""
 _LABEL = r"""["']Label\\?["']\s*:\s*\\?["']?%s\b"""
@@ -131,7 +147,7 @@ MARKS = (
     Mark("IPTC AI prompt", "", "AIPromptInformation|AISystemVersionUsed", (r"\w",)),
     Mark("a flag that it is generated", "", "(?:is)?_?ai[_-]?generated", (r"\A(?:true|yes|1)\Z",)),
     *(
-        Mark(f"IPTC source type {name} ({says})", "", "DigitalSourceType", (rf"(?:\A|[/:#]){name}/?\Z",))
+        Mark(f"IPTC source type {name} ({says})", "", "DigitalSource(?:File)?Type", (rf"(?:\A|[/:#]){name}/?\Z",))
         for name, says in GENERATED.items()
     ),
     *(
@@ -144,6 +160,7 @@ MARKS = (
         )
     ),
     Mark("the name of a generator", "", PROGRAM_FIELDS, (rf"(?P<by>{'|'.join((*PROGRAMS, *NAMES_OF_OTHERS_TOO))})",)),
+    Mark("a credit to generative AI", "", "Credit|Source", (_CREDIT,)),
     Mark("the name of a generator", "", "Credit|Source", (rf"(?P<by>{'|'.join(PROGRAMS)})",)),
 )  # fmt: skip
 _TABLE = [

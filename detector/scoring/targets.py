@@ -103,13 +103,15 @@ def expand(
     collects the other files in folders. videos: whether videos in folders are included. archives: whether a tar stands
     for the pictures in it.
 
-    Raises DetectorError if nothing is found, or if a table has no column of paths; ManifestError if a table cannot be
-    read.
+    Raises DetectorError for an empty path, if nothing is found, or if a table has no column of paths; ManifestError if
+    a table cannot be read.
     """
     left_out = LeftOut() if left_out is None else left_out
     parts: list[Sequence[Target]] = []
     empty = 0
     for name in inputs:
+        if not name:
+            raise DetectorError('an empty path is not a picture; name a file, or "." for the working folder')
         ending = Path(name).suffix.lower()
         if name == "-":
             parts.append([Target(line) for raw in lines if (line := raw.rstrip("\r\n"))])
@@ -189,8 +191,6 @@ def list_pictures(
     parts: list[Sequence[Target]] = []
     for number, picture in enumerate(as_list(pictures), 1):
         if isinstance(picture, str | Path):
-            if str(picture) == "":
-                raise DetectorError('an empty path is not a picture; name a file, or "." for the working folder')
             parts.append(expand([str(picture)], columns=columns, left_out=left_out, videos=videos, archives=True))
         else:
             _check_pixels(picture, number)

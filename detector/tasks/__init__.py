@@ -9,7 +9,7 @@ from detector.tasks.combining import combine
 from detector.tasks.diagnosing import diagnose
 from detector.tasks.exhibiting import make_gallery
 from detector.tasks.making import alter, generate, index, unpack_photographs
-from detector.tasks.measuring import audit, evaluate, read_headline, run_suite
+from detector.tasks.measuring import audit, evaluate, read_headline, read_notes, run_suite
 from detector.tasks.mixing import mix
 from detector.tasks.projecting import project, show_directions
 from detector.tasks.quizzing import make_quiz, mark_quiz
@@ -37,6 +37,7 @@ __all__ = [
     "mix",
     "project",
     "read_headline",
+    "read_notes",
     "read_settings",
     "run_suite",
     "score",

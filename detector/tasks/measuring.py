@@ -145,6 +145,14 @@ def read_headline(folder: Path | str) -> tuple[list[str], list[dict[str, Any]]]:
     return [*headlines, *metadata["power"]], metadata["sources"]
 
 
+def read_notes(folder: Path | str) -> list[str]:
+    """Return the warnings of a report, such as that scores have another scale or are turned round."""
+    from detector.evaluation.report import read_metadata
+
+    notes: list[str] = read_metadata(Path(folder)).get("notes", [])
+    return notes
+
+
 def audit(
     manifest: Path | str,
     *,

@@ -42,9 +42,11 @@ def verify(
 
     Rows: name, path, folder ("" if the file could not be read), opinion, log10_lr (base-10 logarithm of the likelihood
     ratio, or None), ratio (log10_lr with its interval as text, or ""), others (checks besides the detector that point
-    to H1), statement, note (why an exhibit was examined again, or ""), changed (whether an earlier report was modified
-    after it was written). Below `out` are a folder for each report, the custody log and index.html. An exhibit is not
-    examined again if it has an unmodified report with the same settings.
+    to H1), statement, error (why the picture cannot be read or decoded, or ""), note (why an exhibit was examined
+    again, or ""), changed (whether an earlier report was modified after it was written). A file that can be read and
+    not decoded has a report about its bytes, and the opinion `error` unless it declares a generator. Below `out` are a
+    folder for each report, the custody log and index.html. An exhibit is not examined again if it has an unmodified
+    report with the same settings.
 
     inputs: paths of pictures, folders or manifests, one or several. detector: a folder of weights; None takes the
     shipped ones. known: a table of known pictures. trust: trust lists for Content Credentials. case, examiner: name of

@@ -40,6 +40,22 @@ def test_scores_of_another_tool_are_evaluated(tmp_path: Path, drawn: Path) -> No
     done = run_inside(*words)
     assert done.returncode == 0, done.stderr
     assert "1.000" in done.stdout
+    assert done.stderr == ""
+    scores.assign(score=-scores.score).to_csv(tmp_path / "scores.csv", index=False)
+    done = run_inside(*words, "--no-audit")
+    assert done.returncode == 0
+    assert done.stderr.startswith("note: the AUC of scores is far below 0.5")
+
+
+def test_pictures_that_are_not_there_need_no_audit(tmp_path: Path, drawn: Path) -> None:
+    table = read_manifest(drawn / "manifest.csv").assign(path=lambda t: "/gone/" + t.index.astype(str) + ".png")
+    table.to_csv(tmp_path / "m.csv", index=False)
+    table[["sha256"]].assign(score=table.label * 2.0 - 1).to_csv(tmp_path / "s.csv", index=False)
+    words = ["evaluate", tmp_path / "m.csv", "--scores", tmp_path / "s.csv", "-o", tmp_path / "out"]
+    done = run_inside(*words)
+    assert done.returncode == 2
+    assert "--no-audit" in done.stderr
+    assert run_inside(*words, "--no-audit").returncode == 0
 
 
 def test_a_single_class_is_one_clear_error(tmp_path: Path, drawn: Path, spectrum: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -215,3 +216,11 @@ def test_ctrl_c_is_one_line(folder: Path, weights: Path) -> None:
         out, err = process.communicate()
     assert (process.returncode, out) in ((130, ""), (-2, ""))
     assert len(err.splitlines()) == 1 or process.returncode == -2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes a descriptor")
+def test_a_closed_output_is_no_error() -> None:
+    words = shlex.join([sys.executable, "-m", "detector", "list"])
+    for closed in (">&-", ">&- 2>&-"):
+        done = subprocess.run(f"{words} {closed}", shell=True, stderr=subprocess.PIPE, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")

@@ -38,6 +38,47 @@ def test_decimal_commas_beside_semicolons_are_numbers(tmp_path: Path) -> None:
     assert read_table(tmp_path / "t.csv").score.tolist() == [0.75, -2.0]
 
 
+@pytest.mark.parametrize(
+    ("text", "scores"),
+    [
+        ("path\tscore\na\t0,75\nb\t-2\n", [0.75, -2]),
+        ('path,score\na,"0,75"\nb,"-2,5"\n', [0.75, -2.5]),
+        ("path,score\na,87.5%\nb,2 %\n", [0.875, 0.02]),
+        ("path;prob\na;87,5%\nb;2 %\n", [0.875, 0.02]),
+        ("path,score\na,\u22120.5\nb,1\n", [-0.5, 1]),
+        ("path,score\ra,0.5\rb,1\r", [0.5, 1]),
+        ("sep=;\r\npath;score\r\na;0,5\r\nb;1\r\n", [0.5, 1]),
+        ("path,score\na,3 %\nb,\n", [0.03, None]),
+    ],
+)
+def test_scores_as_people_and_spreadsheets_write_them(text: str, scores: list[float | None], tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(text.encode())
+    read = read_table(tmp_path / "t.csv").score
+    assert [None if pd.isna(score) else float(score) for score in read] == scores
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("path,score\na,87%\nb,0.02\n", "some scores have a percent sign, and that of row 1 (0.02) has none"),
+        ("path,score,score\na,1,-1\n", "two of its columns have the same name and could be the score"),
+        ("path , path,score\na,b,1\n", "two of its columns have the same name and could be the path"),
+        ('[{"path": "a", "score": 1}]', "it is JSON"),
+        ("PK\3\4", "save it as CSV"),
+    ],
+)
+def test_what_has_two_meanings_or_is_another_kind_of_file_is_refused(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(ManifestError) as error:
+        read_table(tmp_path / "t.csv")
+    assert words in str(error.value)
+
+
+def test_scores_that_are_no_numbers_stay_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('path,score\na,"1,234.5"\nb,n/a\nc,1/2\nd,2.5\n')
+    assert read_table(tmp_path / "t.csv").score.tolist() == ["1,234.5", "n/a", "1/2", 2.5]
+
+
 @pytest.mark.parametrize(("ours", "theirs"), [(o, t) for o, others in SYNONYMS.items() for t in others])
 def test_names_of_columns_are_recognised(ours: str, theirs: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(f"{theirs.replace('_', ' ').title()},other\n1,2\n")

@@ -34,9 +34,22 @@ def test_what_is_left_out_is_counted_by_type(tmp_path: Path) -> None:
             (tmp_path / f"x{i}{name}").write_text("no picture")
     left_out = LeftOut()
     assert found(tmp_path, left_out) == ["9f86d081", "a.JPG", "b/c.webp"]
-    assert left_out.describe().startswith("22 left out: 12 .svg, 8 .mp4, 1 .txt, 1 without ending")
+    assert left_out.describe().startswith("23 left out: 12 .svg, 8 .mp4, 1 hidden picture, 1 .txt, 1 without ending")
     assert not LeftOut()
     assert LeftOut().describe() == ""
+
+
+def test_hidden_pictures_are_counted_and_other_hidden_files_are_not(tmp_path: Path) -> None:
+    fill(tmp_path, "a.jpg", ".trashed-1767225600-b.jpg", "._a.jpg", ".thumbnails/c.png", ".noending")
+    for name in (".DS_Store", ".a.jpg.tmp", ".nomedia"):
+        (tmp_path / name).touch()
+    (tmp_path / ".folder.png").mkdir()
+    left_out = LeftOut()
+    assert found(tmp_path, left_out) == ["a.jpg"]
+    assert left_out.types == {"hidden picture": 1}
+    (tmp_path / ".trashed-1767225600-b.jpg").unlink()
+    assert found(tmp_path, nothing := LeftOut()) == ["a.jpg"]
+    assert not nothing
 
 
 def test_videos_and_heic_are_taken_where_they_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

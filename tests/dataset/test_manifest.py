@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from detector.dataset.manifest import (
     write_manifest,
 )
 from detector.errors import ManifestError
+from detector.files import from_text
 from detector.pictures.images import encode
 from detector.types import Label
 
@@ -170,6 +172,9 @@ def test_groups_by_folder_and_pattern(tmp_path: Path) -> None:
 
 
 def test_no_pictures_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "set.zip").touch()
+    with pytest.raises(ManifestError, match=r"set\.zip is not a folder"):
+        index_folder(tmp_path / "set.zip")
     with pytest.raises(ManifestError, match="no pictures"):
         index_folder(tmp_path, label=Label.REAL)
 
@@ -188,3 +193,15 @@ def test_crops_that_are_no_boxes_are_refused(text: str) -> None:
 def test_merge_validates() -> None:
     with pytest.raises(ManifestError, match="same bytes stand under two labels"):
         merge([rows(), rows(label=[1, 0, 0], generator=["g", "", ""])])
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_names_with_line_ends_and_bytes_that_are_no_text_survive(tmp_path: Path, ending: str) -> None:
+    names = [b"a\rb.png", b"c\nd.png", b"e\r\nf.png", b"lat\xe9in.png", b'"g",h.png']
+    (tmp_path / "in").mkdir()
+    for number, name in enumerate(names):
+        with open(os.fsencode(tmp_path / "in") + b"/" + name, "wb") as file:
+            file.write(encode(draw_picture(number, size=16)))
+    write_manifest(index_folder(tmp_path / "in", label=Label.REAL), tmp_path / f"m.{ending}")
+    table = read_manifest(tmp_path / f"m.{ending}")
+    assert sorted(os.fsencode(from_text(path)).rpartition(b"/")[2] for path in table.path) == sorted(names)

@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 import torch
 from conftest import draw_picture
+from PIL import Image as Pillow
+from PIL import ImageOps
 
 from detector.dataset.embedded import unpack_faces
 from detector.detectors._export import ROUNDED, export, halve
@@ -48,6 +50,17 @@ def test_a_tight_crop_gets_the_mean_of_two_scores(tmp_path: Path) -> None:
     assert np.allclose(detector.score(np.stack([loose, tight])), [third, (first + second) / 2], atol=1e-4)
     means = detector.explain(np.stack([loose, tight])).mean((1, 2))
     assert np.allclose(means, [third, (first + second) / 2], atol=0.05)
+
+
+def test_a_face_in_one_tone_has_the_score_and_the_map_of_the_grey_one(tmp_path: Path) -> None:
+    """A tone moves the score of a photograph far, and says nothing of where its face comes from."""
+    detector = Cnn.load(SHIPPED / "default")
+    face = Pillow.fromarray(prepare(load(unpack_faces(tmp_path).path.iloc[0]), detector.size)).convert("L")
+    toned = np.asarray(ImageOps.colorize(face, "#102000", "#e0ffd0"))
+    grey = np.asarray(Pillow.fromarray(toned).convert("L"))[..., None].repeat(3, 2)
+    both = np.stack([toned, grey])
+    assert np.ptp(detector.score(both)) == 0
+    assert np.ptp(detector.explain(both), axis=0).max() == 0
 
 
 def test_the_map_of_the_shipped_detector_adds_up_to_its_score() -> None:

@@ -107,7 +107,9 @@ def test_order_of_rows_changes_nothing(seed: int) -> None:
     pd.testing.assert_frame_equal(evaluate(shuffled, manifest), expected)
 
 
-@pytest.mark.parametrize("how", ["hash", "upper", "absolute", "relative", "dotted", "name", "moved", "working"])
+@pytest.mark.parametrize(
+    "how", ["hash", "upper", "absolute", "relative", "dotted", "name", "moved", "working", "windows"]
+)
 def test_ways_to_name_a_picture(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest, scores = draw(6, root=str(tmp_path))
     expected = evaluate(scores, manifest)
@@ -121,6 +123,7 @@ def test_ways_to_name_a_picture(how: str, tmp_path: Path, monkeypatch: pytest.Mo
         "name": lambda p: Path(p).name,
         "moved": lambda p: f"/elsewhere/{Path(p).name}",
         "working": lambda p: str(Path(p).relative_to(tmp_path.parent)),
+        "windows": lambda p: "D:\\data\\" + p.removeprefix(f"{tmp_path}/").replace("/", "\\"),
     }[how]
     other = scores.assign(path=scores.path.map(change))
     other = other.assign(sha256=other.sha256.str.upper()) if how in ("hash", "upper") else other.drop(columns="sha256")

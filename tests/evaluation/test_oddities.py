@@ -54,6 +54,11 @@ def test_inverted_scores_give_a_warning() -> None:
     assert "far below 0.5" in note
 
 
+def test_equal_scores_give_a_warning() -> None:
+    (note,) = warn(make_joined(np.full(len(LABELS), 0.5)))
+    assert "the scores of theirs are all 0.5" in note
+
+
 def test_log_odds_and_weak_detectors_give_no_warning() -> None:
     assert warn(make_joined(4 * LABELS - 2 + NOISE)) == []
     assert warn(make_joined(NOISE)) == []

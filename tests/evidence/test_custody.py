@@ -173,6 +173,20 @@ def test_a_rewritten_log_is_found_by_its_signature(tmp_path: Path) -> None:
     assert check_chain([unsigned]) == ["the signature of entry 0 of the log does not fit"]
 
 
+def test_removed_signatures_are_found_where_a_report_names_its_key(tmp_path: Path) -> None:
+    log = CustodyLog(tmp_path / LOG, key=read_key(write_key(tmp_path / "key.pem")))
+    other = CustodyLog(tmp_path / "other.jsonl", key=read_key(write_key(tmp_path / "other.pem")))
+    entry = log.append("reported", {"settings": {"sign": log.signer}})
+    assert check_chain([entry]) == []
+    wrong = ["entry 0 of the log names a key that it is not signed with"]
+    for removed in (("signature",), ("signature", "public_key")):
+        assert check_chain([{name: value for name, value in entry.items() if name not in removed}]) == wrong
+    assert check_chain([other.append("reported", {"settings": {"sign": log.signer}})]) == wrong
+    for number, settings in enumerate(("text", [1], {"sign": ""}, {})):
+        unsigned = CustodyLog(tmp_path / f"{number}.jsonl")
+        assert check_chain([unsigned.append("reported", {"settings": settings})]) == []
+
+
 def test_once_an_entry_is_signed_unsigned_and_foreign_ones_are_errors(tmp_path: Path) -> None:
     mine, other = (read_key(write_key(tmp_path / name)) for name in ("mine.pem", "other.pem"))
     log = tmp_path / LOG

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -68,6 +69,7 @@ def rewrite(case: Path, entries: Sequence[dict[str, Any]], key: Path | None = No
     log = CustodyLog(case / LOG, key=None if key is None else read_key(key))
     for entry in entries:
         kept = {k: v for k, v in entry.items() if k not in ("number", "at", "event", "previous", "sha256")}
+        kept |= {"settings": kept["settings"] | {"sign": log.signer}} if "settings" in kept else {}
         log.append(entry["event"], {k: v for k, v in kept.items() if k not in ("signature", "public_key")})
 
 
@@ -415,3 +417,24 @@ def test_an_index_that_was_not_written_is_missing_from_a_case_and_a_note_on_a_re
     assert (status, "index.html was not compared" in output) == (3, True)
     status, output = check(report_on(case))
     assert (status, "index.html was not compared" in output) == (0, True)
+
+
+def test_an_exhibit_whose_name_is_no_text_is_found(tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/lat\xe9in.png"
+    with open(name, "wb") as file:
+        file.write(encode(draw_picture(0, size=64)))
+    tasks.verify(os.fsdecode(name), tmp_path / "case")
+    assert check(tmp_path / "case")[0] == 0
+    os.rename(name, name + b".moved")
+    assert check(tmp_path / "case")[0] == 3
+
+
+def test_a_log_without_its_signatures_is_found_if_its_settings_name_the_key(made: Path, tmp_path: Path) -> None:
+    case = copy(made, tmp_path / "moved") / "signed"
+    entries = read_log(case / LOG)
+    kept = [{k: v for k, v in entry.items() if k not in ("signature", "public_key")} for entry in entries]
+    lines = [json.dumps(entry, sort_keys=True, ensure_ascii=False) + "\n" for entry in kept]
+    (case / LOG).write_text("".join(lines))
+    status, output = check(case)
+    assert status == 1
+    assert "names a key that it is not signed with" in output

@@ -12,7 +12,7 @@ import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import draw_picture
+from conftest import draw_picture, run_inside
 from PIL import Image as Pillow
 
 from detector import detectors, tasks
@@ -28,6 +28,7 @@ from detector.evidence.validation import describe_validation, summarise_validati
 from detector.pictures.faces import Face, face_square, prepare, too_small
 from detector.pictures.fingerprints import perceptual_hash
 from detector.pictures.images import decode, decode_picture, encode, load
+from detector.pictures.labelling import insert_xmp, xmp_packet
 from detector.scoring import engine
 from detector.scoring.checkpoint import SHIPPED, digest_checkpoint
 from detector.scoring.targets import Target
@@ -70,7 +71,8 @@ def test_every_readable_file_gets_a_valid_record_and_the_others_a_reason(case: t
     out, rows = case
     assert len(rows) == 4
     for row in rows:
-        if row["opinion"] == "error":
+        assert (row["opinion"] == "error") == bool(row["error"]) == row["name"].endswith(("absent.jpg", "noise.jpg"))
+        if not row["folder"]:
             assert row["name"].endswith("absent.jpg")
             assert "cannot be read" in row["statement"]
             continue
@@ -78,6 +80,23 @@ def test_every_readable_file_gets_a_valid_record_and_the_others_a_reason(case: t
         jsonschema.validate(json.loads((folder / "report.json").read_text()), json.loads(SCHEMA.read_text()))
         assert (folder / "report.pdf").read_bytes().startswith(b"%PDF-")
         assert "# Evidence report" in (folder / "report.md").read_text()
+
+
+@pytest.mark.parametrize(("declared", "opinion"), [(False, "error"), (True, "declared-generated")])
+def test_a_damaged_exhibit_has_a_report_and_status_3_also_when_it_is_repeated(
+    photograph: Path, tmp_path: Path, declared: bool, opinion: str
+) -> None:
+    data = photograph.read_bytes()
+    data = insert_xmp(data, xmp_packet("style", 1, "none")) if declared else data
+    (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
+    for _ in range(2):
+        done = run_inside("verify", photograph, "cut.jpg", "-o", "out", cwd=tmp_path)
+        assert done.returncode == 3
+        (line,) = (line for line in done.stdout.splitlines() if line.startswith("cut.jpg"))
+        assert line.split()[1] == opinion
+        assert "It cannot be decoded (damaged: " in line
+    assert sorted(path.parent.name[:3] for path in tmp_path.glob("out/*/report.pdf")) == ["a_b", "cut"]
+    assert run_inside("verify", "--check", "out", cwd=tmp_path).returncode == 0
 
 
 def test_the_published_schema_is_that_of_the_code() -> None:
@@ -195,7 +214,6 @@ def test_a_declaration_decides_before_the_detector(photograph: Path, tmp_path: P
     from typer.testing import CliRunner
 
     from detector.cli import app
-    from detector.pictures.labelling import insert_xmp, xmp_packet
 
     marked = tmp_path / "marked.jpg"
     marked.write_bytes(insert_xmp(photograph.read_bytes(), xmp_packet("style", 1, "x")))
@@ -218,7 +236,6 @@ def test_a_declaration_decides_before_the_detector(photograph: Path, tmp_path: P
 def test_a_field_of_the_file_cannot_pass_for_a_signature() -> None:
     """A program may call itself "signed by" somebody; only Content Credentials have a signer, and it stands apart."""
     from detector.evidence.checks import metadata, provenance
-    from detector.pictures.labelling import insert_xmp
 
     packet = (
         "<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'>"

@@ -11,7 +11,7 @@ from conftest import draw_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
-from PIL import ImageCms
+from PIL import ImageCms, ImageOps
 from profiles import D65_TO_XYZ, P3, P3_TO_XYZ, PRO_TO_XYZ, profile_of
 
 from detector.pictures import colour
@@ -107,3 +107,36 @@ def test_tags_outside_a_profile_are_ignored() -> None:
     assert colour.read_tags(P3[:132]) == {}
     many = P3[:128] + struct.pack(">I", 2**31) + (b"abcd" + struct.pack(">II", 2**31, 99)) * 100
     assert colour.read_tags(many) == {}
+
+
+def draw_colours(seed: int) -> np.ndarray:
+    """A smooth picture whose channels are independent of each other."""
+    planes = np.random.default_rng(seed).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    return np.asarray(Pillow.fromarray(planes).resize((96, 96), Pillow.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize("ends", [("#201005", "#f5e6c8"), ("#00081a", "#dfe8ff"), ("#102000", "#e0ffd0")])
+@pytest.mark.parametrize("quality", [75, 95])
+def test_a_face_in_one_tone_becomes_grey(ends: tuple[str, str], quality: int) -> None:
+    buffer = io.BytesIO()
+    ImageOps.colorize(Pillow.fromarray(draw_colours(0)).convert("L"), *ends).save(buffer, "JPEG", quality=quality)
+    toned = np.asarray(Pillow.open(buffer))
+    assert np.ptp(toned.astype(int), 2).mean() > 10
+    grey = colour.remove_tone(toned)
+    assert (np.ptp(grey, 2) == 0).all()
+    assert np.array_equal(grey[..., 0], np.asarray(Pillow.fromarray(toned).convert("L")))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_colours_and_grey_stay_to_the_bit(seed: int) -> None:
+    face = draw_colours(seed)
+    faded = np.uint8(0.5 * face + 0.5 * face.mean(2, keepdims=True))
+    for picture in (face, faded, face[..., :1].repeat(3, 2), np.zeros_like(face), np.full_like(face, 255)):
+        assert np.array_equal(colour.remove_tone(picture), picture)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 255))
+def test_small_and_flat_faces_are_no_errors(height: int, width: int, value: int) -> None:
+    flat = np.full((height, width, 3), (value, 0, 255 - value), np.uint8)
+    assert colour.remove_tone(flat).shape == flat.shape

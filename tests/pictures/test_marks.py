@@ -167,6 +167,26 @@ PROGRAMS: list[tuple[str, str, str]] = [  # by whom, key, text
     ("made with google ai", "Credit", "Made with Google AI"),
     ("image playground", "Software", "Apple Image Playground"),
     ("ideogram", "Make", "Ideogram AI"),
+    ("dall-e", "Model", "DALL-E 3"),
+    ("gemini 2.5 flash image", "Software", "Gemini 2.5 Flash Image"),
+    ("imagen 4", "Software", "Imagen 4 Ultra"),
+    ("gpt-4o", "Software", "GPT-4o"),
+    ("sora", "Software", "Sora 2"),
+    ("flux.2", "Software", "FLUX.2 [pro]"),
+    ("runway gen", "Software", "Runway Gen-4"),
+    ("kohya", "Software", "kohya-ss sd-scripts"),
+    ("mochi diffusion", "Software", "Mochi Diffusion"),
+    ("amazon nova", "Software", "Amazon Nova Canvas"),
+    ("magic media", "Software", "Canva Magic Media"),
+    ("meta ai", "Software", "Meta AI"),
+    ("apple photos clean up", "Credit", "Apple Photos Clean Up"),
+    ("", "Credit", "AI-generated image / Example News"),
+    ("", "Credit", "Image generated with AI"),
+    ("", "Source", "KI-generiert"),
+    ("", "Credit", "Image générée par IA"),
+    ("", "Credit", "AI生成"),
+    ("A1111", "parameters", "a robot\nSteps: 25\nSampler: Euler\nSeed: 3"),
+    ("A1111", "Description", "Include in Image: cat; Model: sd; Steps: 12; Guidance Scale: 11; Seed: 1"),
     ("001191110102MACQD9K64010000", "AIGC", '{"Label": "1", "ContentProducer": "001191110102MACQD9K64010000"}'),
 ]
 
@@ -251,6 +271,14 @@ def test_what_needs_a_second_field_is_no_mark_without_it() -> None:
         ("Credit", "OpenAI via AP"),
         ("Source", "Black Forest Labs, handout"),
         ("Source", "FinePix A340"),
+        ("Credit", "Ai Weiwei"),
+        ("Credit", "Getty Images / AI lab"),
+        ("Credit", "Kai Generated Productions"),
+        ("Source", "Conference on AI-generated images, press kit"),
+        ("Software", "Imagen Profesional 3"),
+        ("Software", "Gemini Duplicate Finder"),
+        ("Software", "f.lux 4.1"),
+        ("Model", "Runway"),
         ("Author", "John Midjourney"),
         ("Dream", "I had a dream"),
         ("AIGC", "Applied Imaging, Geneva Camera Club"),
@@ -383,3 +411,27 @@ def test_no_bytes_raise_an_error(place: str, body: bytes) -> None:
     for name in (metadata, file):
         found = name.check(make_exhibit(data, Path("x.jpg")))
         json.dumps(dict(found.details), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "name", ["trainedAlgorithmicData", "compositeSynthetic", "compositeWithTrainedAlgorithmicMedia"]
+)
+@pytest.mark.parametrize("field", ["DigitalSourceType", "DigitalSourceFileType", "DigitalSourcefileType"])
+def test_the_source_type_is_read_under_its_earlier_name_too(field: str, name: str) -> None:
+    assert len(declared(with_xmp(f"<Iptc4xmpExt:{field}>http://x.org/y/{name}</Iptc4xmpExt:{field}>"))) == 1
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_exif_of_avif_is_read_where_its_item_lies(order: str) -> None:
+    data = with_block(comment_block(b"ASCII\0\0\0" + SETTINGS.encode(), order), "AVIF")
+    assert dict(read_exif_texts(data))["UserComment"] == SETTINGS
+    assert declared(data)[0]["where"] == "EXIF UserComment"
+
+
+def test_a_second_exif_segment_hides_no_mark() -> None:
+    first, second = (with_block(comment_block(b"ASCII\0\0\0" + text)) for text in (b"a holiday", SETTINGS.encode()))
+    at = second.index(b"\xff\xe1")
+    size = 2 + struct.unpack(">H", second[at + 2 : at + 4])[0]
+    start = first.index(b"\xff\xdb")
+    assert declared(first) == []
+    assert len(declared(first[:start] + second[at : at + size] + first[start:])) == 1

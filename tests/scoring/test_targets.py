@@ -50,6 +50,8 @@ def test_inputs_without_any_picture_are_an_error(folder: Path) -> None:
         expand([str(folder / "empty")])
     with pytest.raises(DetectorError, match="no picture"):
         expand(["-"], lines=[])
+    with pytest.raises(DetectorError, match="an empty path is not a picture"):
+        expand(["", str(folder / "in")])
     left_out = LeftOut()
     targets = expand([str(folder / "empty"), str(folder / "in")], left_out=left_out)
     assert [Path(t.path).name for t in targets] == ["empty", "a.png", "b.png"]

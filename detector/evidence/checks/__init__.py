@@ -29,12 +29,13 @@ def read_exhibit(path: Path | str) -> Exhibit:
 
 
 def make_exhibit(data: bytes, path: Path) -> Exhibit:
-    """Return bytes with a file name as an exhibit; its image is None if they cannot be decoded."""
+    """Return bytes with a file name as an exhibit; if they cannot be decoded, image is None and `problem` says why."""
+    decoded, problem = None, ""
     try:
         decoded = decode_picture(data)
-    except ImageError:
-        decoded = None
-    return Exhibit(path, data, sha256(data), decoded)
+    except ImageError as error:
+        problem = f"{error.reason}: {error}"
+    return Exhibit(path, data, sha256(data), decoded, problem=problem)
 
 
 def read_reference(path: Path = REFERENCE) -> dict[str, dict[str, Any]]:

@@ -54,7 +54,7 @@ def check(exhibit: Exhibit, *, detector: Detector | None = None) -> Finding:
     """
     decoded = exhibit.decoded
     if detector is None or decoded is None:
-        why = "No detector was given." if detector is None else "The picture does not decode."
+        why = "No detector was given." if detector is None else f"It cannot be decoded ({exhibit.problem})."
         return Finding("detector", Outcome.NOT_APPLICABLE, why, {"faces": []})
     image, remark = decoded.image, f" Of this file {decoded.remark}." if decoded.remark else ""
     if exhibit.crop is None:

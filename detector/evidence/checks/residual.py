@@ -35,7 +35,7 @@ def check(exhibit: Exhibit) -> Finding:
     """Return the noise and its map, spectral peaks, the trace of resampling and the radial spectrum; always neutral."""
     image = exhibit.image
     if image is None or exhibit.decoded is None:
-        return Finding("residual", Outcome.NOT_APPLICABLE, "The picture does not decode.")
+        return Finding("residual", Outcome.NOT_APPLICABLE, f"It cannot be decoded ({exhibit.problem}).")
     if min(image.shape[:2]) < SMALLEST or exhibit.decoded.reduced:
         few = f"Fewer than {SMALLEST} pixels per side."
         why = "The picture was decoded at less than its size." if exhibit.decoded.reduced else few
