@@ -11,7 +11,7 @@
 The openly licensed real faces (`use=train`) are split by person, and the training split is used. Each stage starts from
 the weights of the previous one, and is resumed after an interrupt; `--start` skips to the last stage and starts it from
 other weights (style only). The last stages are meant for a GPU; on one CPU core, `crude` takes ten minutes and
-`diffusion` an hour. A call ends after `--seconds`, and the next call resumes the run. The folder `NAME/checkpoints` has
+`diffusion` half an hour. A call ends after `--seconds`, and the next call resumes the run. The folder `NAME/checkpoints` has
 the weights of the last stage at every snapshot (`generator_quality.py` measures them), and `NAME/speed.json` has the
 number of pictures per second.
 """
@@ -65,7 +65,7 @@ RECIPES: dict[str, tuple[str, list[Stage]]] = {
     ]),
     "diffusion": ("diffusion", [
         Stage({"size": 32, "width": 16, "levels": 3},
-              diffusion.Options(pictures=250_000, rate=8e-4, half_life=8_000, snapshot=25_000)),
+              diffusion.Options(pictures=100_096, rate=8e-4, half_life=8_000, snapshot=25_000)),
     ]),
     "latent": ("latent", [
         Stage({"size": 128}, latent.Options(pictures=2_000_000, batch=32, half_life=10_000, snapshot=51_200)),

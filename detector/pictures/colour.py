@@ -22,6 +22,7 @@ from detector.types import Image
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # share of each channel in the lightness (ITU-R BT.601)
 MAX_SPREAD = 3  # grey levels by which colours of equal lightness differ at most in a face of one tone; JPEG adds some
 MAX_SHARE = 0.2  # the same as a share of their distance from grey; it is 0.25 and more in 95 % of colour pictures
+SAMPLE = 64  # rows and columns, at least, in which the colours of a face are looked at, if it has as many
 MAX_PROFILE = 2**20  # largest profile that is read, bytes
 MAX_TAGS = 64  # number of tags of a profile that are read
 LEVELS = (0, 32, 64, 96, 128, 160, 192, 224, 255)  # levels of a channel at which a profile is compared with sRGB
@@ -36,7 +37,8 @@ def remove_tone(face: Image) -> Image:
     colour follows from its lightness: colours of equal lightness differ by MAX_SPREAD grey levels at most, and by
     little compared with their distance from grey.
     """
-    some = face[::2, ::2].astype(np.float32)
+    step = max(1, min(face.shape[:2]) // SAMPLE)
+    some = face[::step, ::step].astype(np.float32)
     light = some @ LUMA
     level = (light / 4).astype(np.intp).ravel()
     counts = np.bincount(level, minlength=64).clip(1)
