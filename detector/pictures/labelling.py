@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from detector.errors import DetectorError, MissingExtra, UnsupportedFormat
 from detector.files import home, sha256, write_bytes
 from detector.pictures.containers import PNG_MAGIC, XMP_JPEG, XMP_PNG, parts, sniff
@@ -64,16 +66,19 @@ def label_file(
 
     signer: the user's own; None means the local signer if c2pa-python is installed, and no manifest otherwise. A
     manifest has its own identifier and time, so two labelled files of one picture differ. known: the fingerprints that
-    the registry holds; a file with a known fingerprint is kept, so that a repeated run after a kill adds no second line
-    for it.
+    the registry holds; a file with a known fingerprint and these pixels is kept, so that a repeated run after a kill
+    adds no second line for it.
 
     Returns the content of the file. Raises UnsupportedFormat for other files than JPEG, PNG and WebP; what `decode`
     raises for damaged files; DetectorError if the registry or the certificate cannot be written; OSError if the file
     cannot be written.
     """
-    phash = perceptual_hash(decode(data))
+    pixels = decode(data)
+    phash = perceptual_hash(pixels)
     there = path.read_bytes() if known and path.is_file() else b""
-    if Fingerprint(sha256(there), phash, generator, seed, checkpoint) in known:
+    if Fingerprint(sha256(there), phash, generator, seed, checkpoint) in known and np.array_equal(
+        decode(there), pixels
+    ):
         return there
     labelled = insert_xmp(data, xmp_packet(generator, seed, checkpoint))
     with _writing_home(registry):

@@ -325,3 +325,13 @@ def test_importing_it_imports_neither_c2pa_nor_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_a_repeated_run_with_another_option_replaces_its_pictures(tmp_path: Path) -> None:
+    """Slightly different pictures have the same perceptual hash, seed and weights."""
+    tasks.generate("style", 1, tmp_path / "out", seed=5, truncation=0.7)
+    before = load(next((tmp_path / "out").glob("*.png")))
+    tasks.generate("style", 1, tmp_path / "out", seed=5, truncation=0.701)
+    again = load(next((tmp_path / "out").glob("*.png")))
+    assert perceptual_hash(before) == perceptual_hash(again)
+    assert not np.array_equal(before, again)
