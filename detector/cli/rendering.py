@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -196,13 +197,15 @@ def parse_seeds(text: str) -> list[int]:
 
 def parse_faces(text: str) -> list[int | str]:
     """Return the seeds and the paths of a list such as 1,5-8,photo.jpg; all that is no seed is a path."""
+    from detector.errors import DetectorError
+
     faces: list[int | str] = []
     for part in text.split(","):
         named = bool(part) and not set(part) <= set("0123456789- ")
+        if named and "." not in part and not os.path.exists(part):  # such as 1-x: no name of a picture
+            raise DetectorError(f"{part!r} is not a file, and seeds are numbers such as 1,2,5-8")
         faces += [part] if named else parse_seeds(part)
     if len(faces) > MOST_SEEDS:
-        from detector.errors import DetectorError
-
         raise DetectorError(f"a grid has at most {MOST_SEEDS} faces per side; {text!r} has more")
     return faces
 

@@ -75,7 +75,9 @@ def test_a_decoder_that_dies_only_ends_its_job() -> None:
     assert ask("echo", b"ab") == [{}, b"a", b"b"]
 
 
-@pytest.mark.parametrize(("number", "killed"), [(signal.SIGKILL, True), (signal.SIGHUP, True), (signal.SIGSEGV, False)])
+@pytest.mark.parametrize(
+    ("number", "killed"), [(signal.SIGKILL, True), (signal.SIGALRM, True), (signal.SIGSEGV, False)]
+)
 def test_a_kill_from_outside_is_told_from_a_crash(number: int, killed: bool) -> None:
     with pytest.raises(ProcessDied) as found:
         ask("end", number=int(number))
