@@ -11,9 +11,9 @@
 The openly licensed real faces (`use=train`) are split by person, and the training split is used. Each stage starts from
 the weights of the previous one, and is resumed after an interrupt; `--start` skips to the last stage and starts it from
 other weights (style only). The last stages are meant for a GPU; on one CPU core, `crude` takes ten minutes and
-`diffusion` half an hour. A call ends after `--seconds`, and the next call resumes the run. The folder `NAME/checkpoints` has
-the weights of the last stage at every snapshot (`generator_quality.py` measures them), and `NAME/speed.json` has the
-number of pictures per second.
+`diffusion` half an hour. A call ends after `--seconds`, and the next call resumes the run. The folder
+`NAME/checkpoints` has the weights of the last stage at every snapshot (`generator_quality.py` measures them), and
+`NAME/speed.json` has the number of pictures per second.
 """
 
 from __future__ import annotations
