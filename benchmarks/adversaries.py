@@ -30,7 +30,7 @@ from detector.evaluation.plots import draw_robustness, new_axes, to_png
 from detector.files import write_bytes, write_text
 from detector.learning.attacks import attack
 from detector.pictures.faces import load_face
-from detector.pictures.perturbations import SEVERITIES, perturb
+from detector.pictures.perturbations import SEVERITIES, Condition
 from detector.scoring.checkpoint import CARD
 from detector.statistics.intervals import measure
 from detector.types import Images, Opinion
@@ -97,9 +97,8 @@ def train_surrogate(data: Path, folder: Path) -> Path:
 
 def alter(rows: pd.DataFrame, name: str, severity: int, faces: Images) -> Images:
     """Return the faces after a perturbation."""
-    return np.stack(
-        [perturb(face, name, severity, seed=0, key=key) for face, key in zip(faces, rows.sha256, strict=True)]
-    )
+    change = Condition(name, severity)
+    return np.stack([change(face, key) for face, key in zip(faces, rows.sha256, strict=True)])
 
 
 def plot(table: pd.DataFrame) -> bytes:

@@ -33,7 +33,6 @@ from detector.detectors._export import export
 from detector.detectors.cnn import Cnn
 from detector.evidence.validation import VALIDATION, summarise_validation
 from detector.files import sha256, write_bytes, write_text
-from detector.learning.state import load_weights
 from detector.pictures.images import cut, encode, load, resize
 from detector.scoring.checkpoint import CARD, read_card, read_tensors, write_checkpoint
 from detector.statistics.sources import cllr_of_unseen_sources, false_alarms, share_verdicts
@@ -146,10 +145,8 @@ def export_smaller(run: Path, folder: Path) -> dict[str, Any]:
     card, tensors = read_card(run, "detector"), read_tensors(run)
     card["arguments"]["second"] = SHIPPED_SECOND
     detector = Cnn(**card["arguments"])
-    net = detector._build()
-    load_weights(net, tensors)
     write_checkpoint(folder, tensors, card)
-    export(net, detector.size, folder)
+    export(detector.network(run), detector.size, folder)
     return card
 
 

@@ -136,7 +136,8 @@ def write_table(table: pd.DataFrame, path: Path | str) -> None:
         elif path.suffix == ".jsonl":
             table.to_json(temporary, orient="records", lines=True)
         else:
-            ends = any(isinstance(v, str) and "\r" in v for name in table for v in table[name])  # csv quotes only \n
+            texts = table.select_dtypes(exclude="number")  # most columns of a large table are numbers
+            ends = any(isinstance(v, str) and "\r" in v for name in texts for v in texts[name])  # csv quotes only \n
             table.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC if ends else csv.QUOTE_MINIMAL)
 
 

@@ -119,8 +119,7 @@ class CustodyLog:
 
     def _write(self, event: str, facts: Mapping[str, Any]) -> Entry:
         assert self._file is not None
-        previous = self.entries[-1]["sha256"] if self.entries else FIRST
-        entry = seal({"number": len(self.entries), "at": now(), "event": event, **facts, "previous": previous})
+        entry = make_entry(event, facts, self.entries[-1] if self.entries else None)
         if self._key is not None:
             entry["signature"] = base64.b64encode(self._key.sign(bytes.fromhex(entry["sha256"]))).decode()
             entry["public_key"] = self.signer
@@ -166,6 +165,12 @@ def read_torn(log: Path) -> bytes:
     """Return what stands behind the last whole line: an entry that was not written to its end, else nothing."""
     data = log.read_bytes() if log.is_file() else b""
     return data[data.rfind(b"\n") + 1 :]
+
+
+def make_entry(event: str, facts: Mapping[str, Any], last: Mapping[str, Any] | None) -> Entry:
+    """Return the sealed, unsigned entry that follows the last one of a log; None begins a log. facts: what it says."""
+    number, previous = (last["number"] + 1, last["sha256"]) if last else (0, FIRST)
+    return seal({"number": number, "at": now(), "event": event, **facts, "previous": previous})
 
 
 def check_chain(entries: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]] = ()) -> list[str]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from detector.generators._style_nets import Net
 from detector.learning.embedding import Distance
+from detector.learning.pixels import from_pixels
 from detector.types import Image
 
 STEPS = 100  # number of steps of the optimiser
@@ -37,7 +38,7 @@ class Projection:
     ) -> NDArray[np.float32]:
         """Return the code (layers, w_dim) of a face (size, size, 3). tick: called with the number of steps done."""
         net, mean = self.net, self.net.w_mean
-        target = torch.tensor(face[None]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        target = from_pixels(face[None])
         goal = self.distance.features(target)
         styles = mean.repeat(1, net.synthesis.layers, 1).requires_grad_()
         optimiser = torch.optim.Adam([styles], RATE)

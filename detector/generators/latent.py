@@ -28,7 +28,7 @@ from detector.generators import GENERATORS
 from detector.generators._trained import Trained
 from detector.learning import devices, seeds, steps
 from detector.learning.embedding import Distance
-from detector.learning.pixels import draw, reals, to_device, to_pixels
+from detector.learning.pixels import draw, from_pixels, reals, to_device, to_pixels
 from detector.learning.run import Length, Run
 from detector.types import Images, Progress, silent
 
@@ -116,7 +116,7 @@ class Latent(Trained[Net]):
         """Return the copy of each face (N, H, W, 3), with a little noise, fixed by the seed, added to its code."""
         net, rng = self._trained_net().eval(), np.random.default_rng(seed)
         height, width = faces.shape[1:3]
-        x = torch.tensor(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
+        x = from_pixels(faces)
         x = F.pad(x, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
         code = net.encode(x).tanh()
         code += torch.from_numpy(rng.normal(0, self.noise, tuple(code.shape))).float()
@@ -143,7 +143,7 @@ class Latent(Trained[Net]):
         training = _Training(net, discriminator, distance, to_device(faces, where), options, self.noise, where)
         names = ("pixel_loss", "perceptual_loss", "adversarial_loss", "discriminator_loss")
         run = training.run = Run(folder, options, seed, training.parts(), names, device=where)
-        shown = torch.from_numpy(faces[:32].copy()).to(where).permute(0, 3, 1, 2).float() / 127.5 - 1
+        shown = from_pixels(faces[:32]).to(where)
         replay = steps.Replay(training.step, where, run.rng)
         for number in run.steps_left(lambda: _pairs(shown, training.average), progress):
             started = (number + 1) * options.batch > options.adversarial_start

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from detector.generators import GENERATORS
 from detector.generators._trained import Trained
 from detector.learning import devices, journal, seeds, steps
-from detector.learning.pixels import draw, reals, to_pixels
+from detector.learning.pixels import draw, from_pixels, reals, to_pixels
 from detector.types import Images, Progress, silent
 
 KINDS = ("nearest", "transposed", "shuffle", "bilinear", "haar")
@@ -84,7 +84,7 @@ class Reconstruct(Trained[nn.ModuleDict]):
     def alter(self, faces: Images, *, seed: int) -> Images:
         """Return the copy of each face (N, H, W, 3); the seed and the number of the face choose the autoencoder."""
         nets = self._trained_net().eval()
-        x = torch.tensor(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
+        x = from_pixels(faces)
         chosen = np.random.default_rng(seed).integers(len(KINDS), size=len(faces))
         copies = [nets[KINDS[k]](x[i : i + 1]) for i, k in enumerate(chosen)]
         return to_pixels(torch.cat(copies))

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from detector.errors import MissingExtra
 from detector.learning import backbones
+from detector.learning.pixels import from_pixels
 from detector.types import Images
 
 BACKBONE = "tf_efficientnet_lite0"
@@ -53,13 +54,8 @@ class Distance(nn.Module):
 def measure_distances(a: Images, b: Images) -> NDArray[np.float64]:
     """Return the `Distance` (N,) of each picture (N, H, W, 3) from the other of its pair."""
     distance = Distance()
-    pairs = zip(scale(a), scale(b), strict=True)
+    pairs = zip(from_pixels(a), from_pixels(b), strict=True)
     return np.array([float(distance(x[None], y[None])) for x, y in pairs])
-
-
-def scale(images: Images) -> Tensor:
-    """Return pictures (N, H, W, 3) as (N, 3, H, W) in -1..1."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def extract_features(images: Images, *, batch: int = 64) -> NDArray[np.float64]:
@@ -73,5 +69,5 @@ def extract_features(images: Images, *, batch: int = 64) -> NDArray[np.float64]:
     out = []
     with torch.no_grad():
         for i in range(0, len(images), batch):
-            out.append(net(scale(images[i : i + batch])).double().numpy())
+            out.append(net(from_pixels(images[i : i + batch])).double().numpy())
     return np.concatenate(out)

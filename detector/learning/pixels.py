@@ -40,6 +40,11 @@ def to_pixels(x: Tensor) -> Images:
     return x.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().numpy()
 
 
+def from_pixels(images: Images) -> Tensor:
+    """Return pictures (N, H, W, C) as (N, C, H, W) in -1..1."""
+    return torch.tensor(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
 def draw(pixels: NDArray[np.uint8] | Tensor, n: int, flip: bool, rng: torch.Generator) -> Tensor:
     """Return n pictures (n, C, H, W) in -1..1 drawn from pixels (N, H, W, C), half of them mirrored if `flip`."""
     rows = torch.randint(len(pixels), (n,), generator=rng, device=rng.device)

@@ -232,10 +232,15 @@ def _decide(picture: Opened, answers: Sequence[tuple[float, Opinion]]) -> Judged
         faces.append(
             FaceRow(row.path, row.sha256, number, box, score, to_probability(score), verdict.value, face.reason)
         )
-    first = max(faces, key=lambda face: rank_suspicion(face.verdict, face.score, face.reason))
+    first = find_deciding(faces)
     reason = "; ".join(filter(None, (_name_face(first, row.faces or 1), first.reason, row.reason)))
     row = replace(row, score=first.score, probability=first.probability, verdict=first.verdict, reason=reason)
     return Judged(row, tuple(faces))
+
+
+def find_deciding(rows: Iterable[FaceRow]) -> FaceRow:
+    """Return the row of the most suspicious face or track, the one that decides for its picture or video."""
+    return max(rows, key=lambda row: rank_suspicion(row.verdict, row.score, row.reason))
 
 
 def to_probability(score: float) -> float:

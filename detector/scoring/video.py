@@ -18,10 +18,10 @@ from detector.errors import ImageError
 from detector.pictures.faces import Box, Face, centre_square, find_faces, measure_overlap, prepare
 from detector.pictures.video import digest_video, find_container, read_frames
 from detector.scoring import engine
-from detector.scoring.engine import FaceRow, FrameRow, Judged, Opened, Opener, Row, to_probability
+from detector.scoring.engine import FaceRow, FrameRow, Judged, Opened, Opener, Row, find_deciding, to_probability
 from detector.scoring.targets import Target
 from detector.statistics.autocorrelation import mean_interval
-from detector.types import Detector, Image, Opinion, rank_suspicion
+from detector.types import Detector, Image, Opinion
 
 FRAMES = 16  # default number of frames sampled from a video
 MOST_CROPS = 256  # largest number of faces judged in one video; each frame has an equal share, for its largest faces
@@ -52,7 +52,7 @@ class OpenedVideo(Opened):
             rows.append(track)
             frames += track_frames
             texts.append(text)
-        first = max(rows, key=lambda row: rank_suspicion(row.verdict, row.score, row.reason))
+        first = find_deciding(rows)
         which = f"track {first.face} of {len(rows)}" if len(rows) > 1 else ""
         reason = "; ".join(filter(None, (which, first.reason or texts[first.face - 1], self.row.reason)))
         row = replace(self.row, score=first.score, probability=first.probability, verdict=first.verdict, reason=reason,

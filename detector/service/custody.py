@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
-from detector.evidence.custody import FIRST, check_chain, is_sealed, now, seal
+from detector.evidence.custody import check_chain, is_sealed, make_entry
 from detector.evidence.integrity import count_entries
 from detector.service.database import CUSTODY_LOCK
 from detector.service.tables import Custody, Report
@@ -27,9 +27,8 @@ def append_entry(session: Session, event: str, facts: Mapping[str, Any]) -> None
     if session.get_bind().dialect.name == "postgresql":  # in SQLite the transaction has the only write lock
         session.execute(select(func.pg_advisory_xact_lock(CUSTODY_LOCK)))
     last = session.execute(select(Custody.number, Custody.sha256).order_by(Custody.number.desc()).limit(1)).first()
-    number, previous = (last.number + 1, last.sha256) if last else (0, FIRST)
-    entry = seal({"number": number, "at": now(), "event": event, **facts, "previous": previous})
-    session.add(Custody(number=number, sha256=entry["sha256"], entry=json.dumps(entry, sort_keys=True)))
+    entry = make_entry(event, facts, last._asdict() if last else None)
+    session.add(Custody(number=entry["number"], sha256=entry["sha256"], entry=json.dumps(entry, sort_keys=True)))
     session.flush()
 
 

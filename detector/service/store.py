@@ -23,7 +23,7 @@ from detector.pictures.fingerprints import distances
 from detector.service.custody import append_entry
 from detector.service.database import open_database
 from detector.service.tables import DONE, FAILED, RUNNING, WAITING, Drawing, Feedback, Job, Picture, Report
-from detector.service.wording import describe_row
+from detector.service.wording import describe_row, find_details
 from detector.types import rank_suspicion
 
 QUEUE = 500  # number of pictures that the page lists
@@ -150,7 +150,7 @@ class Store:
 
         row: as `evidence.folders.summarise`, with the perceptual hash of the picture as `phash`, empty if it has none.
         """
-        faces = next(f["details"]["faces"] for f in record["findings"] if f["check"] == "detector")
+        faces = find_details(record)["faces"]
         key = {"sha256": taken.sha256, "settings": self.settings}
         report = Report(
             **key, opinion=row["opinion"], urgency=rank(row)[0], score=faces[0]["score"] if faces else None,

@@ -23,12 +23,12 @@ from detector.pictures.fingerprints import perceptual_hash
 from detector.pictures.images import decode_picture, encode, is_blank, read, resize
 from detector.pictures.video import HEAD, sniff_video
 from detector.scoring.checkpoint import digest_checkpoint, read_card
-from detector.scoring.engine import Judged, Opened, Row, cut_faces, score_pictures
+from detector.scoring.engine import Judged, Opened, Row, cut_faces, find_deciding, score_pictures
 from detector.scoring.targets import Target
 from detector.scoring.video import OpenedVideo, is_video, open_any
 from detector.tasks.catalogue import describe_environment
 from detector.tasks.verifying import examine_exhibit
-from detector.types import Decoded, Detector, Exhibit, Image, Opinion, rank_suspicion
+from detector.types import Decoded, Detector, Exhibit, Image, Opinion
 
 SMALLEST = 16  # smallest side of a picture that gets a perceptual hash, pixels
 HASHED = 256  # smaller side of the sample of pixels that is hashed: of a whole picture it takes five times the time
@@ -125,8 +125,7 @@ class _Upload(Opened):
     def decide(self, answers: Sequence[tuple[float, Opinion]], detector: Detector) -> Judgement:
         """Return the judgement."""
         judged = super().decide(answers, detector)
-        first = max(judged.faces, key=lambda face: rank_suspicion(face.verdict, face.score, face.reason), default=None)
-        thumbnail = _reduce(self.crops[first.face - 1 if first else 0])
+        thumbnail = _reduce(self.crops[find_deciding(judged.faces).face - 1 if judged.faces else 0])
         return Judgement(judged.row, judged.faces, (), self.declared, self.phash, thumbnail)
 
 
@@ -137,7 +136,7 @@ class _Clip(OpenedVideo):
     def decide(self, answers: Sequence[tuple[float, Opinion]], detector: Detector) -> Judgement:
         """Return the judgement, with the most suspicious frame of the track that decides."""
         judged = super().decide(answers, detector)
-        first = max(judged.faces, key=lambda face: rank_suspicion(face.verdict, face.score, face.reason))
+        first = find_deciding(judged.faces)
         frames = [i for i, track in enumerate(self.tracks) if track == first.face]
         worst = max(frames, key=lambda i: answers[i][0])
         return Judgement(judged.row, judged.faces, thumbnail=_reduce(self.crops[worst]))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -56,26 +57,27 @@ def mix(
     generator: Any = load_generator(name, weights)
     check_output(out)
     write = open_writer(name, weights, label, signer, Path(out).parent)
-    sides = [_resolve(generator, side, progress) for side in (sources, destinations)]
+    margin = cache(partial(measure_margin, generator))  # needed for photographs only, and measured once for both sides
+    sides = [_resolve(generator, side, margin, progress) for side in (sources, destinations)]
     left, top = (_draw_ends(generator, faces, options) for faces in sides)
     check_sheet(1 + len(LAYERS) * len(left), 1 + len(top), left.shape[1])
     grids = {layers: generator.mix(*sides, layers=layers, **options) for layers in LAYERS}
     write(Path(out), encode(draw_mixing(left, top, grids)), seeds[0] if seeds else 0)
 
 
-def _resolve(generator: Any, entries: Sequence[int | str | Path], progress: Progress) -> list[int | Code]:
-    """Return the seeds and codes of one side of the grid; photographs are projected."""
+def _resolve(
+    generator: Any, entries: Sequence[int | str | Path], margin: Callable[[], float], progress: Progress
+) -> list[int | Code]:
+    """Return the seeds and codes of one side of the grid; photographs are projected. margin: as for `cut_face`."""
     faces: list[int | Code] = []
-    margin = None
     for entry in entries:
         if not isinstance(entry, str | Path):
             faces.append(entry)
         elif Path(entry).suffix == CODES.suffix:
             faces += list(read_codes(entry, generator))
         else:
-            margin = margin or measure_margin(generator)
             try:
-                face = cut_face(entry, generator.size, margin)
+                face = cut_face(entry, generator.size, margin())
             except ImageError as error:
                 raise DetectorError(f"{entry}: {error}; name another photograph") from None
             if face is None:
