@@ -60,8 +60,9 @@ class Registry(Generic[T]):
         Raises UnknownName, which lists the known names, and DetectorError, which names the package of a plug-in that
         cannot be loaded.
         """
-        files, plugins = self._files(), self._plugins
+        plugins = self._plugins
         if name not in self._objects:
+            files = self._files()
             if files is None:
                 importlib.import_module(self.home)
             elif name in files:

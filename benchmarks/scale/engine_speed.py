@@ -1,12 +1,13 @@
 """Measure how much faster several worker processes score than one, and the time of each engine per picture.
 
-    python benchmarks/scale/engine_speed.py --pictures 400              # threads, 1 process, 2 processes
-    python benchmarks/scale/engine_speed.py --pictures 400 --ray        # Ray as well, if it is installed
+    python benchmarks/scale/engine_speed.py --pictures 1200             # threads, 1 process, 2 processes
+    python benchmarks/scale/engine_speed.py --pictures 1200 --ray       # Ray as well, if it is installed
 
 The pictures are those of `benchmarks/speed/score_speed.py`: the embedded faces as JPEGs of 1024 x 1024 pixels. The
 engines score them in turn, each in its own process, and the best turn counts. "seconds" is the time on the clock from
-the start of the program, including loading, and "CPU s" is that of the program and all its workers. Ratios of times on
-the clock need as many free cores as there are workers; the load before each turn is printed.
+the start of the program, including loading, and "CPU s" is that of the program and all its workers. "start" is the time
+of a run on one picture; without it, the rest of the time divided by the other pictures is "ms/picture". Ratios of times
+on the clock need as many free cores as there are workers; the load before each turn is printed.
 """
 
 from __future__ import annotations
@@ -50,26 +51,32 @@ def main() -> None:
     arguments = parser.parse_args()
     engines = ENGINES | (RAY if arguments.ray and find_spec("ray") else {})
     score_speed.PICTURES = arguments.pictures
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in engines}
+    seconds: dict[str, list[tuple[float, float, float]]] = {name: [] for name in engines}
     tables = set()
     with tempfile.TemporaryDirectory() as temporary:
-        (Path(temporary) / "pictures").mkdir()
-        for path in score_speed.write_pictures(None, Path(temporary)):
-            path.rename(Path(temporary) / "pictures" / path.name)
+        place = Path(temporary)
+        (place / "pictures").mkdir()
+        (place / "first").mkdir()
+        for path in score_speed.write_pictures(None, place):
+            path.rename(place / "pictures" / path.name)
+        os.link(min((place / "pictures").iterdir()), place / "first" / "picture.jpg")
         for turn in range(arguments.turns):
             for name, options in engines.items():
                 load = os.getloadavg()[0]
-                took, cpu, table = measure(options, Path(temporary) / "pictures", Path(temporary) / "scores.csv")
-                print(f"turn {turn + 1}, {name}: {took:.1f} s, {cpu:.1f} CPU s, load before {load:.1f}", flush=True)
-                seconds[name].append((took, cpu))
+                start, _, _ = measure(options, place / "first", place / "scores.csv")
+                took, cpu, table = measure(options, place / "pictures", place / "scores.csv")
+                print(f"turn {turn + 1}, {name}: {took:.1f} s, {start:.1f} s for one picture, {cpu:.1f} CPU s, "
+                      f"load before {load:.1f}", flush=True)  # fmt: skip
+                seconds[name].append((start, took, cpu))
                 tables.add(table)
     assert len(tables) == 1, "the tables differ"
     best = {name: [min(column) for column in zip(*turns, strict=True)] for name, turns in seconds.items()}
-    alone = best["1 process"][0]
-    print(f"{arguments.pictures} pictures, equal tables")
-    print(f"{'':16}{'seconds':>9}{'CPU s':>9}{'ms/picture':>12}{'of 1 process':>14}")
-    for name, (took, cpu) in best.items():
-        print(f"{name:16}{took:>9.1f}{cpu:>9.1f}{1000 * took / arguments.pictures:>12.1f}{alone / took:>13.2f}x")
+    rest = {name: (took - start) / (arguments.pictures - 1) for name, (start, took, _) in best.items()}
+    print(f"{arguments.pictures} pictures, equal tables; ratios to 1 process")
+    print(f"{'':16}{'start':>8}{'seconds':>9}{'CPU s':>8}{'ratio':>8}{'ms/picture':>12}{'ratio':>8}")
+    for name, (start, took, cpu) in best.items():
+        print(f"{name:16}{start:>8.1f}{took:>9.1f}{cpu:>8.1f}{best['1 process'][1] / took:>8.2f}"
+              f"{1000 * rest[name]:>12.1f}{rest['1 process'] / rest[name]:>8.2f}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -40,3 +40,8 @@ def load_detector(
     if threads is not None and "threads" in inspect.signature(load).parameters:
         options["threads"] = threads
     return folder, load(folder, **options)
+
+
+def load_for_worker(folder: Path, runtime: str) -> Detector:
+    """Return the detector of a worker process, which runs on one thread."""
+    return load_detector(folder, runtime=runtime, threads=1)[1]

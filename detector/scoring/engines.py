@@ -152,7 +152,10 @@ def _score_on_ray(
     """Score in actors of the cluster that RAY_ADDRESS names, or of a local one, which is shut down at the end."""
     started = not ray.is_initialized()
     if started:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", configure_logging=False)
+        try:
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", configure_logging=False)
+        except Exception as error:  # for example a cluster that does not answer, or a machine that is too busy
+            raise DetectorError(f"Ray does not start: {' '.join(str(error).split())}") from None
     actor = ray.remote(num_cpus=1)(_Worker)
     count = workers or int(ray.cluster_resources().get("CPU", 1))
     work = ray.put(Work(load, transforms, opener))

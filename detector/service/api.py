@@ -76,7 +76,7 @@ async def post_image(request: Request, examination: Depth = "quick") -> Response
         raise explain_failure(picture.slug, picture.detail)
     if picture.state != tables.DONE or report is None:
         return _answer_pending(job_id)
-    return JSONResponse(describe_verdict(picture, report))
+    return JSONResponse(describe_verdict(picture, report, app.store.name_earlier(report.settings)))
 
 
 @router.post("/v1/jobs", status_code=202, responses={202: {"model": Accepted}}, openapi_extra=describe_body(raw=False))
@@ -93,7 +93,8 @@ async def post_job(request: Request, examination: Depth = "quick") -> Response:
 @router.get("/v1/jobs/{job_id}")
 def get_job(request: Request, job_id: str) -> JobStatus:
     """Return the progress of a job, and the verdict or problem of each picture in the order of the request."""
-    found = request.app.state.store.read_job(request.state.owner, job_id)
+    store = request.app.state.store
+    found = store.read_job(request.state.owner, job_id)
     if found is None:
         raise Problem(404, "not-found", f"There is no job {job_id}.")
     job, rows = found
@@ -103,7 +104,7 @@ def get_job(request: Request, job_id: str) -> JobStatus:
         if picture.state == tables.FAILED:
             entry["problem"] = explain_failure(picture.slug, picture.detail).describe()
         if report is not None:
-            entry |= describe_verdict(picture, report)  # type: ignore[typeddict-item]
+            entry |= describe_verdict(picture, report, store.name_earlier(report.settings))  # type: ignore[typeddict-item]
         pictures.append(entry)
     open_ = sum(picture.state in (tables.WAITING, tables.RUNNING) for picture, _ in rows)
     return {"id": job.id, "created": job.created, "status": "pending" if open_ else "done",
@@ -189,8 +190,11 @@ def get_metrics(request: Request) -> Response:
     return Response(app.meters.write(app.store.count_waiting()), media_type="text/plain; version=0.0.4")
 
 
-def describe_verdict(picture: tables.Picture, report: tables.Report) -> Verdict:
-    """Return the verdict on a picture: opinion, sentence, score, likelihood ratio with its interval, and faces."""
+def describe_verdict(picture: tables.Picture, report: tables.Report, earlier: str) -> Verdict:
+    """Return the verdict on a picture: opinion, sentence, score, likelihood ratio with its interval, and faces.
+
+    earlier: as `Store.name_earlier`.
+    """
     record = json.loads(report.record) if report.record else None
     return {
         "name": picture.name, "sha256": report.sha256, "examination": "full" if record else "quick",
@@ -198,9 +202,15 @@ def describe_verdict(picture: tables.Picture, report: tables.Report) -> Verdict:
         "sentence": write_sentence(report.opinion, report.statement), "statement": report.statement,
         "score": report.score, "log10_lr": report.log10_lr,
         "interval": record["conclusion"]["interval"] if record else None,
-        "faces": cast(list[Face], list_faces(record) if record else json.loads(report.judgement)["faces"]),
-        "report": f"/v1/reports/{report.sha256}",
+        "faces": read_faces(report),
+        "report": f"/v1/reports/{report.sha256}", "earlier": earlier,
     }  # fmt: skip
+
+
+def read_faces(report: tables.Report) -> list[Face]:
+    """Return the faces of a report or of a judgement, the deciding one first."""
+    found = list_faces(json.loads(report.record)) if report.record else json.loads(report.judgement)["faces"]
+    return cast(list[Face], found)
 
 
 def find_report(request: Request, digest: str) -> tables.Report | tables.Picture:
@@ -210,7 +220,7 @@ def find_report(request: Request, digest: str) -> tables.Report | tables.Picture
     """
     app, owner = request.app.state, request.state.owner
     report: tables.Report | None = app.store.read_report(owner, digest)
-    if report is not None and report.record:
+    if report is not None and report.record and report.settings == app.store.settings:
         return report
     picture: tables.Picture | None = app.store.ask(owner, digest, request.state.request_id)
     if picture is None:

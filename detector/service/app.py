@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -12,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from detector import __version__
 from detector.errors import DetectorError
-from detector.files import check_folder, locking, sha256
+from detector.files import check_folder, locking
 from detector.service import api, page, problems
 from detector.service.access import Gate, Tracing
 from detector.service.database import holding, name_database
@@ -29,13 +28,14 @@ def make_app(settings: Settings) -> FastAPI:
     Raises CheckpointError if there is no detector in the named folder, OSError if the state cannot be written.
     """
     check_folder(settings.folder)
-    described = json.dumps(describe_settings(settings.detector), sort_keys=True)
-    store, meters = Store(name_database(settings.folder, settings.database), sha256(described.encode())), Meters()
+    url = name_database(settings.folder, settings.database)
+    store, meters = Store(url, describe_settings(settings.detector)), Meters()
     runner = Runner(store, settings, meters)
 
     @asynccontextmanager
     async def live(_: FastAPI) -> AsyncIterator[None]:
         with locking_state(settings, store.engine):
+            store.note_basis()
             runner.start()
             try:
                 yield

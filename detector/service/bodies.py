@@ -155,7 +155,7 @@ async def receive(request: Request, settings: Settings, *, most: int) -> list[Up
             raise Problem(400, "invalid-body", "The form has no file; send each picture as a part with a file name.")
         if not all(file.size for file in files):
             raise Problem(400, "invalid-body", "A picture is empty.")
-        return [await run_in_threadpool(file.keep) for file in files]
+        return await run_in_threadpool(lambda: [file.keep() for file in files])
     except FormParserError as error:
         raise Problem(400, "invalid-body", f"The form cannot be read: {error}") from None
     except ClientDisconnect:

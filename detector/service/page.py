@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from detector.files import open_templates
 from detector.service.access import COOKIE
-from detector.service.api import RETRY, find_report
+from detector.service.api import RETRY, find_report, read_faces
 from detector.service.keys import find_owner
 from detector.service.problems import Problem
 from detector.service.tables import FAILED, RUNNING, Picture, Report
@@ -53,7 +53,9 @@ def show_exhibit(request: Request, digest: str) -> HTMLResponse:
     following = "".join(order[order.index(digest) + 1 :][:1] if digest in order else [])
     common: dict[str, Any] = {"digest": digest, "answer": answer, "next": following}
     if isinstance(report, Picture):
-        return _show_judged(report, store.read_report(owner, digest), common)
+        known = store.read_report(owner, digest)
+        common["earlier"] = store.name_earlier(known.settings) if known else ""
+        return _show_judged(report, known, common)
     if following:  # whoever goes through the pictures finds the next report ready
         find_report(request, following)
     record: dict[str, Any] = json.loads(report.record)
@@ -70,7 +72,7 @@ def _show_judged(picture: Picture, report: Report | None, common: dict[str, Any]
     """Return the page of a picture without a report: its verdict, if there is one, and what it waits for."""
     failed = picture.state == FAILED
     values = {"opinion": report.opinion, "statement": report.statement} if report else {}
-    faces = json.loads(report.judgement)["faces"] if report else []
+    faces = read_faces(report) if report else []
     page = _render("judged.html.jinja", status=200 if failed else 202, report=report, name=picture.name, faces=faces,
                    failed=failed, running=picture.state == RUNNING, detail=picture.detail, retry=RETRY,
                    **values, **common)  # fmt: skip

@@ -1,10 +1,11 @@
-"""The queue and the workers: threads take waiting pictures from the database, one worker process each.
+"""The queue and the workers: threads take waiting pictures from the database and give them to worker processes.
 
-Pictures are judged several at a time, and examined one at a time. If the worker of several ends early, each is taken
-alone after that, so that none fails because of another. A picture that exceeds a limit fails at once. One whose worker
-crashed has `ATTEMPTS`; one whose worker was killed from outside has `KILLS`, because it is rarely the reason. A worker
-that does not start costs no attempt. The queue is in the database: what a killed service accepted is taken up by the
-next one.
+There is one thread more than workers, so that no worker waits for the database. Pictures are judged several at a time,
+and examined one at a time. If the worker of several ends early, each is taken alone after that, so that none fails
+because of another. A picture that exceeds a limit fails at once. One whose worker crashed has `ATTEMPTS`; one whose
+worker was killed from outside has `KILLS`, because it is rarely the reason. A worker that does not start costs no
+attempt, but after `GIVE_UP` failed starts pictures fail. The queue is in the database: what a killed service accepted
+is taken up by the next one.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from detector.errors import ImageError, ProcessDied, ProcessKilled
@@ -26,11 +28,12 @@ from detector.service.meters import Meters
 from detector.service.settings import Settings
 from detector.service.store import Store, Taken
 
-CHUNK = 16  # number of pictures that are judged at a time
+CHUNK = 8  # number of pictures that are judged at a time
 ATTEMPTS = 3  # number of attempts for a picture whose worker crashed
 KILLS = 12  # number of attempts for a picture whose worker was killed from outside
 BACKOFF = 0.5  # seconds before its second attempt; the time doubles with each, 17 minutes in all
 STARTS = 3  # number of failed starts in a row after which a worker does not count as running
+GIVE_UP = 200  # number of failed starts in a row after which the pictures of a worker fail, 17 minutes or more
 REST = 5  # seconds after which a worker that did not start is started again
 TRIES = 5  # number of attempts for a picture whose result could not be stored
 PAUSE = 0.5  # seconds after which an idle thread queries the database for waiting pictures
@@ -49,8 +52,10 @@ class Runner:
         limits: dict[str, Any] = {name: getattr(settings, name) for name in ("memory", "seconds", "patience")}
         words = [] if settings.detector is None else [str(settings.detector)]
         self._sandboxes = [Sandbox(f"{TASK}:prepare", *words, **limits) for _ in range(settings.workers)]
+        self._free: SimpleQueue[Sandbox] = SimpleQueue()  # workers without pictures
         self._failed: Counter[Sandbox] = Counter()  # number of times in a row that a worker did not start
-        self._threads = [threading.Thread(target=self._work, args=(s,), daemon=True) for s in self._sandboxes]
+        owned = [*self._sandboxes, None]  # the worker that a thread starts
+        self._threads = [threading.Thread(target=self._work, args=(one,), daemon=True) for one in owned]
 
     @property
     def running(self) -> bool:
@@ -93,25 +98,38 @@ class Runner:
         """Forget the event of a job."""
         self._watchers.pop(job_id, None)
 
-    def _work(self, sandbox: Sandbox) -> None:
-        self._start(sandbox)
+    def _work(self, own: Sandbox | None) -> None:
+        """Start a worker, and take pictures until the runner stops."""
+        if own is not None:
+            self._start(own)
+            self._free.put(own)
         taken: list[Taken] = []
         while not self._stopping.is_set():
             try:
                 if taken:  # the last examination failed, and the database may not have answered since
                     self._put_away(taken)
                 taken = self.store.take(CHUNK)
-                if not taken:
-                    with self._changed:
-                        self._changed.wait(PAUSE)
-                    if self._failed[sandbox] and not self._stopping.wait(REST):
-                        self._start(sandbox)
+                if taken:
+                    self._handle(taken)
+                    taken = []
                     continue
-                self._handle(taken, sandbox)
-                taken = []
+                with self._changed:
+                    self._changed.wait(PAUSE)
+                if self._failed and not self._stopping.wait(REST):
+                    with self._borrow() as sandbox:
+                        self._start(sandbox)
             except Exception:  # for example a full disk, or a database that does not answer
                 log.exception("the queue failed")
                 self._stopping.wait(1)
+
+    @contextmanager
+    def _borrow(self) -> Iterator[Sandbox]:
+        """Wait for a worker that has no pictures, and keep others from using it."""
+        sandbox = self._free.get()
+        try:
+            yield sandbox
+        finally:
+            self._free.put(sandbox)
 
     def _start(self, sandbox: Sandbox) -> bool:
         """Return whether a worker runs, after starting it if there is none."""
@@ -133,25 +151,38 @@ class Runner:
                 taken[0], "internal-error", "The result could not be stored; the log of the service says why."
             )
 
-    def _handle(self, taken: Sequence[Taken], sandbox: Sandbox) -> None:
+    def _handle(self, taken: Sequence[Taken]) -> None:
         """Judge pictures, or examine one, and store the results."""
-        began = time.monotonic()
         known = self.store.finish_known(taken)
-        self._report([t for t in taken if t.sha256 in known], known, began)
+        self._report([t for t in taken if t.sha256 in known], known, time.monotonic())
         taken = [t for t in taken if t.sha256 not in known]
         if not taken:
             return
-        if not self._start(sandbox):
+        with self._borrow() as sandbox:
+            if self._stopping.is_set():
+                self.store.put_back(taken)
+                return
+            if not self._start(sandbox):
+                self._wait_for_start(taken, sandbox)
+                return
+            began = time.monotonic()
+            try:
+                answer = self._examine(taken[0], sandbox) if taken[0].full else self._judge(taken, sandbox)
+            except ImageError as error:
+                if not self._retry(taken, error):
+                    self._give_up(taken[0], name_problem(error.reason), f"{error.reason}: {error}", began)
+                return
+        keep = self._keep_report if taken[0].full else self._keep_judgements
+        self._report(taken, keep(taken, answer), began)
+
+    def _wait_for_start(self, taken: Sequence[Taken], sandbox: Sandbox) -> None:
+        """Put back pictures whose worker did not start, or give them up after `GIVE_UP` starts, and wait."""
+        if self._failed[sandbox] < GIVE_UP:
             self.store.put_back(taken)
-            self._stopping.wait(REST)
-            return
-        try:
-            verdicts = self._examine(taken[0], sandbox) if taken[0].full else self._judge(taken, sandbox)
-        except ImageError as error:
-            if not self._retry(taken, error):
-                self._give_up(taken[0], name_problem(error.reason), f"{error.reason}: {error}", began)
-            return
-        self._report(taken, verdicts, began)
+        else:
+            for each in taken:
+                self._give_up(each, "internal-error", "No worker starts; the log of the service says why.")
+        self._stopping.wait(REST)
 
     def _retry(self, taken: Sequence[Taken], error: ImageError) -> bool:
         """Put pictures back for another attempt after an error; return False if a picture had its last one."""
@@ -190,11 +221,14 @@ class Runner:
                 with suppress(RuntimeError):  # the loop ended meanwhile
                     watcher[0].call_soon_threadsafe(watcher[1].set)
 
-    def _judge(self, taken: Sequence[Taken], sandbox: Sandbox) -> dict[str, str]:
-        """Return the verdicts on pictures, by SHA-256, once they are kept."""
+    def _judge(self, taken: Sequence[Taken], sandbox: Sandbox) -> list[Any]:
+        """Return what the worker yields for pictures."""
         files = {t.sha256: str(locate_picture(self.settings.folder, t.sha256).resolve()) for t in taken}
         limits = {name: getattr(self.settings, name) for name in ("max_bytes", "max_pixels")}
-        answer = list(sandbox.stream(f"{TASK}:judge", b"", files=files, **limits))
+        return list(sandbox.stream(f"{TASK}:judge", b"", files=files, **limits))
+
+    def _keep_judgements(self, taken: Sequence[Taken], answer: Sequence[Any]) -> dict[str, str]:
+        """Store what `_judge` returned; return the verdicts on the pictures by SHA-256."""
         judged = [item | {"jpeg": jpeg} for item, jpeg in zip(answer[::2], answer[1::2], strict=True)]
         failed = {item["sha256"]: item["row"]["reason"] for item in judged if item["opinion"] == "error"}
         self.store.judge([t for t in taken if t.sha256 not in failed],
@@ -204,14 +238,18 @@ class Runner:
                 self.store.fail(each, name_problem(failed[each.sha256].partition(": ")[0]), failed[each.sha256])
         return {item["sha256"]: item["opinion"] for item in judged}
 
-    def _examine(self, taken: Taken, sandbox: Sandbox) -> dict[str, str]:
-        """Return the opinion on a picture, by SHA-256, once its report is kept."""
+    def _examine(self, taken: Taken, sandbox: Sandbox) -> list[Any]:
+        """Return what the worker yields for the examination of a picture."""
         data = read(locate_picture(self.settings.folder, taken.sha256), max_bytes=self.settings.max_bytes)
         answer = sandbox.stream(f"{TASK}:examine", data, name=taken.name, max_pixels=self.settings.max_pixels)
-        record, row, *rest = list(answer)
+        return list(answer)
+
+    def _keep_report(self, taken: Sequence[Taken], answer: Sequence[Any]) -> dict[str, str]:
+        """Store what `_examine` returned; return the opinion on the picture by SHA-256."""
+        record, row, *rest = answer
         drawings = [about | {"jpeg": jpeg} for about, jpeg in zip(rest[::2], rest[1::2], strict=True)]
-        self.store.finish(taken, record, row, drawings)
-        return {taken.sha256: str(row["opinion"])}
+        self.store.finish(taken[0], record, row, drawings)
+        return {taken[0].sha256: str(row["opinion"])}
 
 
 def name_problem(reason: str) -> str:

@@ -33,7 +33,8 @@ class Verdict(TypedDict):
     """The verdict on one picture.
 
     examination: quick before the picture was examined; full from then on, with a likelihood ratio where there is one.
-    report: address of the report; faces: the deciding one first.
+    report: address of the report; faces: the deciding one first. earlier: the version and the weights that gave this
+    verdict, if they are not those of the service any more; a report, or sending the picture again, renews it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Verdict(TypedDict):
     interval: list[float] | None
     faces: list[Face]
     report: str
+    earlier: str
 
 
 class JobPicture(TypedDict):
@@ -68,6 +70,7 @@ class JobPicture(TypedDict):
     interval: NotRequired[list[float] | None]
     faces: NotRequired[list[Face]]
     report: NotRequired[str]
+    earlier: NotRequired[str]
 
 
 class Counts(TypedDict):

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Row, func, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, defer
+from sqlalchemy.orm import Session, aliased, defer
 
 from detector.evidence.checks.duplicates import CLOSE
 from detector.evidence.custody import now
@@ -22,7 +22,7 @@ from detector.files import as_text, sha256
 from detector.pictures.fingerprints import distances
 from detector.service.custody import append_entry
 from detector.service.database import open_database
-from detector.service.tables import DONE, FAILED, RUNNING, WAITING, Drawing, Feedback, Job, Picture, Report
+from detector.service.tables import DONE, FAILED, RUNNING, WAITING, Basis, Drawing, Feedback, Job, Picture, Report
 from detector.service.wording import describe_row, find_details
 from detector.types import rank_suspicion
 
@@ -58,11 +58,32 @@ class KeyReused(Exception):
 
 
 class Store:
-    """The database. settings: digest of what reports depend on besides pictures; reports with another are not shown."""
+    """The database.
 
-    def __init__(self, url: str, settings: str) -> None:
+    basis: what reports depend on besides pictures, versions and weights. A verdict of an earlier one is shown until
+    there is one of this.
+    """
+
+    def __init__(self, url: str, basis: Mapping[str, str]) -> None:
         self.engine = open_database(url)
-        self.settings = settings
+        self.settings, self._basis = sha256(json.dumps(basis, sort_keys=True).encode()), basis
+        self._earlier: dict[str, str] = {}
+
+    def note_basis(self) -> None:
+        """Note that this basis is the latest, and read the earlier ones."""
+        with Session(self.engine) as session, session.begin():
+            number = session.scalar(select(func.coalesce(func.max(Basis.number), 0))) or 0
+            session.merge(Basis(digest=self.settings, number=number + 1, described=json.dumps(self._basis)))
+            session.flush()
+            bases = {row.digest: json.loads(row.described) for row in session.scalars(select(Basis))}
+        self._earlier = {
+            digest: f"version {basis.get('detector', '?')} with the weights {basis.get('weights', '?')[:12]}"
+            for digest, basis in bases.items()
+        }
+
+    def name_earlier(self, settings: str) -> str:
+        """Return what gave a verdict with these settings; empty if this service would give it."""
+        return "" if settings == self.settings else self._earlier.get(settings, "an earlier version or other weights")
 
     def add_job(
         self, owner: str, uploads: Sequence[Upload], *, priority: int, request_id: str,
@@ -211,10 +232,11 @@ class Store:
             return job, list(session.execute(query))
 
     def read_report(self, owner: str, digest: str) -> Report | None:
-        """Return the report on bytes that this owner sent; None if there is none."""
+        """Return the latest report on bytes that this owner sent; None if there is none."""
         sent = select(Picture.job_id).join(Job).where(Job.owner == owner, Picture.sha256 == digest).limit(1)
+        latest = self._latest(select(Report), Report).where(Report.sha256 == digest)
         with Session(self.engine, expire_on_commit=False) as session:
-            return session.get(Report, (digest, self.settings)) if session.execute(sent).first() else None
+            return session.scalars(latest).first() if session.execute(sent).first() else None
 
     def read_drawings(self, digest: str) -> list[Drawing]:
         """Return the drawings of a report in their order."""
@@ -231,17 +253,18 @@ class Store:
         if not report.phash:
             return []
         query = (
-            select(Report.sha256, Report.phash, func.max(Picture.name), func.max(Picture.size))
+            select(Report.sha256, Report.phash, Report.settings, func.max(Picture.name), func.max(Picture.size))
             .join(Picture, self._reported()).join(Job)
             .where(Job.owner == owner, Report.phash != "", Report.sha256 != report.sha256)
-            .group_by(Report.sha256, Report.phash).order_by(func.max(Job.number).desc()).limit(20 * QUEUE)
+            .group_by(Report.sha256, Report.phash, Report.settings)
+            .order_by(func.max(Job.number).desc()).limit(20 * QUEUE)
         )  # fmt: skip
         with Session(self.engine, expire_on_commit=False) as session:
             rows = list(session.execute(query))
             shares = distances(report.phash, [row[1] for row in rows])
             near = sorted((share, *row) for share, row in zip(shares, rows, strict=True) if share <= CLOSE[256])
-            return [{"report": session.get(Report, (digest, self.settings)), "name": name, "size": size,
-                     "share": float(share)} for share, digest, _, name, size in near[:SIMILAR]]  # fmt: skip
+            return [{"report": session.get(Report, (digest, settings)), "name": name, "size": size,
+                     "share": float(share)} for share, digest, _, settings, name, size in near[:SIMILAR]]  # fmt: skip
 
     def list_queue(self, owner: str, opinion: str = "", order: str = "priority") -> list[dict[str, Any]]:
         """Return the rows of the page: each picture that this owner sent once, the most urgent or the newest first.
@@ -250,7 +273,7 @@ class Store:
         """
         query = (
             select(Picture.name, Picture.sha256, Picture.state, Picture.detail, Job.created, Report.opinion,
-                   Report.urgency, Report.log10_lr, Report.score, Report.statement)
+                   Report.urgency, Report.log10_lr, Report.score, Report.statement, Report.settings)
             .join(Job).outerjoin(Report, self._reported()).where(Job.owner == owner)
             .order_by(Job.number.desc(), Job.created.desc(), Picture.position).limit(20 * QUEUE)
         )  # fmt: skip
@@ -260,7 +283,9 @@ class Store:
             answers = {digest: answer for digest, answer in session.execute(given)}
         rows = list({row["sha256"]: row for row in reversed(found)}.values())[::-1]
         for row in rows:
-            row["verdict"] = row["opinion"] or ("error" if row["state"] == FAILED else WAITING)
+            row["earlier"] = self.name_earlier(row["settings"]) if row["opinion"] else ""
+            again = row["earlier"] and row["state"] in (WAITING, RUNNING)
+            row["verdict"] = WAITING if again else row["opinion"] or ("error" if row["state"] == FAILED else WAITING)
             row["answer"] = answers.get(row["sha256"], "")
         rows = [row for row in rows if opinion in ("", row["verdict"])]
         if order == "priority":
@@ -280,7 +305,18 @@ class Store:
             session.add(Feedback(created=now(), **answer))
 
     def _reported(self) -> Any:
-        return (Report.sha256 == Picture.sha256) & (Report.settings == self.settings)
+        """Return the condition that joins pictures with the latest reports on their bytes."""
+        other = aliased(Report)
+        latest = self._latest(select(other.settings).where(other.sha256 == Picture.sha256), other).correlate(Picture)
+        return (Report.sha256 == Picture.sha256) & (Report.settings == latest.scalar_subquery())
+
+    def _latest(self, query: Any, report: Any) -> Any:
+        """Return a query of reports that gives that of this basis, or else that of the latest one before it."""
+        return (
+            query.outerjoin(Basis, Basis.digest == report.settings)
+            .order_by(report.settings != self.settings, func.coalesce(Basis.number, 0).desc(), report.settings)
+            .limit(1)
+        )
 
     def _make_judged(self, digest: str, item: Mapping[str, Any]) -> Report:
         row = item["row"]

@@ -94,6 +94,18 @@ class Report(Base):
     phash: Mapped[str] = mapped_column(String(64), server_default="")  # `fingerprints.perceptual_hash` of the picture
 
 
+class Basis(Base):
+    """What the reports of some settings depend on besides pictures. digest: the settings, as in `Report`.
+
+    number: larger for those with which a service started later.
+    """
+
+    __tablename__ = "bases"
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    number: Mapped[int] = mapped_column(autoincrement=False)
+    described: Mapped[str] = mapped_column(Text)  # JSON: versions, and the digest of the weights
+
+
 class Drawing(Base):
     """A picture of a report: the exhibit with its faces, the face, maps."""
 

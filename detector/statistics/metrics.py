@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import isotonic_regression
 from scipy.special import expit, xlogy
 
 from detector.errors import ScoresError
@@ -352,6 +351,8 @@ def cllr_min(t: Tally) -> Floats:
 
     Source: Brümmer and du Preez, 2006, doi:10.1016/j.csl.2005.08.001.
     """
+    from scipy.optimize import isotonic_regression  # here, because scipy.optimize takes longer to import than numpy
+
     cost = np.empty(len(t.real))
     for i in range(len(cost)):
         there = np.flatnonzero(t.real[i] + t.fake[i])

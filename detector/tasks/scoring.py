@@ -13,7 +13,7 @@ import pandas as pd
 
 from detector.dataset.foreign import read_table
 from detector.dataset.listing import LeftOut
-from detector.detectors import load_detector
+from detector.detectors import load_detector, load_for_worker
 from detector.errors import DetectorError, MissingExtra
 from detector.pictures import video
 from detector.scoring.checkpoint import digest_checkpoint
@@ -23,7 +23,7 @@ from detector.scoring.repeats import Answers, score_once
 from detector.scoring.tables import COLUMNS, check_frames, score_to_file, write_frames
 from detector.scoring.targets import Picture, Target, expand, list_pictures, take_shard
 from detector.scoring.video import is_video, opening
-from detector.types import Detector, Progress, silent
+from detector.types import Progress, silent
 
 NO_FILE = "standard input"  # value of `path` for a picture that is read from standard input
 
@@ -128,7 +128,7 @@ def _score(
     if workers is not None and engine == "threads":
         raise DetectorError("leave out --workers: the engine threads has none")
     folder, loaded = load_detector(detector, runtime=runtime)
-    run = find_engine(engine, partial(_load, folder.resolve(), runtime), workers)
+    run = find_engine(engine, partial(load_for_worker, folder.resolve(), runtime), workers)
     opener = opening(frames)
     if out is None:
         rows: list[Row] = []
@@ -145,11 +145,6 @@ def _score(
         frames=None if frames_out is None else Path(frames_out), engine=run, opener=opener, opening=f"{frames or ''}",
         fingerprint=digest_checkpoint(folder), shard=shard, progress=partial(progress, "scoring"),
     )  # fmt: skip
-
-
-def _load(folder: Path, runtime: str) -> Detector:
-    """Return the detector of a worker, which runs on one thread."""
-    return load_detector(folder, runtime=runtime, threads=1)[1]
 
 
 def _require_video(targets: Sequence[Target], option: str) -> None:

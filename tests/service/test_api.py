@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 from detector.evaluation.suites import SHIPPED
 from detector.files import sha256
 from detector.pictures.images import encode, load, resize
+from detector.service.store import Store
 
 PICTURE = encode(draw_picture(3, size=96))
 FACE = max(sorted(SHIPPED.rglob("*.png"))[:10], key=lambda path: path.stat().st_size)
@@ -245,3 +246,25 @@ def test_incomplete_forms_are_refused(closed: TestClient) -> None:
     expect_problem(closed.post("/v1/jobs", content=b"no form", headers=kind), 400, "invalid-body")
     expect_problem(closed.post("/v1/jobs", content=b"", headers={"content-type": "multipart/form-data"}), 400,
                    "invalid-body")  # fmt: skip
+
+
+def test_a_verdict_of_earlier_weights_is_shown_with_their_name_until_it_is_renewed(closed: TestClient) -> None:
+    app = closed.app
+    job = closed.post("/v1/jobs", files={"picture": ("a.png", PICTURE)}).headers["location"]
+    url = str(app.state.store.engine.url)  # type: ignore[attr-defined]
+    earlier = Store(url, {"detector": "0.9", "weights": "b" * 64})
+    earlier.note_basis()
+    (taken,) = earlier.take()
+    face = {"box": "1 2 30 40", "score": 2.5, "verdict": "likely-fake", "reason": ""}
+    row = {"verdict": "likely-fake", "reason": "", "score": 2.5, "width": 64, "height": 64}
+    earlier.judge([taken], {taken.sha256: {"opinion": "likely-fake", "row": row, "faces": [face], "declared": "",
+                                           "phash": "", "jpeg": b"jpeg"}})  # fmt: skip
+    earlier.engine.dispose()
+    app.state.store.note_basis()  # type: ignore[attr-defined]
+    (picture,) = closed.get(job).json()["pictures"]
+    assert (picture["opinion"], picture["earlier"]) == ("likely-fake", f"version 0.9 with the weights {'b' * 12}")
+    assert "This verdict was given by version 0.9" in closed.get("/").text
+    page = closed.get(f"/exhibits/{taken.sha256}")
+    assert page.status_code == 202  # the present detector examines it
+    assert "This verdict was given by version 0.9" in page.text
+    assert closed.get(f"/v1/reports/{taken.sha256}").status_code == 202

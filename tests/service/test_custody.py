@@ -23,7 +23,7 @@ from detector.service.store import Store
 @pytest.fixture
 def store(database: str) -> Iterator[Store]:
     """A store with two reports and a picture that could not be examined, and one that was only judged."""
-    store = Store(database, "s" * 64)
+    store = Store(database, {"weights": "a" * 64})
     store.add_job("a", [upload(i) for i in range(3)], priority=1, request_id="r", full=True)
     store.add_job("a", [upload(3)], priority=1, request_id="r")
     for _ in range(2):
@@ -75,7 +75,7 @@ def test_a_report_that_the_log_does_not_name_is_counted(store: Store) -> None:
 
 
 def test_workers_that_finish_at_the_same_time_append_one_after_another(database: str) -> None:
-    store = Store(database, "s" * 64)
+    store = Store(database, {"weights": "a" * 64})
     store.add_job("a", [upload(i) for i in range(24)], priority=1, request_id="r", full=True)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: finish(store, store.take()[0]), range(24)))
@@ -85,7 +85,7 @@ def test_workers_that_finish_at_the_same_time_append_one_after_another(database:
 
 
 def test_the_command_line_checks_the_log(tmp_path: Path) -> None:
-    store = Store(f"sqlite:///{tmp_path / 'service.sqlite'}", "s" * 64)
+    store = Store(f"sqlite:///{tmp_path / 'service.sqlite'}", {"weights": "a" * 64})
     store.add_job("a", [upload(0)], priority=1, request_id="r", full=True)
     finish(store, store.take()[0])
     done = run_inside("serve", "--folder", tmp_path, "--check")

@@ -44,7 +44,7 @@ def judge(store: Store, taken: list[Any], verdict: str = "likely-fake", declared
 
 
 def test_every_picture_is_taken_once_and_single_ones_first(database: str) -> None:
-    store = Store(database, "s" * 64)
+    store = Store(database, {"weights": "a" * 64})
     store.add_job("", [upload(i) for i in range(20)], priority=1, request_id="r")
     store.add_job("", [upload(20)], priority=0, request_id="r")
     (first,) = store.take()
@@ -71,7 +71,7 @@ def test_jobs_of_one_second_are_taken_in_the_order_in_which_they_came(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("detector.service.store.now", lambda: "2026-01-01T00:00:00+00:00")
-    store = Store(database, "s" * 64)
+    store = Store(database, {"weights": "a" * 64})
     for number in range(30):
         store.add_job("", [upload(number)], priority=1, request_id="r")
     taken = [each.name for _ in range(4) for each in store.take(8)]
@@ -81,7 +81,7 @@ def test_jobs_of_one_second_are_taken_in_the_order_in_which_they_came(
 
 
 def test_a_picture_is_taken_alone_if_it_was_tried_before_or_is_examined(database: str) -> None:
-    store = Store(database, "s" * 64)
+    store = Store(database, {"weights": "a" * 64})
     store.add_job("", [upload(i) for i in range(3)], priority=1, request_id="r")
     store.add_job("", [upload(3)], priority=1, request_id="r", full=True)
     store.add_job("", [upload(4)], priority=1, request_id="r")
@@ -101,7 +101,7 @@ def test_a_picture_is_taken_alone_if_it_was_tried_before_or_is_examined(database
 def test_a_picture_that_waits_for_another_attempt_is_taken_when_it_is_due(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = Store(database, "s" * 64)
+    store = Store(database, {"weights": "a" * 64})
     store.add_job("", [upload(0)], priority=1, request_id="r")
     store.retry(store.take(), 60)
     assert store.take() == []
@@ -112,7 +112,7 @@ def test_a_picture_that_waits_for_another_attempt_is_taken_when_it_is_due(
 
 
 def test_a_judgement_becomes_a_report_once_somebody_asks_for_it(database: str) -> None:
-    store = Store(database, "s" * 64)
+    store = Store(database, {"weights": "a" * 64})
     digest = upload(1).sha256
     store.add_job("a", [upload(1)], priority=1, request_id="r")
     assert store.ask("a", upload(2).sha256, "q") is None
@@ -142,8 +142,47 @@ def test_a_judgement_becomes_a_report_once_somebody_asks_for_it(database: str) -
     store.engine.dispose()
 
 
+def test_the_verdict_of_earlier_weights_is_shown_until_there_is_one_of_the_present(database: str) -> None:
+    first, second = (Store(database, {"detector": "1.0", "weights": name * 64}) for name in "ab")
+    first.note_basis()
+    first.add_job("", [upload(1), upload(2)], priority=1, request_id="r")
+    judge(first, first.take(2))
+    second.note_basis()
+    third = Store(database, {"detector": "1.1", "weights": "c" * 64})
+    third.note_basis()
+    told = "version 1.0 with the weights aaaaaaaaaaaa"
+    assert [(row["verdict"], row["earlier"]) for row in third.list_queue("")] == [("likely-fake", told)] * 2
+    report = third.read_report("", upload(1).sha256)
+    assert report is not None
+    assert third.name_earlier(report.settings) == told
+
+    job_id, _ = second.add_job("", [upload(1)], priority=1, request_id="r")
+    (again,) = second.take()
+    assert second.finish_known([again]) == {}
+    assert {row["name"]: row["verdict"] for row in second.list_queue("")} == {
+        "1.png": "waiting",
+        "2.png": "likely-fake",
+    }
+    judge(second, [again], "likely-real")
+    assert {row["name"]: row["verdict"] for row in third.list_queue("")} == {
+        "1.png": "likely-real",
+        "2.png": "likely-fake",
+    }
+    found = third.read_job("", job_id)
+    assert found is not None
+    assert [report and third.name_earlier(report.settings) for _, report in found[1]] == [
+        told.replace("a" * 12, "b" * 12)
+    ]
+    assert {row["name"]: row["verdict"] for row in first.list_queue("")} == {
+        "1.png": "likely-fake",
+        "2.png": "likely-fake",
+    }
+    for store in (first, second, third):
+        store.engine.dispose()
+
+
 def test_a_failed_examination_is_not_asked_for_again_until_the_picture_is_sent_again(database: str) -> None:
-    store = Store(database, "s" * 64)
+    store = Store(database, {"weights": "a" * 64})
     store.add_job("a", [upload(1)], priority=1, request_id="r")
     judge(store, store.take())
     store.ask("a", upload(1).sha256, "q")
@@ -160,7 +199,7 @@ def test_a_failed_examination_is_not_asked_for_again_until_the_picture_is_sent_a
 
 
 def test_a_report_is_kept_once_and_found_by_its_owner(database: str) -> None:
-    store = Store(database, "s" * 64)
+    store = Store(database, {"weights": "a" * 64})
     job, new = store.add_job("a", [upload(1), upload(1)], priority=1, request_id="r", idempotency_key="k")
     assert new
     assert store.add_job("a", [upload(1), upload(1)], priority=1, request_id="q", idempotency_key="k") == (job, False)
@@ -186,7 +225,7 @@ def test_a_report_is_kept_once_and_found_by_its_owner(database: str) -> None:
 
 
 def test_near_duplicates_of_one_owner_are_found_the_closest_first(database: str) -> None:
-    store = Store(database, "s" * 64)
+    store = Store(database, {"weights": "a" * 64})
     hashes = ["00" * 32, "00" * 31 + "0f", "00" * 31 + "01", "ff" * 32, "", ""]
     store.add_job("a", [upload(i) for i in range(6)], priority=1, request_id="r")
     store.add_job("b", [upload(6)], priority=1, request_id="r")
@@ -218,6 +257,7 @@ def test_a_database_from_before_the_migrations_keeps_its_rows(database: str) -> 
         connection.execute(text("DROP TABLE alembic_version"))
         connection.execute(text("DROP INDEX ix_jobs_number"))
         connection.execute(text("DROP TABLE custody"))
+        connection.execute(text("DROP TABLE bases"))
         for column in ("reports.phash", "reports.judgement", "jobs.number", "jobs.full", "pictures.due"):
             table, _, name = column.partition(".")
             connection.execute(text(f'ALTER TABLE {table} DROP COLUMN "{name}"'))

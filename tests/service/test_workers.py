@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +62,7 @@ class Worker:
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch, plans: list[list[Exception]], starts: int = 0) -> list[Any]:
     """Return (state, attempts, detail) of each picture, one for each plan, and the pictures of each attempt."""
     settings = Settings(folder=folder, workers=1)
-    store = Store(f"sqlite:///{folder / 'service.sqlite'}", "s" * 64)
+    store = Store(f"sqlite:///{folder / 'service.sqlite'}", {"weights": "a" * 64})
     uploads, worker = [], type("Planned", (Worker,), {"plan": {}, "starts": [CRASHED] * starts, "seen": []})
     for number, plan in enumerate(plans):
         data = encode(draw_picture(number, size=32))
@@ -93,11 +94,42 @@ def test_a_worker_that_does_not_start_costs_no_attempt(tmp_path: Path, monkeypat
     assert seen == [["0.png"]]
 
 
+def test_pictures_whose_worker_never_starts_fail_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "GIVE_UP", 3)
+    one, two, seen = run(tmp_path, monkeypatch, [[], []], starts=1000)
+    assert one == two == ("failed", 1, "No worker starts; the log of the service says why.")
+    assert seen == []
+
+
+def test_the_next_pictures_are_taken_while_all_workers_are_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "CHUNK", 1)
+    takes, both, at_once = list[Any](), threading.Event(), list[bool]()
+    take, stream = Store.take, Worker.stream
+
+    def note(store: Store, most: int) -> list[Any]:
+        found = take(store, most)
+        takes.extend(found)
+        if len(takes) == 2:
+            both.set()
+        return found
+
+    def wait(worker: Worker, *words: Any, **options: Any) -> Iterator[Any]:
+        at_once.append(both.wait(30))
+        return stream(worker, *words, **options)
+
+    monkeypatch.setattr(Store, "take", note)
+    monkeypatch.setattr(Worker, "stream", wait)
+    assert [row[0] for row in run(tmp_path, monkeypatch, [[], []])[:2]] == ["done", "done"]
+    assert at_once == [True, True]
+
+
 def test_the_service_is_not_ready_while_no_worker_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     down = type("Down", (Worker,), {"plan": {}, "starts": [CRASHED] * 1000, "seen": []})
     for name, value in {"Sandbox": down, "PAUSE": 0.01, "REST": 0.01}.items():
         monkeypatch.setattr(runner, name, value)
-    store = Store(f"sqlite:///{tmp_path / 'service.sqlite'}", "s" * 64)
+    store = Store(f"sqlite:///{tmp_path / 'service.sqlite'}", {"weights": "a" * 64})
     running = Runner(store, Settings(folder=tmp_path, workers=2), Meters())
     running.start()
     end = time.monotonic() + 60
@@ -137,5 +169,6 @@ def test_a_picture_that_ends_its_worker_is_given_up_and_its_neighbours_are_judge
     assert sorted(seen[1:]) == sorted([["0.png"], ["2.png"], ["3.png"], *[["1.png"]] * (attempts - 1)])
 
 
-def test_a_quarter_of_an_hour_lies_between_the_first_and_the_last_kill() -> None:
+def test_a_quarter_of_an_hour_lies_between_the_first_and_the_last_attempt() -> None:
     assert sum(runner.BACKOFF * 2 ** (attempt - 1) for attempt in range(1, KILLS)) > 1000
+    assert runner.GIVE_UP * runner.REST >= 1000
