@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from typing import Any
@@ -64,6 +65,43 @@ def test_the_image_has_what_the_examples_start() -> None:
         assert set(re.findall(r"(--new-key|--revoke-key)", text)) <= options
     assert POD["spec"]["securityContext"]["runAsUser"] == int(re.findall(r"^USER (\d+)", DOCKERFILE, re.M)[0])
     assert "/state" in DOCKERFILE
+
+
+def find_commands(text: str) -> list[tuple[str, list[str]]]:
+    """Return the commands of `detector` that a file of an example runs, each with its options.
+
+    A command line stands in a list, as in `ENTRYPOINT [...]`, or in a comment, where `service` and the name of the
+    image stand for the program with the first words of its list.
+    """
+    joined = re.sub(r"\\\n#?\s*", " ", text)
+    lists = [json.loads(found) for found in re.findall(r"\[\"/opt/detector/bin/detector\".*?\]", joined)]
+    lines = [found.split() for found in re.findall(r"/opt/detector/bin/detector (\w.*)", joined)]
+    lines += [[lists[0][1], *found.split()] for found in re.findall(r"run --rm service (.*)| detector /data", joined)]
+    return [(words[0], [word for word in words if word.startswith("--")]) for words in
+            [*(words[1:] for words in lists), *([w for w in line if w != "#"] for line in lines)]]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "commands"), [
+    ("Dockerfile", {"score"}), ("deploy/compose.yaml", {"serve"}), ("deploy/kubernetes.yaml", {"serve"}),
+])  # fmt: skip
+def test_every_command_and_option_of_an_example_exists(name: str, commands: set[str]) -> None:
+    known: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
+    found = find_commands((ROOT / name).read_text())
+    assert {command for command, _ in found} == commands
+    for command, options in found:
+        assert set(options) <= {name for parameter in known[command].params for name in parameter.opts}
+    if name != "Dockerfile":
+        assert ("serve", ["--new-key"]) in found
+
+
+def test_the_image_is_built_of_files_that_are_there() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = {name for line in re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.M) for name in line.split()}
+    assert copied == kept
+    assert all((ROOT / name).exists() for name in copied)
+    for named in re.findall(r"EXTRAS=([\w,]+)", DOCKERFILE):
+        assert set(named.split(",")) <= set(extras)
 
 
 def test_probes_ask_addresses_of_the_service_without_a_key() -> None:

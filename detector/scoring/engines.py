@@ -170,7 +170,7 @@ def _score_on_ray(
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     except ray.exceptions.RayActorError as error:
-        raise DetectorError(f"a worker of Ray ended: {str(error).splitlines()[0]}") from None
+        raise DetectorError(f"a worker of Ray ended: {str(error).strip().splitlines()[-1].strip()}") from None
     finally:
         for worker in actors:
             ray.kill(worker)

@@ -22,6 +22,7 @@ from detector.scoring.engines import CHUNK, find_engine
 from detector.scoring.tables import score_to_file
 from detector.scoring.targets import Target
 
+PATHS = os.pathsep.join((str(Path(__file__).parents[1]), str(Path(engines.__file__).parents[2])))  # for workers
 RAY = pytest.param("ray", marks=pytest.mark.skipif(not find_spec("ray"), reason="Ray, an extra, is not installed"))
 
 
@@ -49,7 +50,7 @@ def write(targets: list[Target], name: str, out: Path, workers: int = 2) -> tupl
 def test_every_engine_writes_the_same_bytes(
     name: str, targets: list[Target], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # where Ray's workers find the detector
+    monkeypatch.setenv("PYTHONPATH", PATHS)
     assert write(targets, name, tmp_path / "a.csv") == write(targets, "threads", tmp_path / "b.csv")
 
 
@@ -75,9 +76,8 @@ def test_workers_end_with_a_program_that_is_killed() -> None:
         "    answers = find_engine('process', load, 1)([Target('absent.png')] * 99, Bright())\n"
         "    next(answers); print(active_children()[0].pid, flush=True); time.sleep(60)\n"
     )
-    paths = os.pathsep.join((str(Path(__file__).parents[1]), str(Path(engines.__file__).parents[2])))
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True,
-                          env=os.environ | {"PYTHONPATH": paths}) as program:  # fmt: skip
+                          env=os.environ | {"PYTHONPATH": PATHS}) as program:  # fmt: skip
         assert program.stdout is not None
         worker = int(program.stdout.readline())
         os.kill(worker, 0)
@@ -96,7 +96,7 @@ def test_workers_end_with_a_program_that_is_killed() -> None:
 
 @pytest.mark.parametrize("name", ["process", RAY])
 def test_what_a_worker_raises_ends_the_run(name: str, targets: list[Target], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", PATHS)
     wrong = [*targets[: CHUNK + 1], Target(targets[0].path, sha256="0" * 64)]
     with pytest.raises(ManifestError, match="does not have the hash in its manifest"):
         list(find_engine(name, load, 1)(wrong, Bright()))
