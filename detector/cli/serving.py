@@ -24,6 +24,7 @@ def serve(
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Number of worker processes; one per core by default.")
     ] = None,
+    sign: Annotated[Path | None, typer.Option(help="Sign the custody log with this Ed25519 key (PEM).")] = None,
     new_key: Annotated[
         str | None, typer.Option(metavar="NAME", help="Print a new API key with this name, and exit.")
     ] = None,
@@ -34,24 +35,29 @@ def serve(
         bool,
         typer.Option(help="Check the custody log and its reports, and exit; status 1 if something was changed."),
     ] = False,
+    key: Annotated[
+        Path | None, typer.Option(help="With --check: public key (PEM) that must verify the signatures of the log.")
+    ] = None,
 ) -> None:
     """Serve an HTTP interface and a page for examining pictures (extra `serve`).
 
     Options and limits can also be set by environment variables such as DETECTOR_SERVE_MAX_BYTES; see docs/service.md.
     """
     serving, settings = _read(host=host, port=port, folder=folder, database=database, detector=detector,
-                              workers=workers)  # fmt: skip
+                              workers=workers, sign=sign)  # fmt: skip
     if check:
         refuse("the log is checked, and nothing is served", host=host, port=port, detector=detector, workers=workers,
-               new_key=new_key, revoke_key=revoke_key)  # fmt: skip
-        problems, state = serving.check(settings)
+               sign=sign, new_key=new_key, revoke_key=revoke_key)  # fmt: skip
+        problems, state = serving.check(settings, key)
         for line in [*problems, f"{'changed' if problems else 'consistent'}: {state}"]:
             say(line)
         raise typer.Exit(1 if problems else 0)
+    refuse("it is used with --check", key=key)
     if new_key is None and revoke_key is None:
         serving.serve(settings)
         return
-    refuse("a key is made or revoked, and nothing is served", host=host, port=port, detector=detector, workers=workers)
+    refuse("a key is made or revoked, and nothing is served", host=host, port=port, detector=detector, workers=workers,
+           sign=sign)  # fmt: skip
     if new_key is not None:
         refuse("a command makes a key or revokes one, not both", revoke_key=revoke_key)
         say(serving.make_key(settings, new_key))

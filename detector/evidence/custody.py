@@ -72,10 +72,7 @@ class CustodyLog:
         """
         self.path, self.entries = path, list[Entry]()
         self.about, self.folders = dict[str, list[Entry]](), set[str]()
-        self._key, self.signer = (
-            key,
-            "" if key is None else base64.b64encode(key.public_key().public_bytes_raw()).decode(),
-        )
+        self._key, self.signer = key, name_key(key)
         self._file: FileIO | None = None
         self._state: tuple[int, int] | None = None  # size and modification time at the last reading of the log
         self._end, self._hash = 0, hashlib.sha256()  # length and hash of the bytes that `entries` were read from
@@ -119,10 +116,7 @@ class CustodyLog:
 
     def _write(self, event: str, facts: Mapping[str, Any]) -> Entry:
         assert self._file is not None
-        entry = make_entry(event, facts, self.entries[-1] if self.entries else None)
-        if self._key is not None:
-            entry["signature"] = base64.b64encode(self._key.sign(bytes.fromhex(entry["sha256"]))).decode()
-            entry["public_key"] = self.signer
+        entry = make_entry(event, facts, self.entries[-1] if self.entries else None, self._key)
         line = _format(entry) + b"\n"
         append(self._file, line)
         self._remember([entry], line)
@@ -167,10 +161,19 @@ def read_torn(log: Path) -> bytes:
     return data[data.rfind(b"\n") + 1 :]
 
 
-def make_entry(event: str, facts: Mapping[str, Any], last: Mapping[str, Any] | None) -> Entry:
-    """Return the sealed, unsigned entry that follows the last one of a log; None begins a log. facts: what it says."""
+def make_entry(
+    event: str, facts: Mapping[str, Any], last: Mapping[str, Any] | None, key: Ed25519PrivateKey | None = None
+) -> Entry:
+    """Return the sealed entry that follows the last one of a log; None begins a log.
+
+    facts: what the entry says. key: signs it.
+    """
     number, previous = (last["number"] + 1, last["sha256"]) if last else (0, FIRST)
-    return seal({"number": number, "at": now(), "event": event, **facts, "previous": previous})
+    entry = seal({"number": number, "at": now(), "event": event, **facts, "previous": previous})
+    if key is not None:
+        entry["signature"] = base64.b64encode(key.sign(bytes.fromhex(entry["sha256"]))).decode()
+        entry["public_key"] = name_key(key)
+    return entry
 
 
 def check_chain(entries: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]] = ()) -> list[str]:
@@ -207,6 +210,11 @@ def _named_key(entry: Mapping[str, Any]) -> str:
 def find_signer(entries: Sequence[Mapping[str, Any]]) -> str:
     """Return the public key, Base64, of the first entry that is signed; "" if none is."""
     return next((str(entry.get("public_key", "?")) for entry in entries if "signature" in entry), "")
+
+
+def name_key(key: Ed25519PrivateKey | None) -> str:
+    """Return the public key that belongs to a key, as entries name it: Base64 of its 32 bytes; "" without a key."""
+    return "" if key is None else base64.b64encode(key.public_key().public_bytes_raw()).decode()
 
 
 def read_key(path: Path) -> Ed25519PrivateKey:

@@ -11,9 +11,11 @@ from starlette.concurrency import run_in_threadpool
 
 from detector import __version__
 from detector.errors import DetectorError
+from detector.evidence.custody import read_key
 from detector.files import check_folder, locking
 from detector.service import api, page, problems
 from detector.service.access import Gate, Tracing
+from detector.service.custody import require_signer
 from detector.service.database import holding, name_database
 from detector.service.meters import Meters
 from detector.service.runner import Runner
@@ -25,11 +27,14 @@ from detector.tasks.examining import describe_settings
 def make_app(settings: Settings) -> FastAPI:
     """Return the application; its workers run between the start and the end of its lifespan.
 
-    Raises CheckpointError if there is no detector in the named folder, OSError if the state cannot be written.
+    Raises CheckpointError if there is no detector in the named folder, OSError if the state cannot be written,
+    DetectorError for a key that cannot be read, or if the custody log is signed with another.
     """
     check_folder(settings.folder)
     url = name_database(settings.folder, settings.database)
-    store, meters = Store(url, describe_settings(settings.detector)), Meters()
+    key = None if settings.sign is None else read_key(settings.sign)
+    store, meters = Store(url, describe_settings(settings.detector), key), Meters()
+    require_signer(store.engine, key)
     runner = Runner(store, settings, meters)
 
     @asynccontextmanager

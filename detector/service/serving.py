@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import uvicorn
 
 from detector.errors import DetectorError
+from detector.evidence.custody import read_public_key
 from detector.files import check_folder
 from detector.service import keys
 from detector.service.access import JsonLines
@@ -48,10 +50,14 @@ def serve(settings: Settings) -> None:
     uvicorn.Server(config).run([listening])
 
 
-def check(settings: Settings) -> tuple[list[str], str]:
-    """Return what contradicts the custody log, and the size of the log with its head; the service may run."""
+def check(settings: Settings, key: Path | None = None) -> tuple[list[str], str]:
+    """Return what contradicts the custody log, and the size of the log with its head; the service may run.
+
+    key: public key (PEM) with which the log has to be signed.
+    """
+    signer = "" if key is None else read_public_key(key)
     check_folder(settings.folder)
-    return check_custody(open_database(name_database(settings.folder, settings.database)))
+    return check_custody(open_database(name_database(settings.folder, settings.database)), signer)
 
 
 def make_key(settings: Settings, name: str) -> str:

@@ -22,6 +22,7 @@ class Settings(BaseSettings):
     folder: Path = Path("service")  # folder of the pictures and the database
     database: str = ""  # SQLAlchemy URL; empty means SQLite in `folder`
     detector: Path | None = None  # folder of weights; None means the shipped detector
+    sign: Path | None = None  # Ed25519 key (PEM) that signs the entries of the custody log
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)  # processes that examine pictures
 
     max_bytes: int = Field(100 * MB, ge=1)  # largest picture, bytes

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Row, func, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
@@ -25,6 +25,9 @@ from detector.service.database import open_database
 from detector.service.tables import DONE, FAILED, RUNNING, WAITING, Basis, Drawing, Feedback, Job, Picture, Report
 from detector.service.wording import describe_row, find_details
 from detector.types import rank_suspicion
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 QUEUE = 500  # number of pictures that the page lists
 SIMILAR = 6  # number of near duplicates that the page of a picture shows
@@ -61,11 +64,11 @@ class Store:
     """The database.
 
     basis: what reports depend on besides pictures, versions and weights. A verdict of an earlier one is shown until
-    there is one of this.
+    there is one of this. key: signs the entries of the custody log.
     """
 
-    def __init__(self, url: str, basis: Mapping[str, str]) -> None:
-        self.engine = open_database(url)
+    def __init__(self, url: str, basis: Mapping[str, str], key: Ed25519PrivateKey | None = None) -> None:
+        self.engine, self._key = open_database(url), key
         self.settings, self._basis = sha256(json.dumps(basis, sort_keys=True).encode()), basis
         self._earlier: dict[str, str] = {}
 
@@ -107,7 +110,8 @@ class Store:
                     for i, u in enumerate(uploads)
                 )
                 for u in uploads if full else ():
-                    append_entry(session, "received", {"exhibit": u.sha256, "name": u.name, "job": chosen})
+                    facts = {"exhibit": u.sha256, "name": u.name, "job": chosen}
+                    append_entry(session, "received", facts, self._key)
         except IntegrityError:
             with Session(self.engine) as session:
                 earlier = session.scalars(select(Job).filter_by(owner=owner, idempotency_key=idempotency_key)).one()
@@ -186,7 +190,7 @@ class Store:
                 session.flush()
                 session.add_all(drawn)
                 facts = {"exhibit": taken.sha256, "job": taken.job_id, "report": record["sha256"]}
-                append_entry(session, "reported", facts | {"settings": self.settings})
+                append_entry(session, "reported", facts | {"settings": self.settings}, self._key)
 
         self._add([taken], add)
 
@@ -365,4 +369,4 @@ class Store:
             done = session.execute(update(Picture).where(keys, Picture.state == RUNNING).values(**values),
                                    execution_options={"synchronize_session": False})  # fmt: skip
             if event is not None and done.rowcount:  # type: ignore[attr-defined]
-                append_entry(session, *event)
+                append_entry(session, *event, self._key)

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import run_inside
+from conftest import run_inside, write_key
 
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
+
 
 from service.test_database import finish, judge, upload
 from sqlalchemy import text
 
-from detector.service.custody import check_custody
+from detector.errors import DetectorError
+from detector.evidence.custody import name_key, read_key
+from detector.service.custody import check_custody, require_signer
 from detector.service.store import Store
 
 
@@ -99,3 +102,48 @@ def test_the_command_line_checks_the_log(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1].startswith("changed: entries 1, ")
     assert run_inside("serve", "--folder", tmp_path, "--check", "--port", 8000).returncode == 2
+
+
+def test_a_signed_log_goes_on_with_the_same_key_alone(database: str, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography", reason="the extra evidence is not installed")
+    mine, other = (read_key(write_key(tmp_path / name)) for name in ("mine.pem", "other.pem"))
+    store = Store(database, {"weights": "a" * 64})
+    store.add_job("a", [upload(0)], priority=1, request_id="r", full=True)
+    require_signer(store.engine, mine)  # what came before the first signature is covered by it
+    signing = Store(database, {"weights": "a" * 64}, mine)
+    finish(signing, signing.take()[0])
+    signing.add_job("a", [upload(1)], priority=1, request_id="r", full=True)
+    signing.fail(signing.take()[0], "too-costly", "it takes too long")
+    problems, state = check_custody(store.engine, name_key(mine))
+    assert problems == []
+    assert state.endswith(f"; signed with the key {name_key(mine)}")
+    assert ["signature" in entry for entry in read(store)] == [False, True, True, True]
+    assert check_custody(store.engine, name_key(other))[0] == ["the log is signed with another key"]
+    require_signer(store.engine, mine)
+    for key, why in ((other, "with another key"), (None, "and this service has no key")):
+        with pytest.raises(DetectorError, match=why):
+            require_signer(store.engine, key)
+    store.add_job("a", [upload(2)], priority=1, request_id="r", full=True)
+    assert check_custody(store.engine)[0] == ["entry 4 of the log is not signed, and earlier ones are"]
+    store.engine.dispose()
+    signing.engine.dispose()
+
+
+def test_the_command_line_signs_and_wants_a_signature(tmp_path: Path) -> None:
+    serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization",
+                                        reason="the extra evidence is not installed")  # fmt: skip
+    key = read_key(write_key(tmp_path / "key.pem"))
+    (tmp_path / "public.pem").write_bytes(
+        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    store = Store(f"sqlite:///{tmp_path / 'service.sqlite'}", {"weights": "a" * 64})
+    store.add_job("a", [upload(0)], priority=1, request_id="r", full=True)
+    done = run_inside("serve", "--folder", tmp_path, "--check", "--key", tmp_path / "public.pem")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (1, "the log is not signed")
+    store = Store(str(store.engine.url), {"weights": "a" * 64}, key)
+    finish(store, store.take()[0])
+    store.engine.dispose()
+    assert run_inside("serve", "--folder", tmp_path, "--check", "--key", tmp_path / "public.pem").returncode == 0
+    done = run_inside("serve", "--folder", tmp_path)
+    assert (done.returncode, "name its key with --sign" in done.stderr) == (2, True)
+    assert run_inside("serve", "--folder", tmp_path, "--key", tmp_path / "public.pem").returncode == 2
