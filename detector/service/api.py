@@ -104,7 +104,7 @@ def get_job(request: Request, job_id: str) -> JobStatus:
         if picture.state == tables.FAILED:
             entry["problem"] = explain_failure(picture.slug, picture.detail).describe()
         if report is not None:
-            entry |= describe_verdict(picture, report, store.name_earlier(report.settings))  # type: ignore[typeddict-item]
+            entry["verdict"] = describe_verdict(picture, report, store.name_earlier(report.settings))
         pictures.append(entry)
     open_ = sum(picture.state in (tables.WAITING, tables.RUNNING) for picture, _ in rows)
     return {"id": job.id, "created": job.created, "status": "pending" if open_ else "done",

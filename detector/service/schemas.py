@@ -53,24 +53,13 @@ class Verdict(TypedDict):
 
 
 class JobPicture(TypedDict):
-    """One picture of a job: with the members of a verdict if there is one, with a problem document if it failed."""
+    """One picture of a job: with a verdict if there is one, with a problem document if it failed."""
 
     position: int
     name: str
     state: Literal["waiting", "running", "done", "failed"]
     problem: NotRequired[dict[str, Any]]
-    sha256: NotRequired[str]
-    examination: NotRequired[Literal["quick", "full"]]
-    opinion: NotRequired[str]
-    plain: NotRequired[str]
-    sentence: NotRequired[str]
-    statement: NotRequired[str]
-    score: NotRequired[float | None]
-    log10_lr: NotRequired[float | None]
-    interval: NotRequired[list[float] | None]
-    faces: NotRequired[list[Face]]
-    report: NotRequired[str]
-    earlier: NotRequired[str]
+    verdict: NotRequired[Verdict]
 
 
 class Counts(TypedDict):

@@ -104,7 +104,7 @@ def test_a_picture_is_examined_at_once_on_request(client: TestClient) -> None:
     expect_problem(client.post("/v1/images?examination=deep", content=sent), 422, "invalid-request")
     form = {"p": ("full.png", encode(draw_picture(9, size=64)))}
     job = wait_for_job(client, client.post("/v1/jobs?examination=full", files=form).headers["location"])
-    assert [picture["examination"] for picture in job["pictures"]] == ["full"]
+    assert [picture["verdict"]["examination"] for picture in job["pictures"]] == ["full"]
 
 
 def test_a_picture_that_cannot_be_judged_has_no_report(client: TestClient) -> None:
@@ -137,7 +137,7 @@ def test_a_picture_whose_worker_is_killed_while_it_works_is_examined_again(clien
     time.sleep(0.1)
     sandbox.process.kill()
     (picture,) = wait_for_job(client, place)["pictures"]
-    assert (picture["state"], picture["examination"]) == ("done", "full")
+    assert (picture["state"], picture["verdict"]["examination"]) == ("done", "full")
     assert picture["faces"][0]["log10_lr"] is not None
     assert "detector_worker_deaths_total 1.0" in client.get("/metrics").text
 
@@ -262,7 +262,8 @@ def test_a_verdict_of_earlier_weights_is_shown_with_their_name_until_it_is_renew
     earlier.engine.dispose()
     app.state.store.note_basis()  # type: ignore[attr-defined]
     (picture,) = closed.get(job).json()["pictures"]
-    assert (picture["opinion"], picture["earlier"]) == ("likely-fake", f"version 0.9 with the weights {'b' * 12}")
+    verdict = picture["verdict"]
+    assert (verdict["opinion"], verdict["earlier"]) == ("likely-fake", f"version 0.9 with the weights {'b' * 12}")
     assert "This verdict was given by version 0.9" in closed.get("/").text
     page = closed.get(f"/exhibits/{taken.sha256}")
     assert page.status_code == 202  # the present detector examines it
