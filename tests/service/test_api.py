@@ -138,7 +138,7 @@ def test_a_picture_whose_worker_is_killed_while_it_works_is_examined_again(clien
     sandbox.process.kill()
     (picture,) = wait_for_job(client, place)["pictures"]
     assert (picture["state"], picture["verdict"]["examination"]) == ("done", "full")
-    assert picture["faces"][0]["log10_lr"] is not None
+    assert picture["verdict"]["faces"][0]["log10_lr"] is not None
     assert "detector_worker_deaths_total 1.0" in client.get("/metrics").text
 
 
