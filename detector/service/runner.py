@@ -99,10 +99,13 @@ class Runner:
         self._watchers.pop(job_id, None)
 
     def _work(self, own: Sandbox | None) -> None:
-        """Start a worker, and take pictures until the runner stops."""
+        """Start a worker, or wait for that of another thread, and take pictures until the runner stops."""
         if own is not None:
             self._start(own)
             self._free.put(own)
+        else:
+            with self._borrow():
+                pass
         taken: list[Taken] = []
         while not self._stopping.is_set():
             try:
