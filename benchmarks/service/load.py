@@ -227,7 +227,7 @@ def check_jobs(jobs: list[dict[str, Any]], sent: list[Picture], hostile: set[str
     for answer, (name, data) in zip(answers, sent, strict=True):
         if answer["state"] not in ("done", "failed"):
             raise Broken(f"{name} is {answer['state']} in a job that is done")
-        if answer["state"] == "done" and answer["sha256"] != sha256(data):
+        if answer["state"] == "done" and answer["verdict"]["sha256"] != sha256(data):
             raise Broken(f"{name} has the verdict on other bytes")
         if answer["state"] == "failed" and name not in hostile:
             raise Broken(f"{name} has no verdict: {answer['problem']}")
