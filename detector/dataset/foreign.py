@@ -16,6 +16,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -173,11 +174,22 @@ def _load(path: Path) -> pd.DataFrame:
             if file.read(4) == b"PK\3\4":
                 raise ValueError("it is a spreadsheet or another ZIP file; save it as CSV")
         if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path).rename(columns=str)
+            return _make_plain(pd.read_parquet(path).rename(columns=str))
         text = read_text(path)
         return _parse_lines(text) if path.suffix.lower() == ".jsonl" else _parse_cells(text)
     except (ValueError, OSError, KeyError, csv.Error, pd.errors.ParserWarning) as error:
         raise ManifestError(f"{path.name} is not a table: {' '.join(str(error).split())[:120]}") from None
+
+
+def _make_plain(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table without pandas' own types: no categories, and missing numbers are NaN."""
+    kinds: dict[str, Any] = {}
+    for name, kind in table.dtypes.items():
+        if isinstance(kind, pd.CategoricalDtype | pd.BooleanDtype):
+            kinds[str(name)] = object
+        elif pd.api.types.is_numeric_dtype(kind) and pd.api.types.is_extension_array_dtype(kind):
+            kinds[str(name)] = float
+    return table.astype(kinds)
 
 
 def _parse_lines(text: str) -> pd.DataFrame:

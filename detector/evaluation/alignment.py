@@ -122,8 +122,8 @@ def compare_aligned(joined: pd.DataFrame, aligned: Mapping[str, pd.DataFrame]) -
     rows, auc = [], METRICS.get("auc")
     for name, scores in aligned.items():
         plain = joined[(joined.detector == name) & (joined.perturbation == "none")]
-        again = scores[["original", "score"]].rename(columns={"original": "sha256", "score": "again"})
-        both = plain.merge(again.drop_duplicates("sha256"), on="sha256").dropna(subset=["score", "again"])
+        again = scores.drop_duplicates("original").set_index("original").score
+        both = plain.assign(again=plain.sha256.map(again)).dropna(subset=["score", "again"])
         real = both[both.label == Label.REAL]
         for generator, fake in both[both.label == Label.FAKE].groupby("generator"):
             pair = pd.concat([real, fake])

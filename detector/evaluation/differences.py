@@ -32,7 +32,7 @@ def compare_detectors(pairs: Sequence[Pair], joined: pd.DataFrame, *, level: flo
     tables = {str(name): part for name, part in plain.groupby("detector", sort=False)}
     rows, auc = [], METRICS.get("auc")
     for (a, first), (b, second) in combinations(tables.items(), 2):
-        both = first.merge(second[["sha256", "score"]].rename(columns={"score": "other"}), on="sha256")
+        both = first.assign(other=first.sha256.map(second.set_index("sha256").score)).dropna(subset="other")
         for pair in pairs:
             fake, real = pair.split(both)
             if fake.empty or real.empty:

@@ -16,6 +16,7 @@ from detector.files import as_text
 from detector.types import Label
 
 KEYS = ["detector", "perturbation", "severity"]  # columns that, with the generator, identify a result
+ANSWERS = ["score", "verdict", "reason"]  # columns about a picture; those of the manifest with such a name are replaced
 DEFAULTS: dict[str, Any] = dict(zip(KEYS, ("scores", "none", 0), strict=True))
 LEAST, MOST = 2.0**-149, 1 - 2.0**-53  # what stands for the probabilities 0 (as 32-bit numbers have it) and 1
 
@@ -62,10 +63,12 @@ def join_scores(scores: pd.DataFrame, manifest: pd.DataFrame, *, split: str = "t
     for names, part in rows.groupby(KEYS, sort=False):
         name, condition = names[0], "" if names[1] == "none" else f" under {names[1]} {names[2]}"
         found = part.groupby("sha256").agg(score=("score", "first"), high=("score", "max"), low=("score", "min"),
+                                           rows=("score", "size"), read=("score", "count"),
                                            verdict=("verdict", "first"), reason=("reason", "first"))  # fmt: skip
-        joined = table.merge(found, left_on="sha256", right_index=True, how="left", indicator=True)
-        absent = joined[joined.pop("_merge") == "left_only"]
-        torn = joined[joined.pop("high") - joined.pop("low") > 1e-6]
+        joined = table.assign(**{column: table.sha256.map(found[column]) for column in ANSWERS})
+        absent = table[~table.sha256.isin(found.index)]
+        twice = (found.high - found.low > 1e-6) | ((found.read > 0) & (found.read < found.rows))
+        torn = table[table.sha256.isin(found.index[twice])]
         if len(absent):
             raise ScoresError(
                 f"{len(absent):,} of {len(table):,} pictures of the split {split!r} have no score by {name!r}"
@@ -80,7 +83,10 @@ def join_scores(scores: pd.DataFrame, manifest: pd.DataFrame, *, split: str = "t
 
 
 def take_split(manifest: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Return the split's rows; ScoresError if it does not have both classes, UnknownName if there is no such split."""
+    """Return the split's rows of the manifest; of rows with the same picture and crop, the first.
+
+    Raises ScoresError if the split does not have both classes, UnknownName if there is no such split.
+    """
     if split not in SPLITS:
         raise UnknownName("split", split, SPLITS)
     table = manifest[manifest.split == split]
@@ -90,7 +96,7 @@ def take_split(manifest: pd.DataFrame, split: str) -> pd.DataFrame:
             other = f"only {Label(1 - label).name.lower()} pictures" if len(table) else "no picture at all"
             instead = f"these splits have both classes: {', '.join(both)}" if both else "no split has both classes"
             raise ScoresError(f"the split {split!r} has {other}, and a metric needs real and fake ones; {instead}")
-    return table.reset_index(drop=True)
+    return table.drop_duplicates(["sha256", *(["crop"] if "crop" in table else [])], ignore_index=True)
 
 
 def _check_scores(scores: pd.DataFrame) -> pd.DataFrame:
@@ -104,9 +110,10 @@ def _check_scores(scores: pd.DataFrame) -> pd.DataFrame:
     defaults: dict[str, Any] = {"sha256": "", "path": "", "verdict": "", "reason": ""} | DEFAULTS
     for column, value in defaults.items():
         rows[column] = scores[column].fillna(value) if column in scores else value
-    rows["severity"] = pd.to_numeric(rows.severity, errors="coerce").fillna(-1).astype(int)
-    if (rows.severity < 0).any():
+    severity = pd.to_numeric(rows.severity, errors="coerce").fillna(-1)
+    if ((severity < 0) | (severity % 1 != 0)).any():
         raise ScoresError("a severity is not a whole number; 0 is untouched, 1 to 5 is mild to strong")
+    rows["severity"] = severity.astype(int)
     bad = rows[~np.isfinite(rows.score) & ~(rows.score.isna() & (rows.verdict == "error"))]
     if len(bad):
         shown = ", ".join(f"row {i} ({p or s})" for i, p, s in zip(bad.index[:3], bad.path, bad.sha256, strict=False))

@@ -191,3 +191,17 @@ def test_a_picture_in_place_of_a_list_names_the_option(kind: str) -> None:
 
 def test_a_list_that_begins_with_the_letters_of_a_bitmap_is_a_list() -> None:
     assert read_list(b"BMW.jpg\nBMX.jpg\n") == ["BMW.jpg", "BMX.jpg"]
+
+
+def test_a_parquet_file_with_types_of_pandas_is_a_manifest_as_any_other(tmp_path: Path) -> None:
+    table = pd.DataFrame({"path": ["a.png", "b.png", "c.png"], "label": [0, 1, 1], "generator": ["", "x", "x"],
+                          "split": "test", "group": ["1", "2", "3"], "age": [1, None, 3]})  # fmt: skip
+    kinds = {name: "category" for name in ("label", "generator", "split", "group")}
+    table.astype({**kinds, "age": "Int64"}).assign(known=pd.array([True, None, False], "boolean")).to_parquet(
+        tmp_path / "m.parquet"
+    )
+    read = read_manifest(tmp_path / "m.parquet")
+    assert read.label.tolist() == [0, 1, 1]
+    assert read.generator.tolist() == ["", "x", "x"]
+    assert read.age.isna().tolist() == [False, True, False]
+    assert read.known.fillna("").tolist() == [True, "", False]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from detector.dataset.manifest import COLUMNS
 from detector.errors import ScoresError, UnknownName
-from detector.evaluation import figures, joining, measuring, oddities, pairs
+from detector.evaluation import differences, figures, joining, measuring, oddities, pairs
 from detector.statistics.intervals import measure
 from detector.statistics.metrics import METRICS
 
@@ -276,3 +276,38 @@ def test_a_source_of_a_single_group_has_no_interval_and_gives_a_warning(tmp_path
     figures.publish(joined, results, tmp_path, pairs=measured, metadata={"command": ""})
     assert "all photographs of lone belong to one group" in (tmp_path / "report.md").read_text()
     assert "no interval" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("column", ["score", "verdict", "reason", "high", "low", "rows", "other", "again", "_merge"])
+def test_a_manifest_may_have_any_further_column(column: str) -> None:
+    manifest, scores = draw()
+    both = pd.concat([scores.assign(detector="a"), scores.assign(detector="b")])
+    joined = joining.join_scores(both, manifest.assign(**{column: 7}))
+    expected = joining.join_scores(both, manifest)
+    pd.testing.assert_frame_equal(joined[expected.columns], expected)
+    rows = differences.compare_detectors(pairs.cross_generators(manifest), joined)
+    assert set(rows.n_real) == {40}
+
+
+def test_a_picture_that_a_manifest_lists_twice_is_measured_once() -> None:
+    manifest, scores = draw()
+    twice = pd.concat([manifest, manifest.iloc[::2].assign(path=lambda table: table.path + ".copy")])
+    both = pd.concat([scores.assign(detector="a"), scores.assign(detector="b")])
+    joined = joining.join_scores(both, twice)
+    pd.testing.assert_frame_equal(joined, joining.join_scores(both, manifest))
+    assert set(differences.compare_detectors(pairs.cross_generators(twice), joined).n_real) == {40}
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_score_beside_an_error_is_refused_as_two_answers_are(last: bool) -> None:
+    manifest, scores = draw()
+    failed = scores[scores.sha256 == manifest.sha256[0]].assign(score=np.nan, verdict="error")
+    with pytest.raises(ScoresError, match="has two scores"):
+        joining.join_scores(pd.concat([scores, failed] if last else [failed, scores]), manifest)
+
+
+@pytest.mark.parametrize("severity", [2.5, -1, "strong"])
+def test_a_severity_is_a_whole_number(severity: object) -> None:
+    manifest, scores = draw()
+    with pytest.raises(ScoresError, match="severity is not a whole number"):
+        joining.join_scores(scores.assign(severity=severity), manifest)

@@ -293,3 +293,12 @@ def test_a_suite_compares_by_columns_and_refuses_one_that_is_not_there(suite: su
     (tmp_path / "t.toml").write_text(BODY + 'by = ["hai"]')
     with pytest.raises(UnknownName, match="did you mean 'hair'"):
         gather_pictures(read_suite(tmp_path / "t.toml"), tmp_path)
+
+
+@pytest.mark.parametrize("update", [False, True])
+def test_a_gate_that_would_compare_nothing_is_an_error(update: bool, suite: suites.Suite, tmp_path: Path) -> None:
+    (tmp_path / "t.toml").write_text(BODY)
+    with pytest.raises(SuiteError, match="has no tolerances"):
+        tasks.run_suite(tmp_path / "t.toml", detectors=[SPECTRUM], out=tmp_path / "a", baseline=tmp_path / "b.json",
+                        update_baseline=update)  # fmt: skip
+    assert not (tmp_path / "b.json").exists()
