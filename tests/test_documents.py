@@ -8,6 +8,7 @@ on. `<!-- not run: REASON -->` before a block says why it is only compared with 
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import shlex
@@ -20,13 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import typer
+from accuracy_tables import print_likelihood_ratios, print_verdicts
 from conftest import ROOT
 
 import detector
 from detector import cli
 from detector.cli.settings import split_arguments
+from detector.statistics.calibration import describe
 
 DOCS = ROOT / "docs"
 PAGES = [
@@ -129,6 +133,50 @@ def test_every_command_of_the_pages_runs(
                 assert status == expected, f"{block.page}: {line}\n{capsys.readouterr().err}"
     made = {path.name for path in tmp_path.iterdir()}
     assert {"fakes", "mixing.png", "evidence", "case", "scores.parquet", "parts", "compared", "measured"} <= made
+
+
+def split_console(block: Block) -> Iterator[tuple[str, list[str]]]:
+    """Yield each command of a console with the lines that it prints."""
+    for part in re.split(r"^\$ ", block.text, flags=re.M)[1:]:
+        command, *printed = part.splitlines()
+        yield command, printed
+
+
+def test_the_readme_shows_what_its_commands_print(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scores of another processor may differ a little, and a hash of the log depends on the time."""
+    monkeypatch.chdir(tmp_path)
+    for module in ("detector.pictures.labelling", "detector.evidence.checks.provenance"):  # `pip install .` has no extra
+        monkeypatch.setattr(f"{module}.has_c2pa", lambda: False)
+    number = re.compile(r"[+-]?\d+\.\d+")
+    consoles = [block for block in read_blocks(ROOT / "README.md") if block.kind == "console"]
+    for command, expected in (each for block in consoles for each in split_console(block)):
+        assert run(command, monkeypatch) == 0
+        printed = "".join(capsys.readouterr()).splitlines()
+        assert len(printed) == len(expected), printed
+        for shown, wanted in zip(printed, expected, strict=True):
+            found, wanted = (re.sub(r"[0-9a-f]{64}", "HASH", line.partition("...")[0]) for line in (shown, wanted))
+            assert number.sub("N", found)[: len(number.sub("N", wanted))] == number.sub("N", wanted)
+            values = [[float(value) for value in number.findall(line)] for line in (found, wanted)]
+            assert values[0][: len(values[1])] == pytest.approx(values[1], abs=0.03)
+
+
+def test_the_documents_have_the_figures_of_the_model_card(capsys: pytest.CaptureFixture[str]) -> None:
+    card = json.loads((ROOT / "detector" / "weights" / "default" / "card.json").read_text())
+    print_likelihood_ratios(pd.DataFrame(card["cllr_on_unseen_sources"]))
+    print_verdicts(pd.DataFrame(card["verdicts_on_unseen"]))
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    page, readme = ((ROOT / name).read_text() for name in ("docs/accuracy.md", "README.md"))
+    assert len(rows) > 20
+    assert [row for row in rows if row not in page] == []
+    sources = card["false_alarms_by_source"]
+    for s in sources:
+        assert re.search(rf"^\| {s['source']} \| {s['n']} \|.*\| {s['share']:.1%} \[[^|]*\|$", page, re.M)
+    n, alarms = (sum(source[key] for source in sources) for key in ("n", "alarms"))
+    assert f"Of {n} photographs from\nfive sources {alarms} are called `likely-fake`" in readme
+    strongest = {describe(card["calibration"][bound]).partition(" for ")[0] for bound in ("low", "high")}
+    assert all(f"*{words}* at most" in (DOCS / "evidence.md").read_text() for words in strongest)
 
 
 def parse(words: list[str]) -> None:

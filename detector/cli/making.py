@@ -21,7 +21,7 @@ def index(
         Literal["real", "fake"] | None,
         typer.Option(help="Label for every picture; without it the label is read from real/ and fake/<generator>/."),
     ] = None,
-    generator: Annotated[str, typer.Option(help="Name of the generator that made the fakes.")] = "",
+    generator: Annotated[str, typer.Option(help="Name of the generator of the fakes, where no folder names it.")] = "",
     dataset: Annotated[str, typer.Option(help="Name of the data set; by default the name of the folder.")] = "",
     group: Annotated[
         str | None,

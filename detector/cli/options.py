@@ -27,7 +27,7 @@ Column = Annotated[
     typer.Option(
         "--column",
         metavar="NAME=COLUMN",
-        help="Read NAME from this column of a table, as in path=Datei; may be repeated.",
+        help="Read NAME from this column of a table, as in path=filename; may be repeated.",
     ),
 ]
 

@@ -121,14 +121,18 @@ def print_table(head: list[str], rows: list[list[str]]) -> None:
     from rich.text import Text
 
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=10_000, highlight=False)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in head:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))  # as Text, because rich would read markup in file names
-    console.print(table)
+    if console.is_terminal:
+        return console.print(table)
+    console = Console(width=10_000, highlight=False)
+    with console.capture() as text:
+        console.print(table)
+    for line in text.get().splitlines():
+        print(line.rstrip())
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def read_tables(paths: Sequence[Path | str], columns: Mapping[str, str]) -> list
 
 
 def read_columns(words: Iterable[str]) -> dict[str, str]:
-    """Return a dict from our column name to theirs, of arguments such as path=Datei; DetectorError for any other form.
+    """Return a dict from our column name to theirs, of arguments such as path=filename; DetectorError for any other form.
 
     >>> read_columns(["path=file", "label=what it is"])
     {'path': 'file', 'label': 'what it is'}
@@ -74,7 +74,7 @@ def read_columns(words: Iterable[str]) -> dict[str, str]:
     for word in words:
         ours, equals, theirs = word.partition("=")
         if not (ours and equals and theirs) or ours in columns:
-            raise DetectorError(f"a column is named once, as NAME=COLUMN, such as path=Datei, not {word!r}")
+            raise DetectorError(f"a column is named once, as NAME=COLUMN, such as path=filename, not {word!r}")
         columns[ours] = theirs
     return columns
 

@@ -156,6 +156,7 @@ def index_folder(
     """Return the manifest of the pictures below a folder, hashed and split by group.
 
     label: of all of them; None reads the layout, `real/...` beside `fake/<generator>/...`, or `0_real` and `1_fake`.
+    generator: of the fakes; in a layout, of those in no folder that names one.
     group_by: "file" (every picture for itself), "folder" (the folder it lies in), or a regular expression on the
     relative path, whose first bracket (else whole match) is the group. left_out: collects pictures that cannot be read
     and files of other kinds.
@@ -181,6 +182,8 @@ def index_folder(
             continue
         group = f"{dataset}/{_group(inside, group_by, digest)}"
         rows.append((as_text(path), digest, int(row_label), row_generator, dataset, group, "train", licence))
+    if label is None and generator and rows and generator not in {row[3] for row in rows}:
+        raise ManifestError("leave out --generator: it is for fakes whose folder names no generator, and there are none")
     if not rows:
         raise ManifestError(f"there are no pictures below {folder}{(left_out and f': {left_out.describe()}') or ''}")
     table = pd.DataFrame(rows, columns=list(COLUMNS)).drop_duplicates(["sha256", "label"], ignore_index=True)

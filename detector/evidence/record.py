@@ -87,7 +87,7 @@ class Posterior(Closed):
 
 
 class Conclusion(Closed):
-    """The conclusion from the detector's likelihood ratio; log10_lr is null if the detector gives no opinion."""
+    """The conclusion from the detector's likelihood ratio; log10_lr is null outside of what was validated."""
 
     statement: str
     opinion: Opinion

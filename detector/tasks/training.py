@@ -19,7 +19,7 @@ from detector.files import check_folder, sweep, write_text
 from detector.generators import GENERATORS, generator_options
 from detector.learning.journal import logged_to
 from detector.learning.processes import is_first
-from detector.registry import Registry
+from detector.registry import Registry, check_options
 from detector.types import Progress, Trainable, silent
 
 RECIPE = "training.json"  # name of the file that records everything the weights were trained with
@@ -58,10 +58,8 @@ def train(
     table = manifest if isinstance(manifest, pd.DataFrame) else read_manifest(manifest, columns=columns)
     if not issubclass(registry.get(name), Trainable):
         raise DetectorError(f"{name} cannot be trained; use it without training")
-    try:
-        model = registry.get(name)(**(arguments or {}))
-    except TypeError as error:
-        raise DetectorError(f"{name} takes no such argument: {str(error).split('()')[-1].strip()}") from None
+    check_options(name, registry.get(name), arguments or {})
+    model = registry.get(name)(**(arguments or {}))
     if device is not None:
         _check_device(device)
     options = _gather_options(kind, name, options)

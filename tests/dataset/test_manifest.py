@@ -171,6 +171,16 @@ def test_groups_by_folder_and_pattern(tmp_path: Path) -> None:
         index_folder(tmp_path, label=Label.REAL, group_by=r"zed")
 
 
+def test_a_generator_names_the_fakes_that_no_folder_names_and_is_refused_if_there_are_none(tmp_path: Path) -> None:
+    for number, name in enumerate(("real/a.png", "fake/b.png", "fake/style/c.png")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(encode(draw_picture(number)))
+    assert set(index_folder(tmp_path, generator="x").generator) == {"", "x", "style"}
+    (tmp_path / "fake" / "b.png").unlink()
+    with pytest.raises(ManifestError, match="leave out --generator"):
+        index_folder(tmp_path, generator="x")
+
+
 def test_no_pictures_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "set.zip").touch()
     with pytest.raises(ManifestError, match=r"set\.zip is not a folder"):
