@@ -7,16 +7,19 @@ of all comparisons of a report are corrected together (Holm 1979).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 import pandas as pd
 
+from detector.evaluation.formats import format_chance, format_interval
 from detector.evaluation.pairs import Pair
 from detector.statistics.intervals import compare_auc
 from detector.statistics.metrics import METRICS
 from detector.statistics.proportions import holm
 
+ALPHA = 0.05  # largest corrected p-value of a difference that is shown
 COLUMNS = ["detector", "other", "generator", "real", "kind", "auc", "auc_other", "difference", "low", "high", "p",
            "n_real", "n_fake"]  # fmt: skip
 
@@ -45,3 +48,24 @@ def compare_detectors(pairs: Sequence[Pair], joined: pd.DataFrame, *, level: flo
                          d.value, d.low, d.high, d.p_apart, len(real), len(fake)))  # fmt: skip
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.assign(p=holm(table.p.astype(float))) if len(table) else table
+
+
+def describe_differences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return one sentence for every two detectors: which has the higher AUC, on how many pairs of fakes and photographs.
+
+    rows: those of `compare_detectors`, in its order.
+    """
+    lines = []
+    for a, b in dict.fromkeys((row["detector"], row["other"]) for row in rows):
+        own = [row for row in rows if (row["detector"], row["other"]) == (a, b)]
+        if len(own) == 1:
+            difference, chance = f"{own[0]['difference']:+.3f} {format_interval(own[0])}", format_chance(own[0]["p"])
+            lines.append(f"{a} and {b} on the same pictures: difference of the AUCs {difference}, p {chance} (Holm)")
+            continue
+        gains = [row["difference"] for row in own if row["p"] <= ALPHA]
+        better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
+        lines.append(
+            f"{a} and {b} on the same pictures: of {len(own)} pairs of fakes and photographs {a} is better on {better}, "
+            f"{b} on {worse}, and {len(own) - len(gains)} show no difference (p <= {ALPHA}, Holm)"
+        )
+    return lines

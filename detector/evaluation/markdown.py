@@ -165,7 +165,12 @@ def _list_facts(metadata: Mapping[str, Any], elsewhere: Sequence[str]) -> Iterat
     facts = {k: v for k, v in metadata.items() if k not in elsewhere}
     yield from ("", "## How to repeat it")
     rows = [("command", metadata["command"]), *facts.items()]
-    yield from _table(["", ""], [[_cell(key), _cell(value)] for key, value in rows])
+    yield from _table(["", ""], [[_cell(key.replace("_", " ")), _cell(_list_entries(value))] for key, value in rows])
+
+
+def _list_entries(value: Any) -> Any:
+    """Return the entries of a dict as text, and anything else as it is."""
+    return ", ".join(f"{key} {entry}" for key, entry in value.items()) if isinstance(value, Mapping) else value
 
 
 def _cell(text: object) -> str:

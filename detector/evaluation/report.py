@@ -208,10 +208,10 @@ def write_report(
     write_text(folder / "report.json", json.dumps(report.model_dump(mode="json"), indent=1, allow_nan=False) + "\n")
 
 
-def read_metadata(folder: Path) -> dict[str, Any]:
-    """Return the metadata of the report.json in a folder."""
-    metadata: dict[str, Any] = json.loads((folder / "report.json").read_text())["metadata"]
-    return metadata
+def read_report(folder: Path) -> dict[str, Any]:
+    """Return the content of the report.json in a folder."""
+    content: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return content
 
 
 def make_schema() -> str:

@@ -93,8 +93,10 @@ def check_case(
     Raises DetectorError if there is no such report, or no log.
     """
     case, name = _find_case(target)
-    if exhibits is not None and not (exhibits.is_dir() or (name and exhibits.is_file())):
-        raise DetectorError(f"{exhibits} is not there, or is one file for a whole case; name a folder of exhibits")
+    if exhibits is not None and not exhibits.exists():
+        raise DetectorError(f"there is no {exhibits}; --exhibit names where the exhibits lie now")
+    if exhibits is not None and not name and not exhibits.is_dir():
+        raise DetectorError(f"{exhibits} is one file; name the folder of all exhibits, or --check the report of this one")
     entries = read_log(case / LOG)
     reports = [entry for entry in entries if entry.get("event") == "reported"]
     found = CaseCheck(entries, key, check_chain(entries))

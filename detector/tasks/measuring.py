@@ -137,21 +137,24 @@ def run_suite(
 def read_headline(folder: Path | str) -> tuple[list[str], list[dict[str, Any]]]:
     """Return the headline of each detector in a report's folder as text, and the findings on picture sources.
 
-    The headlines of a suite are followed by the smallest drop of the AUC that its gate could have noticed.
+    The headlines are followed by which of several detectors is better, and those of a suite also by the smallest drop
+    of the AUC that its gate could have noticed.
     """
+    from detector.evaluation.differences import describe_differences
     from detector.evaluation.markdown import describe_headline
-    from detector.evaluation.report import read_metadata
+    from detector.evaluation.report import read_report
 
-    metadata = read_metadata(Path(folder))
+    report = read_report(Path(folder))
+    metadata = report["metadata"]
     headlines = [f"{h['detector']}: {describe_headline(h)}" for h in metadata["headline"]]
-    return [*headlines, *metadata["power"]], metadata["sources"]
+    return [*headlines, *describe_differences(report["differences"]), *metadata["power"]], metadata["sources"]
 
 
 def read_notes(folder: Path | str) -> list[str]:
     """Return the warnings of a report, such as that scores have another scale or are turned round."""
-    from detector.evaluation.report import read_metadata
+    from detector.evaluation.report import read_report
 
-    notes: list[str] = read_metadata(Path(folder)).get("notes", [])
+    notes: list[str] = read_report(Path(folder))["metadata"].get("notes", [])
     return notes
 
 

@@ -43,11 +43,11 @@ def read_settings(
         key, equals, text = setting.partition("=")
         if not (key and equals and text):
             raise DetectorError(f"a hyper-parameter is set once, such as batch=16, not {setting!r}")
-        if key not in known:
-            raise UnknownName(f"hyper-parameter of {name}", key, known)
         if text == "?":
             listed = ", ".join(f"{other}={default}" for other, (_, default) in known.items())
             raise DetectorError(f"{name} has these hyper-parameters, with their defaults: {listed}")
+        if key not in known:
+            raise UnknownName(f"hyper-parameter of {name}", key, known)
         if key in arguments or key in options or chosen.get(key) is not None:
             raise DetectorError(f"{key} is chosen twice; leave out one")
         (arguments if key in accepted else options)[key] = _read_value(key, text, known[key][0])

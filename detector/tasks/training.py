@@ -101,7 +101,9 @@ def _describe(
 
 
 def _compare(folder: Path, recipe: Mapping[str, Any]) -> None:
-    """Raise CheckpointError if the folder was trained with another recipe."""
+    """Raise CheckpointError if the folder was trained with another recipe; a run that failed at once left nothing."""
+    if not folder.is_dir() or {path.name for path in folder.iterdir()} <= {RECIPE}:
+        return
     try:
         before = json.loads((folder / RECIPE).read_text())
     except (OSError, ValueError):

@@ -11,7 +11,7 @@ import pytest
 from conftest import make_manifest
 
 from detector import tasks
-from detector.evaluation.differences import compare_detectors
+from detector.evaluation.differences import compare_detectors, describe_differences
 from detector.evaluation.pairs import Pair, Role, cross_generators
 from detector.statistics.intervals import compare_auc
 from detector.statistics.proportions import holm
@@ -87,3 +87,18 @@ def test_the_report_has_them_in_all_three_forms(tmp_path: Path) -> None:
         text = (tmp_path / "out" / name).read_text()
         assert "Detectors on the same pictures" in text
         assert all(f"{r['difference']:+.3f}" in text for r in rows)
+    (line,) = [line for line in tasks.read_headline(tmp_path / "out")[0] if "same pictures" in line]
+    assert line.startswith("good and bad on the same pictures: of 2 pairs")
+    assert "good is better on 0, bad on 0, and 2 show no difference" in line  # few groups show none
+
+
+def test_every_two_detectors_get_a_sentence() -> None:
+    tables = [make_scores(seed, {"one": gain}) for seed, gain in ((1, 3.0), (2, 0.0), (3, 0.0))]
+    rows = compare_detectors(cross_generators(tables[0]), pd.concat(tables)).to_dict("records")
+    lines = describe_differences(rows)
+    assert [line.partition(" on ")[0] for line in lines] == ["d1 and d2", "d1 and d3", "d2 and d3"]
+    assert f"{rows[0]['difference']:+.3f}" in lines[0]
+    assert "p < 0.001" in lines[0]
+    assert describe_differences([]) == []
+    two = [{**rows[0], "generator": name} for name in ("x", "y")] + [{**rows[2], "detector": "d1", "other": "d2"}]
+    assert "d1 is better on 2, d2 on 0, and 1 show no difference" in describe_differences(two)[0]

@@ -40,6 +40,14 @@ def test_a_folder_trained_with_other_settings_is_refused_and_the_differences_are
     assert (tmp_path / "card.json").read_bytes() == card
 
 
+def test_a_folder_in_which_a_run_failed_at_once_takes_other_settings(tmp_path: Path, manifest: pd.DataFrame) -> None:
+    with pytest.raises(ValueError, match="empty"):
+        tasks.train("detector", "spectrum", manifest, tmp_path, arguments={"size": 32, "bins": 0})
+    assert [path.name for path in tmp_path.iterdir()] == ["training.json"]
+    tasks.train("detector", "spectrum", manifest, tmp_path, arguments={"size": 32, "bins": 16})
+    assert (tmp_path / "card.json").is_file()
+
+
 def test_leftovers_of_a_killed_training_are_removed(tmp_path: Path, manifest: pd.DataFrame) -> None:
     (tmp_path / ".resume.1234567.tmp.safetensors").touch()
     tasks.train("detector", "spectrum", manifest, tmp_path, arguments={"size": 32})
