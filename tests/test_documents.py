@@ -147,7 +147,10 @@ def test_the_readme_shows_what_its_commands_print(
 ) -> None:
     """Scores of another processor may differ a little, and a hash of the log depends on the time."""
     monkeypatch.chdir(tmp_path)
-    for module in ("detector.pictures.labelling", "detector.evidence.checks.provenance"):  # `pip install .` has no extra
+    for module in (
+        "detector.pictures.labelling",
+        "detector.evidence.checks.provenance",
+    ):  # `pip install .` has no extra
         monkeypatch.setattr(f"{module}.has_c2pa", lambda: False)
     number = re.compile(r"[+-]?\d+\.\d+")
     consoles = [block for block in read_blocks(ROOT / "README.md") if block.kind == "console"]

@@ -33,7 +33,9 @@ def serve(
     ] = None,
     check: Annotated[
         bool,
-        typer.Option(help="Check the custody log and its reports, and exit; status 1 if something was changed."),
+        typer.Option(
+            "--check", help="Check the custody log and its reports, and exit; status 1 if something was changed."
+        ),
     ] = False,
     key: Annotated[
         Path | None, typer.Option(help="With --check: public key (PEM) that must verify the signatures of the log.")

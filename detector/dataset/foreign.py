@@ -65,7 +65,7 @@ def read_tables(paths: Sequence[Path | str], columns: Mapping[str, str]) -> list
 
 
 def read_columns(words: Iterable[str]) -> dict[str, str]:
-    """Return a dict from our column name to theirs, of arguments such as path=filename; DetectorError for any other form.
+    """Return a dict from our column name to theirs, of arguments such as path=file; DetectorError for any other form.
 
     >>> read_columns(["path=file", "label=what it is"])
     {'path': 'file', 'label': 'what it is'}
@@ -182,13 +182,15 @@ def _load(path: Path) -> pd.DataFrame:
 
 
 def _make_plain(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table without pandas' own types: no categories, and missing numbers are NaN."""
+    """Return a table without pandas' own types and nested values: missing numbers are NaN, lists and the like text."""
     kinds: dict[str, Any] = {}
     for name, kind in table.dtypes.items():
         if isinstance(kind, pd.CategoricalDtype | pd.BooleanDtype):
             kinds[str(name)] = object
         elif pd.api.types.is_numeric_dtype(kind) and pd.api.types.is_extension_array_dtype(kind):
             kinds[str(name)] = float
+        elif pd.api.types.is_object_dtype(kind) and table[name].map(pd.api.types.is_list_like).any():
+            kinds[str(name)] = str
     return table.astype(kinds)
 
 
@@ -196,7 +198,7 @@ def _parse_lines(text: str) -> pd.DataFrame:
     rows = [json.loads(line) for line in text.split("\n") if line.strip()]
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError("a line holds no JSON object")
-    return pd.DataFrame(rows).rename(columns=str)
+    return _make_plain(pd.DataFrame(rows).rename(columns=str))
 
 
 def _parse_cells(text: str) -> pd.DataFrame:

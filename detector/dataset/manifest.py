@@ -183,7 +183,9 @@ def index_folder(
         group = f"{dataset}/{_group(inside, group_by, digest)}"
         rows.append((as_text(path), digest, int(row_label), row_generator, dataset, group, "train", licence))
     if label is None and generator and rows and generator not in {row[3] for row in rows}:
-        raise ManifestError("leave out --generator: it is for fakes whose folder names no generator, and there are none")
+        raise ManifestError(
+            "leave out --generator: it is for fakes whose folder names no generator, and there are none"
+        )
     if not rows:
         raise ManifestError(f"there are no pictures below {folder}{(left_out and f': {left_out.describe()}') or ''}")
     table = pd.DataFrame(rows, columns=list(COLUMNS)).drop_duplicates(["sha256", "label"], ignore_index=True)

@@ -50,8 +50,8 @@ def reencode(
         raise ManifestError(f"pictures are re-encoded as {', '.join(ENDINGS)}, not as {format}")
     folder = Path(folder).resolve()
     table = manifest.reset_index(drop=True)
-    sides, before = measure_sides(table), table.get("side", pd.Series(np.inf, index=table.index))
-    table["side"] = np.minimum(sides, before).astype(int)
+    before = pd.to_numeric(table.get("side", pd.Series(np.nan, index=table.index)), errors="coerce")
+    table["side"] = np.minimum(measure_sides(table), before.fillna(np.inf)).astype(int)
     boxes = read_crops(table)
     settings = f"{size} {format} {quality}"
     targets = [
@@ -72,13 +72,12 @@ def reencode(
             made.append(result)
             progress("re-encoding", len(made), len(table))
 
-    table["old"] = table["sha256"]
-    table["sha256"], table["reason"] = [digest for digest, _ in made], [reason for _, reason in made]
-    twin = table.duplicated(["sha256", "label"]) & (table.reason == "")
-    table.loc[twin, "reason"] = "its copy has the same bytes as an earlier one"
-    _write_skipped(table[table.reason != ""], folder / SKIPPED)
-    table["path"] = [str(target) for target in targets]
-    table = table[table.reason == ""].drop(columns=["old", "reason", "crop"], errors="ignore")
+    originals, reasons = table[["path", "sha256"]], pd.Series([reason for _, reason in made], dtype=str)
+    table["sha256"], table["path"] = [digest for digest, _ in made], [str(target) for target in targets]
+    twin = table.duplicated(["sha256", "label"]) & (reasons == "")
+    reasons[twin] = "its copy has the same bytes as an earlier one"
+    _write_skipped(originals.assign(reason=reasons)[reasons != ""], folder / SKIPPED)
+    table = table[reasons == ""].drop(columns="crop", errors="ignore")
     if table.empty:
         raise ManifestError(f"not one of the {len(manifest)} pictures could be read; {SKIPPED} in {folder} says why")
     return validate(table)
@@ -130,7 +129,7 @@ def _copied(path: str, box: Box | None, target: Path, size: int | None, format: 
 def _write_skipped(rows: pd.DataFrame, where: Path) -> None:
     where.unlink(missing_ok=True)
     if len(rows):
-        write_table(pd.DataFrame({"path": rows.path, "sha256": rows.old, "reason": rows.reason}), where)
+        write_table(rows, where)
 
 
 def add_crops(

@@ -51,7 +51,7 @@ def compare_detectors(pairs: Sequence[Pair], joined: pd.DataFrame, *, level: flo
 
 
 def describe_differences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return one sentence for every two detectors: which has the higher AUC, on how many pairs of fakes and photographs.
+    """Return one sentence for every two detectors: on how many pairs of fakes and photographs which one is better.
 
     rows: those of `compare_detectors`, in its order.
     """
@@ -65,7 +65,7 @@ def describe_differences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         gains = [row["difference"] for row in own if row["p"] <= ALPHA]
         better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
         lines.append(
-            f"{a} and {b} on the same pictures: of {len(own)} pairs of fakes and photographs {a} is better on {better}, "
-            f"{b} on {worse}, and {len(own) - len(gains)} show no difference (p <= {ALPHA}, Holm)"
+            f"{a} and {b} on the same pictures: of {len(own)} pairs of fakes and photographs {a} is better on "
+            f"{better}, {b} on {worse}, and {len(own) - len(gains)} show no difference (p <= {ALPHA}, Holm)"
         )
     return lines

@@ -104,8 +104,8 @@ def _check_scores(scores: pd.DataFrame) -> pd.DataFrame:
     if "score" not in scores or not {"sha256", "path"} & set(scores):
         there = ", ".join(str(c) for c in scores.columns)
         raise ScoresError(
-            f"scores need a column 'score', and 'sha256' or 'path'; these have: {there[:200] or 'none'}; name theirs with "
-            "--column, such as score=COLUMN"
+            f"scores need a column 'score', and 'sha256' or 'path'; these have: {there[:200] or 'none'}; name "
+            "theirs with --column, such as score=COLUMN"
         )
     if scores.empty:
         raise ScoresError("the table of scores is empty")

@@ -96,7 +96,9 @@ def check_case(
     if exhibits is not None and not exhibits.exists():
         raise DetectorError(f"there is no {exhibits}; --exhibit names where the exhibits lie now")
     if exhibits is not None and not name and not exhibits.is_dir():
-        raise DetectorError(f"{exhibits} is one file; name the folder of all exhibits, or --check the report of this one")
+        raise DetectorError(
+            f"{exhibits} is one file; name the folder of all exhibits, or --check the report of this one"
+        )
     entries = read_log(case / LOG)
     reports = [entry for entry in entries if entry.get("event") == "reported"]
     found = CaseCheck(entries, key, check_chain(entries))

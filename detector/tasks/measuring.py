@@ -112,7 +112,9 @@ def run_suite(
     _prepare(out)
     kept = None if baseline is None else suites.find_baseline(baseline)
     if kept is not None and not suite.tolerances:
-        raise suites.SuiteError(f"the suite {suite.name!r} has no tolerances, so a gate would compare nothing; add them")
+        raise suites.SuiteError(
+            f"the suite {suite.name!r} has no tolerances, so a gate would compare nothing; add them"
+        )
     before = None if kept is None or update_baseline else gate.read_baseline(kept)
     apart = name_apart([Source(Path(folder), folder=True) for folder in detectors])
     chosen = {names[""]: Path(folder) for names, folder in zip(apart, detectors, strict=True)}

@@ -89,8 +89,16 @@ REFUSED = [  # command, option without effect, part of the message
     ("feedback r.json --label real", "--split test", "--export"),
     ("feedback r.json --label real", "--seed 0", "--export"),
     ("train detector spectrum --manifest {manifest} -o w", "--device meta", "leave out --device"),
-    ("train detector spectrum --manifest {manifest} -o w", "--backbone x", "spectrum takes no backbone; leave out --backbone"),
-    ("train detector spectrum --manifest {manifest} -o w", "--epochs 1", "spectrum takes no epochs; leave out --epochs"),
+    (
+        "train detector spectrum --manifest {manifest} -o w",
+        "--backbone x",
+        "spectrum takes no backbone; leave out --backbone",
+    ),
+    (
+        "train detector spectrum --manifest {manifest} -o w",
+        "--epochs 1",
+        "spectrum takes no epochs; leave out --epochs",
+    ),
     ("train generator reconstruct --manifest {manifest} -o w", "--minutes 1", "leave out --minutes"),
     ("train generator reconstruct --manifest {manifest} -o w", "--loss logistic", "leave out --loss"),
     ("train generator reconstruct --manifest {manifest} -o w", "--pictures 9", "leave out --pictures"),

@@ -205,3 +205,16 @@ def test_a_parquet_file_with_types_of_pandas_is_a_manifest_as_any_other(tmp_path
     assert read.generator.tolist() == ["", "x", "x"]
     assert read.age.isna().tolist() == [False, True, False]
     assert read.known.fillna("").tolist() == [True, "", False]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_nested_values_become_text(ending: str, tmp_path: Path) -> None:
+    table = pd.DataFrame({"path": ["a.png", "b.png"], "label": [0, 1], "box": [[1, 2], [3, 4]]})
+    where = tmp_path / f"m.{ending}"
+    if ending == "parquet":
+        table.to_parquet(where)
+    else:
+        table.to_json(where, orient="records", lines=True)
+    read = read_manifest(where)
+    assert read.box.nunique() == 2
+    assert all(isinstance(box, str) for box in read.box)

@@ -56,6 +56,15 @@ def test_the_side_of_the_crop_is_recorded(table: pd.DataFrame, tmp_path: Path) -
     assert list(reencode(made, tmp_path / "newer", size=36).side) == [20] + [30] * (len(table) - 1)  # never finer
 
 
+def test_a_side_may_be_missing_and_any_further_column_passes_through(table: pd.DataFrame, tmp_path: Path) -> None:
+    sides = ["30", "", *["90"] * (len(table) - 2)]
+    made = reencode(table.assign(side=sides, old="young", reason="none given"), tmp_path / "new", size=24)
+    assert made.side.tolist()[:3] == [30, 40, 40]
+    assert (set(made.old), set(made.reason)) == ({"young"}, {"none given"})
+    again = reencode(table.assign(side=[np.nan, *[20] * (len(table) - 1)]), tmp_path / "new", size=24)
+    assert again.side.tolist()[:2] == [40, 20]
+
+
 def test_two_faces_in_one_picture_are_two_copies(table: pd.DataFrame, tmp_path: Path) -> None:
     twice = pd.concat([table.head(1).assign(crop="0 0 20 20"), table.head(1).assign(crop="20 20 40 40"), table.tail(8)])
     made = reencode(twice, tmp_path / "new", size=16)
