@@ -17,9 +17,7 @@ def verify(
     case: Annotated[str, typer.Option(help="Name or number of the case.")] = "",
     examiner: Annotated[str, typer.Option(help="Name of the examiner.")] = "",
     detector: DetectorFolder = None,
-    known: Annotated[
-        Path | None, typer.Option(help="Table of known pictures with the columns sha256 or phash, and label.")
-    ] = None,
+    known: Annotated[Path | None, typer.Option(help="Table of known pictures: sha256 or phash, and label.")] = None,
     trust: Annotated[
         Path | None, typer.Option(help="Trust list for Content Credentials: a .pem file, or a folder of them.")
     ] = None,

@@ -232,7 +232,8 @@ def _conclude_on_face(
     if not faces:
         reasons.append(seen["detector"].summary)
     elif faces[0]["reason"]:
-        reasons.append(faces[0]["reason"] + ".")
+        reason = faces[0]["reason"]
+        reasons.append(f"{reason[0].upper()}{reason[1:]}.")
     if faces and domain is not None and (reason := _unlike(faces[0]["crop"], domain)):
         reasons.append(reason)
     header = (seen["compression"].details or {}).get("jpeg")

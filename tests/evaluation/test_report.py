@@ -239,3 +239,10 @@ def test_groups_aligned_figures_and_flips_are_shown(tmp_path: Path) -> None:
         assert "'value'" not in text  # not once more as a list
     assert not [tag for tag, attributes in page.tags if "onerror" in attributes]
     assert HOSTILE not in markdown
+
+
+def test_the_facts_of_a_run_are_words_and_not_the_text_of_a_python_object(published: tuple[Path, pd.DataFrame]) -> None:
+    for name in ("report.md", "report.html"):
+        text = (published[0] / name).read_text()
+        assert "numpy 2" in text
+        assert "{'numpy'" not in text

@@ -364,6 +364,12 @@ def test_the_most_suspicious_face_decides_and_its_box_is_named(group: Exhibit) -
     assert abs(decode(base64.b64decode(summarise(record, group.image)["jpeg"])).mean() - 220) < 4
 
 
+def test_a_statement_is_whole_sentences(group: Exhibit) -> None:
+    findings = examine(group, Brightness())
+    findings[0].details["faces"].reverse()
+    assert ". The face is 39 pixels wide, less than 40." in conclude(findings, Brightness().calibration).statement
+
+
 def test_the_rule_is_that_of_the_scores(group: Exhibit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "find_faces", detector_check.find_faces)
     (tmp_path / "group.png").write_bytes(group.bytes)
