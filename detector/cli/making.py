@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from detector.cli.options import SERIOUS, SOME_UNREADABLE, Column, Out, Seed, refuse
+from detector.cli.options import SERIOUS, SOME_UNREADABLE, Column, OutFile, Seed, refuse
 from detector.cli.rendering import any_serious, print_findings, print_table, say, show_progress
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def index(
     folder: Annotated[Path, typer.Argument(help="Folder of pictures, or data set in the layout that --layout names.")],
-    output: Out = Path("manifest.csv"),
+    output: OutFile = Path("manifest.csv"),
     label: Annotated[
         Literal["real", "fake"] | None,
         typer.Option(help="Label for every picture; without it the label is read from real/ and fake/<generator>/."),
@@ -74,7 +74,7 @@ def _print_counts(table: pd.DataFrame) -> None:
 
 def mix(
     manifests: Annotated[list[Path], typer.Argument(help="Manifests that together list photographs and fakes.")],
-    output: Out = Path("mixed.csv"),
+    output: OutFile = Path("mixed.csv"),
     size: Annotated[
         int | None,
         typer.Option(

@@ -17,7 +17,8 @@ DetectorFolder = Annotated[
 Weights = Annotated[
     Path | None, typer.Option("--weights", help="Use the trained generator in this folder instead of the shipped one.")
 ]
-Out = Annotated[Path, typer.Option("-o", "--output", help="Folder or file to write.")]
+Out = Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")]
+OutFile = Annotated[Path, typer.Option("-o", "--output", help="File to write.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="The same seed gives the same result.")]
 MaybeSeed = Annotated[
     int | None, typer.Option("--seed", min=0, max=MAX_SEED, help="The same seed gives the same result; 0 by default.")

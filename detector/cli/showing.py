@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from detector.cli.options import SOME_UNREADABLE, DetectorFolder, MaybeSeed, Out, Seed, Weights, refuse
+from detector.cli.options import SOME_UNREADABLE, DetectorFolder, MaybeSeed, Out, OutFile, Seed, Weights, refuse
 from detector.cli.rendering import print_table, say, show_progress
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def gallery(
             help="Photographs, folders or manifests to compare with; by default the embedded photographs (grey)."
         ),
     ] = None,
-    output: Out = Path("gallery.html"),
+    output: OutFile = Path("gallery.html"),
     n: Annotated[
         int,
         typer.Option(

@@ -42,12 +42,19 @@ def describe_card(name: Path | str) -> list[tuple[str, str]]:
             for key, below in value.items():
                 walk(f"{prefix}.{key}" if prefix else key, below)
         elif isinstance(value, list):
-            lines.extend((prefix if i == 0 else "", str(item)) for i, item in enumerate(value))
+            lines.extend((prefix if i == 0 else "", _describe(item)) for i, item in enumerate(value))
         else:
-            lines.append((prefix, f"{value:.4g}" if isinstance(value, float) else str(value)))
+            lines.append((prefix, _describe(value)))
 
     walk("", read_card(folder))
     return lines
+
+
+def _describe(value: Any) -> str:
+    """Return an entry of a card as text; a dict as its names and values, without empty ones."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_describe(entry)}" for key, entry in value.items() if entry != "")
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def describe_environment() -> dict[str, str]:

@@ -49,3 +49,6 @@ def test_cards_are_shown() -> None:
     assert done.returncode == 0, done.stderr
     assert "FairFace" in done.stdout
     assert run_inside("list", "--card", "absent").returncode == 2
+    shown = run_inside("list", "--card", "default").stdout
+    assert "split train, label 0, dataset " in shown
+    assert "{'" not in shown
