@@ -185,7 +185,7 @@ def evaluate(
             )  # fmt: skip
     print_results(results)
     _show_report(output)
-    _show_gate(report)
+    _show_gate(report, baseline if update_baseline else None)
 
 
 def _show_report(output: Path) -> None:
@@ -198,8 +198,10 @@ def _show_report(output: Path) -> None:
     say(f"report: {output / 'report.html'}")
 
 
-def _show_gate(report: GateReport | None) -> None:
-    """Print the result of the gate, if there was one, and exit with status 1 if it failed."""
+def _show_gate(report: GateReport | None, written: Path | None) -> None:
+    """Print the result of the gate, if there was one, and exit with status 1 if it failed; or the baseline written."""
+    if written is not None:
+        say(f"baseline: {written}")
     if report is not None:
         for line in (*report.reasons, *report.notes):
             say(line)

@@ -84,3 +84,17 @@ def test_the_smoke_suite_passes_its_gate_and_a_worse_detector_does_not(tmp_path:
     done = run_inside(*words, tmp_path / "worse", "--detector", worse, "--no-audit", cwd=tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "gate: failed" in done.stdout
+
+
+def test_a_baseline_that_was_written_is_named_and_the_same_run_passes(
+    tmp_path: Path, drawn: Path, spectrum: Path
+) -> None:
+    (tmp_path / "s.toml").write_text(
+        f"name = 's'\nmanifests = ['{drawn / 'manifest.csv'}']\nresamples = 100\ntolerances = {{auc = 0.02}}\n"
+    )
+    words = ["evaluate", "--suite", tmp_path / "s.toml", "--detector", spectrum, "--no-audit", "-o", tmp_path / "out"]
+    done = run_inside(*words, "--baseline", tmp_path / "b.json", "--update-baseline")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"baseline: {tmp_path / 'b.json'}"
+    done = run_inside(*words, "--baseline", tmp_path / "b.json")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "gate: passed")
