@@ -21,7 +21,8 @@ import pandas as pd
 from detector import tasks
 from detector.dataset.manifest import read_crops, read_manifest, write_manifest
 from detector.generators import load_generator
-from detector.learning.embedding import Distance, extract_features, scale
+from detector.learning.embedding import Distance, extract_features
+from detector.learning.pixels import from_pixels
 from detector.pictures.images import load
 from detector.statistics.distances import Floats, squared_distances
 from detector.tasks.projecting import cut_face, measure_margin
@@ -43,12 +44,12 @@ def choose_photographs(data: Path, seed: int) -> pd.DataFrame:
 def measure_nearest(faces: Images, seed: int) -> tuple[Floats, Floats]:
     """Return the distance of each face (M, S, S, 3) from the nearest random face, in both spaces, (M,) each."""
     generator, distance = load_generator("style"), Distance()
-    ours = [distance.features(face[None]) for face in scale(faces)]
+    ours = [distance.features(face[None]) for face in from_pixels(faces)]
     nearest, deep = np.full(len(faces), np.inf), np.full(len(faces), np.inf)
     vectors = embed(faces)
     for start in range(0, N, CHUNK):
         drawn = generator.sample(CHUNK, seed=seed + start, truncation=1.0)
-        theirs = distance.features(scale(drawn))
+        theirs = distance.features(from_pixels(drawn))
         for i, features in enumerate(ours):
             nearest[i] = min(nearest[i], float(distance.between(features, theirs).min()))
         deep = np.minimum(deep, squared_distances(vectors, embed(drawn)).min(1))

@@ -40,8 +40,10 @@ OPTIONS: dict[str, dict[str, float]] = {  # training options; a number of pictur
 }
 BEST = "style-128"  # the shipped generator whose faces are shown first
 TRUNCATION = 0.6  # truncation psi of the shown faces; lower than the default, so that fewer faces are distorted
-SHOWN = 24  # number of faces on a sheet
+SHOWN = range(34, 58)  # seeds of the faces on the first sheet, all that follow one another
+GRID = (33, 34, 42), (14, 40, 37, 68, 21, 7)  # seeds of the sources and destinations of the shown grid, chosen by eye
 COLUMNS = 8  # number of faces in a row of a sheet
+PICTURES = "pictures"  # folder of the pictures, cut and saved alike, below that of the run
 ENLARGED = 128  # side of a face on a sheet, pixels
 ARGUMENTS = {"cnn": {"size": SIZE, "epochs": 6, "patience": 2}, "spectrum": {"size": SIZE}}  # constructor arguments
 
@@ -112,10 +114,10 @@ def _show_shipped(folder: Path, progress: Progress) -> None:
     progress("showing shipped faces", 0, 2)
     if not faces.is_file():
         generator: Any = load_generator("style", weights)
-        write_bytes(faces, encode(tile(generator.sample(SHOWN, seed=0, truncation=TRUNCATION), COLUMNS), "JPEG"))
+        write_bytes(faces, encode(tile(generator.draw(SHOWN, truncation=TRUNCATION), COLUMNS), "JPEG"))
     progress("showing shipped faces", 1, 2)
     if not mixing.is_file():
-        tasks.mix("style", range(1, 4), range(11, 16), mixing, weights=weights, label=False)
+        tasks.mix("style", *GRID, mixing, weights=weights, label=False, truncation=TRUNCATION)
     progress("showing shipped faces", 2, 2)
 
 
@@ -131,9 +133,11 @@ def _make_page(results: pd.DataFrame, scored: list[Row], table: pd.DataFrame) ->
     """Return index.html, which shows the faces, the training and the results, and explains the figures."""
     counts = table.groupby(["split", "label"]).size().to_dict()
     aucs = results[(results.metric == "auc") & (results.real == ALL)].to_dict("records")
+    names = ("photograph", *(f"fake by {name}" for name in OPTIONS))
+    examples = [(name, f"{PICTURES}/{Path(row.path).name}", row) for name, row in zip(names, scored, strict=True)]
     return open_templates(Path(__file__).parent).get_template("quickstart.html.jinja").render(
-        aucs=aucs, scored=scored, counts=counts, people=table[table.label == Label.REAL].group.nunique(),
-        names=["real", *OPTIONS], pictures=OPTIONS,
+        aucs=aucs, examples=examples, counts=counts, people=table[table.label == Label.REAL].group.nunique(),
+        pictures=OPTIONS, shown=SHOWN,
     )  # fmt: skip
 
 
@@ -181,6 +185,6 @@ def _combine(photographs: pd.DataFrame, folder: Path, seed: int, progress: Progr
         fakes = tasks.generate(name, len(photographs), folder / "fakes" / name, seed=100_000 * i,
                                weights=folder / "weights" / name, label=False, progress=progress)  # fmt: skip
         tables.append(assign_splits(fakes, seed=seed))
-    table = reencode(merge(tables), folder / "pictures", size=SIZE, format="JPEG", quality=QUALITY, progress=progress)
+    table = reencode(merge(tables), folder / PICTURES, size=SIZE, format="JPEG", quality=QUALITY, progress=progress)
     write_manifest(table, path)
     return table

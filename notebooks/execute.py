@@ -15,6 +15,7 @@ import nbclient
 import nbformat
 
 HERE = Path(__file__).parent
+PATIENCE = 1800  # seconds that a cell may take, also on a busy machine
 
 
 def hash_code(book: nbformat.NotebookNode) -> str:
@@ -26,7 +27,7 @@ def hash_code(book: nbformat.NotebookNode) -> str:
 def execute(book: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
     """Run a notebook in a folder and return it with its outputs."""
     client = nbclient.NotebookClient(
-        book, timeout=240, record_timing=False, resources={"metadata": {"path": str(folder)}}
+        book, timeout=PATIENCE, record_timing=False, resources={"metadata": {"path": str(folder)}}
     )
     return client.execute()
 

@@ -88,6 +88,29 @@ def test_layers_import_downwards_only() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def list_names(path: Path) -> set[str]:
+    """Return the names that a module defines or imports at its top level."""
+    names = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        else:
+            names |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return names
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").rglob("*.py")), ids=lambda path: path.stem)
+def test_benchmarks_import_what_the_package_has(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("detector."):
+            place = ROOT / str(node.module).replace(".", "/")
+            module = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+            names = list_names(module) | {child.stem for child in place.glob("*")}
+            assert not (missing := {alias.name for alias in node.names} - names), f"{node.module} has no {missing}"
+
+
 def test_types_check() -> None:
     done = subprocess.run([sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
