@@ -23,7 +23,7 @@ MADE = {  # notebook -> a file that its last part writes
     "quickstart": "notebook/report/report.html",
 }
 IN_KERNEL = "could-you-tell"  # the notebook that runs in a Jupyter kernel; the others run in the process of the test
-SHORTER = {"pictures=1_600": "pictures=32", '"style", 200': '"style", 60'}  # a shorter training, and fewer fakes
+SHORTER = {"pictures=960": "pictures=32", '"style", 200': '"style", 60'}  # a shorter training, and fewer fakes
 LARGEST = 500_000  # bytes of a notebook with its outputs
 
 
