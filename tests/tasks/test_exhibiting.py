@@ -47,6 +47,7 @@ def test_the_page_shows_the_figures_that_were_computed(made: tuple[Path, dict[st
         assert entry["kid_x1000"] is None or f"{entry['kid_x1000']:.0f} ± {entry['kid_error']:.0f}" in page
     assert [row["learned"] for row in record["ageing"]] == ["crude", "style-64"]
     assert all(0 <= cell["value"] <= 1 for row in record["ageing"] for cell in row["tested"])
+    assert page.count('<td class="own">') == 2  # the diagonal
 
 
 def test_photographs_get_the_resolution_and_the_grey_of_the_fakes(tmp_path: Path) -> None:

@@ -92,6 +92,8 @@ def test_answers_become_a_report_beside_the_detector(quiz: Path, weights: Path, 
     assert "48.2 % [47.1, 49.2]" in page
     assert "59.0 % [57.7, 60.4]" in page
     assert "What bob got wrong: 3" in page
+    assert "What person 1 got wrong: nothing" in page
+    assert "-0.00" not in page  # the criterion of person 1
 
 
 @pytest.mark.parametrize(
