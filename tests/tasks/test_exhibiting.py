@@ -48,6 +48,7 @@ def test_the_page_shows_the_figures_that_were_computed(made: tuple[Path, dict[st
     assert [row["learned"] for row in record["ageing"]] == ["crude", "style-64"]
     assert all(0 <= cell["value"] <= 1 for row in record["ageing"] for cell in row["tested"])
     assert page.count('<td class="own">') == 2  # the diagonal
+    assert "All faces are grey" in page
 
 
 def test_photographs_get_the_resolution_and_the_grey_of_the_fakes(tmp_path: Path) -> None:
