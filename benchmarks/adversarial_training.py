@@ -30,8 +30,8 @@ from detector.statistics.intervals import measure
 from detector.types import Images
 
 OWN = ("latent", "reconstruct", "style", "swap")  # generators of this package among the fakes of the training set
-RECIPE = {"size": 64, "epochs": 3, "patience": 0, "batch": 32, "augmentation": 0.5}
-LEARNED, ATTACKED = 400, 48  # numbers of photographs that are learned and attacked; there are as many fakes
+RECIPE = {"size": 64, "epochs": 8, "patience": 0, "batch": 32, "augmentation": 0.5}
+LEARNED, ATTACKED = 1600, 48  # numbers of photographs that are learned and attacked; there are as many fakes
 RADII = (1, 2, 4)  # largest changes of a value by the attacker, grey levels
 
 
