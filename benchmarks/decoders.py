@@ -5,7 +5,8 @@ neighbours with normalised pixels (progressive GAN), filters with noise and a su
 (StyleGAN 2), filters around each nonlinearity (StyleGAN 3), rearranged channels (super-resolution). The autoencoders of
 the development data all upsample in the same way. Each decoder starts from the weights of one of them, but upsamples in
 another way, and is trained for some minutes to reconstruct photographs, with a discriminator of patches. A detector
-that is trained on reconstructions by all of them learns more than one kind of trace.
+that is trained on reconstructions by all of them learns more than one kind of trace. Decoders altered at random
+(`alter_decoder`, `scatter_weights`) need no training and leave more kinds of traces, in coarser pictures.
 Source: Radford et al. 2015, arXiv:1511.06434; Karras et al. 2017, arXiv:1710.10196; 2019, arXiv:1912.04958; 2021,
 arXiv:2106.12423; Shi et al. 2016, arXiv:1609.05158; Isola et al. 2016, arXiv:1611.07004 (discriminator of patches).
 """
@@ -31,6 +32,9 @@ RATE = 4e-4  # peak learning rate of Adam
 ADVERSARIAL = 0.02  # weight of the adversarial loss; that of the L1 error is 1
 DETAIL = 1.0  # weight of the L1 error of differences between neighbouring pixels
 JITTER = 0.05  # standard deviation of the random factors of all weights, so that no two batches share their traces
+CHANGED = ("nearest", "bilinear", "filtered", "transposed", "shuffled")  # methods that need no training to enlarge well
+SCATTER = (0.0, 0.03, 0.05, 0.08)  # standard deviations of the random factors of the weights of an altered decoder
+GRAIN = (0.02, 0.3)  # range of the strength of the noise in an altered decoder
 
 
 @dataclass(frozen=True)
@@ -232,6 +236,34 @@ def jitter(net: nn.Module, rng: np.random.Generator) -> dict[str, Tensor]:
         noise = torch.from_numpy(rng.standard_normal(tuple(parameter.shape), np.float32)).to(parameter.device)
         parameter.data.mul_(1 + JITTER * noise)
     return kept
+
+
+def alter_decoder(autoencoders: dict[str, Autoencoder], rng: np.random.Generator) -> tuple[str, Autoencoder]:
+    """Return an autoencoder whose decoder enlarges in another way and has noise or not, untrained, and the kind's name.
+
+    autoencoders: those of the data, by name; one of them is drawn. Its decoder still has its own weights; to leave
+    traces that are not those of the autoencoder, they have to be changed by `scatter_weights`.
+    """
+    torch.manual_seed(int(rng.integers(2**31)))
+    enlarge, code = CHANGED[int(rng.integers(len(CHANGED)))], list(autoencoders)[int(rng.integers(len(autoencoders)))]
+    noise = bool(rng.random() < 0.5)
+    net, source = Decoder(Kind(code, enlarge, noise=noise)), autoencoders[code]
+    net.start(source.decode)  # type: ignore[arg-type]
+    name = f"altered-{enlarge}{'-noise' if noise else ''}"
+    return name, Autoencoder(source.encode, net.eval().requires_grad_(False), source.device)
+
+
+def scatter_weights(net: Decoder, rng: np.random.Generator) -> None:
+    """Multiply every weight by 1 plus noise, enlarging layers by more, and draw the strength of the decoder's noise."""
+    if net.kind.noise:
+        scale = torch.exp(torch.empty(3, 1, 1, 1).uniform_(*np.log(GRAIN).tolist()))
+        net.strength.data = scale * torch.randn(3, WIDTH, 1, 1).abs().clamp(max=2)
+    spread = float(rng.choice(SCATTER))
+    for name, parameter in net.named_parameters():
+        if name != "strength":
+            own = max(spread, JITTER) if name.startswith("ups") else spread
+            parameter.data.mul_(1 + own * torch.randn_like(parameter))
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _make_discriminator() -> nn.Sequential:

@@ -5,10 +5,11 @@
 Photographs of six sources and the fakes that are marked `use=train` are located; nothing of them is copied. To them
 come fakes that are made here: copies of every photograph through three of the four latent autoencoders (the fourth,
 LEFT_OUT, only ever measures), copies of half of those that train through decoders that enlarge as other generators do
-(`decoders.py`, trained here first), copies and swaps by this package's own generators, pictures drawn by `style-64` and
-`style-128`, and by the pretrained `stylegan` where that extra is installed. Pictures with `use=evaluate` or
-`use=heldout` are never read. What is there already is not made again. A GPU is used where there is one; without, each
-of the six decoders takes about 25 minutes of one core.
+(`decoders.py`, trained here first), two copies of every photograph through decoders that are altered at random instead
+of trained, copies and swaps by this package's own generators, pictures drawn by `style-64` and `style-128`, and by the
+pretrained `stylegan` where that extra is installed. Pictures with `use=evaluate` or `use=heldout` are never read. What
+is there already is not made again. A GPU is used where there is one; without, each of the six decoders takes about 25
+minutes of one core, and the altered ones half an hour in all.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import cv2
 import numpy as np
 import pandas as pd
 from autoencoders import NAMES, STRIDE, Autoencoder
-from decoders import CROP, KINDS, jitter, read_decoder, train_decoder
+from decoders import CROP, KINDS, alter_decoder, jitter, read_decoder, scatter_weights, train_decoder
 
 from detector import tasks
 from detector.dataset.audit import audit
@@ -35,6 +36,7 @@ from detector.dataset.reencoding import add_crops, measure_sides
 from detector.errors import MissingExtra
 from detector.files import sha256, write_bytes, write_text
 from detector.learning.devices import pick_device
+from detector.learning.pairs import match_colours
 from detector.pictures.images import cut, load, resize
 from detector.scoring.checkpoint import SHIPPED
 from detector.types import Image
@@ -46,6 +48,12 @@ TOGETHER = 32  # photographs that are copied at one side, with one noise
 STEPS = 300  # training steps of each decoder
 EACH = 2  # one in so many photographs that train is copied through the decoders that are trained here
 LOWEST_PSNR = 20.0  # dB; a decoder that restores photographs less well is left out
+TURNS = 2  # copies of every photograph through altered decoders
+ALIKE, LARGEST, LOWEST_ALTERED_PSNR = (
+    16,
+    320,
+    22.5,
+)  # photographs that share an altered decoder; largest side, pixels; dB
 NOISE = (0.0, 0.0, 0.03, 0.08)  # of the latent code, in its standard deviations, drawn evenly
 LEAST = 80  # side of a face square, pixels, below which a picture is left out
 ALTERED = {"latent": (128, 192), "reconstruct": (128, 208), "swap": (128, 208)}  # generator: sides, pixels
@@ -81,6 +89,10 @@ def main() -> None:
     if given.only:
         return
     parts += [table for table in copies if table is not None]
+    for turn in range(1, TURNS + 1):
+        parts.append(
+            copy_altered(photographs, given.data / "autoencoders", given.out / "made" / f"altered{turn}", turn)
+        )
     for name, sides in ALTERED.items():
         parts += [alter(name, photographs, given.out / "made" / f"{name}-{side}", side) for side in sides]
     drawn = pd.concat(draw_all(given.out / "made"), ignore_index=True)  # two checkpoints may share a seed, so a group
@@ -155,6 +167,40 @@ def copy_all(
         "generator": name, "dataset": order.dataset, "group": order.group, "split": order.split,
         "licence": order.licence,
     })  # fmt: skip
+
+
+def copy_altered(photographs: pd.DataFrame, weights: Path, folder: Path, turn: int) -> pd.DataFrame:
+    """Return copies of photographs through decoders that are altered anew for every few of them; those alike are kept.
+
+    A copy gets the mean and the spread of its photograph's colours. turn: number of the copy of each photograph.
+    """
+    if (folder / "manifest.csv").is_file():
+        return read_manifest(folder / "manifest.csv")
+    order = photographs.assign(side=measure_sides(photographs)).sort_values(["side", "sha256"]).reset_index(drop=True)
+    autoencoders = {name: Autoencoder.read(weights, name, pick_device()) for name in COPIED}
+    rows = []
+    for start in range(0, len(order), ALIKE):
+        batch, rng = order.iloc[start : start + ALIKE], np.random.default_rng([404, turn, start])
+        name, net = alter_decoder(autoencoders, rng)
+        high = max(min(int(batch.side.min()), LARGEST), SIDES[0] + STRIDE)
+        side = int(np.exp(rng.uniform(np.log(SIDES[0]), np.log(high)))) // STRIDE * STRIDE
+        scatter_weights(net.decode, rng)  # type: ignore[arg-type]
+        squares = [
+            resize(cut(load(path), crop), side, side) for path, crop in zip(batch.path, read_crops(batch), strict=True)
+        ]
+        copies = net.reconstruct(np.stack(squares), float(rng.choice(NOISE)), rng)
+        for photograph, square, copy in zip(batch.itertuples(), squares, copies, strict=True):
+            if -10 * np.log10(((square - copy.astype(float)) ** 2).mean() / 255**2) < LOWEST_ALTERED_PSNR:
+                continue
+            path = copy_path(folder, photograph.sha256)
+            write_png(path, match_colours(copy, square))
+            digest = sha256(path.read_bytes())
+            rows.append({"path": str(path.resolve()), "sha256": digest, "label": 1, "generator": name,
+                         "dataset": photograph.dataset, "group": photograph.group, "split": photograph.split,
+                         "licence": photograph.licence})  # fmt: skip
+        print_progress(folder.name, min(start + ALIKE, len(order)), len(order), ALIKE)
+    write_manifest(pd.DataFrame(rows), folder / "manifest.csv")
+    return pd.DataFrame(rows)
 
 
 def write_png(path: Path, picture: Image) -> None:

@@ -42,6 +42,8 @@ FIRST: dict[str, Any] = {  # from ImageNet weights
     "half_life": 200.0, "augmentation": 0.6, "locates": True,
 }  # fmt: skip
 SECOND: dict[str, Any] = FIRST | {"epochs": 9, "batch": 256, "rate": 1e-3}  # from the weights of the first stage
+THIRD: dict[str, Any] = FIRST | {"epochs": 6, "batch": 128, "rate": 6e-4, "half_life": 100.0}  # from the second stage
+DRAWN = ("style", "stylegan")  # generators whose fakes only the first stage learns from
 SHIPPED_SECOND = 160  # side of the two parts that the shipped network sees, pixels; it is trained with 192
 RECONSTRUCTED, LARGEST = 50, 320  # photographs of each dataset that are reconstructed, and the largest side, pixels
 SMALLEST = 100  # side of the fakes that calibrate, pixels: 64-pixel generators have no photographs of their kind
@@ -71,13 +73,19 @@ def main() -> None:
 
 
 def train(learnt: pd.DataFrame, out: Path) -> Path:
-    """Train the two stages, unless they are there, and return the folder of the second."""
-    first, second = out / "cnn-first", out / "cnn"
-    own = learnt[~learnt.generator.isin(list(KINDS))].reset_index(drop=True)
-    for folder, table, recipe, options in ((first, own, FIRST, {}), (second, learnt, SECOND, {"start": first})):
+    """Train the three stages, unless they are there, and return the folder of the last."""
+    first, second, third = out / "cnn-first", out / "cnn-second", out / "cnn"
+    decoded, altered = learnt.generator.isin(list(KINDS)), learnt.generator.str.startswith("altered-")
+    drawn = learnt.generator.isin(DRAWN)
+    for folder, rows, recipe, options in (
+        (first, ~decoded & ~altered, FIRST, {}),
+        (second, ~altered & ~drawn, SECOND, {"start": first}),
+        (third, ~decoded & ~drawn, THIRD, {"start": second}),
+    ):
         if not (folder / CARD).is_file():
+            table = learnt[rows].reset_index(drop=True)
             tasks.train("detector", "cnn", table, folder, arguments=recipe, progress=print_progress, **options)
-    return second
+    return third
 
 
 def evaluation_halves(data: Path, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

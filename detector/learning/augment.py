@@ -15,6 +15,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from detector.pictures.perturbations import rephotograph, smooth
 from detector.types import Image
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise the import contacts a server to find newer versions
@@ -24,6 +25,7 @@ with warnings.catch_warnings():
 
 # Factors of all probabilities, each for a fifth of the pictures. A factor of 1 for all leaves too few pictures clean.
 SEVERITIES = (0.0, 0.5, 1.0, 1.5, 2.0)
+SCREEN, BEAUTY = 0.1, 0.1  # shares of the pictures photographed from a screen, and under a beauty filter, at strength 1
 KERNELS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA, cv2.INTER_LANCZOS4)
 
 
@@ -95,8 +97,9 @@ def add_border(image: Image, rng: np.random.Generator) -> Image:
 def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
     """Return a function (picture, seed) -> picture of the same shape; the same seed gives the same picture.
 
-    For each picture one of SEVERITIES is drawn, and all probabilities except those of mirroring and of a tighter crop
-    are multiplied by it. The function must not be shared by threads: make one for each.
+    For each picture one of SEVERITIES is drawn, and all probabilities are multiplied by it, except those of mirroring,
+    of a tighter crop, of a screen and of a beauty filter. The function must not be shared by threads: make one for
+    each.
 
     strength: a further factor of the probabilities; with 0, pictures stay unchanged.
     """
@@ -107,7 +110,11 @@ def make_augmentation(strength: float = 1.0) -> Callable[[Image, int], Image]:
         rng = np.random.default_rng(seed)
         p, steps = kits[int(rng.integers(len(kits)))]
         if rng.random() < min(strength, 0.5):
-            image = image[:, ::-1]
+            image = np.ascontiguousarray(image[:, ::-1])
+        if rng.random() < SCREEN * strength:
+            image = rephotograph(image, int(rng.integers(1, 5)), rng)
+        elif rng.random() < BEAUTY * strength:
+            image = smooth(image, int(rng.integers(1, 6)), rng)
         if rng.random() < 0.5 * p:
             image = retouch(image, rng)
         if rng.random() < min(strength, 0.5):
