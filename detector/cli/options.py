@@ -1,11 +1,12 @@
-"""Options that several commands share, exit statuses, and the refusal of options without effect."""
+"""Options that several commands share, exit statuses, the help page of a group, and the refusal of useless options."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 SERIOUS, BAD_INPUT, SOME_UNREADABLE = 1, 2, 3  # exit statuses; 1 means a serious finding and nothing else
 INTERNAL, INTERRUPTED, BROKEN_PIPE = 70, 130, 141  # exit statuses of a bug, of Ctrl-C, and of a closed output pipe
@@ -45,6 +46,16 @@ Log = Annotated[
     Literal["tensorboard"] | None,
     typer.Option("--log", help="Also write the figures of the run for TensorBoard (an extra), below the output."),
 ]
+
+
+class Group(TyperGroup):
+    """A group of commands whose help page has the whole first sentence of each; Click cuts it after one line."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands."""
+        rows = [(name, self.commands[name].get_short_help_str(limit=500)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 def refuse(reason: str, **options: object) -> None:

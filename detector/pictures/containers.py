@@ -81,6 +81,12 @@ def walk(data: bytes) -> Iterator[Part]:
     return walks[kind](data) if kind in walks else iter(())
 
 
+def chunks_after_end(data: bytes) -> Iterator[Part]:
+    """Yield the chunks that follow the end of a PNG, where some programs write texts; none for other formats."""
+    end = extent(data).end if sniff(data) == "PNG" else None
+    return iter(()) if end is None else _chunks(data, end)
+
+
 def extent(data: bytes) -> Extent:
     """Return the end of the picture and its number of frames."""
     kind = sniff(data)
@@ -113,7 +119,7 @@ def exif(data: bytes) -> list[bytes]:
     if sniff(data) == "TIFF":
         return [data]
     found = []
-    for part in parts(data):
+    for part in (*parts(data), *chunks_after_end(data)):
         named = part.name in ("eXIf", "EXIF") or (part.name == "APP1" and part.payload[:6] == b"Exif\0\0")
         if named and len(part.payload) <= MAX_TEXT:
             found.append(part.payload)
@@ -193,7 +199,7 @@ def _count_likely(text: str) -> int:
 def _raw_texts(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     if sniff(data) == "GIF":
         yield from ((b"Comment", block.payload) for block in _gif_blocks(data) if block.name == "FE")
-    for part in parts(data):
+    for part in (*parts(data), *chunks_after_end(data)):
         if part.name == "COM":
             yield b"Comment", part.payload
         elif part.name in ("tEXt", "comf", "zTXt", "iTXt"):
@@ -233,8 +239,7 @@ def _name(code: int) -> str:
     return {0xC4: "DHT", 0xDB: "DQT", 0xDA: "SOS", 0xDD: "DRI", 0xFE: "COM", 0xCC: "DAC"}.get(code, f"{code:02X}")
 
 
-def _chunks(data: bytes) -> Iterator[Part]:
-    at = len(PNG_MAGIC)
+def _chunks(data: bytes, at: int = len(PNG_MAGIC)) -> Iterator[Part]:
     for _ in range(MAX_PARTS):
         length, name = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
         if len(name) < 4 or at + 12 + length > len(data):

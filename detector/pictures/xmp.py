@@ -33,10 +33,7 @@ def find_packets(data: bytes) -> list[str]:
         packet = _cut(block[:MAX_TEXT])[: max(left, 0)]
         packets += [packet] if packet else []
         left -= len(packet)
-    if not packets:  # the standard requires that a scan of the whole file finds a packet
-        starts = [at for tag in (b"<x:xmpmeta", b"<rdf:RDF") if (at := data.find(tag)) >= 0]
-        packets = [_cut(data[min(starts) : min(starts) + MAX_TEXT])] if starts else []
-    return packets
+    return packets or _scan(data)
 
 
 def _blocks(data: bytes) -> Iterator[bytes]:
@@ -53,6 +50,15 @@ def _blocks(data: bytes) -> Iterator[bytes]:
     yield from raw_profiles(data, "xmp", "app1")
     for pieces in extended.values():
         yield b"".join(piece for _, piece in sorted(pieces))
+
+
+def _scan(data: bytes) -> list[str]:
+    """Return the first packet anywhere in the file, where the standard requires that a scan finds it."""
+    for code in ("utf-8", "utf-16-le", "utf-16-be"):
+        starts = [at for tag in ("<x:xmpmeta", "<rdf:RDF") if (at := data.find(tag.encode(code))) >= 0]
+        if starts:
+            return [data[min(starts) : min(starts) + MAX_TEXT].decode(code, "replace")]
+    return []
 
 
 def _cut(block: bytes) -> str:

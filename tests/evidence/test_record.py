@@ -231,6 +231,10 @@ def test_a_declaration_decides_before_the_detector(photograph: Path, tmp_path: P
     arguments = ["verify", str(marked), "-o", str(tmp_path / "cli")]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert CliRunner().invoke(app, [*arguments, "--fail-on", "likely-fake"]).exit_code == 1
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    arguments.insert(1, str(tmp_path / "broken.png"))
+    assert CliRunner().invoke(app, arguments).exit_code == 3
+    assert CliRunner().invoke(app, [*arguments, "--fail-on", "likely-fake"]).exit_code == 1, "serious comes first"
 
 
 def test_a_field_of_the_file_cannot_pass_for_a_signature() -> None:

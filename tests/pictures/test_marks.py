@@ -235,6 +235,14 @@ def test_comfyui_writes_into_a_chunk_of_its_own() -> None:
     assert declared(plain[:-12] + chunk + plain[-12:])
 
 
+def test_texts_and_exif_after_the_end_of_a_png_are_read() -> None:
+    plain, exif = encode(draw_picture(1)), Pillow.Exif()
+    exif[0x0131] = "DALL-E 3"
+    for body in (b"tEXtparameters\0" + SETTINGS.encode(), b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")):
+        assert declared(plain + struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)))
+    assert declared(plain + b"PK\3\4" + SETTINGS.encode()) == []
+
+
 def test_what_needs_a_second_field_is_no_mark_without_it() -> None:
     signature = Field("EXIF", "ImageDescription", "Signature: " + "Ab+/" * 20)
     assert find_marks([signature]) == []
