@@ -188,8 +188,15 @@ def index_folder(
         )
     if not rows:
         raise ManifestError(f"there are no pictures below {folder}{(left_out and f': {left_out.describe()}') or ''}")
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).drop_duplicates(["sha256", "label"], ignore_index=True)
-    return validate(assign_splits(table, seed=seed))
+    return validate(assign_splits(drop_copies(rows, left_out), seed=seed))
+
+
+def drop_copies(rows: Sequence[tuple[Any, ...]], left_out: LeftOut) -> pd.DataFrame:
+    """Return the table of rows in the order of COLUMNS, once for the same bytes and label; the others are counted."""
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    once = table.drop_duplicates(["sha256", "label"], ignore_index=True)
+    left_out.copies += len(table) - len(once)
+    return once
 
 
 def assign_splits(manifest: pd.DataFrame, *, seed: int, fractions: Sequence[float] = FRACTIONS) -> pd.DataFrame:
