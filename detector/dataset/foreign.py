@@ -27,8 +27,8 @@ TABLES = frozenset({".csv", ".tsv", ".parquet", ".jsonl"})  # file name endings 
 BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 SEPARATORS = ",;\t|"
 SYNONYMS = {  # our column name -> its names in other programs, in lower case and with _ for all that is no letter
-    "path": ("filename", "file_name", "filepath", "file_path", "file", "image", "image_path", "image_name", "image_file",
-             "imagename", "img", "img_path", "img_name", "picture", "sourcefile", "source_file"),
+    "path": ("filename", "file_name", "filepath", "file_path", "file", "image", "image_path", "image_name",
+             "image_file", "imagename", "img", "img_path", "img_name", "picture", "sourcefile", "source_file"),
     "score": ("prediction", "pred", "probability", "prob", "logit", "fake_probability", "prob_fake", "fake_prob",
               "p_fake", "fake_score", "score_fake"),
     "label": ("class", "target", "ground_truth", "gt", "is_fake"),

@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from scipy.special import logit
 

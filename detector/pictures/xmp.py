@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from xml.parsers import expat
 
 from detector.pictures.containers import MAX_TEXT, XMP_JPEG, decode_text, parts, raw_profiles, texts
 
 EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"  # then GUID (32 bytes), length (4) and offset (4) in the whole
+MAX_PACKETS = 8  # largest number of beginnings of packets that a scan of the file finds
 MAX_PROPERTIES = 4096
 _START = re.compile(r"<(?:[\w.-]+:)?(?:xmpmeta|xapmeta|RDF)[\s>]")  # the element around rdf:RDF is optional
 _STRUCTURE = {"xmpmeta", "xapmeta", "RDF", "Description", "Alt", "Bag", "Seq", "li", "value"}
@@ -53,11 +55,19 @@ def _blocks(data: bytes) -> Iterator[bytes]:
 
 
 def _scan(data: bytes) -> list[str]:
-    """Return the first packet anywhere in the file, where the standard requires that a scan finds it."""
+    """Return the packets anywhere in the file, where the standard requires that a scan finds them.
+
+    Each begins at the first element or at RDF, and ends where the next begins.
+    """
     for code in ("utf-8", "utf-16-le", "utf-16-be"):
-        starts = [at for tag in ("<x:xmpmeta", "<rdf:RDF") if (at := data.find(tag.encode(code))) >= 0]
+        tags = b"|".join(tag.encode(code) for tag in ("<x:xmpmeta", "<rdf:RDF"))
+        starts = [match.start() for match in islice(re.finditer(tags, data), MAX_PACKETS)]
         if starts:
-            return [data[min(starts) : min(starts) + MAX_TEXT].decode(code, "replace")]
+            size = MAX_TEXT // len(starts)
+            ends = (*starts[1:], len(data))
+            return [
+                data[at : min(at + size, end)].decode(code, "replace") for at, end in zip(starts, ends, strict=True)
+            ]
     return []
 
 
