@@ -36,8 +36,15 @@ SYNONYMS = {  # our column name -> its names in other programs, in lower case an
 }  # fmt: skip
 TEXT = ("path", "sha256", "label", "generator", "dataset", "group", "split", "licence", "detector", "phash", "crop")
 WORDS = {
-    **dict.fromkeys(("real", "reals", "authentic", "original", "genuine", "photo", "photograph", "bonafide"), 0),
-    **dict.fromkeys(("fake", "fakes", "synthetic", "generated", "manipulated", "deepfake", "ai"), 1),
+    **dict.fromkeys(("real", "reals", "authentic", "original", "genuine", "photo", "photograph", "bonafide",
+                     "bona fide", "pristine", "human"), 0),
+    **dict.fromkeys(("fake", "fakes", "synthetic", "generated", "manipulated", "deepfake", "ai", "spoof", "forged",
+                     "tampered", "ai-generated", "aigc"), 1),
+}  # fmt: skip
+TRUTH = {"true": 1, "yes": 1, "false": 0, "no": 0}
+SPLIT_NAMES = {  # name of a split in other programs -> ours
+    **dict.fromkeys(("train", "training"), "train"), **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }  # fmt: skip
 
 
@@ -256,8 +263,13 @@ def _drop_blank(table: pd.DataFrame) -> pd.DataFrame:
 
 def _ours(name: str) -> str:
     """Return our name for a column of another table, or its own name if we have none."""
-    small = re.sub(r"[\W_]+", "_", name.lower()).strip("_")
+    small = _plain(name)
     return next((ours for ours, others in SYNONYMS.items() if small in others), small)
+
+
+def _plain(name: str) -> str:
+    """Return a column's name in lower case, with _ for all that is no letter."""
+    return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
 
 
 def _rename(table: pd.DataFrame, name: str, columns: Mapping[str, str]) -> pd.DataFrame:
@@ -273,5 +285,8 @@ def _rename(table: pd.DataFrame, name: str, columns: Mapping[str, str]) -> pd.Da
             raise ManifestError(
                 f"{name} has no column {ours!r}, and {' or '.join(meant)} could be meant: say --column {ours}=..."
             )
+        if _plain(meant[0]) == "is_fake":  # then true means fake, and in a column of another name it is not known
+            words = table[meant[0]].astype(str).str.strip().str.lower().map(TRUTH)
+            table = table.assign(**{meant[0]: words.where(words.notna(), table[meant[0]])})
         table = table.rename(columns={meant[0]: ours})
     return table

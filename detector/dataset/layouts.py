@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from detector.dataset.archives import Member
-from detector.dataset.foreign import WORDS, read_text
+from detector.dataset.foreign import SPLIT_NAMES, WORDS, read_text
 from detector.dataset.listing import LeftOut, find_pictures
 from detector.dataset.manifest import assign_splits, drop_copies, validate
 from detector.errors import ImageError, ManifestError
@@ -28,7 +28,6 @@ Rows = Iterator[tuple[Path, Label, str, str, str]]  # path, label, generator, gr
 LAYOUTS: Registry[Callable[[Path, Path], Rows]] = Registry("layout", "detector.dataset.layouts")
 
 REAL_NAMES = {word for word, label in WORDS.items() if label == Label.REAL} | {"0", "0_real", "nature", "live"}
-SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 @LAYOUTS.register("folders", summary="ImageFolder: one folder per class, optionally below train/val/test")

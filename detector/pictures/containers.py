@@ -81,12 +81,6 @@ def walk(data: bytes) -> Iterator[Part]:
     return walks[kind](data) if kind in walks else iter(())
 
 
-def chunks_after_end(data: bytes) -> Iterator[Part]:
-    """Yield the chunks that follow the end of a PNG, where some programs write texts; none for other formats."""
-    end = extent(data).end if sniff(data) == "PNG" else None
-    return iter(()) if end is None else _chunks(data, end)
-
-
 def extent(data: bytes) -> Extent:
     """Return the end of the picture and its number of frames."""
     kind = sniff(data)
@@ -119,7 +113,7 @@ def exif(data: bytes) -> list[bytes]:
     if sniff(data) == "TIFF":
         return [data]
     found = []
-    for part in (*parts(data), *chunks_after_end(data)):
+    for part in _parts_of_metadata(data):
         named = part.name in ("eXIf", "EXIF") or (part.name == "APP1" and part.payload[:6] == b"Exif\0\0")
         if named and len(part.payload) <= MAX_TEXT:
             found.append(part.payload)
@@ -199,7 +193,7 @@ def _count_likely(text: str) -> int:
 def _raw_texts(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     if sniff(data) == "GIF":
         yield from ((b"Comment", block.payload) for block in _gif_blocks(data) if block.name == "FE")
-    for part in (*parts(data), *chunks_after_end(data)):
+    for part in _parts_of_metadata(data):
         if part.name == "COM":
             yield b"Comment", part.payload
         elif part.name in ("tEXt", "comf", "zTXt", "iTXt"):
@@ -210,6 +204,14 @@ def _raw_texts(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             elif part.name == "iTXt":  # two bytes, the language, the translated keyword
                 rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2]
             yield key, _inflate(rest) if packed else rest
+
+
+def _parts_of_metadata(data: bytes) -> list[Part]:
+    """Return `parts`, and the chunks after the end of a PNG, where some programs write texts."""
+    found = parts(data)
+    if found and found[-1].name == "IEND":
+        found += _chunks(data, found[-1].offset + 12 + len(found[-1].payload))
+    return found
 
 
 def _segments(data: bytes) -> Iterator[Part]:

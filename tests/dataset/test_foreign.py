@@ -163,10 +163,25 @@ def test_labels_are_numbers_or_text() -> None:
     assert np.isnan(read_labels(pd.Series(["", "1"])).iloc[0])
 
 
+def test_truth_is_a_label_only_if_the_column_says_of_what(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,Is Fake\na,TRUE\nb,no\nc,1\n")
+    assert read_labels(read_table(tmp_path / "t.csv").label).tolist() == [1, 0, 1]
+    (tmp_path / "t.csv").write_text("path,label\na,TRUE\n")
+    with pytest.raises(ManifestError, match="'TRUE' is neither"):
+        read_labels(read_table(tmp_path / "t.csv").label)
+
+
 @pytest.mark.parametrize("label", ["true", "perhaps", "0.5", "nan"])
 def test_a_label_that_is_neither_is_named(label: str) -> None:
     with pytest.raises(ManifestError, match=f"row 1: the label '{label}'"):
         read_labels(pd.Series(["real", label]))
+
+
+def test_a_manifest_with_splits_and_generators_as_others_write_them(tmp_path: Path) -> None:
+    rows = "a.png,real,Real,Test\nb.png,spoof,gan,validation\nc.png,human,,Training\n"
+    (tmp_path / "m.csv").write_text(f"path,label,generator,split\n{rows}")
+    table = read_manifest(tmp_path / "m.csv")
+    assert (table.generator.tolist(), table.split.tolist()) == (["", "gan", ""], ["test", "val", "train"])
 
 
 def test_a_manifest_of_another_tool(tmp_path: Path) -> None:
