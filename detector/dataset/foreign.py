@@ -237,8 +237,8 @@ def _parse_cells(text: str) -> pd.DataFrame:
             decimal="," if separator == ";" else ".", dtype=text_columns,
         )  # fmt: skip
     if any(name != name.strip() for name in names):  # cells are padded as the names are
-        texts = [name for name in table if pd.api.types.is_string_dtype(table[name])]
-        table = table.assign(**{name: table[name].str.strip() for name in texts})
+        for name in table.columns[[pd.api.types.is_string_dtype(kind) for kind in table.dtypes]]:
+            table[name] = table[name].str.strip()
     return _drop_blank(table.rename(columns=str.strip))
 
 
@@ -254,11 +254,11 @@ def _skip_comments(text: str) -> str:
 
 def _drop_blank(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table without the rows in which nothing stands, as spreadsheets write them below a table."""
-    rows = table.index
-    for name in table:
-        cells = table.loc[rows, name]
+    rows = table
+    for i in range(table.shape[1]):
+        cells = rows.iloc[:, i]
         rows = rows[cells.isna() | (cells.astype(str).str.strip() == "")]
-    return table.drop(index=rows)
+    return table.drop(index=rows.index)
 
 
 def _ours(name: str) -> str:
