@@ -1,4 +1,4 @@
-"""Warnings for readers of a report: rows that repeat, odd scales or inverted scores, classes of a single group."""
+"""Warnings for readers of a report: scores on another scale or inverted, classes of a single group."""
 
 from __future__ import annotations
 
@@ -22,18 +22,7 @@ def warn_of_scores(joined: pd.DataFrame, results: pd.DataFrame) -> list[str]:
     joined: as `joining.join_scores`. results: as `measuring.measure_scores`.
     """
     plain = joined[joined.perturbation == "none"]
-    return [*_warn_of_repeats(plain), *_warn_of_groups(plain), *_warn_of_scale(plain), *_warn_of_direction(results)]
-
-
-def _warn_of_repeats(plain: pd.DataFrame) -> Iterator[str]:
-    """Yield how many rows of the manifest repeat another one."""
-    one = plain[plain.detector == plain.detector.iloc[0]]
-    repeats = one.duplicated([name for name in ("sha256", "crop") if name in one])
-    if repeats.any():
-        yield (
-            f"{repeats.sum():,} of {len(one):,} rows repeat the bytes of another, such as {one.path[repeats].iloc[0]}, "
-            "and count again; keep one row for each picture"
-        )
+    return [*_warn_of_groups(plain), *_warn_of_scale(plain), *_warn_of_direction(results)]
 
 
 def _warn_of_groups(plain: pd.DataFrame) -> Iterator[str]:
