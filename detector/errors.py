@@ -2,6 +2,7 @@
 
 DetectorError                  anything below; the command line prints it as one line and exits with 2
 +-- ImageError                 one picture cannot be read; `reason` is a short slug for tables
+|   +-- UnreadableFile         missing, or cannot be opened
 |   +-- UnsupportedFormat      not one of the formats that are decoded
 |   +-- ImageTooLarge          more bytes or pixels than the cap
 |   +-- DamagedImage           truncated, corrupt or empty
@@ -31,6 +32,10 @@ class ImageError(DetectorError):
     """One picture cannot be read."""
 
     reason = "unreadable"
+
+
+class UnreadableFile(ImageError):
+    """There is no such file, it cannot be opened, or it is not a regular file."""
 
 
 class UnsupportedFormat(ImageError):

@@ -78,7 +78,10 @@ def check_output(path: Path | str) -> None:
 
 def check_folder(folder: Path | str) -> None:
     """Make a folder if it does not exist; raise OSError if it cannot be made or written into."""
-    os.makedirs(folder, exist_ok=True)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, "it is a file, and a folder is to be written", str(folder)) from None
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass

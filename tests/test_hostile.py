@@ -35,6 +35,14 @@ def test_the_time_of_a_batch_counts_for_each_of_its_files_and_its_memory_for_all
     assert summary.startswith("score: 3 of 5 files (3 decoded): 0 crashes, 0 hangs, 0 invalid, 2 over a limit; at most")
 
 
+def test_a_file_that_is_not_decoded_has_a_report_and_one_that_is_missing_has_none(tmp_path: Path) -> None:
+    picture = crafted.saved((64, 64), "PNG")
+    for name, data in (("whole.png", picture), ("torn.png", picture[:60]), ("text.png", b"no picture")):
+        (tmp_path / name).write_bytes(data)
+    words = [hostile.verify(tmp_path / name) for name in ("whole.png", "torn.png", "text.png", "absent.png")]
+    assert words == ["decoded", "not decoded", "not decoded", "refused"]
+
+
 def test_a_run_is_resumed_where_it_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

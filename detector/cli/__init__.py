@@ -9,17 +9,25 @@ from __future__ import annotations
 import io
 import os
 import sys
-import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from detector import __version__
 from detector.cli.generating import generate
 from detector.cli.making import index, mix
 from detector.cli.measuring import audit, evaluate, score
-from detector.cli.options import BAD_INPUT, BROKEN_PIPE, INTERNAL, INTERRUPTED, SERIOUS, DetectorFolder, Out, Seed
+from detector.cli.options import (
+    BAD_INPUT,
+    BROKEN_PIPE,
+    INTERNAL,
+    INTERRUPTED,
+    SERIOUS,
+    DetectorFolder,
+    Group,
+    Out,
+    Seed,
+)
 from detector.cli.rendering import (
     choose_output,
     command_line,
@@ -34,11 +42,11 @@ from detector.cli.settings import read_config, split_arguments
 from detector.cli.showing import gallery, quiz
 from detector.cli.training import train_app
 from detector.cli.verifying import feedback, verify
-from detector.files import printable
 
-app = typer.Typer(name="detector", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
+app = typer.Typer(name="detector", no_args_is_help=True, pretty_exceptions_enable=False, cls=Group,
                   help="Tells synthetic and manipulated faces from photographs.",
-                  context_settings={"help_option_names": ["-h", "--help"]})  # fmt: skip
+                  rich_markup_mode=None,  # importing Rich would take longer than all else that a help page needs
+                  context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})  # fmt: skip
 app.add_typer(train_app, name="train")
 
 
@@ -73,7 +81,11 @@ def main(arguments: list[str] | None = None) -> None:
     except SystemExit as error:  # raised by Typer for a closed pipe
         status = BROKEN_PIPE if error.code == 1 else error.code
     except Exception as error:
-        if not hasattr(error, "format_message"):
+        if _is_interrupt(error):
+            status = INTERRUPTED
+        elif not hasattr(error, "format_message"):
+            import traceback
+
             traceback.print_exc()
             status = INTERNAL
         elif "NoArgsIsHelp" in type(error).__name__:
@@ -87,14 +99,23 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(status)
 
 
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C caused an error; a compiled module whose import it stops raises ImportError from it."""
+    return error is not None and (isinstance(error, KeyboardInterrupt) or _is_interrupt(error.__cause__))
+
+
 def _complain(error: object, status: int) -> int:
     """Print an error as one line on standard error, and return the status."""
+    from detector.files import printable
+
     print(f"detector: {printable(' '.join(str(error).split()))}", file=sys.stderr)
     return status
 
 
 def _show_version(value: bool) -> None:
     if value:
+        from detector import __version__
+
         print(f"detector {__version__}")
         raise typer.Exit
 

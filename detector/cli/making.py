@@ -52,7 +52,9 @@ def index(
                             dataset=dataset, group_by=group or "file", licence=licence, layout=layout, seed=seed,
                             left_out=left_out, progress=progress)  # fmt: skip
     _print_counts(table)
-    say(f"{len(table)} pictures in {output}")
+    n = left_out.copies
+    copies = f", without {n:,} cop{'y' if n == 1 else 'ies'} of the same bytes" if n else ""
+    say(f"{len(table)} pictures in {output}{copies}")
     for path, reason in left_out.pictures.items():
         say(f"left out: {path}: {reason}", err=True)
     if left_out:

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from detector.cli.options import SERIOUS, SOME_UNREADABLE, Column, DetectorFolder, MaybeSeed, Out, Seed, refuse
+from detector.cli.options import (
+    SERIOUS,
+    SOME_UNREADABLE,
+    Column,
+    DetectorFolder,
+    MaybeOut,
+    MaybeSeed,
+    Out,
+    Seed,
+    refuse,
+)
 from detector.cli.rendering import (
     any_serious,
     command_line,
@@ -77,12 +87,7 @@ def score(
     runtime: Runtime = "onnx",
     stdin: Annotated[bool, typer.Option("--stdin", help="Score one picture that is read from standard input.")] = False,
     column: Column = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", help="Write a .csv, .jsonl or .parquet file or a folder, instead of printing a table."
-        ),
-    ] = None,
+    output: MaybeOut = None,
     faces: Faces = None,
     frames: Frames = None,
     frames_out: FramesOut = None,

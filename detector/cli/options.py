@@ -1,15 +1,24 @@
-"""Options that several commands share, exit statuses, and the refusal of options without effect."""
+"""Options that several commands share, exit statuses, the help page of a group, and the refusal of useless options."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 SERIOUS, BAD_INPUT, SOME_UNREADABLE = 1, 2, 3  # exit statuses; 1 means a serious finding and nothing else
 INTERNAL, INTERRUPTED, BROKEN_PIPE = 70, 130, 141  # exit statuses of a bug, of Ctrl-C, and of a closed output pipe
 MAX_SEED = 2**32 - 1  # the largest seed that numpy, torch and scikit-learn all accept
+
+
+def _refuse_dash(path: Path | None) -> Path | None:
+    """Return the path of an output; BadParameter for -, by which other programs mean standard output."""
+    if path == Path("-"):
+        raise typer.BadParameter("- is no file or folder; name one, or leave the option out")
+    return path
+
 
 DetectorFolder = Annotated[
     Path | None, typer.Option("--detector", help="Use the trained detector in this folder instead of the shipped one.")
@@ -17,8 +26,17 @@ DetectorFolder = Annotated[
 Weights = Annotated[
     Path | None, typer.Option("--weights", help="Use the trained generator in this folder instead of the shipped one.")
 ]
-Out = Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")]
-OutFile = Annotated[Path, typer.Option("-o", "--output", help="File to write.")]
+Out = Annotated[Path, typer.Option("-o", "--output", callback=_refuse_dash, help="Folder to write.")]
+OutFile = Annotated[Path, typer.Option("-o", "--output", callback=_refuse_dash, help="File to write.")]
+MaybeOut = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        callback=_refuse_dash,
+        help="Write a .csv, .jsonl or .parquet file or a folder, instead of printing a table.",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="The same seed gives the same result.")]
 MaybeSeed = Annotated[
     int | None, typer.Option("--seed", min=0, max=MAX_SEED, help="The same seed gives the same result; 0 by default.")
@@ -45,6 +63,16 @@ Log = Annotated[
     Literal["tensorboard"] | None,
     typer.Option("--log", help="Also write the figures of the run for TensorBoard (an extra), below the output."),
 ]
+
+
+class Group(TyperGroup):
+    """A group of commands whose help page has the whole first sentence of each; Click cuts it after one line."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands."""
+        rows = [(name, self.commands[name].get_short_help_str(limit=500)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 def refuse(reason: str, **options: object) -> None:

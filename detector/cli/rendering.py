@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import math
 import os
 import sys
@@ -13,7 +11,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from detector.cli.options import MAX_SEED
-from detector.files import printable
 
 if TYPE_CHECKING:
     from detector.dataset.findings import AuditFinding
@@ -43,6 +40,8 @@ def choose_output(*, json: bool, quiet: bool) -> None:
 
 def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
     """Print each row as a JSON object on one line; NaN is printed as null."""
+    import json
+
     for row in rows:
         print(json.dumps({key: None if value != value else value for key, value in row.items()}, default=str))
 
@@ -63,6 +62,8 @@ def _number(value: float | None, form: str) -> str:
 
 def say(text: str, *, err: bool = False) -> None:
     """Print a line with terminal control characters escaped. err: print it on standard error."""
+    from detector.files import printable
+
     if not OUTPUT.quiet:
         print(printable(text), file=sys.stderr if err or OUTPUT.json else sys.stdout)
 
@@ -120,6 +121,8 @@ def print_table(head: list[str], rows: list[list[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from detector.files import printable
+
     console = Console()
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in head:
@@ -142,6 +145,8 @@ def show_progress(*, log: str = "") -> Iterator[Callable[[str, int, int], None]]
     log: name of a logger whose lines are printed on standard error if there is no bar.
     """
     if OUTPUT.quiet or not sys.stderr.isatty():
+        import logging
+
         logger, handler = logging.getLogger(log or __name__), logging.StreamHandler()
         handler.setLevel(logging.ERROR if OUTPUT.quiet else logging.INFO)
         logger.setLevel(logging.INFO)  # other handlers of the logger get every line

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,6 +45,8 @@ def read_config(path: Path, command: Any) -> dict[str, Any]:
 
     Raises DetectorError if the file is not TOML, or names a command or an option that does not exist.
     """
+    import tomllib
+
     from detector.errors import DetectorError
 
     try:

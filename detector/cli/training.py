@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from detector.cli.options import Column, Log, Out, Seed, Set
+from detector.cli.options import Column, Group, Log, Out, Seed, Set
 from detector.cli.rendering import say, show_progress
 
-train_app = typer.Typer(no_args_is_help=True, help="Train a generator or a detector on a manifest.")
+train_app = typer.Typer(no_args_is_help=True, cls=Group, help="Train a generator or a detector on a manifest.")
 
 
 @train_app.command("generator")

@@ -74,14 +74,11 @@ def verify(
 
 
 def _find_status(rows: list[dict[str, Any]], fail_on: str | None, left_out: bool) -> int:
-    opinions = {row["opinion"] for row in rows}
-    if any(row["changed"] for row in rows):
+    """Return the exit status: a serious finding is never hidden by another file that cannot be read."""
+    bad = set() if fail_on is None else {"declared-generated", "likely-fake", fail_on}
+    if any(row["changed"] or row["opinion"] in bad for row in rows):
         return SERIOUS
-    if any(row["error"] for row in rows):
-        return SOME_UNREADABLE
-    if fail_on is not None and opinions & {"declared-generated", "likely-fake", fail_on}:
-        return SERIOUS
-    return SOME_UNREADABLE if left_out else 0
+    return SOME_UNREADABLE if left_out or any(row["error"] for row in rows) else 0
 
 
 def _show_reports(rows: list[dict[str, Any]], output: Path) -> None:

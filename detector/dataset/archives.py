@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 
 from detector.dataset.listing import LeftOut
-from detector.errors import DamagedImage, ImageTooLarge, ManifestError
+from detector.errors import DamagedImage, ImageTooLarge, ManifestError, UnreadableFile
 from detector.pictures.images import HEIF_SUFFIXES, MAX_BYTES, SUFFIXES, can_read_heif
 
 HEADERS = b"xgXLK"  # types of tar members that describe the next member: extended headers and long names
@@ -25,7 +25,11 @@ class Span:
     size: int
 
     def read(self, *, max_bytes: int = MAX_BYTES) -> bytes:
-        """Return the bytes; ImageTooLarge if there are more than `max_bytes`, DamagedImage if some are missing."""
+        """Return the bytes.
+
+        Raises ImageTooLarge above `max_bytes`, UnreadableFile if the file cannot be opened, DamagedImage if some bytes
+        are missing.
+        """
         if self.size > max_bytes:
             raise ImageTooLarge(f"{self.size:,} bytes; the cap is {max_bytes:,}")
         try:
@@ -33,7 +37,7 @@ class Span:
                 file.seek(self.start)
                 data = file.read(self.size)
         except OSError as error:
-            raise DamagedImage(f"cannot be read: {error.strerror or error}") from None
+            raise UnreadableFile(error.strerror or str(error)) from None
         if not data or len(data) < self.size:
             raise DamagedImage("the file is empty" if not self.size else "the tar ends within it")
         return data

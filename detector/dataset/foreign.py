@@ -26,17 +26,25 @@ from detector.pictures.containers import sniff
 TABLES = frozenset({".csv", ".tsv", ".parquet", ".jsonl"})  # file name endings of the tables that can be read
 BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 SEPARATORS = ",;\t|"
-SYNONYMS = {  # our column name -> its names in other programs, in lower case
-    "path": ("filename", "file_name", "filepath", "file_path", "file", "image", "image_path", "img", "img_path",
-             "picture"),
-    "score": ("prediction", "pred", "probability", "prob", "logit", "fake_probability", "prob_fake"),
+SYNONYMS = {  # our column name -> its names in other programs, in lower case and with _ for all that is no letter
+    "path": ("filename", "file_name", "filepath", "file_path", "file", "image", "image_path", "image_name",
+             "image_file", "imagename", "img", "img_path", "img_name", "picture", "sourcefile", "source_file"),
+    "score": ("prediction", "pred", "probability", "prob", "logit", "fake_probability", "prob_fake", "fake_prob",
+              "p_fake", "fake_score", "score_fake"),
     "label": ("class", "target", "ground_truth", "gt", "is_fake"),
-    "sha256": ("sha-256", "sha_256", "hash"),
+    "sha256": ("sha_256", "hash"),
 }  # fmt: skip
 TEXT = ("path", "sha256", "label", "generator", "dataset", "group", "split", "licence", "detector", "phash", "crop")
 WORDS = {
-    **dict.fromkeys(("real", "reals", "authentic", "original", "genuine", "photo", "photograph", "bonafide"), 0),
-    **dict.fromkeys(("fake", "fakes", "synthetic", "generated", "manipulated", "deepfake", "ai"), 1),
+    **dict.fromkeys(("real", "reals", "authentic", "original", "genuine", "photo", "photograph", "bonafide",
+                     "bona fide", "pristine", "human"), 0),
+    **dict.fromkeys(("fake", "fakes", "synthetic", "generated", "manipulated", "deepfake", "ai", "spoof", "forged",
+                     "tampered", "ai-generated", "aigc"), 1),
+}  # fmt: skip
+TRUTH = {"true": 1, "yes": 1, "false": 0, "no": 0}
+SPLIT_NAMES = {  # name of a split in other programs -> ours
+    **dict.fromkeys(("train", "training"), "train"), **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }  # fmt: skip
 
 
@@ -206,7 +214,7 @@ def _parse_cells(text: str) -> pd.DataFrame:
     if "\0" in text:
         raise ValueError("it holds NUL characters")
     text = text if "\n" in text else text.replace("\r", "\n")  # as spreadsheets on old Macintoshes write lines
-    text = re.sub(r"\Asep=.\r?\n", "", text)  # a line for spreadsheets
+    text = _skip_comments(re.sub(r"\Asep=.\r?\n", "", text))  # the first line is for spreadsheets
     if text.lstrip()[:1] in ("[", "{"):
         raise ValueError("it is JSON; write one object for each line to a file that ends with .jsonl")
     head = text.lstrip("\r\n").partition("\n")[0]
@@ -228,13 +236,40 @@ def _parse_cells(text: str) -> pd.DataFrame:
             na_values={name: ["", "nan"] for name in names if name.strip() in ("score", "probability")},
             decimal="," if separator == ";" else ".", dtype=text_columns,
         )  # fmt: skip
-    return table.rename(columns=str.strip)
+    if any(name != name.strip() for name in names):  # cells are padded as the names are
+        for name in table.columns[[pd.api.types.is_string_dtype(kind) for kind in table.dtypes]]:
+            table[name] = table[name].str.strip()
+    return _drop_blank(table.rename(columns=str.strip))
+
+
+def _skip_comments(text: str) -> str:
+    """Return the text without its first lines that begin with #; such a line with a known column name is the header."""
+    while text.startswith("#"):
+        line, _, rest = text[1:].partition("\n")
+        if {_ours(cell) for cell in re.split(f"[{SEPARATORS}]", line)} & {"path", "sha256", "score", "label"}:
+            return text[1:].lstrip()
+        text = rest
+    return text
+
+
+def _drop_blank(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table without the rows in which nothing stands, as spreadsheets write them below a table."""
+    rows = table
+    for i in range(table.shape[1]):
+        cells = rows.iloc[:, i]
+        rows = rows[cells.isna() | (cells.astype(str).str.strip() == "")]
+    return table.drop(index=rows.index)
 
 
 def _ours(name: str) -> str:
     """Return our name for a column of another table, or its own name if we have none."""
-    small = re.sub(r"\s+", "_", name.strip().lower())
+    small = _plain(name)
     return next((ours for ours, others in SYNONYMS.items() if small in others), small)
+
+
+def _plain(name: str) -> str:
+    """Return a column's name in lower case, with _ for all that is no letter."""
+    return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
 
 
 def _rename(table: pd.DataFrame, name: str, columns: Mapping[str, str]) -> pd.DataFrame:
@@ -250,5 +285,8 @@ def _rename(table: pd.DataFrame, name: str, columns: Mapping[str, str]) -> pd.Da
             raise ManifestError(
                 f"{name} has no column {ours!r}, and {' or '.join(meant)} could be meant: say --column {ours}=..."
             )
+        if _plain(meant[0]) == "is_fake":  # then true means fake, and in a column of another name it is not known
+            words = table[meant[0]].astype(str).str.strip().str.lower().map(TRUTH)
+            table = table.assign(**{meant[0]: words.where(words.notna(), table[meant[0]])})
         table = table.rename(columns={meant[0]: ours})
     return table

@@ -15,9 +15,9 @@ from typing import Any
 import pandas as pd
 
 from detector.dataset.archives import Member
-from detector.dataset.foreign import WORDS, read_text
+from detector.dataset.foreign import SPLIT_NAMES, WORDS, read_text
 from detector.dataset.listing import LeftOut, find_pictures
-from detector.dataset.manifest import COLUMNS, assign_splits, validate
+from detector.dataset.manifest import assign_splits, drop_copies, validate
 from detector.errors import ImageError, ManifestError
 from detector.files import as_text, sha256, write_bytes
 from detector.pictures.images import MAX_BYTES, SUFFIXES, read
@@ -28,7 +28,6 @@ Rows = Iterator[tuple[Path, Label, str, str, str]]  # path, label, generator, gr
 LAYOUTS: Registry[Callable[[Path, Path], Rows]] = Registry("layout", "detector.dataset.layouts")
 
 REAL_NAMES = {word for word, label in WORDS.items() if label == Label.REAL} | {"0", "0_real", "nature", "live"}
-SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 @LAYOUTS.register("folders", summary="ImageFolder: one folder per class, optionally below train/val/test")
@@ -152,7 +151,7 @@ def read_layout(
                      f"{dataset}/{group or digest[:16]}", SPLIT_NAMES.get(split.lower(), ""), licence))  # fmt: skip
     if not rows:
         raise ManifestError(f"not one of the {len(found)} pictures in {source} can be read: {left_out.describe()}")
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).drop_duplicates(["sha256", "label"], ignore_index=True)
+    table = drop_copies(rows, left_out)
     return validate(table if (table.split != "").all() else assign_splits(table, seed=seed))
 
 

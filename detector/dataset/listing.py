@@ -24,11 +24,12 @@ class LeftOut:
     """Files in the given folders that were left out.
 
     types: ending (or "without ending", "hidden picture", "folder that cannot be opened") -> number of files. pictures:
-    path -> why a picture could not be read.
+    path -> why a picture could not be read. copies: number of pictures whose bytes another one has, too.
     """
 
     types: Counter[str] = field(default_factory=Counter)
     pictures: dict[str, str] = field(default_factory=dict)
+    copies: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.types or self.pictures)

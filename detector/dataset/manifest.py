@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from detector.dataset.foreign import find_paths, read_labels, read_table
+from detector.dataset.foreign import SPLIT_NAMES, WORDS, find_paths, read_labels, read_table
 from detector.dataset.listing import LeftOut, find_pictures
 from detector.errors import ImageError, ManifestError
 from detector.files import FORMULA, as_cell, as_text, replacing, sha256
@@ -93,6 +93,13 @@ def complete(table: pd.DataFrame, path: Path, *, check: bool = True) -> pd.DataF
             "index` write a manifest"
         )
     table = table.assign(path=find_paths(table, path.resolve().parent), label=read_labels(table.label))
+    if "split" in table:
+        table["split"] = [SPLIT_NAMES.get(str(split).strip().lower(), split) for split in table.split]
+    if "generator" in table:  # some tables repeat the label of real pictures here
+        table["generator"] = [
+            "" if WORDS.get(str(name).lower()) == label == Label.REAL else name
+            for name, label in zip(table.generator, table.label, strict=True)
+        ]
     if "sha256" not in table:
         table["sha256"] = [_identify(p) for p in table.path]
     fills: dict[str, Any] = {
@@ -188,8 +195,15 @@ def index_folder(
         )
     if not rows:
         raise ManifestError(f"there are no pictures below {folder}{(left_out and f': {left_out.describe()}') or ''}")
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).drop_duplicates(["sha256", "label"], ignore_index=True)
-    return validate(assign_splits(table, seed=seed))
+    return validate(assign_splits(drop_copies(rows, left_out), seed=seed))
+
+
+def drop_copies(rows: Sequence[tuple[Any, ...]], left_out: LeftOut) -> pd.DataFrame:
+    """Return the table of rows in the order of COLUMNS, once for the same bytes and label; the others are counted."""
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    once = table.drop_duplicates(["sha256", "label"], ignore_index=True)
+    left_out.copies += len(table) - len(once)
+    return once
 
 
 def assign_splits(manifest: pd.DataFrame, *, seed: int, fractions: Sequence[float] = FRACTIONS) -> pd.DataFrame:

@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from scipy.special import logit
 
@@ -18,6 +17,7 @@ from detector.types import Label
 KEYS = ["detector", "perturbation", "severity"]  # columns that, with the generator, identify a result
 ANSWERS = ["score", "verdict", "reason"]  # columns about a picture; those of the manifest with such a name are replaced
 DEFAULTS: dict[str, Any] = dict(zip(KEYS, ("scores", "none", 0), strict=True))
+MAX_SCORE = 1e100  # largest size of a score; sums of larger squares would overflow
 LEAST, MOST = 2.0**-149, 1 - 2.0**-53  # what stands for the probabilities 0 (as 32-bit numbers have it) and 1
 
 
@@ -102,7 +102,7 @@ def take_split(manifest: pd.DataFrame, split: str) -> pd.DataFrame:
 def _check_scores(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the needed columns, converted to their types."""
     if "score" not in scores or not {"sha256", "path"} & set(scores):
-        there = ", ".join(str(c) for c in scores.columns)
+        there = ", ".join(str(c) for c in scores.columns if c not in DEFAULTS)
         raise ScoresError(
             f"scores need a column 'score', and 'sha256' or 'path'; these have: {there[:200] or 'none'}; name "
             "theirs with --column, such as score=COLUMN"
@@ -117,11 +117,15 @@ def _check_scores(scores: pd.DataFrame) -> pd.DataFrame:
     if ((severity < 0) | (severity % 1 != 0)).any():
         raise ScoresError("a severity is not a whole number; 0 is untouched, 1 to 5 is mild to strong")
     rows["severity"] = severity.astype(int)
-    bad = rows[~np.isfinite(rows.score) & ~(rows.score.isna() & (rows.verdict == "error"))]
+    bad = rows[~(rows.score.abs() <= MAX_SCORE) & ~(rows.score.isna() & (rows.verdict == "error"))]
     if len(bad):
-        shown = ", ".join(f"row {i} ({p or s})" for i, p, s in zip(bad.index[:3], bad.path, bad.sha256, strict=False))
+        given = scores.score[bad.index[:3]]
+        shown = ", ".join(
+            f"row {i} ({path or sha256}: {score!s:.40})"
+            for (i, score), path, sha256 in zip(given.items(), bad.path, bad.sha256, strict=False)
+        )
         raise ScoresError(
-            f"{len(bad):,} of {len(rows):,} scores are NaN, infinite or no numbers: {shown}"
+            f"{len(bad):,} of {len(rows):,} scores are NaN, infinite, beyond {MAX_SCORE:g} or no numbers: {shown}"
             f"{' and others' if len(bad) > 3 else ''}; score them again, or say verdict=error if they cannot be read"
         )
     return rows

@@ -113,7 +113,7 @@ def exif(data: bytes) -> list[bytes]:
     if sniff(data) == "TIFF":
         return [data]
     found = []
-    for part in parts(data):
+    for part in _parts_of_metadata(data):
         named = part.name in ("eXIf", "EXIF") or (part.name == "APP1" and part.payload[:6] == b"Exif\0\0")
         if named and len(part.payload) <= MAX_TEXT:
             found.append(part.payload)
@@ -193,7 +193,7 @@ def _count_likely(text: str) -> int:
 def _raw_texts(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     if sniff(data) == "GIF":
         yield from ((b"Comment", block.payload) for block in _gif_blocks(data) if block.name == "FE")
-    for part in parts(data):
+    for part in _parts_of_metadata(data):
         if part.name == "COM":
             yield b"Comment", part.payload
         elif part.name in ("tEXt", "comf", "zTXt", "iTXt"):
@@ -204,6 +204,14 @@ def _raw_texts(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             elif part.name == "iTXt":  # two bytes, the language, the translated keyword
                 rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2]
             yield key, _inflate(rest) if packed else rest
+
+
+def _parts_of_metadata(data: bytes) -> list[Part]:
+    """Return `parts`, and the chunks after the end of a PNG, where some programs write texts."""
+    found = parts(data)
+    if found and found[-1].name == "IEND":
+        found += _chunks(data, found[-1].offset + 12 + len(found[-1].payload))
+    return found
 
 
 def _segments(data: bytes) -> Iterator[Part]:
@@ -233,8 +241,7 @@ def _name(code: int) -> str:
     return {0xC4: "DHT", 0xDB: "DQT", 0xDA: "SOS", 0xDD: "DRI", 0xFE: "COM", 0xCC: "DAC"}.get(code, f"{code:02X}")
 
 
-def _chunks(data: bytes) -> Iterator[Part]:
-    at = len(PNG_MAGIC)
+def _chunks(data: bytes, at: int = len(PNG_MAGIC)) -> Iterator[Part]:
     for _ in range(MAX_PARTS):
         length, name = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
         if len(name) < 4 or at + 12 + length > len(data):

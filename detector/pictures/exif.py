@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from typing import Any
 
 from PIL import ExifTags
@@ -13,7 +14,11 @@ from detector.pictures.containers import MAX_TEXT, decode_text, exif
 
 MAX_VALUE = 500  # largest length of one value, characters
 _XP = range(0x9C9B, 0x9CA0)  # XPTitle ... XPSubject: UTF-16
-_UNREAD = ("MakerNote", "ExifOffset", "GPSInfo", "PrintImageMatching")
+_NAMES = ExifTags.TAGS | {  # the others are those of Exif 3.0
+    0xA436: "ImageTitle", 0xA437: "Photographer", 0xA438: "ImageEditor", 0xA439: "CameraFirmware",
+    0xA43A: "RAWDevelopingSoftware", 0xA43B: "ImageEditingSoftware", 0xA43C: "MetadataEditingSoftware",
+}  # fmt: skip
+_UNREAD = ("MakerNote", "ExifOffset", "GPSInfo", "PrintImageMatching", "IPTCNAA", "ImageResources")
 
 
 def read_exif(data: bytes) -> dict[str, Any]:
@@ -29,6 +34,25 @@ def read_exif_texts(data: bytes) -> list[tuple[str, str]]:
     """Return (tag name, text) of the tags of all EXIF blocks that hold text, in full length; `read_exif` cuts it."""
     texts = [(name, _decode(tag, value, block[:2])) for block in exif(data) for tag, name, value in _tags(block)]
     return [(name, text) for name, text in texts if text]
+
+
+def read_block(data: bytes, tag: int) -> bytes:
+    """Return the bytes of a tag of the main directory that holds another format's block; empty if it is not there.
+
+    They are read here because some programs declare them as 32-bit numbers, of which Pillow keeps the first.
+    """
+    block = _first(data)
+    order = "<" if block[:2] == b"II" else ">"
+    try:
+        (at,) = struct.unpack_from(order + "I", block, 4)
+        (entries,) = struct.unpack_from(order + "H", block, at)
+        for i in range(entries):
+            found, kind, count, start = struct.unpack_from(order + "HHII", block, at + 2 + 12 * i)
+            if found == tag:
+                return block[start : start + min(count * (4 if kind == 4 else 1), MAX_TEXT)]
+    except struct.error:  # the directory is cut off
+        pass
+    return b""
 
 
 def has_maker_note(data: bytes) -> bool:
@@ -71,7 +95,7 @@ def _directories(block: bytes) -> list[dict[int, Any]]:
 
 
 def _tags(block: bytes) -> list[tuple[int, str, Any]]:
-    tags = [(tag, ExifTags.TAGS.get(tag, ""), value) for d in _directories(block) for tag, value in d.items()]
+    tags = [(tag, _NAMES.get(tag, ""), value) for d in _directories(block) for tag, value in d.items()]
     return [(tag, name, value) for tag, name, value in tags if name and name not in _UNREAD]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ import numpy as np
 from PIL import ExifTags, JpegImagePlugin, UnidentifiedImageError
 from PIL import Image as Pillow
 
-from detector.errors import DamagedImage, ImageError, ImageTooLarge, TooCostly, UnsupportedFormat
+from detector.errors import DamagedImage, ImageError, ImageTooLarge, TooCostly, UnreadableFile, UnsupportedFormat
 from detector.files import from_text
 from detector.pictures import sandbox
 from detector.pictures.caps import is_plain, refuse
@@ -46,6 +47,7 @@ SAMPLE = 64  # points along each side at which a frame is sampled to see whether
 STRIP = 2**16  # pixels converted at a time: a copy of the whole picture costs memory, and more time than decoding
 MAX_READS = 1_000_000  # read calls that a decoder may make in one file: ordinary files need some thousands
 RESIZE_FILTER = "lanczos"  # Pillow's antialiased filter; filters of cv2 change high frequencies, which detection needs
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 REDUCING_GAP = 2.0  # value that Pillow recommends: fast, and close to the kernel alone; 3 takes twice the time
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # Pillow warns of odd files; what matters is raised as an error
@@ -56,23 +58,25 @@ def read(path: Path | str, *, max_bytes: int = MAX_BYTES) -> bytes:
 
     path: the name itself, or the name as `files.as_text` writes it.
 
-    Raises ImageTooLarge above `max_bytes`; DamagedImage if the file is empty, missing, unreadable or not regular, or if
-    no file can have that name.
+    Raises ImageTooLarge above `max_bytes`; DamagedImage if the file is empty; UnreadableFile if it is missing, not
+    regular, or cannot be opened, or if no file can have that name.
     """
     try:
         name = from_text(os.fspath(path))
         status = os.stat(name)
         if stat.S_ISDIR(status.st_mode):
-            raise DamagedImage("cannot be read: it is a folder, in which no picture was found")
+            raise UnreadableFile("it is a folder, in which no picture was found")
         if not stat.S_ISREG(status.st_mode):
-            raise DamagedImage("cannot be read: it is not a regular file")
+            raise UnreadableFile("it is not a regular file")
         if status.st_size > max_bytes:
             raise ImageTooLarge(f"{status.st_size:,} bytes; the cap is {max_bytes:,}")
         data = Path(name).read_bytes()
     except OSError as error:
-        raise DamagedImage(f"cannot be read: {error.strerror or error}") from None
+        if _ADDRESS.match(name):
+            raise UnreadableFile("it is an address, and nothing is fetched; name a file") from None
+        raise UnreadableFile(error.strerror or str(error)) from None
     except ValueError as error:  # a NUL in the name
-        raise DamagedImage(f"cannot be read: {error}") from None
+        raise UnreadableFile(str(error)) from None
     if not data:
         raise DamagedImage("the file is empty")
     return data

@@ -22,29 +22,36 @@ GENERATED = {
     "compositeSynthetic": "a composite with synthetic parts",
     "algorithmicMedia": "made by an algorithm alone",
 }
-# Names of programs that make or alter pictures, as they appear in fields for the name of a program or of a source.
+# Names of programs that make or alter pictures, which nobody else has. They count in fields for the name of a program,
+# of a source, or, at the beginning, of an author.
 PROGRAMS = (
-    r"stable.?diffusion", r"midjourney", r"niji.?journey", r"dall[\W_]?e\b", r"adobe firefly", r"comfyui", r"novelai",
-    r"automatic1111", r"invokeai", r"fooocus", r"\bflux[ .-]?[12]\b", r"\bsdxl\b", r"stylegan", r"chatgpt",
+    r"stable.?diffusion", r"midjourney", r"niji.?journey", r"dall[\W_]?e\b", r"adobe firefly", r"\bfirefly image",
+    r"comfyui", r"novelai", r"automatic1111", r"invokeai", r"fooocus", r"\bsdxl\b", r"stylegan", r"chatgpt",
     r"\bgpt-image", r"(?:made|edited|created) with google ai", r"\bnano banana", r"mflux", r"dreamstudio",
-    r"bing image creator", r"draw ?things", r"diffusionbee", r"easy ?diffusion", r"swarmui", r"sd\.next", r"dreamina",
-    r"seedream", r"qwen-image", r"kling ?ai", r"nightcafe", r"image playground", r"imagined with ai",
-    r"playground ?ai\b", r"\brecraft\b", r"craiyon", r"ai horde", r"tensor\.?art", r"detector generator",
-    r"\bgpt-?4o\b", r"magic media", r"\b(?:google imagen|imagen[ -]?[2-9])\b", r"\bgemini\b.{0,20}\bimage",
-    r"runway ?(?:ml|gen)|\brunway gen", r"hidream", r"luma (?:photon|ai|labs|dream)", r"\bsora(?:[ -]?[12])?\Z",
-    r"freepik mystic", r"\breve image", r"kohya|\bsd-scripts", r"diffusers\b", r"mochi diffusion",
-    r"amazon (?:titan|nova)", r"\bdeepai\b", r"starry ?ai", r"wombo dream", r"hotpot\.ai", r"pixel studio",
-    r"apple photos clean ?up", r"xiaomi ai",
+    r"bing image creator", r"diffusionbee", r"easy ?diffusion", r"swarmui", r"sd\.next", r"dreamina", r"seedream",
+    r"qwen-image", r"\bz-image\b", r"imagined with ai", r"craiyon", r"tensor\.?art\b", r"detector generator",
+    r"\bgpt-?4o\b", r"\bgoogle imagen\b", r"\bgemini[ -]\d(?:\.\d)?[ -](?:flash|pro|ultra)[ -]image", r"google gemini",
+    r"openai sora", r"apple image playground", r"runway ?ml\b", r"hidream", r"freepik mystic", r"mochi diffusion",
+    r"\bdeepai\b", r"wombo dream", r"hotpot\.ai", r"apple photos clean ?up", r"this ?person ?does ?not ?exist",
+    r"\bpixai\b", r"microsoft copilot",
 )  # fmt: skip
-NAMES_OF_OTHERS_TOO = (  # names that also belong to people, or to companies that are credited for photographs
+# Names that also belong to people, agencies or studios, which are credited for photographs. They count only in fields
+# for the name of a program.
+NAMES_OF_OTHERS_TOO = (
     r"openai", r"stability ai", r"black forest labs", r"leonardo\.ai", r"ideogram", r"civitai", r"artbreeder",
     r"krea\.ai", r"faceapp", r"\Agrok\b", r"\breface\b", r"jimeng", r"doubao", r"tongyi", r"hunyuan",
-    r"\Aremini\b", r"\blensa\b", r"\bmeta ai\b", r"playground\.ai",
+    r"\Aremini\b", r"\blensa\b", r"\bmeta ai\b", r"playground ?\.?ai\b", r"image playground", r"draw ?things",
+    r"kling ?ai\b", r"nightcafe", r"\brecraft\b", r"ai horde", r"magic media", r"\bimagen[ -]?[2-9]\b",
+    r"\bgemini\b.{0,20}\bimage", r"\brunway gen", r"luma (?:photon|ai|labs|dream)", r"\bsora(?:[ -]?[12])?\Z",
+    r"\breve image", r"kohya|\bsd-scripts", r"diffusers\b", r"amazon (?:titan|nova)", r"starry ?ai\b",
+    r"pixel studio", r"xiaomi ai\b", r"\bflux(?:[.-]?[12]\b| [12] ?\[?(?:dev|pro|schnell|kontext|max|flex))",
+    r"generated photos", r"perchance", r"higgsfield", r"\bveo ?[23]\b", r"\bwan ?2\.\d", r"generative (?:fill|expand)",
 )  # fmt: skip
 PROGRAM_FIELDS = (
     "Software|ProcessingSoftware|CreatorTool|softwareAgent|AISystemUsed|OriginatingProgram|ImageHistory|Make|Model"
-    "|Generator"
+    "|Generator|CameraFirmware|RAWDevelopingSoftware|ImageEditingSoftware|MetadataEditingSoftware"
 )
+AUTHOR_FIELDS = "Artist|Author|Creator|XPAuthor|Byline|Photographer|ImageEditor"
 DESCRIPTIONS = "Description|ImageDescription|Caption|UserComment|Comment|XPComment|XPTitle"
 
 
@@ -96,8 +103,12 @@ def _keys(*names: str) -> tuple[str, ...]:
     return tuple(rf"""["']{name}\\?["']\s*:""" for name in names)
 
 
-_SETTING = "(?:Sampler|CFG scale|Guidance scale|Schedule type|Seed)"
-_SETTINGS = rf"Steps: ?\d+\s*[,;\n]\s*(?:[^\n]{{0,300}}?[ ,;])?{_SETTING}: ?\S"
+_SETTING = r"(?:(?:Sampler|CFG scale|Guidance scale|Schedule type): ?\S|Seed: ?-?\d)"
+_SETTINGS = rf"Steps: ?\d+\s*[,;\n]\s*(?:[^\n]{{0,300}}?[ ,;])?{_SETTING}"
+_NONE = (  # at the beginning of a pattern: the whole text does not say that there is none
+    r"(?!\W*(?:none|no|n/?a|nil|null|false|0|unknown|not (?:applicable|available|used)"
+    r"|no (?:ai|prompt|system|tool|generator)\b[^\n]{0,40}|keine?|nein|aucune?|ningun[oa]|nessun[oa])\W*\Z)"
+)
 _AI = r"(?:(?:an? )?(?:generative |artificial )?(?:ai|a\.i\.|intelligence)|ki)"
 _PICTURE = "(?:image|picture|photo|illustration|portrait|bild|imagen)"
 _CREDIT = (  # the whole credit, or its beginning up to a slash, comma or bracket; English, German, French and others
@@ -134,6 +145,8 @@ MARKS = (
     Mark("a negative prompt", "a text-to-image program", "negative[ _-]?prompt", (r"\S",)),
     Mark("settings of a text-to-image program", "a text-to-image program", ".*",
          _keys("(?:positive_?)?prompt", "seed", f"(?:{_CHOICES})")),
+    Mark("settings of a text-to-image program", "a text-to-image program", "(?:positive[ _]?)?prompt", (r"\S",),
+         f"seed|(?:{_CHOICES})"),
     Mark("Midjourney job", "Midjourney", DESCRIPTIONS, (rf"\bJob ID: {_UUID}\s*\Z", r" --[a-z]")),
     Mark("Midjourney job", "Midjourney", "Description", (rf"\S\s+Job ID: {_UUID}\s*\Z",), "Author|Creation Time"),
     Mark("Grok signature", "xAI Grok", "ImageDescription", (r"\ASignature: ?[A-Za-z0-9+/=]{64,}\s*\Z",), "Artist"),
@@ -143,8 +156,8 @@ MARKS = (
          sure=False),
     Mark("Samsung generative edit", "Samsung Galaxy AI", "PhotoEditor_Re_Edit_Data",
          (r'genAIType\\?"\s*:\s*"?-?[1-9]',)),
-    Mark("IPTC AI system", "", "AISystemUsed", (r"\A(?P<by>.*\w.*)",)),
-    Mark("IPTC AI prompt", "", "AIPromptInformation|AISystemVersionUsed", (r"\w",)),
+    Mark("IPTC AI system", "", "AISystemUsed", (rf"\A{_NONE}(?P<by>.*\w.*)",)),
+    Mark("IPTC AI prompt", "", "AIPromptInformation|AISystemVersionUsed", (rf"\A{_NONE}(?s:.)*?\w",)),
     Mark("a flag that it is generated", "", "(?:is)?_?ai[_-]?generated", (r"\A(?:true|yes|1)\Z",)),
     *(
         Mark(f"IPTC source type {name} ({says})", "", "DigitalSource(?:File)?Type", (rf"(?:\A|[/:#]){name}/?\Z",))
@@ -162,6 +175,7 @@ MARKS = (
     Mark("the name of a generator", "", PROGRAM_FIELDS, (rf"(?P<by>{'|'.join((*PROGRAMS, *NAMES_OF_OTHERS_TOO))})",)),
     Mark("a credit to generative AI", "", "Credit|Source", (_CREDIT,)),
     Mark("the name of a generator", "", "Credit|Source", (rf"(?P<by>{'|'.join(PROGRAMS)})",)),
+    Mark("the name of a generator", "", AUTHOR_FIELDS, (rf"\A\W*(?P<by>{'|'.join(PROGRAMS)})",)),
 )  # fmt: skip
 _TABLE = [
     (mark, re.compile(mark.field, re.I), [re.compile(text, re.I) for text in mark.texts], re.compile(mark.beside, re.I))

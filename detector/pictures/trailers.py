@@ -42,6 +42,8 @@ TAILS = {  # pattern of the last bytes of the file -> name of the trailer
 }
 _PADDING = re.compile(rb"[\0\xff\s]*")
 _BOX = re.compile(rb".{4}[\w ]{4}", re.S)
+_CHUNK = re.compile(rb".{4}(?:tEXt|zTXt|iTXt|eXIf)", re.S)
+_JPEG = re.compile(rb"\xff\xd8\xff")
 _VIDEO = re.compile(rb"....ftyp(?:mp4|isom|iso\d|qt  |avc|3gp|M4V|MSNV|hvc|dash)", re.S)
 
 
@@ -124,8 +126,9 @@ def _tail(data: bytes, end: int) -> Trailer | None:
 def _skip_padding(data: bytes, at: int, stop: int) -> int:
     match = _PADDING.match(data, at, stop)
     end = match.end() if match else at
-    starts = range(max(at, end - 3), end)  # a video may begin with three zeros, and a JPEG begins with FF
-    return next((i for i in starts if _VIDEO.match(data, i, stop) or data[i : i + 3] == b"\xff\xd8\xff"), end)
+    starts = range(max(at, end - 3), end)  # a video or a chunk may begin with three zeros, and a JPEG begins with FF
+    heads = (_VIDEO, _CHUNK, _JPEG)
+    return next((i for i in starts if any(head.match(data, i, stop) for head in heads)), end)
 
 
 def _identify(data: bytes, at: int, stop: int, announced: list[str], *, several: bool, moving: bool) -> tuple[str, int]:
@@ -142,6 +145,8 @@ def _identify(data: bytes, at: int, stop: int, announced: list[str], *, several:
         return f"unannounced {picture} picture", extent(data[at:stop]).end or rest
     if _VIDEO.match(head):
         return "motion-photo video" if moving else "video", _measure_boxes(data, at, stop)
+    if _CHUNK.match(head):
+        return "PNG text", min(int.from_bytes(head[:4]) + 12, rest)
     for first, kind in HEADS.items():
         if head.startswith(first):
             return kind, rest

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from detector.errors import DamagedImage, ImageTooLarge, UnsupportedFormat
+from detector.errors import DamagedImage, ImageTooLarge, UnreadableFile, UnsupportedFormat
 from detector.files import from_text
 from detector.pictures import sandbox
 from detector.pictures.containers import sniff
@@ -72,7 +72,7 @@ def find_container(path: str) -> str:
 def digest_video(path: str) -> tuple[str, list[int]]:
     """Return the SHA-256 of a file, read piece by piece, and its stamp: size, modification time and inode.
 
-    Raises ImageTooLarge above MAX_BYTES, DamagedImage if the file cannot be read or changes meanwhile.
+    Raises ImageTooLarge above MAX_BYTES, UnreadableFile if it cannot be opened, DamagedImage if it changes meanwhile.
     """
     try:
         with open(from_text(path), "rb") as file:
@@ -82,7 +82,7 @@ def digest_video(path: str) -> tuple[str, list[int]]:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             after = os.fstat(file.fileno())
     except OSError as error:
-        raise DamagedImage(f"cannot be read: {error.strerror or error}") from None
+        raise UnreadableFile(error.strerror or str(error)) from None
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise DamagedImage("the file changed while it was read")
     return digest, [after.st_size, after.st_mtime_ns, after.st_ino]

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from xml.parsers import expat
 
 from detector.pictures.containers import MAX_TEXT, XMP_JPEG, decode_text, parts, raw_profiles, texts
 
 EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"  # then GUID (32 bytes), length (4) and offset (4) in the whole
+MAX_PACKETS = 8  # largest number of beginnings of packets that a scan of the file finds
 MAX_PROPERTIES = 4096
 _START = re.compile(r"<(?:[\w.-]+:)?(?:xmpmeta|xapmeta|RDF)[\s>]")  # the element around rdf:RDF is optional
 _STRUCTURE = {"xmpmeta", "xapmeta", "RDF", "Description", "Alt", "Bag", "Seq", "li", "value"}
@@ -33,10 +35,7 @@ def find_packets(data: bytes) -> list[str]:
         packet = _cut(block[:MAX_TEXT])[: max(left, 0)]
         packets += [packet] if packet else []
         left -= len(packet)
-    if not packets:  # the standard requires that a scan of the whole file finds a packet
-        starts = [at for tag in (b"<x:xmpmeta", b"<rdf:RDF") if (at := data.find(tag)) >= 0]
-        packets = [_cut(data[min(starts) : min(starts) + MAX_TEXT])] if starts else []
-    return packets
+    return packets or _scan(data)
 
 
 def _blocks(data: bytes) -> Iterator[bytes]:
@@ -53,6 +52,23 @@ def _blocks(data: bytes) -> Iterator[bytes]:
     yield from raw_profiles(data, "xmp", "app1")
     for pieces in extended.values():
         yield b"".join(piece for _, piece in sorted(pieces))
+
+
+def _scan(data: bytes) -> list[str]:
+    """Return the packets anywhere in the file, where the standard requires that a scan finds them.
+
+    Each begins at the first element or at RDF, and ends where the next begins.
+    """
+    for code in ("utf-8", "utf-16-le", "utf-16-be"):
+        tags = b"|".join(tag.encode(code) for tag in ("<x:xmpmeta", "<rdf:RDF"))
+        starts = [match.start() for match in islice(re.finditer(tags, data), MAX_PACKETS)]
+        if starts:
+            size = MAX_TEXT // len(starts)
+            ends = (*starts[1:], len(data))
+            return [
+                data[at : min(at + size, end)].decode(code, "replace") for at, end in zip(starts, ends, strict=True)
+            ]
+    return []
 
 
 def _cut(block: bytes) -> str:

@@ -53,10 +53,11 @@ def verify(
     the case and of the examiner in the report. key: an Ed25519 key (PEM) that signs the entries of the log. left_out:
     collects the files in folders that are not pictures.
 
-    Raises DetectorError if there is no picture or the log belongs to another case, CheckpointError for weights that
-    cannot be read, OSError if nothing can be written below `out`.
+    Raises DetectorError if there is no picture or no trust list, or if the log belongs to another case, CheckpointError
+    for weights that cannot be read, OSError if nothing can be written below `out`.
     """
     from detector.evidence import folders, validation
+    from detector.evidence.checks.provenance import read_trust
 
     targets = expand([str(i) for i in as_list(inputs)], left_out=left_out)
     log = folders.open_case(Path(out), key)
@@ -64,6 +65,7 @@ def verify(
     card, weights = read_card(folder, "detector"), digest_checkpoint(folder)
     components = describe_environment() | {"weights": weights}
     settings = components | folders.describe_settings(case, examiner, log, known=known, trust=trust)
+    read_trust(trust)  # so that a folder without trust lists is an error before anything is examined
     named = {"--detector": detector, "--known": known, "--trust": trust, "--case": case, "--examiner": examiner}
     options = [argument for name, value in named.items() if value for argument in (name, str(value))]
     examine = partial(

@@ -24,6 +24,15 @@ def test_index_of_a_tree_and_of_another_layout(tmp_path: Path) -> None:
     assert set(tables[0].generator) == {"", "gan"}
 
 
+def test_index_counts_copies_of_the_same_bytes(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for i, name in enumerate(("a.png", "b.png", "c.png")):
+        (tmp_path / "set" / name).write_bytes(encode(draw_picture(i // 2, size=16)))
+    done = run_inside("index", tmp_path / "set", "--label", "real", "-o", tmp_path / "a.csv")
+    assert (done.returncode, len(pd.read_csv(tmp_path / "a.csv"))) == (0, 2)
+    assert done.stdout.splitlines()[-1] == f"2 pictures in {tmp_path / 'a.csv'}, without 1 copy of the same bytes"
+
+
 def test_audit_finds_a_planted_shortcut(tmp_path: Path) -> None:
     for name, format in (("clean", "PNG"), ("planted", "JPEG")):
         for i in range(60):

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from conftest import draw_picture, make_manifest
 
-from detector import cli, tasks
+from detector import __main__, cli, tasks
 from detector.cli import app
 from detector.pictures.images import encode
 
@@ -164,11 +164,16 @@ def test_an_output_that_cannot_be_written_is_one_line(
     assert "file" in err or "taken.csv" in err
 
 
+IMPORT = ImportError("initialization failed")  # what an interrupted import of a compiled module raises
+IMPORT.__cause__ = KeyboardInterrupt()
+
+
 @pytest.mark.parametrize(
     ("error", "status", "words"),
     [(OSError(28, "No space left on device"), 2, "No space left on device"),
      (PermissionError(13, "Permission denied", "x\x1b"), 2, "x\\x1b: Permission denied"),
-     (KeyboardInterrupt(), 130, "interrupted"), (RuntimeError("a mistake"), 70, "Traceback")],
+     (KeyboardInterrupt(), 130, "interrupted"), (IMPORT, 130, "interrupted"),
+     (RuntimeError("a mistake"), 70, "Traceback")],
 )  # fmt: skip
 def test_exit_statuses(
     error: BaseException, status: int, words: str, folder: Path, monkeypatch: pytest.MonkeyPatch,
@@ -196,6 +201,20 @@ def test_help_and_version_exit_with_status_0(capsys: pytest.CaptureFixture[str])
 def heed_interrupts() -> None:
     """Undo that a shell makes what it starts in the background ignore Ctrl-C, which children inherit."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def test_ctrl_c_before_the_command_line_is_imported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.__import__", interrupt)
+        with pytest.raises(SystemExit) as ended:
+            __main__.run()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "detector: interrupted\n"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")

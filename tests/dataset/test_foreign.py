@@ -49,12 +49,23 @@ def test_decimal_commas_beside_semicolons_are_numbers(tmp_path: Path) -> None:
         ("path,score\ra,0.5\rb,1\r", [0.5, 1]),
         ("sep=;\r\npath;score\r\na;0,5\r\nb;1\r\n", [0.5, 1]),
         ("path,score\na,3 %\nb,\n", [0.03, None]),
+        ("Image Name;Fake Score (%)\na;87,5%\n", [0.875]),
+        ("path,score,\na,1,\n,,\n , ,\n", [1]),
+        ("# by a tool\n# on Monday\npath,score\na,1\n", [1]),
+        ("# by a tool\n#path,score\n#a,1\nb,2\n", [1, 2]),
     ],
 )
 def test_scores_as_people_and_spreadsheets_write_them(text: str, scores: list[float | None], tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(text.encode())
     read = read_table(tmp_path / "t.csv").score
     assert [None if pd.isna(score) else float(score) for score in read] == scores
+
+
+def test_cells_that_are_padded_as_their_names_are(tmp_path: Path) -> None:
+    (tmp_path / "padded.csv").write_text("path , score\na.jpg , 0.5 \nb c.jpg , 2\n")
+    assert read_table(tmp_path / "padded.csv").to_numpy().tolist() == [["a.jpg", 0.5], ["b c.jpg", 2]]
+    (tmp_path / "plain.csv").write_text("path,score\n a.jpg,0.5\n")
+    assert read_table(tmp_path / "plain.csv").path.tolist() == [" a.jpg"], "a file may have such a name"
 
 
 @pytest.mark.parametrize(
@@ -152,10 +163,25 @@ def test_labels_are_numbers_or_text() -> None:
     assert np.isnan(read_labels(pd.Series(["", "1"])).iloc[0])
 
 
+def test_truth_is_a_label_only_if_the_column_says_of_what(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,Is Fake\na,TRUE\nb,no\nc,1\n")
+    assert read_labels(read_table(tmp_path / "t.csv").label).tolist() == [1, 0, 1]
+    (tmp_path / "t.csv").write_text("path,label\na,TRUE\n")
+    with pytest.raises(ManifestError, match="'TRUE' is neither"):
+        read_labels(read_table(tmp_path / "t.csv").label)
+
+
 @pytest.mark.parametrize("label", ["true", "perhaps", "0.5", "nan"])
 def test_a_label_that_is_neither_is_named(label: str) -> None:
     with pytest.raises(ManifestError, match=f"row 1: the label '{label}'"):
         read_labels(pd.Series(["real", label]))
+
+
+def test_a_manifest_with_splits_and_generators_as_others_write_them(tmp_path: Path) -> None:
+    rows = "a.png,real,Real,Test\nb.png,spoof,gan,validation\nc.png,human,,Training\n"
+    (tmp_path / "m.csv").write_text(f"path,label,generator,split\n{rows}")
+    table = read_manifest(tmp_path / "m.csv")
+    assert (table.generator.tolist(), table.split.tolist()) == (["", "gan", ""], ["test", "val", "train"])
 
 
 def test_a_manifest_of_another_tool(tmp_path: Path) -> None:

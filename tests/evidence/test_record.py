@@ -74,7 +74,7 @@ def test_every_readable_file_gets_a_valid_record_and_the_others_a_reason(case: t
         assert (row["opinion"] == "error") == bool(row["error"]) == row["name"].endswith(("absent.jpg", "noise.jpg"))
         if not row["folder"]:
             assert row["name"].endswith("absent.jpg")
-            assert "cannot be read" in row["statement"]
+            assert "unreadable: No such file" in row["statement"]
             continue
         folder = out / row["folder"]
         jsonschema.validate(json.loads((folder / "report.json").read_text()), json.loads(SCHEMA.read_text()))
@@ -231,6 +231,10 @@ def test_a_declaration_decides_before_the_detector(photograph: Path, tmp_path: P
     arguments = ["verify", str(marked), "-o", str(tmp_path / "cli")]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert CliRunner().invoke(app, [*arguments, "--fail-on", "likely-fake"]).exit_code == 1
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    arguments.insert(1, str(tmp_path / "broken.png"))
+    assert CliRunner().invoke(app, arguments).exit_code == 3
+    assert CliRunner().invoke(app, [*arguments, "--fail-on", "likely-fake"]).exit_code == 1, "serious comes first"
 
 
 def test_a_field_of_the_file_cannot_pass_for_a_signature() -> None:

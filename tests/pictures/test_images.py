@@ -18,7 +18,7 @@ from phones import HEIC
 from PIL import Image as Pillow
 from PIL import ImageOps
 
-from detector.errors import DamagedImage, ImageError, ImageTooLarge, TooCostly, UnsupportedFormat
+from detector.errors import DamagedImage, ImageError, ImageTooLarge, TooCostly, UnreadableFile, UnsupportedFormat
 from detector.pictures import caps, images
 from detector.types import Decoded
 
@@ -287,9 +287,11 @@ def test_missing_and_empty_files(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
     with pytest.raises(DamagedImage, match="empty"):
         images.read(tmp_path / "empty.jpg")
-    with pytest.raises(DamagedImage, match="cannot be read"):
+    with pytest.raises(UnreadableFile, match="No such file"):
         images.read(tmp_path / "absent.jpg")
-    with pytest.raises(DamagedImage, match="cannot be read"):
+    with pytest.raises(UnreadableFile, match="nothing is fetched"):
+        images.read("https://example.org/a.jpg")
+    with pytest.raises(UnreadableFile, match="it is a folder"):
         images.read(tmp_path)
 
 

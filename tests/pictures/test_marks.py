@@ -14,7 +14,7 @@ from conftest import draw_picture
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
-from PIL import PngImagePlugin
+from PIL import PngImagePlugin, TiffImagePlugin
 
 from detector.evidence.checks import file, make_exhibit, metadata
 from detector.pictures.exif import read_exif_texts
@@ -185,6 +185,12 @@ PROGRAMS: list[tuple[str, str, str]] = [  # by whom, key, text
     ("", "Source", "KI-generiert"),
     ("", "Credit", "Image générée par IA"),
     ("", "Credit", "AI生成"),
+    ("", "AISystemUsed", "No Brainer Images 2"),
+    ("", "AIPromptInformation", "no text,\nstudio light"),
+    ("openai sora", "Credit", "OpenAI Sora"),
+    ("midjourney", "Artist", "Midjourney"),
+    ("z-image", "Software", "Z-Image-Turbo"),
+    ("generative fill", "softwareAgent", "Adobe Photoshop (Generative Fill)"),
     ("A1111", "parameters", "a robot\nSteps: 25\nSampler: Euler\nSeed: 3"),
     ("A1111", "Description", "Include in Image: cat; Model: sd; Steps: 12; Guidance Scale: 11; Seed: 1"),
     ("001191110102MACQD9K64010000", "AIGC", '{"Label": "1", "ContentProducer": "001191110102MACQD9K64010000"}'),
@@ -235,6 +241,43 @@ def test_comfyui_writes_into_a_chunk_of_its_own() -> None:
     assert declared(plain[:-12] + chunk + plain[-12:])
 
 
+def test_a_prompt_beside_other_settings_is_a_mark() -> None:
+    """The prompt alone may be anything; a program that writes each setting as a field writes others, too."""
+    (found,) = declared(with_texts(("prompt", "a woman"), ("seed", "12")))
+    assert (found["by"], found["where"]) == ("a text-to-image program", "PNG text prompt")
+
+
+@pytest.mark.parametrize("tag", [33723, 34377])
+@pytest.mark.parametrize("numbers", [False, True])
+def test_iptc_of_a_tiff_is_read(tag: int, numbers: bool) -> None:
+    text = b"Made with Google AI " + b" " * 7  # with its head 32 bytes, which are eight numbers
+    block = b"\x1c\x02\x6e" + struct.pack(">H", len(text)) + text
+    if tag == 34377:
+        block = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(block)) + block
+    directory = TiffImagePlugin.ImageFileDirectory_v2()
+    directory[tag], directory.tagtype[tag] = block, 7
+    buffer = io.BytesIO()
+    Pillow.fromarray(draw_picture(1)).save(buffer, "TIFF", tiffinfo=directory)
+    data = buffer.getvalue()
+    if numbers:
+        data = data.replace(struct.pack("<HHI", tag, 7, len(block)), struct.pack("<HHI", tag, 4, len(block) // 4))
+    assert declared(data)[0]["where"] == "IPTC Credit"
+
+
+def test_software_tags_of_exif_3_are_read() -> None:
+    exif = Pillow.Exif()
+    exif.get_ifd(0x8769)[0xA43B] = "Midjourney 7"
+    assert declared(with_block(exif.tobytes().removeprefix(b"Exif\0\0")))[0]["where"] == "EXIF ImageEditingSoftware"
+
+
+def test_texts_and_exif_after_the_end_of_a_png_are_read() -> None:
+    plain, exif = encode(draw_picture(1)), Pillow.Exif()
+    exif[0x0131] = "DALL-E 3"
+    for body in (b"tEXtparameters\0" + SETTINGS.encode(), b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")):
+        assert declared(plain + struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)))
+    assert declared(plain + b"PK\3\4" + SETTINGS.encode()) == []
+
+
 def test_what_needs_a_second_field_is_no_mark_without_it() -> None:
     signature = Field("EXIF", "ImageDescription", "Signature: " + "Ab+/" * 20)
     assert find_marks([signature]) == []
@@ -279,6 +322,25 @@ def test_what_needs_a_second_field_is_no_mark_without_it() -> None:
         ("Software", "Gemini Duplicate Finder"),
         ("Software", "f.lux 4.1"),
         ("Model", "Runway"),
+        ("Credit", "NASA Gemini 7 image"),
+        ("Credit", "Gemini Observatory/AURA image"),
+        ("Source", "Imagen 2 / EFE"),
+        ("Credit", "Yoon Sora"),
+        ("Credit", "Taro Kohya / Kyodo"),
+        ("Credit", "Pixel Studio Hamburg"),
+        ("Credit", "Magic Media GmbH"),
+        ("Credit", "Image Playground Photography"),
+        ("Credit", "Runway Generation Magazine"),
+        ("Credit", "Recraft Furniture"),
+        ("Credit", "Xiaomi AIoT press"),
+        ("Credit", "Kling Aimée"),
+        ("Software", "Flux 2 Darkroom"),
+        ("Comment", "Steps: 3, Seed: tomato"),
+        ("AISystemUsed", "None"),
+        ("AISystemUsed", "no AI was used"),
+        ("AISystemVersionUsed", "N/A"),
+        ("AIPromptInformation", "not applicable."),
+        ("prompt", "a woman, studio light"),
         ("Author", "John Midjourney"),
         ("Dream", "I had a dream"),
         ("AIGC", "Applied Imaging, Geneva Camera Club"),

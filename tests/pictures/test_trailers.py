@@ -75,6 +75,7 @@ def test_nothing_follows_an_ordinary_picture() -> None:
         (PICTURE, encode(draw_picture(2)), "unannounced PNG picture"),
         (PICTURE, encode(draw_picture(2), "WEBP"), "unannounced WEBP picture"),
         (PICTURE, b"PK\3\4 and so on", "ZIP archive"),
+        (encode(draw_picture(2)), b"\0\0\0\3tEXta\0bcrc.", "PNG text"),
         (PICTURE, b"something else", "unknown data"),
         (PICTURE, bytes(100), "padding"),
         (PICTURE, VIDEO[:200] + b"LIVE_7291029        ", "Huawei live-photo trailer"),

@@ -81,6 +81,8 @@ def test_a_packet_is_found_where_the_standard_does_not_put_it() -> None:
         png_with(b"iTXtXML:com.adobe.xmp\0\0\0\0\0" + packet),
         png_with(hexadecimal),
         encode(draw_picture(1), "TIFF") + packet,
+        encode(draw_picture(1), "TIFF") + b"<x:xmpmeta><rdf:RDF/></x:xmpmeta>" + packet,
+        *(encode(draw_picture(1), "TIFF") + packet.decode().encode(code) for code in ("utf-16-le", "utf-16-be")),
         encode(draw_picture(1), "GIF")[:-1] + b"!\xff\x0bXMP DataXMP" + packet,
         plain + packet,
     ):

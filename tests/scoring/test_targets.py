@@ -13,7 +13,7 @@ from bright import Bright
 from conftest import draw_picture
 
 from detector.dataset.listing import LeftOut
-from detector.errors import DamagedImage, DetectorError
+from detector.errors import DetectorError, UnreadableFile
 from detector.pictures.images import encode, read
 from detector.scoring.engine import score_pictures
 from detector.scoring.tables import score_to_file
@@ -66,11 +66,11 @@ def test_names_that_no_file_can_have_stay_as_targets() -> None:
 def test_only_regular_files_are_opened(folder: Path) -> None:
     os.mkfifo(folder / "pipe.png")
     os.symlink(folder / "self.png", folder / "self.png")
-    for name, words in (("pipe.png", "not a regular file"), ("in", "a folder"), ("self.png", "cannot be read"),
+    for name, words in (("pipe.png", "not a regular file"), ("in", "a folder"), ("self.png", "symbolic links"),
                         ("a\0b", "null"), ("z" * 300, "too long")):  # fmt: skip
-        with pytest.raises(DamagedImage, match=words):
+        with pytest.raises(UnreadableFile, match=words):
             read(folder / name)
-    with pytest.raises(DamagedImage, match="not a regular file"):
+    with pytest.raises(UnreadableFile, match="not a regular file"):
         read("/dev/zero")
 
 

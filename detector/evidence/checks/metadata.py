@@ -8,7 +8,7 @@ from typing import Any
 
 from detector.evidence.checks import CHECKS
 from detector.pictures import containers
-from detector.pictures.exif import has_maker_note, read_exif, read_exif_texts
+from detector.pictures.exif import has_maker_note, read_block, read_exif, read_exif_texts
 from detector.pictures.marks import Field, find_marks, to_details
 from detector.pictures.trailers import samsung_entries
 from detector.pictures.xmp import read_xmp
@@ -26,9 +26,11 @@ EDITORS = re.compile(
 MAKERS = ("canon", "nikon", "sony", "fujifilm", "olympus", "panasonic", "pentax", "kodak", "samsung", "apple", "google",
           "huawei", "xiaomi", "leica", "ricoh", "sanyo", "casio")  # fmt: skip
 SOFTWARE_FIELDS = ("Software", "ProcessingSoftware", "HostComputer", "CreatorTool", "softwareAgent", "Credit",
-                   "AISystemUsed", "OriginatingProgram", "ImageHistory")  # fmt: skip
+                   "AISystemUsed", "OriginatingProgram", "ImageHistory", "RAWDevelopingSoftware",
+                   "ImageEditingSoftware", "MetadataEditingSoftware")  # fmt: skip
 IPTC_FIELDS = {5: "ObjectName", 40: "SpecialInstructions", 55: "DateCreated", 65: "OriginatingProgram", 80: "Byline",
                105: "Headline", 110: "Credit", 115: "Source", 116: "Copyright", 120: "Caption"}  # fmt: skip
+IPTC_TAG, RESOURCES_TAG = 33723, 34377  # tags of a TIFF: a bare IPTC block, and Photoshop's image resources
 MAX_FIELDS, MAX_TEXT = 80, 300
 MAX_DATASETS = 1000  # most IPTC datasets that are read
 
@@ -95,13 +97,14 @@ def _shorten(text: str) -> str:
 
 
 def read_iptc(data: bytes) -> list[tuple[str, str]]:
-    """Return (name, text) of record 2 of the IPTC block in a JPEG's Photoshop segment, or in a PNG's text.
+    """Return (name, text) of record 2 of the IPTC block in a JPEG's Photoshop segment, a PNG's text or a TIFF's tags.
 
     Source: IPTC-NAA Information Interchange Model 4.2, section 1.6; Adobe Photoshop File Formats, image resources.
     """
     blocks = [p.payload for p in containers.parts(data) if p.name == "APP13"]
     blocks = [b.removeprefix(b"Photoshop 3.0\0") for b in (*blocks, *containers.raw_profiles(data, "iptc", "8bim"))]
-    found: list[tuple[str, str]] = []
+    blocks.append(read_block(data, RESOURCES_TAG))
+    found = _datasets(read_block(data, IPTC_TAG))
     for block in blocks:
         at = 0
         while len(found) < MAX_DATASETS and block[at : at + 4] == b"8BIM" and at + 12 <= len(block):

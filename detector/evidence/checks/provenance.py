@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from detector.errors import DetectorError
 from detector.evidence.checks import CHECKS
 from detector.files import sha256
 from detector.pictures.containers import sniff
@@ -60,17 +61,22 @@ def check(exhibit: Exhibit, *, trust: Path | None = None) -> Finding:
 
 
 def read_trust(trust: Path | None) -> list[dict[str, str | None]]:
-    """Return name, date (in the name or the first lines, else None), SHA-256 and PEM text of each trust list."""
+    """Return name, date (in the name or the first lines, else None), SHA-256 and PEM text of each trust list.
+
+    Raises DetectorError if there is none where one was named.
+    """
     if trust is None:
         return []
     found = []
     for path in sorted(trust.glob("*.pem")) if trust.is_dir() else [trust]:
         text = path.read_text(encoding="utf-8", errors="replace")
-        if "PRIVATE KEY" in text:  # a signer, not a list
+        if "PRIVATE KEY" in text or "-----BEGIN CERTIFICATE-----" not in text:  # a signer, or no list
             continue
         match = _DATE.search(path.name) or _DATE.search(text.partition("-----BEGIN")[0])
         date = match.group() if match else None
         found.append({"name": path.name, "date": date, "sha256": sha256(text.encode()), "pem": text})
+    if not found:
+        raise DetectorError(f"{trust} holds no trust list, which is a .pem file with certificates")
     return found
 
 

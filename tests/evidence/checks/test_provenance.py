@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from conftest import draw_picture
 
+from detector.errors import DetectorError
 from detector.evidence.checks import make_exhibit, provenance, read_exhibit
 from detector.pictures import labelling
 from detector.pictures.images import decode, encode
@@ -126,6 +127,11 @@ def test_trust_lists_are_named_and_dated(tmp_path: Path) -> None:
         ("other.pem", "2025-01-02"),
     ]
     assert all(len(t["sha256"] or "") == 64 for t in lists)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "picture.pem").write_bytes(encode(draw_picture(1)))
+    for nothing in (tmp_path / "empty", tmp_path / "empty" / "picture.pem"):
+        with pytest.raises(DetectorError, match="holds no trust list"):
+            provenance.read_trust(nothing)
 
 
 def test_signer_is_trusted_only_through_a_list(tmp_path: Path) -> None:
