@@ -101,7 +101,7 @@ def test_unreadable_pictures_and_twins_are_left_out_and_listed(table: pd.DataFra
     skipped = pd.read_csv(tmp_path / "new" / "skipped.csv")
     assert list(skipped.sha256) == [table.sha256[2], table.sha256[5], table.sha256[16]]
     assert [reason.split(":")[0] for reason in skipped.reason] == [
-        "unsupported format", "damaged", "its copy has the same bytes as an earlier one",
+        "unsupported format", "unreadable", "its copy has the same bytes as an earlier one",
     ]  # fmt: skip
     reencode(make_manifest(tmp_path / "good", n=3), tmp_path / "new", size=24)
     assert not (tmp_path / "new" / "skipped.csv").exists()
