@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import draw_picture
 
+from detector.learning import augment
 from detector.learning.augment import add_border, make_augmentation, retouch, save, save_smaller, tighten
 
 
@@ -98,3 +99,13 @@ def test_a_border_has_one_colour_and_leaves_the_middle() -> None:
         changed = face[(face != picture).any(2)]
         assert len(np.unique(changed, axis=0)) <= 1
     assert sum((face != picture).any() for face in framed) > 30
+
+
+def test_a_tenth_are_photographs_of_a_screen_and_a_tenth_are_smoothed(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    for name in ("rephotograph", "smooth"):
+        monkeypatch.setattr(augment, name, lambda image, severity, rng, name=name: (seen.append(name), image)[1])
+    change, image = make_augmentation(), draw_picture(1, size=16)
+    for seed in range(400):
+        change(image, seed)
+    assert all(20 < seen.count(name) < 60 for name in ("rephotograph", "smooth"))
