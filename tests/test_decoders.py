@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from detector.learning.seeds import seeded
 from detector.types import Images
 
 
+@functools.cache
 def make_autoencoders() -> dict[str, Autoencoder]:
     """Return two autoencoders with random weights."""
     with seeded(0):
