@@ -45,10 +45,7 @@ def wait_for_job(client: TestClient, place: str) -> dict[str, Any]:
 
 
 def test_a_picture_gets_a_verdict_a_report_and_feedback(client: TestClient) -> None:
-    for _ in range(30):  # on a busy machine the first worker may start too late for the first answer
-        answer = client.post("/v1/images?name=blob.png", content=PICTURE, headers={"x-request-id": "mine-1"})
-        if answer.status_code != 202:
-            break
+    answer = client.post("/v1/images?name=blob.png", content=PICTURE, headers={"x-request-id": "mine-1"})
     assert answer.status_code == 200, answer.text
     assert answer.headers["x-request-id"] == "mine-1"
     verdict, digest = answer.json(), sha256(PICTURE)
@@ -59,9 +56,7 @@ def test_a_picture_gets_a_verdict_a_report_and_feedback(client: TestClient) -> N
     assert {"statement", "score", "log10_lr", "interval", "faces"} <= set(verdict)
 
     waits = client.get(f"/exhibits/{digest}")
-    assert (waits.status_code, "blob.png" in waits.text, "no face to judge" in waits.text) in (
-        (202, True, True), (200, True, True),
-    )  # fmt: skip
+    assert (waits.status_code, "blob.png" in waits.text, "no face to judge" in waits.text) == (202, True, True)
     assert client.post("/v1/feedback", json={"sha256": digest, "label": "real"}).status_code == 201
     report = wait_for_report(client, verdict["report"])
     assert report.json()["exhibit"]["sha256"] == digest
