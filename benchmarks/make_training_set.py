@@ -49,11 +49,8 @@ STEPS = 300  # training steps of each decoder
 EACH = 2  # one in so many photographs that train is copied through the decoders that are trained here
 LOWEST_PSNR = 20.0  # dB; a decoder that restores photographs less well is left out
 TURNS = 2  # copies of every photograph through altered decoders
-ALIKE, LARGEST, LOWEST_ALTERED_PSNR = (
-    16,
-    320,
-    22.5,
-)  # photographs that share an altered decoder; largest side, pixels; dB
+ALIKE, LARGEST = 16, 320  # photographs that share an altered decoder, and the largest side of their copies, pixels
+LOWEST_ALTERED_PSNR = 22.5  # dB; a copy through an altered decoder that is less like its photograph is left out
 NOISE = (0.0, 0.0, 0.03, 0.08)  # of the latent code, in its standard deviations, drawn evenly
 LEAST = 80  # side of a face square, pixels, below which a picture is left out
 ALTERED = {"latent": (128, 192), "reconstruct": (128, 208), "swap": (128, 208)}  # generator: sides, pixels
@@ -89,10 +86,8 @@ def main() -> None:
     if given.only:
         return
     parts += [table for table in copies if table is not None]
-    for turn in range(1, TURNS + 1):
-        parts.append(
-            copy_altered(photographs, given.data / "autoencoders", given.out / "made" / f"altered{turn}", turn)
-        )
+    folders = {turn: given.out / "made" / f"altered{turn}" for turn in range(1, TURNS + 1)}
+    parts += [copy_altered(photographs, given.data / "autoencoders", folder, turn) for turn, folder in folders.items()]
     for name, sides in ALTERED.items():
         parts += [alter(name, photographs, given.out / "made" / f"{name}-{side}", side) for side in sides]
     drawn = pd.concat(draw_all(given.out / "made"), ignore_index=True)  # two checkpoints may share a seed, so a group
