@@ -11,6 +11,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from detector.pictures.items import read_exif_items
@@ -19,6 +20,7 @@ MAX_PARTS = 65_536  # largest number of segments, chunks or blocks that are read
 MAX_BLOCKS = 2**20  # largest number of data blocks, of up to 255 bytes each, that are read in one GIF
 MAX_TEXT = 2**20  # bytes that are read of one text, XMP or EXIF block, and of all texts of one file together
 MAX_EXIF = 4  # largest number of EXIF blocks that are read in one file; an honest one has one
+KEPT_BYTES = 2**22  # size of the largest file whose parts are kept for the next question about the same file
 MAX_PAIRS = 256  # largest number of texts that are read in one file
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 XMP_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
@@ -71,7 +73,12 @@ def sniff(data: bytes) -> str:
 
 def parts(data: bytes) -> list[Part]:
     """Return the segments, chunks or boxes of a file up to its end or first damage; none for BMP, GIF and TIFF."""
-    return list(walk(data))
+    return list(_parts_of_last(data) if len(data) <= KEPT_BYTES else walk(data))
+
+
+@lru_cache(maxsize=1)  # one file is asked for its parts a dozen times: by each block that may hold metadata
+def _parts_of_last(data: bytes) -> tuple[Part, ...]:
+    return tuple(walk(data))
 
 
 def walk(data: bytes) -> Iterator[Part]:

@@ -26,6 +26,14 @@ def test_type_end_and_frames(kind: str) -> None:
     assert containers.extent(data + b"more")[0] == end
 
 
+def test_parts_are_those_of_the_file_whatever_was_asked_before() -> None:
+    first, second = (encode(draw_picture(seed), "PNG") for seed in (1, 2))
+    expected = containers.parts(first)
+    containers.parts(first).clear()  # what is kept for the next question is not the caller's list
+    containers.parts(second)
+    assert containers.parts(first) == expected == list(containers.walk(first))
+
+
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_frames_of_an_animation(kind: str) -> None:
     frames = [Pillow.fromarray(draw_picture(seed)) for seed in range(3)]

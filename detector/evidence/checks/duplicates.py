@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 from detector.dataset.foreign import read_table
 from detector.errors import ManifestError
 from detector.evidence.checks import CHECKS
-from detector.pictures.fingerprints import distances, perceptual_hash, read_fingerprints
+from detector.pictures.fingerprints import distances, perceptual_hash, read_fingerprints, registry_path
 from detector.pictures.images import is_blank
 from detector.types import Exhibit, Finding, Outcome
 
@@ -42,11 +44,7 @@ def check(exhibit: Exhibit, *, known: Path | None = None, registry: Path | None 
 
     Raises ManifestError if either list is not one.
     """
-    entries = [
-        _Entry(made.sha256, made.phash, "fake", {**asdict(made), "list": "registry"})
-        for made in read_fingerprints(registry)
-    ]
-    entries += read_known(known) if known else []
+    entries = [*_read_registry(registry), *(read_known(known) if known else [])]
     if not entries:
         return Finding("duplicates", Outcome.NOT_APPLICABLE, "There is no list of known pictures to compare with.")
     match = _closest(exhibit, entries)
@@ -63,6 +61,22 @@ def check(exhibit: Exhibit, *, known: Path | None = None, registry: Path | None 
     }  # fmt: skip
     summary = f"The picture is {how} a known one ({about}; label: {entry.label or 'none'})."
     return Finding("duplicates", VOTES.get(entry.label, Outcome.NEUTRAL), summary, details)
+
+
+def _read_registry(path: Path | None) -> Sequence[_Entry]:
+    """Return the entries of a fingerprint file, which is read again only if it has changed."""
+    path = path or registry_path()
+    try:
+        state = path.stat()
+    except OSError:
+        return ()
+    return _read_version(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=1)
+def _read_version(path: Path, changed: int, size: int) -> Sequence[_Entry]:
+    made = read_fingerprints(path)
+    return [_Entry(one.sha256, one.phash, "fake", {**asdict(one), "list": "registry"}) for one in made]
 
 
 def read_known(path: Path) -> list[_Entry]:

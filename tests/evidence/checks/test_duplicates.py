@@ -74,6 +74,12 @@ def test_the_registry_of_this_installation_is_the_default(tmp_path: Path) -> Non
     assert check(IMAGE).outcome == Outcome.SUPPORTS_FAKE
 
 
+def test_a_registry_that_grew_is_read_again(tmp_path: Path) -> None:
+    path = registry(tmp_path / "r.jsonl", 4)
+    assert check(IMAGE, registry=path).outcome == Outcome.NEUTRAL
+    assert check(IMAGE, registry=registry(path, 5)).outcome == Outcome.SUPPORTS_FAKE
+
+
 @pytest.mark.parametrize(
     ("label", "outcome"),
     [
