@@ -113,7 +113,8 @@ def hash_picture(image: Image) -> str:
         return ""
     step = max(1, min(image.shape[:2]) // HASHED)
     height, width = (side // step for side in image.shape[:2])
-    sample = cv2.resize(image[: height * step, : width * step], (width, height), interpolation=cv2.INTER_NEAREST)
+    whole = image[: height * step, : width * step]
+    sample: Image = np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
     return "" if is_blank(sample[::4, ::4]) else perceptual_hash(sample, 16)
 
 
