@@ -1,8 +1,11 @@
-"""Print the tables of docs/accuracy.md from the report of the suite `sources` and from a model card.
+"""Print the tables of docs/accuracy.md from the report of a suite, `sources` or `open`, and from a model card.
 
-    python benchmarks/accuracy_tables.py build/sources/report.json detector/weights/default/card.json released default
+    python benchmarks/accuracy_tables.py build/sources/report.json released before default \\
+        --card detector/weights/default/card.json
+    python benchmarks/accuracy_tables.py build/open/results/report.json released before default
 
-The last arguments name detectors of the report, in the order of the columns.
+The arguments after the report name detectors of it, in the order of the columns. Without a card, the tables of
+likelihood ratios and verdicts are left out.
 """
 
 from __future__ import annotations
@@ -21,14 +24,17 @@ def main() -> None:
     """Print every table as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("report", type=Path)
-    parser.add_argument("card", type=Path)
     parser.add_argument("detectors", nargs="+")
+    parser.add_argument("--card", type=Path)
     arguments = parser.parse_args()
-    report, card = (json.loads(path.read_text()) for path in (arguments.report, arguments.card))
+    report = json.loads(arguments.report.read_text())
     pairs = pd.DataFrame(report["pairs"])
     for role, title in (("matched", "fakes"), ("photographs", "photographs")):
         print_pairs(pairs[pairs.role == role], title, arguments.detectors)
     print_false_alarms(pd.DataFrame(report["false_alarms"]), arguments.detectors)
+    if arguments.card is None:
+        return
+    card = json.loads(arguments.card.read_text())
     print_likelihood_ratios(pd.DataFrame(card["cllr_on_unseen_sources"]))
     print_verdicts(pd.DataFrame(card["verdicts_on_unseen"]))
 

@@ -36,7 +36,13 @@ from detector.types import Image
 LEAST = 120  # shorter side of the box of a face, pixels
 COLOUR = 6.0  # mean difference of the largest and the smallest channel below which a picture is grey, grey levels
 ENDINGS = (".jpg", ".jpeg")
-LEARNED = ("michael-balint-headshot",)  # files of people whose other photographs train shipped weights
+LEFT_OUT = (  # files, as repository/path: four drawings, and a person whose other photographs train shipped weights
+    "djangocon/2018.djangocon.us/static/img/speakers/nick-humrich.jpg",
+    "djangocon/2018.djangocon.us/static/img/speakers/sanyam-khurana.jpg",
+    "djangocon/2021.djangocon.us/static/img/presenters/katie-mclaughlin.jpg",
+    "djangocon/2021.djangocon.us/static/img/presenters/rachele-ditullio.jpg",
+    "presidential-innovation-fellows/pif-website/assets/images/fellows/2016/michael-balint-headshot.jpg",
+)
 
 
 class Source(NamedTuple):
@@ -132,8 +138,7 @@ def read_pictures(repository: Path, source: Source) -> Iterator[tuple[str, bytes
     listed = subprocess.run([*git, "ls-tree", "-r", "-z", "--name-only", source.commit, *source.folders],
                             check=True, capture_output=True).stdout  # fmt: skip
     for name in sorted(listed.decode().split("\0")):
-        path = PurePosixPath(name)
-        if path.suffix.lower() in ENDINGS and path.stem not in LEARNED:
+        if name.lower().endswith(ENDINGS) and f"{source.repository}/{name}" not in LEFT_OUT:
             shown = subprocess.run([*git, "cat-file", "blob", f"{source.commit}:{name}"], capture_output=True)
             if shown.returncode == 0:
                 yield name, shown.stdout
