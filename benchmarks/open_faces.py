@@ -28,7 +28,7 @@ from detector.dataset.manifest import write_manifest
 from detector.errors import ImageError
 from detector.evidence.checks.duplicates import CLOSE
 from detector.files import sha256, write_bytes
-from detector.pictures.faces import find_faces
+from detector.pictures.faces import Box, find_faces
 from detector.pictures.fingerprints import distances, perceptual_hash
 from detector.pictures.images import decode_picture
 from detector.types import Image
@@ -104,7 +104,7 @@ def gather(out: Path, sources: tuple[Source, ...]) -> pd.DataFrame:
         folder = clone(source.repository, out / "repositories")
         pictures = list(read_pictures(folder, source))
         for number, (name, data) in enumerate(pictures, 1):
-            print_progress(f"{source.repository}", number, len(pictures))
+            print_progress(source.repository, number, len(pictures))
             found = choose(data)
             if found is None:
                 continue
@@ -146,7 +146,7 @@ def read_pictures(repository: Path, source: Source) -> Iterator[tuple[str, bytes
                 print(f"{source.repository}: the clone lacks {name}")
 
 
-def choose(data: bytes) -> tuple[str, tuple[int, int, int, int]] | None:
+def choose(data: bytes) -> tuple[str, Box] | None:
     """Return the perceptual hash of a picture and the square around its face; None if it is not to be kept."""
     try:
         decoded = decode_picture(data)
@@ -155,10 +155,11 @@ def choose(data: bytes) -> tuple[str, tuple[int, int, int, int]] | None:
     faces = find_faces(decoded.image)
     if len(faces) != 1 or measure_colour(decoded.image) < COLOUR:
         return None
-    left, top, right, bottom = decoded.enlarge(faces[0].box)
-    if min(right - left, bottom - top) < LEAST or faces[0].turns:
+    face = faces[0].in_file(decoded)
+    left, top, right, bottom = face.box
+    if min(right - left, bottom - top) < LEAST or face.turns:
         return None
-    return perceptual_hash(decoded.image), decoded.enlarge(faces[0].crop)
+    return perceptual_hash(decoded.image), face.crop
 
 
 def measure_colour(image: Image) -> float:

@@ -177,7 +177,8 @@ def test_the_documents_have_the_figures_of_the_model_card(capsys: pytest.Capture
     for s in sources:
         assert re.search(rf"^\| {s['source']} \| {s['n']} \|.*\| {s['share']:.1%} \[[^|]*\|$", page, re.M)
     n, alarms = (sum(source[key] for source in sources) for key in ("n", "alarms"))
-    assert re.search(rf"Of {n} photographs from\nfive sources {alarms} (is|are) called `likely-fake`", readme)
+    verb = "is" if alarms == 1 else "are"
+    assert f"Of {n} photographs from\nfive sources {alarms} {verb} called `likely-fake`" in readme
     strongest = {describe(card["calibration"][bound]).partition(" for ")[0] for bound in ("low", "high")}
     assert all(f"*{words}* at most" in (DOCS / "evidence.md").read_text() for words in strongest)
 

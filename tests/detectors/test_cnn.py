@@ -40,13 +40,13 @@ def test_a_mirrored_detector_scores_a_face_and_its_mirror_image_alike() -> None:
 def test_a_tight_crop_gets_the_mean_of_two_scores(tmp_path: Path) -> None:
     detector, alone = Cnn.load(SHIPPED / "default"), Cnn.load(SHIPPED / "default")
     detector.widened = True
-    tight = prepare(load(unpack_faces(tmp_path).path.iloc[0]), detector.size)
+    tight = prepare(load(unpack_faces(tmp_path).path.iloc[20]), detector.size)
     wide = widen(tight)
     assert wide is not None
     half, edge = detector.size // 2, detector.size // 4
     loose = np.pad(resize(tight, half, half), ((edge, edge), (edge, edge), (0, 0)), constant_values=128)
     first, second, third = alone.score(np.stack([tight, wide, loose]))
-    assert abs(first - second) > 0.05
+    assert abs(first - second) > 0.1
     assert np.allclose(detector.score(np.stack([loose, tight])), [third, (first + second) / 2], atol=1e-4)
     means = detector.explain(np.stack([loose, tight])).mean((1, 2))
     assert np.allclose(means, [third, (first + second) / 2], atol=0.05)
