@@ -3,6 +3,7 @@
 A threshold from one source does not hold on another: one that gave 1 % false alarms on official portraits gave up to
 39 % elsewhere. Here every source has the same weight in the calibration line, the threshold holds on each source by
 itself, and the bounds of the likelihood ratio are the narrowest over sources that are left out of the line in turn.
+Small sources are taken together for both.
 Source: Morrison 2021, doi:10.1016/j.forsciint.2021.110919 (validate under the conditions of the case); Vergeer et al.
 2016, doi:10.1016/j.scijus.2016.06.003 (the bounds).
 """
@@ -23,7 +24,7 @@ from detector.statistics.proportions import clopper_pearson, effective_count
 from detector.statistics.thresholds import bpcer, threshold_at_fpr
 from detector.types import Scores
 
-MIN_PHOTOGRAPHS = 30  # a source with fewer photographs does not set the bounds of the likelihood ratio by itself
+MIN_PHOTOGRAPHS = 30  # photographs from which on a source, or the small sources together, bound the likelihood ratio
 
 
 def fit_over_sources(
@@ -39,7 +40,8 @@ def fit_over_sources(
 
     scores: raw scores (N,) of pictures that were not used in training. labels: (N,), 0 real, 1 fake. sources: (N,),
     data set of each photograph and generator of each fake. groups: (N,), group of each picture.
-    fpr: share of the photographs of each source that may be called likely-fake. miss: share of the fakes of each
+    fpr: share of the photographs of each source that may be called likely-fake; sources with fewer than 1 / fpr
+    photographs, of which a single one is more than that share, are taken together. miss: share of the fakes of each
     generator with at least MIN_FAKES pictures that may be called likely-real.
 
     `fpr` and `fpr_high` of the result are those of the source with the highest upper bound. Raises ScoresError if there
@@ -54,7 +56,8 @@ def fit_over_sources(
     slope, offset, variance = fit_line(raw, fake, groups, weight)
     odds = slope * raw + offset
     low, high = _worst_bounds(raw, fake, names, groups)
-    fake_above = max(0.0, *(threshold_at_fpr(odds[names == name], fpr) for name in photographs))
+    joined = join_small(names[~fake], 1 / fpr)
+    fake_above = max(0.0, *(threshold_at_fpr(odds[~fake][joined == number], fpr) for number in np.unique(joined)))
     alarms = false_alarms(odds[~fake], names[~fake], groups[~fake], fake_above)
     worst = alarms.iloc[int(alarms.high.argmax())]
     real_below, missed, missed_high = find_lower_threshold(odds, fake, names, groups, miss)
@@ -63,6 +66,15 @@ def fit_over_sources(
         float(worst.share), float(worst.high), missed, missed_high,
         int((~fake).sum()), int(fake.sum()), int(worst.n), variance,
     )  # fmt: skip
+
+
+def join_small(names: NDArray[Any], least: float) -> NDArray[np.int64]:
+    """Return a number for the source of each photograph (N,), -1 for all sources with fewer than `least` of them.
+
+    If no source has so many, each keeps its own number.
+    """
+    _, index, counts = np.unique(names, return_inverse=True, return_counts=True)
+    return np.where((counts[index] < least) & (counts.max() >= least), -1, index)
 
 
 def even_weights(names: NDArray[Any], fake: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -138,14 +150,16 @@ def _worst_bounds(
 ) -> tuple[float, float]:
     """Return the narrowest bounds of the log10 likelihood ratio over sources, each left out of its line in turn.
 
-    Sources with fewer than MIN_PHOTOGRAPHS pictures are ignored if there are larger ones: few photographs support
-    hardly any ratio, however good the detector is.
+    Sources with fewer than 1 / MAX_FPR photographs are left out together, because few photographs support hardly any
+    ratio, however good the detector is; if they have fewer than MIN_PHOTOGRAPHS in all, they set no bounds.
     """
     bounds = []
-    found, sizes = np.unique(names[~fake], return_counts=True)
+    joined = join_small(names[~fake], 1 / MAX_FPR)
+    found, sizes = np.unique(joined, return_counts=True)
     large = found[sizes >= MIN_PHOTOGRAPHS]
-    for name in large if len(large) else found:
-        out = ~fake & (names == name)
+    for number in large if len(large) else found:
+        out = np.zeros(len(fake), bool)
+        out[~fake] = joined == number
         slope, offset, _ = fit_line(raw[~out], fake[~out], groups[~out], even_weights(names[~out], fake[~out]))
         odds = slope * raw + offset
         counts = (effective_count(odds[side], groups[side]) for side in (out, fake))

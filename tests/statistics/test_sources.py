@@ -46,6 +46,26 @@ def test_no_source_has_more_false_alarms_than_asked_for(seed: int, shift: float)
     assert c.fpr_high == alarms.high.max()
 
 
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000))
+def test_sources_too_small_to_show_the_share_are_taken_together(seed: int) -> None:
+    """One photograph of 40 is more than 1 %: by itself, such a source would allow none, however unusual that one is."""
+    scores, labels, sources, groups = simulate(seed, (0.0, 0.0, 0.0, 0.0), (300, 40, 40, 40))
+    scores[300] = 9.0  # one unusual photograph of a small source
+    c = fit_over_sources(scores, labels, sources, groups)
+    real = labels == 0
+    odds = c.log_odds(scores[real])
+    small = np.isin(sources[real], ["source-1", "source-2", "source-3"])
+    assert c.fake_above < c.log_odds(np.array([9.0]))[0]
+    assert (odds[small] > c.fake_above).sum() == 1
+    assert (odds[~small] > c.fake_above).mean() <= 0.01
+
+
+def test_small_sources_together_support_larger_ratios_than_one_of_them() -> None:
+    one, three = (fit_over_sources(*simulate(1, (0.0,) * n, (300, *[40] * (n - 1)))) for n in (2, 4))
+    assert three.high > one.high + 0.1
+
+
 def test_a_pooled_threshold_gives_one_source_many_false_alarms() -> None:
     """A pooled threshold gives the shifted source many false alarms; the module exists to avoid this."""
     scores, labels, sources, groups = simulate(0, (0.0, 0.0, 2.5))
