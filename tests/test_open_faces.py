@@ -1,44 +1,29 @@
-"""The gathering of open faces: which pictures of a repository are kept, and what the manifest says of them."""
+"""The gathering of open faces: the listed objects of a repository become pictures and rows, and the uses stay apart."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 import pytest
 from conftest import draw_picture
-from open_faces import LEAST, Source, gather
+from open_faces import DATASETS, LISTED, gather
 
-from detector.dataset.embedded import unpack_faces
 from detector.dataset.manifest import validate
 from detector.files import sha256
-from detector.pictures.images import encode, load, resize
-from detector.types import Image
+from detector.pictures.images import encode
 
-WIDTH, HEIGHT = 4 * 92, 4 * 112  # four times as large as the embedded photographs
-
-
-def make_portrait(folder: Path) -> Image:
-    """Return an embedded photograph, which is grey, enlarged and in brown (HEIGHT, WIDTH, 3)."""
-    grey = resize(load(unpack_faces(folder).path.iloc[0]), WIDTH, HEIGHT)
-    return np.asarray(grey * np.array([1.0, 0.8, 0.6]), np.uint8)
+USES = {"train", "calibrate", "evaluate"}
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_of_a_repository_the_faces_in_colour_are_kept_once(tmp_path: Path) -> None:
-    face = make_portrait(tmp_path / "embedded")
-    files = {
-        "team/jo-doe.jpg": encode(face, "JPEG"),
-        "team/jo-doe-again.JPG": encode(resize(face, WIDTH - 8, HEIGHT - 10), "JPEG", quality=70),
-        "team/grey.jpg": encode(np.repeat(face.mean(2, keepdims=True).astype(np.uint8), 3, axis=2), "JPEG"),
-        "team/small.jpg": encode(resize(face, WIDTH // 4, HEIGHT // 4), "JPEG"),
-        "team/logo.jpg": encode(draw_picture(1, size=200), "JPEG"),
-        "team/torn.jpg": b"\xff\xd8\xff",
-        "team/other.png": encode(face, "PNG"),
-        "elsewhere/jo-doe.jpg": encode(np.ascontiguousarray(face[:, ::-1]), "JPEG"),
-    }
+def test_listed_objects_become_pictures_and_missing_ones_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {f"team/{number}.jpg": encode(draw_picture(number, size=64), "JPEG") for number in range(3)}
     for name, data in files.items():
         (tmp_path / "work" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "work" / name).write_bytes(data)
@@ -46,13 +31,35 @@ def test_of_a_repository_the_faces_in_colour_are_kept_once(tmp_path: Path) -> No
     for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "Faces"]):
         subprocess.run([*git, *words], check=True)
     shutil.copytree(tmp_path / "work" / ".git", tmp_path / "out" / "repositories" / "some+site.git")
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    blobs = [
+        subprocess.run([*git, "rev-parse", f"HEAD:{name}"], check=True, capture_output=True, text=True).stdout.strip()
+        for name in list(files)[:2]
+    ]
+    datasets = ["jupyter", "stable-diffusion-3", "jupyter"]
+    listed = pd.DataFrame({
+        "repository": "some/site", "blob": [*blobs, "0" * 40], "dataset": datasets,
+        "person": [f"{name}-1" for name in datasets], "crop": "0 0 64 64",
+    })  # fmt: skip
 
-    table = validate(gather(tmp_path / "out", (Source("team", "some/site", commit, ("team",), "CC0-1.0"),)))
-    again = files["team/jo-doe-again.JPG"]
-    assert list(table.sha256) == [sha256(again)]  # the first by name of two pictures that are nearly the same
-    row = table.iloc[0]
-    assert (row.label, row.dataset, row.group, row.licence) == (0, "team", "team-jodoeagain", "CC0-1.0")
-    assert Path(row.path).read_bytes() == again
-    left, top, right, bottom = map(int, row.crop.split())
-    assert right - left == bottom - top >= LEAST
+    table = validate(gather(tmp_path / "out", listed))
+    assert list(table.sha256) == [sha256(data) for data in list(files.values())[:2]]
+    assert [Path(path).read_bytes() for path in table.path] == list(files.values())[:2]
+    assert list(table.label) == [0, 1]
+    assert list(table.generator) == ["", "stable-diffusion-3"]
+    assert list(table.group) == ["jupyter-1", "stable-diffusion-3-1"]
+    assert list(table.licence) == [DATASETS[name].licence for name in datasets[:2]]
+    assert f"some/site: the clone lacks {'0' * 40}" in capsys.readouterr().out
+
+
+def test_the_list_names_no_person_and_every_dataset_has_one_use() -> None:
+    listed = pd.read_csv(LISTED)
+    assert set(listed.dataset) == set(DATASETS)
+    assert {dataset.use for dataset in DATASETS.values()} == USES
+    assert listed.blob.is_unique
+    assert listed.blob.str.fullmatch("[0-9a-f]{40}").all()
+    assert all(re.fullmatch(r"[a-z0-9-]+-\d+", person) for person in listed.person)  # a number, not a name
+    use = listed.dataset.map(lambda name: DATASETS[name].use)
+    assert listed.assign(use=use).groupby("person").use.nunique().max() == 1  # splits never share a person
+    left, top, right, bottom = (listed.crop.str.split(expand=True)[i].astype(int) for i in range(4))
+    assert (right - left == bottom - top).all()
+    assert ((left >= 0) & (top >= 0)).all()
