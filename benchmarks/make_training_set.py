@@ -1,15 +1,18 @@
 """Build the manifest of what the shipped detector learns from.
 
-    python benchmarks/make_training_set.py ../shared/data build/default
+    python benchmarks/open_faces.py build/open
+    python benchmarks/make_training_set.py ../shared/data build/default --open build/open
 
 Photographs of six sources and the fakes that are marked `use=train` are located; nothing of them is copied. To them
 come fakes that are made here: copies of every photograph through three of the four latent autoencoders (the fourth,
 LEFT_OUT, only ever measures), copies of half of those that train through decoders that enlarge as other generators do
-(`decoders.py`, trained here first), two copies of every photograph through decoders that are altered at random instead
-of trained, copies and swaps by this package's own generators, pictures drawn by `style-64` and `style-128`, and by the
-pretrained `stylegan` where that extra is installed. Pictures with `use=evaluate` or `use=heldout` are never read. What
-is there already is not made again. A GPU is used where there is one; without, each of the six decoders takes about 25
-minutes of one core, and the altered ones half an hour in all.
+(`decoders.py`, trained here first), copies of every photograph through decoders that are altered at random instead of
+trained, copies and swaps by this package's own generators, pictures drawn by `style-64` and `style-128`, and by the
+pretrained `stylegan` where that extra is installed. Pictures with `use=evaluate` or `use=heldout` are never read. With
+`--open`, the photographs of public websites that train join them, one of each person, with copies of their own through
+the autoencoders and altered decoders. The column `turn` numbers the copies of a photograph by one method. What is there
+already is not made again. A GPU is used where there is one for all but the altered decoders; without, each of the six
+decoders takes about 25 minutes of one core. The altered ones take a quarter of an hour of a core for each turn.
 """
 
 from __future__ import annotations
@@ -48,7 +51,8 @@ TOGETHER = 32  # photographs that are copied at one side, with one noise
 STEPS = 300  # training steps of each decoder
 EACH = 2  # one in so many photographs that train is copied through the decoders that are trained here
 LOWEST_PSNR = 20.0  # dB; a decoder that restores photographs less well is left out
-TURNS = 2  # copies of every photograph through altered decoders
+COPIES = 2  # copies of every photograph through each autoencoder
+TURNS = 8  # copies of every photograph through altered decoders
 ALIKE, LARGEST = 16, 320  # photographs that share an altered decoder, and the largest side of their copies, pixels
 LOWEST_ALTERED_PSNR = 22.5  # dB; a copy through an altered decoder that is less like its photograph is left out
 NOISE = (0.0, 0.0, 0.03, 0.08)  # of the latent code, in its standard deviations, drawn evenly
@@ -70,6 +74,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder that holds faces/manifest.csv and autoencoders/")
     parser.add_argument("out", type=Path)
     parser.add_argument("--only", choices=[*COPIED, *KINDS], help="make these copies and stop: several can run at once")
+    parser.add_argument("--open", type=Path, help="the folder that open_faces.py wrote")
     parser.add_argument("--audit", type=int, default=4000, help="pictures that are audited at the end; 0 for none")
     given = parser.parse_args()
     located = given.out / "located.csv"
@@ -82,14 +87,15 @@ def main() -> None:
     photographs = assign_splits(found[found.label == 0].reset_index(drop=True), seed=0, fractions=FRACTIONS)
     parts = [photographs, assign_splits(found[found.label == 1].reset_index(drop=True), seed=0, fractions=FRACTIONS)]
     names = [given.only] if given.only else [*COPIED, *KINDS]
-    copies = [copy_through(name, photographs, given.data / "autoencoders", given.out) for name in names]
+    weights = given.data / "autoencoders"
+    copies = [copy_through(name, photographs, weights, given.out) for name in names]
     if given.only:
         return
     parts += [table for table in copies if table is not None]
-    folders = {turn: given.out / "made" / f"altered{turn}" for turn in range(1, TURNS + 1)}
-    parts += [copy_altered(photographs, given.data / "autoencoders", folder, turn) for turn, folder in folders.items()]
+    parts += copy_again(photographs, weights, given.out / "made")
     for name, sides in ALTERED.items():
         parts += [alter(name, photographs, given.out / "made" / f"{name}-{side}", side) for side in sides]
+    parts += copy_open(given.open, weights, given.out / "made" / "open") if given.open else []
     drawn = pd.concat(draw_all(given.out / "made"), ignore_index=True)  # two checkpoints may share a seed, so a group
     parts.append(assign_splits(drawn, seed=0, fractions=FRACTIONS))
     table = validate(pd.concat(parts, ignore_index=True))
@@ -131,15 +137,15 @@ def read_squares(photographs: pd.DataFrame) -> list[Image]:
 
 
 def copy_all(
-    name: str, net: Autoencoder, photographs: pd.DataFrame, folder: Path, *, varied: bool = False
+    name: str, net: Autoencoder, photographs: pd.DataFrame, folder: Path, *, varied: bool = False, turn: int = 1
 ) -> pd.DataFrame:
     """Return one copy of every photograph through an autoencoder, as PNG; finished batches are kept.
 
     Photographs of about one size are copied together, at a side that is drawn for them. varied: the decoder's weights
-    are changed a little for every batch.
+    are changed a little for every batch. turn: number of the copy of each photograph.
     """
     order = photographs.assign(side=measure_sides(photographs)).sort_values(["side", "sha256"]).reset_index(drop=True)
-    key = zlib.crc32(name.encode())
+    key = zlib.crc32(name.encode() if turn == 1 else f"{name}#{turn}".encode())
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(order), TOGETHER):
             batch = order.iloc[start : start + TOGETHER]
@@ -160,7 +166,7 @@ def copy_all(
     return pd.DataFrame({
         "path": [str(copy_path(folder, sha).resolve()) for sha in order.sha256], "sha256": list(digests), "label": 1,
         "generator": name, "dataset": order.dataset, "group": order.group, "split": order.split,
-        "licence": order.licence,
+        "licence": order.licence, "turn": turn,
     })  # fmt: skip
 
 
@@ -172,7 +178,7 @@ def copy_altered(photographs: pd.DataFrame, weights: Path, folder: Path, turn: i
     if (folder / "manifest.csv").is_file():
         return read_manifest(folder / "manifest.csv")
     order = photographs.assign(side=measure_sides(photographs)).sort_values(["side", "sha256"]).reset_index(drop=True)
-    autoencoders = {name: Autoencoder.read(weights, name, pick_device()) for name in COPIED}
+    autoencoders = {name: Autoencoder.read(weights, name) for name in COPIED}
     rows = []
     for start in range(0, len(order), ALIKE):
         batch, rng = order.iloc[start : start + ALIKE], np.random.default_rng([404, turn, start])
@@ -192,10 +198,29 @@ def copy_altered(photographs: pd.DataFrame, weights: Path, folder: Path, turn: i
             digest = sha256(path.read_bytes())
             rows.append({"path": str(path.resolve()), "sha256": digest, "label": 1, "generator": name,
                          "dataset": photograph.dataset, "group": photograph.group, "split": photograph.split,
-                         "licence": photograph.licence})  # fmt: skip
+                         "licence": photograph.licence, "turn": turn})  # fmt: skip
         print_progress(folder.name, min(start + ALIKE, len(order)), len(order), ALIKE)
     write_manifest(pd.DataFrame(rows), folder / "manifest.csv")
     return pd.DataFrame(rows)
+
+
+def copy_again(photographs: pd.DataFrame, weights: Path, out: Path) -> list[pd.DataFrame]:
+    """Return the further copies of photographs through each autoencoder, and those through altered decoders."""
+    tables = []
+    for name in COPIED:
+        net = Autoencoder.read(weights, name, pick_device())
+        for turn in range(2, COPIES + 1):
+            tables.append(copy_all(name, net, photographs, out / f"{name}-{turn}", turn=turn))
+    altered = (copy_altered(photographs, weights, out / f"altered{turn}", turn) for turn in range(1, TURNS + 1))
+    return [*tables, *altered]
+
+
+def copy_open(folder: Path, weights: Path, out: Path) -> list[pd.DataFrame]:
+    """Return the photographs of public websites that train, one of each person, and all copies of them."""
+    table = read_manifest(folder / "train.csv").drop(columns="split").drop_duplicates("group").reset_index(drop=True)
+    photographs = assign_splits(table, seed=0, fractions=FRACTIONS)
+    first = [copy_all(name, Autoencoder.read(weights, name, pick_device()), photographs, out / name) for name in COPIED]
+    return [photographs, *first, *copy_again(photographs, weights, out)]
 
 
 def write_png(path: Path, picture: Image) -> None:

@@ -1,13 +1,16 @@
 """Train the shipped detector, calibrate it over sources of photographs, measure it, and write what is shipped.
 
-    python benchmarks/make_training_set.py ../shared/data build/default
-    python benchmarks/train_default.py ../shared/data build/default
-    python benchmarks/train_default.py ../shared/data build/default --weights detector/weights/default
+    python benchmarks/open_faces.py build/open
+    python benchmarks/make_training_set.py ../shared/data build/default --open build/open
+    python benchmarks/train_default.py ../shared/data build/default --open build/open
+    python benchmarks/train_default.py ../shared/data build/default --open build/open --weights detector/weights/default
 
-Training sees the pictures with `use=train` and the fakes that are made from them. Of those with `use=evaluate`, and of
-the photographs with `use=heldout`, one half (every other one, by hash) sets line, bounds and thresholds; the other
-half, `measured.csv`, gives every figure on the card. So five datasets of photographs calibrate and measure; of two,
-FairFace, other people were learnt, of three none. Each source of photographs weighs the same.
+Training sees the pictures with `use=train`, of `../shared/data` and of the public websites, and the fakes that are made
+from them. Of the pictures of `../shared/data` with `use=evaluate`, and of the photographs there with `use=heldout`, one
+half (every other one, by hash) calibrates (it sets line, bounds and thresholds), together with the websites with
+`use=calibrate`; the other half, `measured.csv`, gives every figure on the card, together with the websites and the
+fakes with `use=evaluate`. So eight datasets of photographs calibrate and nine measure, four of which did not calibrate;
+of two, FairFace, other people were learnt, of the others none. Each source of photographs weighs the same.
 Runs resume. With `--weights` nothing is trained: those weights are calibrated and measured
 anew. What is to be shipped lies in `build/default/default`.
 """
@@ -24,6 +27,7 @@ import pandas as pd
 from autoencoders import STRIDE, Autoencoder
 from decoders import KINDS
 from make_training_set import LEFT_OUT, print_progress
+from open_faces import DATASETS
 
 from detector import tasks
 from detector.dataset.foreign import read_table
@@ -43,6 +47,11 @@ FIRST: dict[str, Any] = {  # from ImageNet weights
 }  # fmt: skip
 SECOND: dict[str, Any] = FIRST | {"epochs": 9, "batch": 256, "rate": 1e-3}  # from the weights of the first stage
 THIRD: dict[str, Any] = FIRST | {"epochs": 6, "batch": 128, "rate": 6e-4, "half_life": 100.0}  # from the second stage
+FOURTH = THIRD  # from the third stage, with photographs of the websites EARLY
+FIFTH = THIRD | {"epochs": 4, "batch": 256}  # from the fourth stage, with those of all websites and more copies
+EARLY = ("djangocon-us", "ropensci")  # websites whose photographs the fourth stage learns from
+EARLY_TURNS = 2  # copies of a photograph through altered decoders that the stages before the fifth learn from
+LAST_SHARE = 0.3  # weight of the fifth stage in the shipped weights; that of the fourth is the rest
 DRAWN = ("style", "stylegan")  # generators whose fakes only the first stage learns from
 SHIPPED_SECOND = 160  # side of the two parts that the shipped network sees, pixels; it is trained with 192
 RECONSTRUCTED, LARGEST = 50, 320  # photographs of each dataset that are reconstructed, and the largest side, pixels
@@ -62,30 +71,47 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="the folder that holds faces/manifest.csv")
     parser.add_argument("out", type=Path, help="the folder that make_training_set.py wrote")
+    parser.add_argument("--open", type=Path, required=True, help="the folder that open_faces.py wrote")
     parser.add_argument("--weights", type=Path, help="calibrate and measure these, and train none")
     given = parser.parse_args()
     run = given.weights or train(read_manifest(given.out / "manifest.csv"), given.out)
     calibrating, measured = evaluation_halves(given.data, given.out)
     reconstruct_unseen(measured, given.data / "autoencoders", given.out)
     folder = given.out / "default"
-    ship(run, calibrating, folder)
-    measure(folder, measured, given.out)
+    ship(run, pd.concat([calibrating, read_manifest(given.open / "calibrate.csv")], ignore_index=True), folder)
+    measure(folder, pd.concat([measured, read_manifest(given.open / "evaluate.csv")], ignore_index=True), given.out)
 
 
 def train(learnt: pd.DataFrame, out: Path) -> Path:
-    """Train the three stages, unless they are there, and return the folder of the last."""
-    first, second, third = out / "cnn-first", out / "cnn-second", out / "cnn"
+    """Train the five stages, unless they are there, and return the folder with the mean weights of the last two."""
+    folders = [out / name for name in ("cnn-first", "cnn-second", "cnn-third", "cnn-fourth", "cnn-fifth")]
     decoded, altered = learnt.generator.isin(list(KINDS)), learnt.generator.str.startswith("altered-")
-    drawn = learnt.generator.isin(DRAWN)
-    for folder, rows, recipe, options in (
-        (first, ~decoded & ~altered, FIRST, {}),
-        (second, ~altered & ~drawn, SECOND, {"start": first}),
-        (third, ~decoded & ~drawn, THIRD, {"start": second}),
-    ):
+    drawn, website = learnt.generator.isin(DRAWN), learnt.dataset.isin(DATASETS)
+    again = pd.to_numeric(learnt.turn, errors="coerce") > np.where(altered, EARLY_TURNS, 1)
+    early = ~again & (~website | learnt.dataset.isin(EARLY))
+    stages: list[tuple[pd.Series, dict[str, Any]]] = [
+        (~again & ~website & ~decoded & ~altered, FIRST),
+        (~again & ~website & ~altered & ~drawn, SECOND),
+        (~again & ~website & ~decoded & ~drawn, THIRD),
+        (early & ~decoded & ~drawn, FOURTH),
+        (~decoded & ~drawn, FIFTH),
+    ]
+    for number, (folder, (rows, recipe)) in enumerate(zip(folders, stages, strict=True)):
         if not (folder / CARD).is_file():
-            table = learnt[rows].reset_index(drop=True)
-            tasks.train("detector", "cnn", table, folder, arguments=recipe, progress=print_progress, **options)
-    return third
+            table, start = learnt[rows].reset_index(drop=True), folders[number - 1] if number else None
+            tasks.train(
+                "detector", "cnn", table, folder, arguments=recipe, start=start, seed=number, progress=print_progress
+            )
+    return average(folders[-2], folders[-1], LAST_SHARE, out / "cnn")
+
+
+def average(first: Path, second: Path, share: float, folder: Path) -> Path:
+    """Write the mean weights of two runs, the second with that share, with the card of the second; return `folder`."""
+    tensors = read_tensors(first)
+    mean = {name: ((1 - share) * tensors[name] + share * other).astype(other.dtype)
+            for name, other in read_tensors(second).items()}  # fmt: skip
+    write_checkpoint(folder, mean, read_card(second, "detector"))
+    return folder
 
 
 def evaluation_halves(data: Path, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -138,8 +164,9 @@ def ship(run: Path, chosen: pd.DataFrame, folder: Path) -> None:
     card |= {
         "calibration": detector.calibration.to_json(),
         "calibrated_on": [{"label": int(label), "source": name, "n": int(n)} for (label, name), n in counts.items()],
-        "licence": "Apache-2.0; trained on photographs and fakes under CC BY 4.0, CC0, MIT, public-domain and Unsplash "
-        "terms, on fakes made by this package, and on samples of MobileStyleGAN (distilled from NVIDIA's StyleGAN2)",
+        "licence": "Apache-2.0; trained on photographs and fakes under CC BY 4.0, CC0, MIT, BSD, Apache-2.0, "
+        "public-domain and Unsplash terms, on fakes made by this package, and on samples of MobileStyleGAN (distilled "
+        "from NVIDIA's StyleGAN2)",
         "citation": "Karkkainen and Joo 2021, FairFace; Wang et al. 2020, arXiv:1912.11035; Chen et al. 2025, "
         "arXiv:2505.14359",
         "intended_use": "Triage of face pictures by people who also look at other evidence.",
@@ -167,7 +194,8 @@ def measure(folder: Path, measured: pd.DataFrame, out: Path) -> None:
     """Add to card and folder what the detector does on the half that neither trained nor calibrated."""
     detector, card = Cnn.load(folder), read_card(folder, "detector")
     assert detector.calibration is not None
-    tasks.score_inputs([str(out / "measured.csv")], detector=folder, out=out / "measured-scores.csv")
+    write_manifest(measured, out / "measured-all.csv")
+    tasks.score_inputs([str(out / "measured-all.csv")], detector=folder, out=out / "measured-scores.csv")
     scores = read_table(out / "measured-scores.csv").merge(
         measured[["sha256", "label", "generator", "dataset", "group"]], on="sha256"
     )

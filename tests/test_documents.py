@@ -178,7 +178,8 @@ def test_the_documents_have_the_figures_of_the_model_card(capsys: pytest.Capture
         assert re.search(rf"^\| {s['source']} \| {s['n']} \|.*\| {s['share']:.1%} \[[^|]*\|$", page, re.M)
     n, alarms = (sum(source[key] for source in sources) for key in ("n", "alarms"))
     verb = "is" if alarms == 1 else "are"
-    assert f"Of {n} photographs from\nfive sources {alarms} {verb} called `likely-fake`" in readme
+    assert len(sources) == 9
+    assert f"Of {n} photographs from nine sources {alarms} {verb} called `likely-fake`" in readme
     strongest = {describe(card["calibration"][bound]).partition(" for ")[0] for bound in ("low", "high")}
     assert all(f"*{words}* at most" in (DOCS / "evidence.md").read_text() for words in strongest)
 
