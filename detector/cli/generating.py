@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from detector.cli.options import SOME_UNREADABLE, Column, MaybeSeed, Weights, refuse
+from detector.cli.options import SOME_UNREADABLE, Column, MaybeSeed, Weights, output_path, refuse
 from detector.cli.rendering import parse_edits, parse_faces, print_table, say, show_progress
 
 Truncation = Annotated[
@@ -21,7 +21,16 @@ Grid = Annotated[
         help="Draw the style-mixing grid of seeds such as 1,2,5-8, photographs, or codes.safetensors of --project.",
     ),
 ]
-Target = Annotated[Path, typer.Option("-o", "--output", help="Folder to write, or the PNG of --mix and --directions.")]
+Target = Annotated[
+    Path,
+    typer.Option(
+        "-o",
+        "--output",
+        parser=output_path,
+        metavar="PATH",
+        help="Folder to write, or the PNG of --mix and --directions.",
+    ),
+]
 Originals = Annotated[
     Path | None, typer.Option("--from", help="Alter the real pictures of a manifest (reconstruct, latent, swap).")
 ]

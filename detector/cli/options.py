@@ -13,11 +13,14 @@ INTERNAL, INTERRUPTED, BROKEN_PIPE = 70, 130, 141  # exit statuses of a bug, of 
 MAX_SEED = 2**32 - 1  # the largest seed that numpy, torch and scikit-learn all accept
 
 
-def _refuse_dash(path: Path | None) -> Path | None:
-    """Return the path of an output; BadParameter for -, by which other programs mean standard output."""
-    if path == Path("-"):
-        raise typer.BadParameter("- is no file or folder; name one, or leave the option out")
-    return path
+def output_path(text: str | Path) -> Path:
+    """Return the path of an output; BadParameter for an empty one, which would mean the working folder, and for -.
+
+    Other programs mean standard output by -.
+    """
+    if str(text) in ("", "-"):
+        raise typer.BadParameter(f"{str(text)!r} is no file or folder; name one, or leave the option out")
+    return Path(text)
 
 
 DetectorFolder = Annotated[
@@ -26,14 +29,15 @@ DetectorFolder = Annotated[
 Weights = Annotated[
     Path | None, typer.Option("--weights", help="Use the trained generator in this folder instead of the shipped one.")
 ]
-Out = Annotated[Path, typer.Option("-o", "--output", callback=_refuse_dash, help="Folder to write.")]
-OutFile = Annotated[Path, typer.Option("-o", "--output", callback=_refuse_dash, help="File to write.")]
+Out = Annotated[Path, typer.Option("-o", "--output", parser=output_path, metavar="PATH", help="Folder to write.")]
+OutFile = Annotated[Path, typer.Option("-o", "--output", parser=output_path, metavar="PATH", help="File to write.")]
 MaybeOut = Annotated[
     Path | None,
     typer.Option(
         "-o",
         "--output",
-        callback=_refuse_dash,
+        parser=output_path,
+        metavar="PATH",
         help="Write a .csv, .jsonl or .parquet file or a folder, instead of printing a table.",
     ),
 ]

@@ -218,3 +218,20 @@ def test_every_option_is_tested_or_always_has_an_effect() -> None:
             if isinstance(hint.default, OptionInfo):
                 names = {name, *(d.lstrip("-").replace("-", "_") for d in hint.default.param_decls or ())}
                 assert names & known, f"{command.__name__} --{name}: in which company has it no effect?"
+
+
+@pytest.mark.parametrize("command", [
+    "generate crude -n 1", "index .", "mix a.csv b.csv", "score .", "evaluate a.csv", "gallery", "quiz a.csv",
+    "quickstart", "train detector spectrum a.csv", "train generator crude a.csv", "verify a.jpg",
+])  # fmt: skip
+@pytest.mark.parametrize("output", ["", "-"])
+def test_an_output_without_a_name_is_refused(
+    command: str, output: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty word is often a variable of the shell that is not set, and would mean the working folder."""
+    before = sorted(place.iterdir())
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*command.split(), "-o", output])
+    assert ended.value.code == 2
+    assert f"{output!r} is no file or folder" in capsys.readouterr().err
+    assert sorted(place.iterdir()) == before
