@@ -60,13 +60,15 @@ def combine(
     result, as `audit` does. seed: seed of the splits and of the audit. columns: our name of a column -> its name in the
     manifests.
 
-    Raises ManifestError for a table that cannot be read, a missing class, or the same bytes under two labels; OSError
-    if nothing can be written.
+    Raises ManifestError for a table that cannot be read, a missing class, the same bytes under two labels, or an `out`
+    without an ending; OSError if nothing can be written.
     """
     from detector.dataset.audit import audit
 
     out = Path(out)
     folder = out.with_suffix("")
+    if folder == out:
+        raise ManifestError(f"{out} has no ending, and the pictures go into a folder of that name; name {out}.csv")
     check_output(out)
     check_folder(folder)
     sweep(out.parent, folder)

@@ -70,6 +70,15 @@ def test_one_class_alone_is_refused(which: int, manifests: list[Path], tmp_path:
     assert not (tmp_path / "mixed.csv").exists()
 
 
+def test_an_output_without_an_ending_is_refused_before_anything_is_written(
+    manifests: list[Path], tmp_path: Path
+) -> None:
+    """Its pictures would go into a folder of the same name."""
+    with pytest.raises(ManifestError, match=r"name .*mixed\.csv"):
+        tasks.combine(manifests, tmp_path / "new" / "mixed", size=32)
+    assert not (tmp_path / "new").exists()
+
+
 def test_the_same_bytes_under_two_labels_are_refused(manifests: list[Path], tmp_path: Path) -> None:
     table = pd.read_csv(manifests[1], keep_default_na=False)
     shutil.copy(manifests[0].parent / "000.webp", manifests[1].parent / "copy.webp")
