@@ -63,7 +63,7 @@ def _naming(settings: list[str] | None) -> Iterator[None]:
 
     try:
         yield
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
         if not settings or isinstance(error, DetectorError):
             raise
         shown = " ".join(f"--set {setting}" for setting in settings)

@@ -13,6 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from detector.detectors._nets import fix_size
 from detector.errors import CheckpointError
 from detector.files import replacing
 from detector.scoring.checkpoint import MODEL
@@ -40,10 +41,10 @@ def export(net: Any, size: int, folder: Path) -> None:
 
     Raises CheckpointError if ONNX Runtime and torch disagree.
     """
-    net = net.eval()
+    net = fix_size(net, size).eval()
     example = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, size, size, 3), np.uint8))
     exported, outputs = net, ["logits"]
-    with torch.no_grad(), suppress(RuntimeError, IndexError):  # these errors: no pooling and linear layer at the end
+    with torch.no_grad(), suppress(RuntimeError, IndexError, AttributeError):  # these: no pooling and linear layer at the end
         if (net.maps(example).mean((1, 2)) - net(example)).abs().max() < PARITY:
             exported, outputs = Mapped(net).eval(), ["logits", "map"]
     with replacing(folder / MODEL) as temporary, warnings.catch_warnings():

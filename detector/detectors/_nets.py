@@ -7,6 +7,7 @@ arXiv:1512.04150 (the score map: the classifier applied at every position before
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,10 @@ class Net(nn.Module):
     def places(self, scaled: Tensor) -> Tensor:
         """Return the logit of every position (N, h, w) of faces (N, 3, H, W) in -1..1."""
         x = self.backbone.forward_features(scaled)
+        if x.ndim == 3:  # tokens (N, prefix + h w, C) of a vision transformer
+            patch = self.backbone.patch_embed.patch_size
+            height, width = scaled.shape[2] // patch[0], scaled.shape[3] // patch[1]
+            x = x[:, -height * width :].transpose(1, 2).unflatten(2, (height, width))
         last = self.backbone.get_classifier()
         places: Tensor = torch.einsum("nchw,c->nhw", x, last.weight[0]) + last.bias
         if self.branch is not None:
@@ -125,6 +130,20 @@ def make(
     branch = Residual() if residual else None  # built first: its weights do not depend on the backbone
     net = Net(_begin(backbone, stem_stride, pretrained), branch)
     return TwoScales(net, size, second) if second else net
+
+
+def fix_size(net: Any, size: int) -> Any:
+    """Return a network whose positions, if it is a vision transformer, fit faces of `size` pixels.
+
+    Otherwise they are resampled for every picture, which ONNX cannot do.
+    """
+    inner, side = (net.net, net.side) if isinstance(net, TwoScales) else (net, size)
+    if not getattr(getattr(inner, "backbone", None), "dynamic_img_size", False):
+        return net
+    fixed = copy.deepcopy(net)
+    backbone: Any = fixed.net.backbone if isinstance(fixed, TwoScales) else fixed.backbone
+    backbone.set_input_size(img_size=(side, side))
+    return fixed
 
 
 def _begin(name: str, stem_stride: int, pretrained: bool) -> nn.Module:

@@ -41,7 +41,8 @@ SQUARES = 2  # largest side of the cached face squares, as a multiple of the sid
 class Cnn:
     """A timm backbone with one logit.
 
-    backbone: any name that timm knows.
+    backbone: any name that timm knows. The sides of faces and windows must suit it: those of a vision transformer are
+        multiples of its patches, such as 16 pixels.
     size: side of the face, pixels.
     window: side of the part of the face that a training example shows, pixels; 0 for all of it. From parts, neither
         poses nor backgrounds can be learned.

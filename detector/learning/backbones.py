@@ -40,11 +40,15 @@ def import_timm() -> types.ModuleType:
 
 
 def make_backbone(name: str) -> nn.Module:
-    """Return a model of timm with one output; UnknownName if timm has no model of that name."""
+    """Return a model of timm with one output; UnknownName if timm has no model of that name.
+
+    The logit of a vision transformer is the mean of the logits of its patches, as in convolutional networks.
+    """
     timm = import_timm()
     if not timm.is_model(name):
         raise UnknownName("backbone", name, timm.list_models())
-    return timm.create_model(name, num_classes=1)  # type: ignore[no-any-return]
+    pooled = {"global_pool": "avg", "fc_norm": False, "dynamic_img_size": True} if name.startswith("vit_") else {}
+    return timm.create_model(name, num_classes=1, **pooled)  # type: ignore[no-any-return]
 
 
 _kept_alive: list[torch.library.Library] = []  # operators are removed with the object that declared them

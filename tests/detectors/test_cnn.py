@@ -115,6 +115,27 @@ def test_a_halved_file_gives_nearly_the_same_logits(tmp_path: Path) -> None:
     assert np.abs(Session(tmp_path).logits(faces) - before).max() < ROUNDED
 
 
+@pytest.mark.parametrize(("size", "second"), [(64, 0), (96, 48)])
+def test_a_vision_transformer_is_exported_with_its_map(size: int, second: int, tmp_path: Path) -> None:
+    """Its positions are resampled to the face, and the mean of the logits of its patches is that of the face."""
+    net = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=size, second=second)._build().eval()
+    backbone = net.net.backbone if second else net.backbone
+    with torch.no_grad():
+        backbone.get_classifier().weight.normal_(0, 0.5, generator=torch.Generator().manual_seed(0))
+    positions = backbone.pos_embed.shape
+    export(net, size, tmp_path)
+    session = Session(tmp_path)
+    faces = np.stack([draw_picture(i, size=size) for i in range(3)])
+    with torch.no_grad():
+        logits = net(torch.from_numpy(faces)).numpy()
+    assert np.ptp(logits) > 0.01
+    assert np.abs(session.logits(faces) - logits).max() < ROUNDED
+    assert session.mapped
+    assert session.maps(faces).shape == ((3, 6, 6) if second else (3, 4, 4))
+    assert np.abs(session.maps(faces).mean((1, 2)) - session.logits(faces)).max() < ROUNDED
+    assert backbone.pos_embed.shape == positions  # the network itself stays as it was
+
+
 def test_the_residual_branch_adds_to_the_logit_and_to_its_map() -> None:
     detector = Cnn(backbone="resnet10t", pretrained=False, size=64, residual=True)
     net = detector._build().eval()
