@@ -44,7 +44,7 @@ def export(net: Any, size: int, folder: Path) -> None:
     net = fix_size(net, size).eval()
     example = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, size, size, 3), np.uint8))
     exported, outputs = net, ["logits"]
-    with torch.no_grad(), suppress(RuntimeError, IndexError, AttributeError):  # these: no pooling and linear layer at the end
+    with torch.no_grad(), suppress(RuntimeError, IndexError, AttributeError):  # no linear layer at the end
         if (net.maps(example).mean((1, 2)) - net(example)).abs().max() < PARITY:
             exported, outputs = Mapped(net).eval(), ["logits", "map"]
     with replacing(folder / MODEL) as temporary, warnings.catch_warnings():
