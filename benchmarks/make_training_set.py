@@ -92,7 +92,7 @@ def main() -> None:
     if given.only:
         return
     parts += [table for table in copies if table is not None]
-    parts += copy_again(photographs, weights, given.out / "made")
+    parts += copy_repeatedly(photographs, weights, given.out / "made", first=2)
     for name, sides in ALTERED.items():
         parts += [alter(name, photographs, given.out / "made" / f"{name}-{side}", side) for side in sides]
     parts += copy_open(given.open, weights, given.out / "made" / "open") if given.open else []
@@ -204,13 +204,17 @@ def copy_altered(photographs: pd.DataFrame, weights: Path, folder: Path, turn: i
     return pd.DataFrame(rows)
 
 
-def copy_again(photographs: pd.DataFrame, weights: Path, out: Path) -> list[pd.DataFrame]:
-    """Return the further copies of photographs through each autoencoder, and those through altered decoders."""
+def copy_repeatedly(photographs: pd.DataFrame, weights: Path, out: Path, first: int) -> list[pd.DataFrame]:
+    """Return the copies of photographs through altered decoders, and those through each autoencoder from turn `first`.
+
+    `main` makes the first turn by `copy_through`, so that several autoencoders can run at once.
+    """
     tables = []
     for name in COPIED:
         net = Autoencoder.read(weights, name, pick_device())
-        for turn in range(2, COPIES + 1):
-            tables.append(copy_all(name, net, photographs, out / f"{name}-{turn}", turn=turn))
+        for turn in range(first, COPIES + 1):
+            folder = out / (name if turn == 1 else f"{name}-{turn}")
+            tables.append(copy_all(name, net, photographs, folder, turn=turn))
     altered = (copy_altered(photographs, weights, out / f"altered{turn}", turn) for turn in range(1, TURNS + 1))
     return [*tables, *altered]
 
@@ -219,8 +223,7 @@ def copy_open(folder: Path, weights: Path, out: Path) -> list[pd.DataFrame]:
     """Return the photographs of public websites that train, one of each person, and all copies of them."""
     table = read_manifest(folder / "train.csv").drop(columns="split").drop_duplicates("group").reset_index(drop=True)
     photographs = assign_splits(table, seed=0, fractions=FRACTIONS)
-    first = [copy_all(name, Autoencoder.read(weights, name, pick_device()), photographs, out / name) for name in COPIED]
-    return [photographs, *first, *copy_again(photographs, weights, out)]
+    return [photographs, *copy_repeatedly(photographs, weights, out, first=1)]
 
 
 def write_png(path: Path, picture: Image) -> None:

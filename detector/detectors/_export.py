@@ -41,7 +41,7 @@ def export(net: Any, size: int, folder: Path) -> None:
 
     Raises CheckpointError if ONNX Runtime and torch disagree.
     """
-    net = fix_size(net, size).eval()
+    net = fix_size(net.eval(), size)
     example = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, size, size, 3), np.uint8))
     exported, outputs = net, ["logits"]
     with torch.no_grad(), suppress(RuntimeError, IndexError, AttributeError):  # no linear layer at the end

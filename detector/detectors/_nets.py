@@ -133,16 +133,14 @@ def make(
 
 
 def fix_size(net: Any, size: int) -> Any:
-    """Return a network whose positions, if it is a vision transformer, fit faces of `size` pixels.
+    """Return a copy of a network whose positions, if it is a vision transformer, fit faces of `size` pixels.
 
     Otherwise they are resampled for every picture, which ONNX cannot do.
     """
-    inner, side = (net.net, net.side) if isinstance(net, TwoScales) else (net, size)
-    if not getattr(getattr(inner, "backbone", None), "dynamic_img_size", False):
-        return net
     fixed = copy.deepcopy(net)
-    backbone: Any = fixed.net.backbone if isinstance(fixed, TwoScales) else fixed.backbone
-    backbone.set_input_size(img_size=(side, side))
+    inner, side = (fixed.net, fixed.side) if isinstance(fixed, TwoScales) else (fixed, size)
+    if getattr(inner.backbone, "dynamic_img_size", False):
+        inner.backbone.set_input_size(img_size=(side, side))
     return fixed
 
 

@@ -47,8 +47,10 @@ def make_backbone(name: str) -> nn.Module:
     timm = import_timm()
     if not timm.is_model(name):
         raise UnknownName("backbone", name, timm.list_models())
-    pooled = {"global_pool": "avg", "fc_norm": False, "dynamic_img_size": True} if name.startswith("vit_") else {}
-    return timm.create_model(name, num_classes=1, **pooled)  # type: ignore[no-any-return]
+    model = timm.create_model(name, num_classes=1)
+    if type(model) is not timm.models.VisionTransformer:
+        return model  # type: ignore[no-any-return]
+    return timm.create_model(name, num_classes=1, global_pool="avg", fc_norm=False, dynamic_img_size=True)  # type: ignore[no-any-return]
 
 
 _kept_alive: list[torch.library.Library] = []  # operators are removed with the object that declared them

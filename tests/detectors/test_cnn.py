@@ -20,6 +20,7 @@ from detector.detectors._fitting import Fitting, Schedule, score_faces
 from detector.detectors._nets import _overlaps, _shrink
 from detector.detectors.cnn import Cnn
 from detector.learning.attacks import attack
+from detector.learning.backbones import make_backbone
 from detector.pictures.faces import prepare, widen
 from detector.pictures.images import load, resize
 from detector.scoring.checkpoint import MODEL, SHIPPED
@@ -134,6 +135,10 @@ def test_a_vision_transformer_is_exported_with_its_map(size: int, second: int, t
     assert session.maps(faces).shape == ((3, 6, 6) if second else (3, 4, 4))
     assert np.abs(session.maps(faces).mean((1, 2)) - session.logits(faces)).max() < ROUNDED
     assert backbone.pos_embed.shape == positions  # the network itself stays as it was
+
+
+def test_transformers_of_other_classes_keep_their_own_arguments() -> None:
+    assert isinstance(make_backbone("vit_relpos_small_patch16_224"), torch.nn.Module)  # it has no `dynamic_img_size`
 
 
 def test_the_residual_branch_adds_to_the_logit_and_to_its_map() -> None:
