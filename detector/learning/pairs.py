@@ -4,9 +4,10 @@ A detector learns everything that distinguishes its two classes: the source of t
 codec. Therefore every training example is a pair whose members are resized, cropped and augmented alike, with the same
 random numbers. A fake that was made from a photograph is paired with that photograph. Any other fake is paired with a
 photograph whose source is drawn first, so that small sources count too, and both are reduced to the lower resolution of
-the two. Three further steps remove differences between sources: fakes get a JPEG history like that of photographs;
-they often get the radial spectrum of the photograph that they are paired with (and its colours, if it does not show the
-same face); and sharpness is varied at random in both classes.
+the two. Three further steps remove differences between sources: fakes get a JPEG history like that of photographs,
+and a fake that was made from a photograph gets the same one as that photograph; fakes often get the radial spectrum of
+the photograph that they are paired with (and its colours, if it does not show the same face); and sharpness is varied
+at random in both classes.
 Source: Chen et al. 2025, arXiv:2505.14359 (aligned pairs); Wang et al. 2020, arXiv:1912.11035 (augmentation).
 """
 
@@ -25,13 +26,15 @@ from detector.types import Image, Images, Label
 
 QUALITIES = (75, 75, 75, 80, 85, 90, 93, 95)  # JPEG qualities, as often as they occur in published photographs
 ALTERED_SHARE = 0.65  # share of the pairs whose fake was made from their photograph, if there are both kinds of fakes
-FAKE_HISTORY = 0.85  # share of the fakes that are saved as JPEG first, as photographs were
+FAKE_HISTORY = 0.85  # share of the fakes that are saved as JPEG first, as photographs were; altered photographs, too
 PHOTOGRAPH_WEBP = 0.2  # share of the photographs in unrelated pairs that are saved as WebP first, as some fakes were
 BLEND = 0.3  # share of the altered fakes that are blended with their photograph, with a weight of the fake of 0.5 to 1
 SPECTRUM = 0.6  # share of the altered fakes that get the radial power spectrum of their photograph
 LIKENESS = 0.85  # share of the unrelated fakes that get the colours and the radial spectrum of their photograph
 SHARPNESS = 0.3  # share of the pictures, drawn for each picture by itself, that are slightly blurred or sharpened
 COARSER = 0.75  # share of the pairs that are shrunk to the same random side first
+COARSE_HISTORY = 0.4  # share of the shrunk pairs whose members are both saved as JPEG at that side
+COARSE_QUALITIES = (50, 95)  # lowest and highest JPEG quality of those pairs
 TIGHTER = 0.5  # share of the pairs that are cropped to 0.72-1 of the square
 CENTRE = 0.6  # side of the middle part that contains the windows of the larger sizes, as a share of the face's side
 SHRINK_KERNELS = KERNELS[1:]  # interpolations for shrinking: all but nearest-neighbour
@@ -116,9 +119,8 @@ class PairSampler:
         quality = int(rng.choice(QUALITIES))
         if rng.random() < FAKE_HISTORY:
             fake = _save(fake, quality)
-        if pair.altered and rng.random() < 0.5:
-            real = _save(real, quality)
-        elif not pair.altered and rng.random() < PHOTOGRAPH_WEBP:
+            real = _save(real, quality) if pair.altered else real
+        if not pair.altered and rng.random() < PHOTOGRAPH_WEBP:
             real = _save(real, int(rng.integers(80, 96)), ".webp")
         side = min(len(real), len(fake))
         if rng.random() < COARSER:
@@ -126,6 +128,9 @@ class PairSampler:
             side = min(side, int(np.exp(rng.uniform(np.log(size / 2), np.log(top)))))
             kernel = int(rng.choice(SHRINK_KERNELS))
             real, fake = (_shrink(picture, side, kernel) for picture in (real, fake))
+            if rng.random() < COARSE_HISTORY:
+                quality = int(rng.integers(*COARSE_QUALITIES, endpoint=True))
+                real, fake = (_save(picture, quality) for picture in (real, fake))
         share = rng.uniform(0.72, 1.0) if rng.random() < TIGHTER else 1.0
         position, kernel = rng.uniform(0.1, 0.9, 2), int(rng.choice(SHRINK_KERNELS))
         faces = (_resize(cut_window(picture, share, position), size, kernel) for picture in (real, fake))

@@ -147,6 +147,17 @@ def test_a_fake_that_equals_its_photograph_gets_no_difference() -> None:
     assert abs(np.mean(differences)) < 3 * np.std(differences) / np.sqrt(len(differences)) + 0.05
 
 
+def test_a_fake_that_equals_its_photograph_has_the_same_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both members come out alike if sharpness is not varied and spectra are not matched, which rounds."""
+    for share in ("SHARPNESS", "SPECTRUM"):
+        monkeypatch.setattr(f"detector.learning.pairs.{share}", 0.0)
+    squares = Squares(np.concatenate([draw_picture(i % 6, size=64).ravel() for i in range(12)]), [64] * 12)
+    sampler = PairSampler(squares, ROWS, np.arange(12), sizes=(32,), augmentation=1.0)
+    for seed in range(60):
+        real, fake = sampler.draw(Pair(seed % 3, seed % 3 + 6, True), np.random.default_rng(seed))
+        np.testing.assert_array_equal(real, fake)
+
+
 def test_a_matched_spectrum_is_that_of_the_model() -> None:
     sharp = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     soft = vary_sharpness(draw_picture(1, size=64), np.random.default_rng(0))
