@@ -38,6 +38,7 @@ class Schedule:
     never. steps: number of steps in an epoch. batch: pictures in a step. rate: peak learning rate of AdamW. smoothing:
     label smoothing. half_life: steps after which a weight's share in the exponential moving average has halved.
     adversarial: largest change of a pixel by which each training picture is made harder, grey levels; 0 for none.
+    layer_decay: factor on the learning rate for every block of a transformer between a weight and the logit.
     """
 
     epochs: int
@@ -48,6 +49,7 @@ class Schedule:
     smoothing: float
     half_life: float
     adversarial: float = 0.0
+    layer_decay: float = 1.0
 
 
 class Fitting:
@@ -59,16 +61,21 @@ class Fitting:
     def __init__(self, net: nn.Module, side: int, schedule: Schedule, folder: Path, device: torch.device) -> None:
         self.net, self.schedule, self.folder, self.device = net, schedule, folder, device
         self.average = copy.deepcopy(net).eval().requires_grad_(False)
-        self.rate, self.decay, self.total = (torch.zeros((), device=device) for _ in range(3))
+        self.depthwise = any(isinstance(module, nn.Conv2d) and module.groups > 1 for module in net.modules())
+        self.decay, self.total = (torch.zeros((), device=device) for _ in range(2))
+        groups = group_by_depth(net) if schedule.layer_decay != 1 else {0: list(net.parameters())}
+        self.rates = [(schedule.layer_decay**depth, torch.zeros((), device=device)) for depth in groups]
         self.optimiser = torch.optim.AdamW(
-            net.parameters(), self.rate, weight_decay=WEIGHT_DECAY, capturable=device.type == "cuda"
-        )
+            [{"params": weights, "lr": rate} for weights, (_, rate) in zip(groups.values(), self.rates, strict=True)],
+            weight_decay=WEIGHT_DECAY, capturable=device.type == "cuda",
+        )  # fmt: skip
         self.faces = torch.zeros((schedule.batch, side, side, 3), dtype=torch.uint8, device=device)
         self.targets = torch.zeros(schedule.batch, device=device)
         self.done: dict[str, Any] = {"epoch": 0, "best": -1.0, "best_epoch": 0, "history": []}
         if (folder / "resume.safetensors").is_file():
             self.done = state.load_state(folder / "resume.safetensors", self._parts())
-        self.optimiser.param_groups[0]["lr"] = self.rate  # a resumed run has loaded another object
+        for group, (_, rate) in zip(self.optimiser.param_groups, self.rates, strict=True):
+            group["lr"] = rate  # a resumed run has loaded another object
         self._replay = Replay(self._step, device)
 
     def run(self, batches: Batches, measure: Callable[[nn.Module], float], progress: Progress) -> nn.Module:
@@ -94,7 +101,9 @@ class Fitting:
         self.total.zero_()
         for step, (faces, labels) in enumerate(batches):
             count = self.done["epoch"] * schedule.steps + step
-            self.rate.fill_(schedule.rate * _ramp(count, schedule.steps, all_steps))
+            ramp = schedule.rate * _ramp(count, schedule.steps, all_steps)
+            for factor, rate in self.rates:
+                rate.fill_(ramp * factor)
             self.decay.fill_(0.5 ** (1 / min(schedule.half_life, 1 + count / 4)))  # a short half-life in early steps
             self.faces.copy_(faces)
             self.targets.copy_(labels * (1 - schedule.smoothing) + schedule.smoothing / 2)
@@ -104,7 +113,7 @@ class Fitting:
 
     def _step(self) -> None:
         faces, radius = self.faces, self.schedule.adversarial
-        with devices.autocast(self.device, depthwise=True):
+        with devices.autocast(self.device, depthwise=self.depthwise):
             if radius:
                 faces = raise_loss(self.net, faces, self.targets, radius=radius, steps=1)
             logits = self.net(faces)
@@ -131,6 +140,20 @@ class Fitting:
 
     def _parts(self) -> dict[str, Any]:
         return {"net": self.net, "average": self.average, "optimiser": self.optimiser}
+
+
+def group_by_depth(net: nn.Module) -> dict[int, list[nn.Parameter]]:
+    """Return the weights of a network by the number of blocks of a transformer between them and the logit.
+
+    It is 0 for a transformer's last layers, and for all weights of other networks.
+    """
+    depths: dict[nn.Parameter, int] = dict.fromkeys(net.parameters(), 0)
+    for transformer in (m for m in net.modules() if hasattr(m, "patch_embed") and hasattr(m, "blocks")):
+        blocks: Any = transformer.blocks
+        parts = [*enumerate(blocks), (-1, transformer.patch_embed)]
+        depths |= {weight: len(blocks) - i for i, part in parts for weight in part.parameters()}
+        depths |= {weight: len(blocks) + 1 for weight in transformer.parameters(recurse=False)}  # tokens and positions
+    return {d: [weight for weight, depth in depths.items() if depth == d] for d in sorted(set(depths.values()))}
 
 
 def score_faces(net: nn.Module, faces: Images) -> np.ndarray[Any, np.dtype[np.float64]]:

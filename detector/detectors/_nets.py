@@ -1,4 +1,4 @@
-"""The networks of `cnn`: a timm backbone with one logit, a branch for high-pass residuals, and two scales.
+"""The networks of `cnn`: a timm backbone with one logit, several, a branch for high-pass residuals, and two scales.
 
 Source: Gragnaniello et al. 2021, arXiv:2104.02617 (no down-sampling in the first layer: `stem_stride=1`); after Zhou et
 al. 2018, arXiv:1805.04953, fig. 4 (a branch whose input is the residuals of steganalysis filters); Zhou et al. 2016,
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detector.errors import DetectorError
 from detector.learning import backbones
 
 
@@ -113,34 +114,87 @@ class TwoScales(nn.Module):
         whole, middle = self.net.places(self.parts(faces)).chunk(2)
         cells = int(middle.shape[1])
         places = round(cells * self.size / self.side)  # positions of the middle's width across the face
-        spread = torch.from_numpy(_overlaps(int(whole.shape[1]), places))
         before = (places - cells) // 2
         after = places - cells - before
         inside = F.pad(middle * (places / cells) ** 2, (before, after, before, after))
-        return (torch.matmul(torch.matmul(spread, whole), spread.T) + inside) / 2
+        return (_stretch(whole, places) + inside) / 2
+
+
+class Whole(nn.Module):
+    """The logit that a network gives to the whole face, shrunk from `size` to `side` pixels.
+
+    A picture of another size than `size` is passed to the network unchanged, because training uses windows of the face.
+    """
+
+    shrink: Tensor
+
+    def __init__(self, net: Net, size: int, side: int) -> None:
+        super().__init__()
+        self.net, self.size, self.side = net, size, side
+        self.register_buffer("shrink", torch.from_numpy(_shrink(size, side)), persistent=False)
+
+    def forward(self, faces: Tensor) -> Tensor:
+        return self.net.classify(self.part(faces))
+
+    def part(self, faces: Tensor) -> Tensor:
+        """Return what the network sees of each face (N, 3, side, side), scaled to -1..1."""
+        x = self.net.scale(faces)
+        return torch.matmul(torch.matmul(self.shrink, x), self.shrink.T) if faces.shape[1] == self.size else x
+
+    def maps(self, faces: Tensor) -> Tensor:
+        """Return the logit of every position of the face (N, h, w)."""
+        return self.net.places(self.part(faces))
+
+
+class Several(nn.Module):
+    """The mean logit of several networks: RGB uint8 (N, H, W, 3) -> logits (N,)."""
+
+    def __init__(self, nets: list[nn.Module]) -> None:
+        super().__init__()
+        self.nets: Any = nn.ModuleList(nets)
+
+    def forward(self, faces: Tensor) -> Tensor:
+        return torch.stack([net(faces) for net in self.nets]).mean(0)
+
+    def maps(self, faces: Tensor) -> Tensor:
+        """Return the logit of every position of the face (N, h, h), as fine as the finest of the networks' maps."""
+        maps = [net.maps(faces) for net in self.nets]
+        finest = max(int(places.shape[1]) for places in maps)
+        return torch.stack([_stretch(places, finest) for places in maps]).mean(0)
 
 
 def make(
-    backbone: str, *, stem_stride: int, pretrained: bool, residual: bool, size: int, second: int
-) -> Net | TwoScales:
+    backbone: str, *, stem_stride: int, pretrained: bool, residual: bool, size: int, second: int, whole: int
+) -> nn.Module:
     """Return a network with initial weights for faces of `size` pixels; its logits are 0.
 
-    second: side of the two parts of `TwoScales`, pixels; 0 for a network without them. The rest is as in `cnn.Cnn`.
+    second: side of the two parts of `TwoScales`, pixels; 0 for a network without them. The branch for residuals and the
+    two parts are those of the first of several backbones. whole: side of the face that the others see, pixels; 0 for
+    `size`. The rest is as in `cnn.Cnn`.
+
+    Raises UnknownName for a backbone that timm does not have, DetectorError for `whole` with one backbone.
     """
     branch = Residual() if residual else None  # built first: its weights do not depend on the backbone
-    net = Net(_begin(backbone, stem_stride, pretrained), branch)
-    return TwoScales(net, size, second) if second else net
+    name, *others = backbone.split("+")
+    if whole and not others:
+        raise DetectorError("leave out whole: it is what further backbones see, and there is one")
+    first = Net(_begin(name, stem_stride, pretrained), branch)
+    nets: list[nn.Module] = [TwoScales(first, size, second) if second else first]
+    nets += [Whole(Net(_begin(other, stem_stride, pretrained), None), size, whole or size) for other in others]
+    return Several(nets) if others else nets[0]
 
 
 def fix_size(net: Any, size: int) -> Any:
-    """Return a copy of a network whose positions, if it is a vision transformer, fit faces of `size` pixels.
+    """Return a copy of a network in which the positions of vision transformers fit faces of `size` pixels.
 
     Otherwise they are resampled for every picture, which ONNX cannot do.
     """
     fixed = copy.deepcopy(net)
-    inner, side = (fixed.net, fixed.side) if isinstance(fixed, TwoScales) else (fixed, size)
-    if getattr(inner.backbone, "dynamic_img_size", False):
-        inner.backbone.set_input_size(img_size=(side, side))
+    for part in fixed.nets if isinstance(fixed, Several) else [fixed]:
+        side = getattr(part, "side", size)
+        for module in part.modules():
+            if getattr(module, "dynamic_img_size", False):
+                module.set_input_size(img_size=(side, side))
     return fixed
 
 
@@ -165,6 +219,14 @@ def _shrink(size: int, smaller: int) -> NDArray[np.float32]:
     far = np.abs(np.arange(size) + 0.5 - centres[:, None]) / scale
     weights = np.where(far < 3, np.sinc(far) * np.sinc(far / 3), 0)
     return (weights / weights.sum(1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
+
+
+def _stretch(places: Tensor, side: int) -> Tensor:
+    """Return maps (N, h, h) with `side` rows and columns and the same means."""
+    if places.shape[1] == side:
+        return places
+    spread = torch.from_numpy(_overlaps(int(places.shape[1]), side))
+    return torch.matmul(torch.matmul(spread, places), spread.T)
 
 
 def _overlaps(cells: int, places: int) -> NDArray[np.float32]:

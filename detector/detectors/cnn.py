@@ -41,13 +41,14 @@ SQUARES = 2  # largest side of the cached face squares, as a multiple of the sid
 class Cnn:
     """A timm backbone with one logit.
 
-    backbone: any name that timm knows. The sides of faces and windows must suit it: those of a vision transformer are
-        multiples of its patches, such as 16 pixels.
+    backbone: any name that timm knows, or several joined by +, whose logits are averaged. The sides of faces and
+        windows must suit it: those of a vision transformer are multiples of its patches, such as 16 pixels.
     size: side of the face, pixels.
     window: side of the part of the face that a training example shows, pixels; 0 for all of it. From parts, neither
         poses nor backgrounds can be learned.
     second: side of two parts whose logits are averaged, pixels: the whole face shrunk to that side, and its middle of
-        that side at full resolution. 0: the whole face is the only input.
+        that side at full resolution. 0: the whole face is the only input. Of several backbones, this is the first one.
+    whole: side of the whole face that further backbones see, pixels; 0 for `size`.
     stem_stride: stride of the first convolution; 1 keeps fine detail at four times the cost.
     pretrained: start from ImageNet weights if the extra `imagenet` is installed.
     epochs: epochs at most.
@@ -55,6 +56,7 @@ class Cnn:
         the validation split holds only known generators, so it cannot pick the best epoch for unseen ones.
     batch: pictures a step.
     rate: peak learning rate of AdamW.
+    layer_decay: factor on the learning rate of each block of a transformer for every block between it and the logit.
     smoothing: label smoothing.
     augmentation: strength, 0 for none.
     half_life: steps after which a weight's share in the exponential moving average has halved.
@@ -82,12 +84,14 @@ class Cnn:
         patience: int = 4,
         batch: int = 32,
         rate: float = 1e-3,
+        layer_decay: float = 1.0,
         smoothing: float = 0.05,
         augmentation: float = 1.0,
         half_life: float = 20.0,
         adversarial: float = 0.0,
         residual: bool = False,
         second: int = 0,
+        whole: int = 0,
         locates: bool = False,
         mirrored: bool = False,
         widened: bool = False,
@@ -96,8 +100,8 @@ class Cnn:
         self.stem_stride, self.pretrained = stem_stride, pretrained
         self.epochs, self.patience, self.batch, self.rate = epochs, patience, batch, rate
         self.smoothing, self.augmentation, self.half_life = smoothing, augmentation, half_life
-        self.adversarial = adversarial
-        self.residual, self.second = residual, second
+        self.layer_decay, self.adversarial = layer_decay, adversarial
+        self.residual, self.second, self.whole = residual, second, whole
         self.locates, self.mirrored, self.widened = locates, mirrored, widened
         self.calibration: Calibration | None = None
         self._session: Session | None = None
@@ -169,7 +173,7 @@ class Cnn:
             state.load_weights(net, read_tensors(start))
         schedule = Schedule(
             self.epochs, self.patience, max(len(train) // self.batch, 1), self.batch // 2 * 2, self.rate,
-            self.smoothing, self.half_life, self.adversarial,
+            self.smoothing, self.half_life, self.adversarial, self.layer_decay,
         )  # fmt: skip
         fitting = Fitting(net, self.window or self._sizes()[0], schedule, folder, where)
         sampler = PairSampler(
@@ -269,7 +273,7 @@ class Cnn:
 
         return _nets.make(
             self.backbone, stem_stride=self.stem_stride, pretrained=self.pretrained, residual=self.residual,
-            size=self.size, second=self.second,
+            size=self.size, second=self.second, whole=self.whole,
         )  # fmt: skip
 
 

@@ -16,9 +16,10 @@ from PIL import ImageOps
 
 from detector.dataset.embedded import unpack_faces
 from detector.detectors._export import ROUNDED, export, halve
-from detector.detectors._fitting import Fitting, Schedule, score_faces
+from detector.detectors._fitting import Fitting, Schedule, group_by_depth, score_faces
 from detector.detectors._nets import _overlaps, _shrink
 from detector.detectors.cnn import Cnn
+from detector.errors import DetectorError, UnknownName
 from detector.learning.attacks import attack
 from detector.learning.backbones import make_backbone
 from detector.pictures.faces import prepare, widen
@@ -135,6 +136,64 @@ def test_a_vision_transformer_is_exported_with_its_map(size: int, second: int, t
     assert session.maps(faces).shape == ((3, 6, 6) if second else (3, 4, 4))
     assert np.abs(session.maps(faces).mean((1, 2)) - session.logits(faces)).max() < ROUNDED
     assert backbone.pos_embed.shape == positions  # the network itself stays as it was
+
+
+@pytest.mark.parametrize(("size", "second", "whole"), [(64, 0, 0), (128, 64, 32)])
+def test_the_logit_of_several_backbones_is_their_mean_and_so_is_their_map(
+    size: int, second: int, whole: int, tmp_path: Path
+) -> None:
+    """The first sees the face as it would alone, the second the whole face; the coarser map is stretched."""
+    names = ("resnet10t", "vit_tiny_patch16_224")
+    net = Cnn(backbone="+".join(names), pretrained=False, size=size, second=second, whole=whole)._build().eval()
+    faces = np.stack([draw_picture(i, size=size) for i in range(3)])
+    small = np.stack([resize(face, whole or size, whole or size) for face in faces])
+    alone = []
+    with torch.no_grad():
+        for i, (part, seen) in enumerate(zip(net.nets, (faces, small), strict=True)):
+            inner = getattr(part, "net", part)
+            inner.backbone.get_classifier().weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(i))
+            single = Cnn(backbone=names[i], pretrained=False, size=seen.shape[1], second=0 if i else second)._build()
+            getattr(single, "net", single).load_state_dict(inner.state_dict())
+            alone.append(single.eval()(torch.from_numpy(seen)).numpy())
+        together = net(torch.from_numpy(faces)).numpy()
+    assert np.ptp(alone[0] - alone[1]) > 0.01
+    np.testing.assert_allclose(together, np.mean(alone, 0), atol=0.02)  # `resize` rounds to whole grey levels
+    export(net, size, tmp_path)
+    session = Session(tmp_path)
+    assert np.abs(session.logits(faces) - together).max() < ROUNDED
+    assert session.maps(faces).shape == (3, 4, 4)
+    assert np.abs(session.maps(faces).mean((1, 2)) - session.logits(faces)).max() < ROUNDED
+
+
+def test_what_further_backbones_would_see_is_refused_without_any() -> None:
+    with pytest.raises(DetectorError, match="leave out whole"):
+        Cnn(backbone="resnet10t", pretrained=False, whole=32)._build()
+
+
+def test_an_unknown_backbone_among_several_is_named() -> None:
+    with pytest.raises(UnknownName, match="resnet10z"):
+        Cnn(backbone="resnet10t+resnet10z", pretrained=False)._build()
+
+
+def test_early_blocks_of_a_transformer_learn_more_slowly(tmp_path: Path) -> None:
+    """The learning rate falls by the factor with every block; a network without blocks learns at one rate."""
+    net = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=32)._build()
+    groups = group_by_depth(net)
+    assert sorted(groups) == list(range(14))
+    assert {id(w) for weights in groups.values() for w in weights} == {id(w) for w in net.parameters()}
+    assert any(weight is net.backbone.head.weight for weight in groups[0])
+    assert any(weight is net.backbone.blocks[11].mlp.fc1.weight for weight in groups[1])
+    assert any(weight is net.backbone.patch_embed.proj.weight for weight in groups[13])
+    assert list(group_by_depth(Cnn(backbone="resnet10t", pretrained=False)._build())) == [0]
+    schedule = Schedule(1, 0, 2, 4, 1e-3, 0.0, 20.0, layer_decay=0.5)
+    fitting = Fitting(net, 32, schedule, tmp_path, torch.device("cpu"))
+    pictures = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8))
+    before = {name: weight.detach().clone() for name, weight in net.named_parameters()}
+    fitting._train_epoch([(pictures, torch.arange(4) % 2)] * 2, silent)
+    rates = [group["lr"].item() for group in fitting.optimiser.param_groups]
+    np.testing.assert_allclose(np.divide(rates[1:], rates[:-1]), 0.5, rtol=1e-5)
+    moved = {name: float((weight.detach() - before[name]).abs().mean()) for name, weight in net.named_parameters()}
+    assert moved["backbone.blocks.11.mlp.fc1.weight"] > 20 * moved["backbone.blocks.2.mlp.fc1.weight"] > 0
 
 
 def test_transformers_of_other_classes_keep_their_own_arguments() -> None:
