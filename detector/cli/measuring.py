@@ -135,7 +135,12 @@ def score(
 def evaluate(
     manifest: Annotated[Path | None, typer.Argument(help="Manifest of the pictures; omit it with --suite.")] = None,
     detector: Annotated[
-        list[Path] | None, typer.Option("--detector", help="Folder of a trained detector to measure; may be repeated.")
+        list[Path] | None,
+        typer.Option(
+            "--detector",
+            help="Folder of a trained detector to measure, or the name of a shipped one (default, strong); may be "
+            "repeated.",
+        ),
     ] = None,
     runtime: Annotated[str | None, RUNTIME] = None,
     scores: ScoreTables = None,

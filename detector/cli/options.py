@@ -24,7 +24,12 @@ def output_path(text: str | Path) -> Path:
 
 
 DetectorFolder = Annotated[
-    Path | None, typer.Option("--detector", help="Use the trained detector in this folder instead of the shipped one.")
+    Path | None,
+    typer.Option(
+        "--detector",
+        help="Use the trained detector in this folder, or the shipped one of this name, such as strong: more accurate "
+        "and slower.",
+    ),
 ]
 Weights = Annotated[
     Path | None, typer.Option("--weights", help="Use the trained generator in this folder instead of the shipped one.")

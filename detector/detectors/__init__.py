@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.registry import Registry, check_options
-from detector.scoring.checkpoint import find_checkpoint, read_card
+from detector.scoring.checkpoint import find_checkpoint, find_named, read_card
 from detector.types import Detector, TrainableDetector
 
 DETECTORS: Registry[type[TrainableDetector]] = Registry("detector", "detector.detectors")
@@ -16,9 +16,12 @@ DETECTORS: Registry[type[TrainableDetector]] = Registry("detector", "detector.de
 def find_detector(folder: Path | str | None = None) -> Path:
     """Return the folder of a checkpoint; None takes the shipped one, or else that of `detector quickstart`.
 
+    folder: a folder, or the name of a shipped detector, such as "strong"; where there is a folder of that name, the
+    folder.
+
     Raises CheckpointError if there is neither.
     """
-    return Path(folder) if folder is not None else find_checkpoint("detector", "default")
+    return find_checkpoint("detector", "default") if folder is None else find_named(folder)
 
 
 def load_detector(

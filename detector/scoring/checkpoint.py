@@ -92,6 +92,13 @@ def find_checkpoint(kind: str, name: str) -> Path:
     )
 
 
+def find_named(name: Path | str) -> Path:
+    """Return the folder of the shipped weights of that name, unless there is a file or folder of the same name here."""
+    folder = Path(name)
+    named = len(folder.parts) == 1 and not folder.exists() and (SHIPPED / folder / CARD).is_file()
+    return SHIPPED / folder if named else folder
+
+
 def digest_checkpoint(folder: Path | str) -> str:
     """Return a hash of everything in a checkpoint that the scores depend on, without the rest of the card.
 

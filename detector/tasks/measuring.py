@@ -10,12 +10,13 @@ import pandas as pd
 
 from detector.dataset.foreign import read_tables
 from detector.dataset.manifest import complete, describe_data, read_manifest, write_manifest
+from detector.detectors import find_detector
 from detector.evaluation.alignment import look_behind
 from detector.evaluation.joining import read_probabilities
 from detector.evaluation.measuring import METRIC_NAMES
 from detector.evaluation.naming import Source, name_apart
 from detector.files import check_folder, sweep
-from detector.scoring.checkpoint import find_checkpoint, read_card
+from detector.scoring.checkpoint import read_card
 from detector.scoring.targets import as_list
 from detector.tasks.catalogue import describe_environment
 from detector.types import Label, Progress, silent
@@ -75,7 +76,7 @@ def evaluate(
         others = [read_probabilities(table, Path(path).name) for table, path in zip(others, scores, strict=True)]
     suite = Suite(name=manifest.name, manifests=[str(manifest)], split=split, metrics=list(METRIC_NAMES), by=list(by),
                   seed=seed)  # fmt: skip
-    chosen = [Path(folder) for folder in detectors] or ([] if scores else [find_checkpoint("detector", "default")])
+    chosen = [find_detector(folder) for folder in detectors] or ([] if scores else [find_detector()])
     tables, named = _name_all(scores, others, chosen)
     found = run(suite, out, table=complete(first, manifest), detectors=named, scores=tables, runtime=runtime,
                 strict=True, progress=progress)  # fmt: skip
@@ -116,10 +117,11 @@ def run_suite(
             f"the suite {suite.name!r} has no tolerances, so a gate would compare nothing; add them"
         )
     before = None if kept is None or update_baseline else gate.read_baseline(kept)
-    apart = name_apart([Source(Path(folder), folder=True) for folder in detectors])
-    chosen = {names[""]: Path(folder) for names, folder in zip(apart, detectors, strict=True)}
+    folders = [find_detector(folder) for folder in detectors]
+    apart = name_apart([Source(folder, folder=True) for folder in folders])
+    chosen = {names[""]: folder for names, folder in zip(apart, folders, strict=True)}
     if not chosen and not suite.detectors:
-        chosen = {"default": find_checkpoint("detector", "default")}
+        chosen = {"default": find_detector()}
     run = running.run_suite(suite, out, detectors=chosen or None, progress=progress)
     _publish(suite, run, out, {"suite": suite.name, "failed": run.failed}, command=command, audited=audited,
              gated=True, progress=progress)  # fmt: skip
