@@ -101,7 +101,7 @@ def jobs(paths: list[Path], tight: list[Path]) -> list[tuple[str, Callable[[], o
     from detector.learning import backbones
 
     torch.set_num_threads(1)
-    detector = load_detector("onnx")
+    detector, strong = load_detector("onnx"), load_detector("onnx", "strong")
     data = [read(path) for path in paths]
     images = [decode(d) for d in data]
     boxes = [locate_faces(image)[:1] for image in images]
@@ -116,7 +116,7 @@ def jobs(paths: list[Path], tight: list[Path]) -> list[tuple[str, Callable[[], o
 
     targets, n = [Target(str(path)) for path in paths], len(paths)
     tightly = [Target(str(path)) for path in tight]
-    whole, further = {"whole pipeline": detector}, []
+    whole, further = {"whole pipeline": detector, "whole pipeline, strong": strong}, []
     if importlib.util.find_spec("openvino"):
         whole["whole pipeline, OpenVINO"] = load_detector("openvino")
         further = openvino_jobs()
@@ -127,16 +127,17 @@ def jobs(paths: list[Path], tight: list[Path]) -> list[tuple[str, Callable[[], o
         ("locate", lambda: [locate_faces(i) for i in images], n),
         ("cut and resize", lambda: [prepare(i, detector.size, c) for i, c in zip(images, crops, strict=True)], n),
         ("network", lambda: [detector.score(faces[i : i + BATCH]) for i in range(0, n, BATCH)], n),
+        ("networks, strong", lambda: [strong.score(faces[i : i + BATCH]) for i in range(0, n, BATCH)], n),
         ("ResNet-50, eager torch", eager, BATCH),
     ]
     listed += [(name, partial(run, faces), n) for name, run in further]
     return listed
 
 
-def load_detector(runtime: str) -> Cnn:
-    """Return the shipped detector on one thread."""
-    detector = Cnn.load(SHIPPED / "default", runtime=runtime)
-    detector._session = Session(SHIPPED / "default", threads=1, runtime=runtime)
+def load_detector(runtime: str, name: str = "default") -> Cnn:
+    """Return a shipped detector on one thread."""
+    detector = Cnn.load(SHIPPED / name, runtime=runtime)
+    detector._session = Session(SHIPPED / name, threads=1, runtime=runtime)
     return detector
 
 
