@@ -47,7 +47,10 @@ def verify(
         Path | None, typer.Option(help="With --check: present path of the exhibit, or folder of all exhibits.")
     ] = None,
 ) -> None:
-    """Examine questioned pictures: write an evidence report for each, a custody log and an index."""
+    """Examine questioned pictures: write an evidence report for each, a custody log and an index.
+
+    The detector is the shipped one named strong, unless you name another.
+    """
     from detector import tasks
     from detector.dataset.listing import LeftOut
     from detector.errors import DetectorError

