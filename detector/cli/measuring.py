@@ -14,6 +14,7 @@ from detector.cli.options import (
     SOME_UNREADABLE,
     Column,
     DetectorFolder,
+    DetectorFolders,
     MaybeOut,
     MaybeSeed,
     Out,
@@ -134,14 +135,7 @@ def score(
 
 def evaluate(
     manifest: Annotated[Path | None, typer.Argument(help="Manifest of the pictures; omit it with --suite.")] = None,
-    detector: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--detector",
-            help="Folder of a trained detector to measure, or the name of a shipped one (default, strong); may be "
-            "repeated.",
-        ),
-    ] = None,
+    detector: DetectorFolders = None,
     runtime: Annotated[str | None, RUNTIME] = None,
     scores: ScoreTables = None,
     column: Column = None,

@@ -31,6 +31,13 @@ DetectorFolder = Annotated[
         "and slower.",
     ),
 ]
+DetectorFolders = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--detector",
+        help="Folder of a trained detector to measure, or the name of a shipped one, such as strong; may be repeated.",
+    ),
+]
 Weights = Annotated[
     Path | None, typer.Option("--weights", help="Use the trained generator in this folder instead of the shipped one.")
 ]

@@ -47,10 +47,7 @@ def verify(
         Path | None, typer.Option(help="With --check: present path of the exhibit, or folder of all exhibits.")
     ] = None,
 ) -> None:
-    """Examine questioned pictures: write an evidence report for each, a custody log and an index.
-
-    The detector is the shipped one named strong, unless you name another.
-    """
+    """Examine questioned pictures, by default with strong: write reports, a custody log and an index."""
     from detector import tasks
     from detector.dataset.listing import LeftOut
     from detector.errors import DetectorError
