@@ -106,8 +106,7 @@ class TwoScales(nn.Module):
     def parts(self, faces: Tensor) -> Tensor:
         """Return the whole of each face and then the middle of each (2 N, 3, side, side), scaled to -1..1."""
         x, last = self.net.scale(faces), self.first + self.side
-        whole = torch.matmul(torch.matmul(self.shrink, x), self.shrink.T)
-        return torch.cat([whole, x[:, :, self.first : last, self.first : last]])
+        return torch.cat([_resample(x, self.shrink), x[:, :, self.first : last, self.first : last]])
 
     def maps(self, faces: Tensor) -> Tensor:
         """Return the logit of every position of the face (N, h, w); their mean is the logit."""
@@ -139,7 +138,7 @@ class Whole(nn.Module):
     def part(self, faces: Tensor) -> Tensor:
         """Return what the network sees of each face (N, 3, side, side), scaled to -1..1."""
         x = self.net.scale(faces)
-        return torch.matmul(torch.matmul(self.shrink, x), self.shrink.T) if faces.shape[1] == self.size else x
+        return _resample(x, self.shrink) if faces.shape[1] == self.size else x
 
     def maps(self, faces: Tensor) -> Tensor:
         """Return the logit of every position of the face (N, h, w)."""
@@ -225,8 +224,12 @@ def _stretch(places: Tensor, side: int) -> Tensor:
     """Return maps (N, h, h) with `side` rows and columns and the same means."""
     if places.shape[1] == side:
         return places
-    spread = torch.from_numpy(_overlaps(int(places.shape[1]), side))
-    return torch.matmul(torch.matmul(spread, places), spread.T)
+    return _resample(places, torch.from_numpy(_overlaps(int(places.shape[1]), side)))
+
+
+def _resample(x: Tensor, weights: Tensor) -> Tensor:
+    """Return squares (..., n, n) resampled by weights (m, n) along rows and columns, (..., m, m)."""
+    return torch.matmul(torch.matmul(weights, x), weights.T)
 
 
 def _overlaps(cells: int, places: int) -> NDArray[np.float32]:
