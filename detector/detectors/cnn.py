@@ -17,7 +17,7 @@ import pandas as pd
 
 from detector.dataset.manifest import read_crops
 from detector.detectors import DETECTORS
-from detector.errors import CheckpointError, ManifestError
+from detector.errors import CheckpointError, DetectorError, ManifestError
 from detector.pictures.colour import remove_tone
 from detector.pictures.faces import load_face, widen
 from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
@@ -56,7 +56,8 @@ class Cnn:
         the validation split holds only known generators, so it cannot pick the best epoch for unseen ones.
     batch: pictures a step.
     rate: peak learning rate of AdamW.
-    layer_decay: factor on the learning rate of each block of a transformer for every block between it and the logit.
+    layer_decay: factor on the learning rate of each block of a transformer for every block between it and the logit;
+        of other networks only 1 is accepted.
     smoothing: label smoothing.
     augmentation: strength, 0 for none.
     half_life: steps after which a weight's share in the exponential moving average has halved.
@@ -148,11 +149,12 @@ class Cnn:
 
         start: folder of a trained detector of the same backbone, whose weights the training starts from.
 
-        Raises ManifestError if either split lacks a class, CheckpointError if `start` does not fit.
+        Raises ManifestError if either split lacks a class, CheckpointError if `start` does not fit, and DetectorError
+        for `layer_decay` with a network that is no vision transformer.
         """
         import torch
 
-        from detector.detectors._fitting import Fitting, Schedule, score_faces
+        from detector.detectors._fitting import Fitting, Schedule, group_by_depth, score_faces
         from detector.learning import devices, state
         from detector.learning.batches import Batches
         from detector.learning.pairs import PairSampler
@@ -163,12 +165,14 @@ class Cnn:
         rows = _select_splits(manifest)
         where = devices.pick_device(device)
         rank, _ = devices.join_world(where)
+        with seeded(seed):
+            net: nn.Module = self._build().to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.layer_decay != 1 and len(group_by_depth(net)) == 1:
+            raise DetectorError(f"leave out layer_decay: {self.backbone} has no blocks of a vision transformer")
         squares = load_squares(rows, SQUARES * self.size, folder / "squares.bin", progress=progress)
         train, val = (np.flatnonzero(rows.split == split) for split in ("train", "val"))
         checked = rows.iloc[val].reset_index(drop=True)
         pixels = load_pictures(checked, self.size, folder / "pictures.npy", progress=progress)
-        with seeded(seed):
-            net: nn.Module = self._build().to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if start is not None:
             state.load_weights(net, read_tensors(start))
         schedule = Schedule(

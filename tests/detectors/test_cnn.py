@@ -196,6 +196,13 @@ def test_early_blocks_of_a_transformer_learn_more_slowly(tmp_path: Path) -> None
     assert moved["backbone.blocks.11.mlp.fc1.weight"] > 20 * moved["backbone.blocks.2.mlp.fc1.weight"] > 0
 
 
+def test_a_decay_of_the_rate_is_refused_for_networks_without_blocks(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    detector = Cnn(backbone="resnet10t", pretrained=False, layer_decay=0.8)
+    with pytest.raises(DetectorError, match="leave out layer_decay: resnet10t has no"):
+        detector.fit(manifest, seed=0, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []  # refused before any picture is read
+
+
 def test_transformers_of_other_classes_keep_their_own_arguments() -> None:
     assert isinstance(make_backbone("vit_relpos_small_patch16_224"), torch.nn.Module)  # it has no `dynamic_img_size`
 
