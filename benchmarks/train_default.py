@@ -38,7 +38,7 @@ from detector.detectors.cnn import Cnn
 from detector.evidence.validation import VALIDATION, summarise_validation
 from detector.files import sha256, write_bytes, write_text
 from detector.pictures.images import cut, encode, load, resize
-from detector.scoring.checkpoint import CARD, read_card, read_tensors, write_checkpoint
+from detector.scoring.checkpoint import CARD, read_card, read_tensors, write_card, write_checkpoint
 from detector.statistics.sources import cllr_of_unseen_sources, false_alarms, share_verdicts
 
 FIRST: dict[str, Any] = {  # from ImageNet weights
@@ -190,7 +190,7 @@ def ship(run: Path, chosen: pd.DataFrame, folder: Path) -> None:
         "intended_use": "Triage of face pictures by people who also look at other evidence.",
         "limits": LIMITS,
     }
-    write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
+    write_card(folder, card)
 
 
 def export_smaller(run: Path, folder: Path) -> dict[str, Any]:
@@ -239,7 +239,7 @@ def measure(folder: Path, measured: pd.DataFrame, out: Path) -> None:
     unseen = cllr_of_unseen_sources(odds[use], scores.label[use], names[use], scores.group.to_numpy()[use])
     card["cllr_on_unseen_sources"] = json.loads(unseen.round(3).to_json(orient="records"))  # null: no interval
     write_text(folder / VALIDATION, json.dumps(summarise_validation(scores, detector.calibration)) + "\n")
-    write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
+    write_card(folder, card)
     print(alarms.round(4).to_string(index=False))
     print(
         f"on a source and a generator left out: Cllr mean {unseen.cllr.mean():.3f}, largest {unseen.cllr.max():.3f}; "

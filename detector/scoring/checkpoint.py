@@ -47,6 +47,11 @@ def write_checkpoint(folder: Path | str, tensors: Tensors, card: Mapping[str, An
     """Write both files, the card last, so that a folder with a card is complete."""
     folder = Path(folder)
     write_bytes(folder / WEIGHTS, save({name: np.array(tensor, order="C") for name, tensor in tensors.items()}))
+    write_card(folder, card)
+
+
+def write_card(folder: Path, card: Mapping[str, Any]) -> None:
+    """Write the card of a folder, in place of the one that is there."""
     write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
 
 
