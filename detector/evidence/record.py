@@ -13,7 +13,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,6 +25,9 @@ from detector.files import sha256
 from detector.pictures.marks import Declaration
 from detector.statistics.calibration import SMALLEST_WIDTH, VERBAL_SCALE, Calibration, describe
 from detector.types import Detector, Exhibit, Finding, Opinion, Outcome
+
+if TYPE_CHECKING:
+    from detector.evidence.checks.duplicates import KnownPicture
 
 LOG = logging.getLogger("detector")
 SCHEMA = Path(__file__).with_name("evidence.schema.json")
@@ -121,12 +124,12 @@ class Evidence(Closed):
 
 
 def examine(
-    exhibit: Exhibit, detector: Detector, *, known: Path | None = None, trust: Path | None = None,
+    exhibit: Exhibit, detector: Detector, *, known: Sequence[KnownPicture] = (), trust: Path | None = None,
     registry: Path | None = None, weights: str = "", false_alarms: Mapping[str, Any] | None = None,
 ) -> list[FindingRecord]:  # fmt: skip
     """Return the finding of every check of an exhibit with its reference, the detector's finding first.
 
-    known: a list of known pictures. trust: trust lists for Content Credentials. registry: the registry of our own
+    known: pictures that the user knows. trust: trust lists for Content Credentials. registry: the registry of our own
     fakes; None takes that of this installation. weights: digest of the detector's weights, as `digest_checkpoint`.
     false_alarms: those of the detector's card, for weights that are not in `reference.json`.
 

@@ -20,6 +20,7 @@ from detector.tasks.catalogue import describe_environment
 from detector.types import Calibrated, Detector, Exhibit, Progress, silent
 
 if TYPE_CHECKING:
+    from detector.evidence.checks.duplicates import KnownPicture
     from detector.evidence.custody import CustodyLog
 
 REFRESHES = 20  # the index is rewritten after each exhibit, and from 40 on whenever 1/20 more are done
@@ -53,10 +54,11 @@ def verify(
     for Content Credentials. case, examiner: name of the case and of the examiner in the report. key: an Ed25519 key
     (PEM) that signs the entries of the log. left_out: collects the files in folders that are not pictures.
 
-    Raises DetectorError if there is no picture or no trust list, or if the log belongs to another case, CheckpointError
-    for weights that cannot be read, OSError if nothing can be written below `out`.
+    Raises DetectorError if there is no picture or no trust list, if a row of `known` has no hash, or if the log belongs
+    to another case, CheckpointError for weights that cannot be read, OSError if nothing can be written below `out`.
     """
     from detector.evidence import folders, validation
+    from detector.evidence.checks.duplicates import read_known
     from detector.evidence.checks.provenance import read_trust
 
     targets = expand([str(i) for i in as_list(inputs)], left_out=left_out)
@@ -65,11 +67,12 @@ def verify(
     card, weights = read_card(folder, "detector"), digest_checkpoint(folder)
     components = describe_environment() | {"weights": weights}
     settings = components | folders.describe_settings(case, examiner, log, known=known, trust=trust)
-    read_trust(trust)  # so that a folder without trust lists is an error before anything is examined
+    read_trust(trust)  # as for `known`, what is wrong with it is an error before anything is filed
+    listed = read_known(known) if known else []
     named = {"--detector": detector, "--known": known, "--trust": trust, "--case": case, "--examiner": examiner}
     options = [argument for name, value in named.items() if value for argument in (name, str(value))]
     examine = partial(
-        examine_exhibit, detector=loaded, card=card, known=known, trust=trust, weights=weights, case=case,
+        examine_exhibit, detector=loaded, card=card, known=listed, trust=trust, weights=weights, case=case,
         examiner=examiner, backing=validation.read_backing(folder, card), components=components, options=options,
     )  # fmt: skip
     rows: list[dict[str, Any]] = []
@@ -105,9 +108,9 @@ def _file_exhibit(
 
 
 def examine_exhibit(
-    exhibit: Exhibit, crop: Mapping[str, str], *, detector: Detector, card: Mapping[str, Any], known: Path | None,
-    trust: Path | None, weights: str, components: Mapping[str, str], options: Sequence[str] = (), command: str = "",
-    **recorded: Any,
+    exhibit: Exhibit, crop: Mapping[str, str], *, detector: Detector, card: Mapping[str, Any],
+    known: Sequence[KnownPicture], trust: Path | None, weights: str, components: Mapping[str, str],
+    options: Sequence[str] = (), command: str = "", **recorded: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the sealed record of an exhibit.
 

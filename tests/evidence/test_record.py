@@ -173,6 +173,7 @@ def test_a_list_of_known_pictures_is_used(photograph: Path, tmp_path: Path) -> N
     known.write_text("sha256\nnothing\n")
     with pytest.raises(DetectorError, match=r"known.csv, line 2"):
         tasks.verify([photograph], tmp_path / "other", known=known)
+    assert not (tmp_path / "other").exists()
 
 
 def test_bounds_that_meet_give_no_ratio_and_the_report_is_written_all_the_same(case: tuple[Path, Any]) -> None:

@@ -28,7 +28,12 @@ VOTES = {"fake": Outcome.SUPPORTS_FAKE, "1": Outcome.SUPPORTS_FAKE, "real": Outc
 
 
 @dataclass(frozen=True)
-class _Entry:
+class KnownPicture:
+    """A picture of a list: its SHA-256 and its perceptual hash, either of them "" if unknown, its label and its facts.
+
+    about: what the report says of the match: for a list of the user its name and the note.
+    """
+
     sha256: str
     phash: str
     label: str
@@ -36,15 +41,13 @@ class _Entry:
 
 
 @CHECKS.register("duplicates", limits=LIMITS, reference={str(bits): share for bits, share in CLOSE.items()})
-def check(exhibit: Exhibit, *, known: Path | None = None, registry: Path | None = None) -> Finding:
+def check(exhibit: Exhibit, *, known: Sequence[KnownPicture] = (), registry: Path | None = None) -> Finding:
     """Return the closest known picture: by SHA-256, or by perceptual hash, mirrored or not.
 
-    known: a CSV with `sha256` or `phash` (16 or 64 hexadecimal digits, as imagehash writes them), and where wanted
-    `label` (real or fake) and `note`. registry: a fingerprint file; None is this installation's own.
-
-    Raises ManifestError if either list is not one.
+    known: the list of the user, as `read_known` returns it. registry: a fingerprint file; None is this installation's
+    own. Raises ManifestError if the registry is not one.
     """
-    entries = [*_read_registry(registry), *(read_known(known) if known else [])]
+    entries = [*_read_registry(registry), *known]
     if not entries:
         return Finding("duplicates", Outcome.NOT_APPLICABLE, "There is no list of known pictures to compare with.")
     match = _closest(exhibit, entries)
@@ -63,7 +66,7 @@ def check(exhibit: Exhibit, *, known: Path | None = None, registry: Path | None 
     return Finding("duplicates", VOTES.get(entry.label, Outcome.NEUTRAL), summary, details)
 
 
-def _read_registry(path: Path | None) -> Sequence[_Entry]:
+def _read_registry(path: Path | None) -> Sequence[KnownPicture]:
     """Return the entries of a fingerprint file, which is read again only if it has changed."""
     path = path or registry_path()
     try:
@@ -74,13 +77,17 @@ def _read_registry(path: Path | None) -> Sequence[_Entry]:
 
 
 @lru_cache(maxsize=1)
-def _read_version(path: Path, changed: int, size: int) -> Sequence[_Entry]:
+def _read_version(path: Path, changed: int, size: int) -> Sequence[KnownPicture]:
     made = read_fingerprints(path)
-    return [_Entry(one.sha256, one.phash, "fake", {**asdict(one), "list": "registry"}) for one in made]
+    return [KnownPicture(one.sha256, one.phash, "fake", {**asdict(one), "list": "registry"}) for one in made]
 
 
-def read_known(path: Path) -> list[_Entry]:
-    """Return the rows of a list of known pictures; ManifestError names the first row that is not one."""
+def read_known(path: Path) -> list[KnownPicture]:
+    """Return the rows of a list of known pictures.
+
+    path: a table with `sha256` or `phash` (16 or 64 hexadecimal digits, as imagehash writes them), and where wanted
+    `label` (real or fake) and `note`. Raises ManifestError that names the first row without a valid hash.
+    """
     table = read_table(path).fillna("").astype(str)
     entries = []
     for number, row in enumerate(table.to_dict("records"), 2):
@@ -92,11 +99,11 @@ def read_known(path: Path) -> list[_Entry]:
         if sizes[0] not in (0, 32) or sizes[1] not in (0, *CLOSE) or sizes == (0, 0):
             raise ManifestError(f"{path.name}, line {number}: give sha256 (64 digits) or phash (16 or 64 digits)")
         label, note = (row.get("label") or "").strip().lower()[:16], (row.get("note") or "")[:200]
-        entries.append(_Entry(digest, phash, label, {"note": note, "list": path.name}))
+        entries.append(KnownPicture(digest, phash, label, {"note": note, "list": path.name}))
     return entries
 
 
-def _closest(exhibit: Exhibit, entries: list[_Entry]) -> tuple[_Entry, float | None, bool] | None:
+def _closest(exhibit: Exhibit, entries: list[KnownPicture]) -> tuple[KnownPicture, float | None, bool] | None:
     for entry in entries:
         if entry.sha256 == exhibit.sha256:
             return entry, None, False

@@ -92,7 +92,7 @@ def test_a_registry_that_grew_is_read_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("side", [8, 16])
 def test_the_labels_of_a_list_decide_the_outcome(tmp_path: Path, label: str, outcome: Outcome, side: int) -> None:
     path = known(tmp_path / "k.csv", f",{perceptual_hash(IMAGE, side)},{label},seen in May")
-    found = check(IMAGE, known=path)
+    found = check(IMAGE, known=duplicates.read_known(path))
     assert found.outcome == outcome
     assert found.details["match"]["note"] == "seen in May"
 
@@ -105,18 +105,18 @@ def test_hashes_of_digits_alone_stay_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("row", ["xyz,,,", ",0011,,", ",,fake,", "00,,,"])
 def test_a_row_that_is_no_hash_is_named(tmp_path: Path, row: str) -> None:
     with pytest.raises(ManifestError, match="line 2"):
-        check(IMAGE, known=known(tmp_path / "k.csv", row))
+        duplicates.read_known(known(tmp_path / "k.csv", row))
 
 
 def test_a_list_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"none\.csv"):
-        check(IMAGE, known=tmp_path / "none.csv")
+        duplicates.read_known(tmp_path / "none.csv")
 
 
 def test_bytes_match_even_if_they_do_not_decode(tmp_path: Path) -> None:
     broken = encode(IMAGE)[:60]
-    path = known(tmp_path / "k.csv", f"{sha256(broken)},,fake,")
-    assert duplicates.check(make_exhibit(broken, Path("x")), known=path).outcome == Outcome.SUPPORTS_FAKE
+    listed = duplicates.read_known(known(tmp_path / "k.csv", f"{sha256(broken)},,fake,"))
+    assert duplicates.check(make_exhibit(broken, Path("x")), known=listed).outcome == Outcome.SUPPORTS_FAKE
 
 
 def test_blank_pictures_match_nothing(tmp_path: Path) -> None:
