@@ -49,6 +49,22 @@ class Pair:
     altered: bool
 
 
+class _Sets:
+    """Rows of a table by the value of a column; a set's probability is proportional to the square root of its size."""
+
+    def __init__(self, rows: pd.DataFrame, column: str) -> None:
+        self.sets = [part.index.to_numpy() for _, part in rows.groupby(column)]
+        roots = np.sqrt([len(rows) for rows in self.sets])
+        self.shares = roots / roots.sum()
+
+    def __len__(self) -> int:
+        return len(self.sets)
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """Return a row: a set is drawn first, then a row of it."""
+        return int(rng.choice(self.sets[rng.choice(len(self.sets), p=self.shares)]))
+
+
 class PairSampler:
     """Draws pairs from the training rows of a manifest.
 
@@ -57,8 +73,8 @@ class PairSampler:
     window: side of the window of a face that is returned, pixels, at the same position in both members; None takes the
     smallest size. In faces of a larger size, windows lie around the middle. augmentation: strength of the augmentation.
 
-    All generators that alter photographs are equally likely, and so are all others. The probability of a source of
-    photographs (`dataset`) is proportional to the square root of its size.
+    The probability of a source of photographs (`dataset`) is proportional to the square root of its size. So is that of
+    a generator among those that alter photographs, and among the others.
     """
 
     def __init__(
@@ -76,15 +92,11 @@ class PairSampler:
         self.plain = augmentation == 0
         labels = rows.label.to_numpy()
         photographs, fakes = (rows.iloc[train[labels[train] == label]] for label in (Label.REAL, Label.FAKE))
-        self._sources = [part.index.to_numpy() for _, part in photographs.groupby("dataset")]
-        shares = np.sqrt([len(source) for source in self._sources])
-        self._shares = shares / shares.sum()
+        self._sources = _Sets(photographs, "dataset")
         originals = dict(zip(photographs.group, photographs.index, strict=True))
         self._original = {row: originals[group] for row, group in fakes.group.items() if group in originals}
         altered = fakes.index.isin(list(self._original))
-        self._altered, self._others = (
-            [part.index.to_numpy() for _, part in fakes[rows].groupby("generator")] for rows in (altered, ~altered)
-        )
+        self._altered, self._others = (_Sets(fakes[rows], "generator") for rows in (altered, ~altered))
 
     def batch(self, pairs: int, rng: np.random.Generator) -> tuple[Images, np.ndarray[Any, Any]]:
         """Return faces (2 x pairs, window, window, 3), the photographs first and then their fakes, and their labels."""
@@ -94,13 +106,11 @@ class PairSampler:
 
     def choose(self, rng: np.random.Generator) -> Pair:
         """Return the next pair of rows."""
-        share = ALTERED_SHARE if self._altered and self._others else float(bool(self._altered))
-        generators = self._altered if rng.random() < share else self._others
-        fake = int(rng.choice(generators[rng.integers(len(generators))]))
+        share = ALTERED_SHARE if len(self._altered) and len(self._others) else float(len(self._altered) > 0)
+        fake = (self._altered if rng.random() < share else self._others).draw(rng)
         if fake in self._original:
             return Pair(int(self._original[fake]), fake, True)
-        source = self._sources[rng.choice(len(self._sources), p=self._shares)]
-        return Pair(int(rng.choice(source)), fake, False)
+        return Pair(self._sources.draw(rng), fake, False)
 
     def draw(self, pair: Pair, rng: np.random.Generator) -> tuple[Image, Image]:
         """Return windows (window, window, 3) of the photograph and of the fake, processed and augmented alike."""

@@ -62,7 +62,7 @@ def test_the_first_half_of_a_batch_is_photographs() -> None:
     assert (rows[5:] >= 6).all()
 
 
-def test_an_altered_fake_is_paired_with_its_photograph_and_generators_come_evenly() -> None:
+def test_an_altered_fake_is_paired_with_its_photograph() -> None:
     sampler, rng = make_sampler(), np.random.default_rng(0)
     pairs = [sampler.choose(rng) for _ in range(400)]
     altered = [pair for pair in pairs if pair.altered]
@@ -75,6 +75,16 @@ def test_a_small_source_of_photographs_is_drawn_more_often_than_its_share() -> N
     others = [pair.real for pair in (sampler.choose(rng) for _ in range(1000)) if not pair.altered]
     share = others.count(0) / len(others)
     assert 0.24 < share < 0.38  # 1 / (1 + sqrt 5) = 0.31; by number of pictures it would be 0.17
+
+
+def test_a_generator_with_few_fakes_is_drawn_more_often_than_its_share() -> None:
+    rows = ROWS.assign(generator=[""] * 6 + ["altered"] * 2 + ["rarely altered"] + ["drawn"] + ["drawn often"] * 2)
+    sampler = PairSampler(make_squares(), rows, np.arange(12), sizes=(32,), augmentation=0)
+    rng = np.random.default_rng(0)
+    pairs = [sampler.choose(rng) for _ in range(4000)]
+    for altered, rare in ((True, 8), (False, 9)):
+        drawn = [pair.fake for pair in pairs if pair.altered == altered]
+        assert abs(drawn.count(rare) / len(drawn) - 1 / (1 + 2**0.5)) < 0.04  # by number of fakes it would be 1/3
 
 
 def test_both_members_of_a_pair_are_as_coarse_as_the_coarser_one() -> None:
