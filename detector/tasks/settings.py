@@ -14,6 +14,7 @@ from detector.generators import GENERATORS
 from detector.registry import Registry
 
 TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false"}
+LARGEST_SIDE = 4096  # pixels; the pictures of a larger `size` would take all memory
 SWITCHES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -61,6 +62,8 @@ def _read_value(key: str, text: str, kind: type) -> Any:
         raise DetectorError(f"{key} is {TYPE_NAMES[kind]}, not {text!r}") from None
     if isinstance(value, int | float) and (math.isnan(value) or value < 0):
         raise DetectorError(f"{key} is at least 0, not {text}")
+    if key == "size" and value > LARGEST_SIDE:
+        raise DetectorError(f"size is at most {LARGEST_SIDE} pixels, not {text}")
     return value
 
 

@@ -152,6 +152,7 @@ VALUES = [
     ("train detector cnn --manifest m.csv -o w", "--set batch=many", "batch is a whole number, not 'many'"),
     ("train detector cnn --manifest m.csv -o w", "--set rate=-1", "rate is at least 0"),
     ("train detector cnn --manifest m.csv -o w", "--set rate=nan", "rate is at least 0"),
+    ("train detector spectrum --manifest m.csv -o w", "--set size=2000000", "size is at most 4096 pixels"),
     ("train detector cnn --manifest m.csv -o w", "--set residual=perhaps", "residual is true or false"),
     ("train detector cnn --manifest m.csv -o w", "--set batch=2 --set batch=3", "chosen twice"),
     ("train detector cnn --manifest m.csv -o w", "--size 64 --set size=48", "size is chosen twice"),
