@@ -50,11 +50,15 @@ class Pair:
 
 
 class _Sets:
-    """Rows of a table by the value of a column; a set's probability is proportional to the square root of its size."""
+    """Rows of a table by the value of a column, and these by the value of the next one.
 
-    def __init__(self, rows: pd.DataFrame, column: str) -> None:
-        self.sets = [part.index.to_numpy() for _, part in rows.groupby(column)]
-        roots = np.sqrt([len(rows) for rows in self.sets])
+    The probability of a set is proportional to the square root of its size.
+    """
+
+    def __init__(self, rows: pd.DataFrame, *columns: str) -> None:
+        parts = [part for _, part in rows.groupby(columns[0])]
+        self.sets = [_Sets(part, *columns[1:]) if columns[1:] else part.index.to_numpy() for part in parts]
+        roots = np.sqrt([len(part) for part in parts])
         self.shares = roots / roots.sum()
 
     def __len__(self) -> int:
@@ -62,7 +66,8 @@ class _Sets:
 
     def draw(self, rng: np.random.Generator) -> int:
         """Return a row: a set is drawn first, then a row of it."""
-        return int(rng.choice(self.sets[rng.choice(len(self.sets), p=self.shares)]))
+        chosen = self.sets[rng.choice(len(self.sets), p=self.shares)]
+        return chosen.draw(rng) if isinstance(chosen, _Sets) else int(rng.choice(chosen))
 
 
 class PairSampler:
@@ -73,8 +78,8 @@ class PairSampler:
     window: side of the window of a face that is returned, pixels, at the same position in both members; None takes the
     smallest size. In faces of a larger size, windows lie around the middle. augmentation: strength of the augmentation.
 
-    The probability of a source of photographs (`dataset`) is proportional to the square root of its size. So is that of
-    a generator among those that alter photographs, and among the others.
+    Of fakes, the generator is drawn first, then the dataset, then the picture; of photographs, the dataset. The
+    probability of a generator or a dataset is proportional to the square root of its number of pictures.
     """
 
     def __init__(
@@ -96,7 +101,7 @@ class PairSampler:
         originals = dict(zip(photographs.group, photographs.index, strict=True))
         self._original = {row: originals[group] for row, group in fakes.group.items() if group in originals}
         altered = fakes.index.isin(list(self._original))
-        self._altered, self._others = (_Sets(fakes[rows], "generator") for rows in (altered, ~altered))
+        self._altered, self._others = (_Sets(fakes[rows], "generator", "dataset") for rows in (altered, ~altered))
 
     def batch(self, pairs: int, rng: np.random.Generator) -> tuple[Images, np.ndarray[Any, Any]]:
         """Return faces (2 x pairs, window, window, 3), the photographs first and then their fakes, and their labels."""

@@ -87,6 +87,15 @@ def test_a_generator_with_few_fakes_is_drawn_more_often_than_its_share() -> None
         assert abs(drawn.count(rare) / len(drawn) - 1 / (1 + 2**0.5)) < 0.04  # by number of fakes it would be 1/3
 
 
+def test_copies_of_a_small_source_of_photographs_are_drawn_more_often_than_their_share() -> None:
+    rows = ROWS.assign(generator=[""] * 6 + ["altered"] * 6, group=[f"person-{i}" for i in range(6)] * 2)
+    rows["dataset"] = (["small"] + ["large"] * 5) * 2
+    sampler = PairSampler(make_squares(), rows, np.arange(12), sizes=(32,), augmentation=0)
+    rng = np.random.default_rng(0)
+    drawn = [sampler.choose(rng).real for _ in range(1000)]
+    assert abs(drawn.count(0) / len(drawn) - 1 / (1 + 5**0.5)) < 0.06  # by number of copies it would be 0.17
+
+
 def test_both_members_of_a_pair_are_as_coarse_as_the_coarser_one() -> None:
     sampler = make_sampler(0.01, size=64)
     ratios = []
