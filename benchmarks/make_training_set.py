@@ -58,7 +58,8 @@ LOWEST_ALTERED_PSNR = 22.5  # dB; a copy through an altered decoder that is less
 NOISE = (0.0, 0.0, 0.03, 0.08)  # of the latent code, in its standard deviations, drawn evenly
 LEAST = 80  # side of a face square, pixels, below which a picture is left out
 ALTERED = {"latent": (128, 192), "reconstruct": (128, 208), "swap": (128, 208)}  # generator: sides, pixels
-ALTERED_EACH, DRAWN_EACH, STYLEGAN_EACH = 250, 400, 400  # pictures of a generator and side, or of a truncation
+ALTERED_EACH, DRAWN_EACH, STYLEGAN_EACH = 250, 400, 275  # pictures of a generator and side, or of a truncation
+TRUNCATIONS = (0.6, 0.65, 0.75, 0.8, 0.9, 1.0)  # of the styles of `stylegan`; 1.0 gives the most varied faces
 FRACTIONS = (0.94, 0.06, 0.0)
 
 
@@ -256,9 +257,9 @@ def draw_all(folder: Path) -> list[pd.DataFrame]:
         for weights in ("style-64", "style-128"):
             options = {"weights": SHIPPED / weights, "truncation": truncation, "seed": 10_000 * seed}
             jobs.append(("style", f"{weights}-{truncation}", DRAWN_EACH, options))
-        jobs.append(
-            ("stylegan", f"stylegan-{truncation}", STYLEGAN_EACH, {"truncation": truncation, "seed": seed, "size": 512})
-        )
+    for seed, truncation in enumerate(TRUNCATIONS, 7):
+        options = {"truncation": truncation, "seed": 10_000 * seed, "size": 512}
+        jobs.append(("stylegan", f"stylegan-{truncation}", STYLEGAN_EACH, options))
     tables = []
     for name, title, count, options in jobs:
 

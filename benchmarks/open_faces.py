@@ -1,4 +1,4 @@
-"""Gather faces that anyone can download: portraits from public websites, and fakes of Stable Diffusion 3.
+"""Gather faces that anyone can download: portraits from public websites, and fakes of Stable Diffusion 1.4 and 3.
 
     python benchmarks/open_faces.py build/open
     detector evaluate --suite benchmarks/suites/open.toml -o build/open/results
@@ -8,8 +8,9 @@ kinds of cameras, rooms and light, and saved by many programs. Each website is a
 `OUT/repositories` are cloned there, which takes some GB. `data/open/faces.csv` lists the chosen pictures, by the
 repository and the object that hold them, with the square around the face and a number for the person. Chosen were
 JPEGs from before 2024 (later portraits may be drawn or retouched by a generator) that are in colour and show one face
-of at least 120 pixels; drawings, tinted and filtered pictures, hidden faces and second copies were left out by eye. All
-pictures of a dataset serve the one use that DATASETS names. Nothing of these pictures is part of this repository.
+of at least 120 pixels; drawings, tinted and filtered pictures, hidden faces and second copies were left out by eye, and
+people whose name or picture is in another dataset by program. All pictures of a dataset serve the one use that DATASETS
+names. Those whose licence may be that of a website's template only measure. No picture is part of this repository.
 """
 
 from __future__ import annotations
@@ -41,10 +42,16 @@ class Dataset(NamedTuple):
 
 DATASETS = {
     "stable-diffusion-3": Dataset("evaluate", "CC0-1.0", "stable-diffusion-3"),
+    "stable-diffusion-1-4": Dataset("evaluate", "MIT repository", "stable-diffusion-1.4"),
     "jupyter": Dataset("evaluate", "BSD-3-Clause repository"),
     "devfest-vienna": Dataset("evaluate", "MIT repository; only measured with"),
     "gsa-coe": Dataset("evaluate", "US government work; only measured with"),
     "usds": Dataset("evaluate", "CC0-1.0 repository; only measured with"),
+    "councilmatic": Dataset("evaluate", "MIT repository; only measured with"),
+    "devfest-nantes": Dataset("evaluate", "MIT repository; only measured with"),
+    "devfest-toulouse": Dataset("evaluate", "MIT repository; only measured with"),
+    "jsconf": Dataset("evaluate", "MIT repository; only measured with"),
+    "qcrypt": Dataset("evaluate", "MIT repository; only measured with"),
     "pif": Dataset("calibrate", "CC0-1.0"),
     "corecpp": Dataset("calibrate", "MIT repository; only calibrated with"),
     "gdg-malaga": Dataset("calibrate", "MIT repository; only calibrated with"),
@@ -59,6 +66,18 @@ DATASETS = {
     "pycon-cz": Dataset("train", "MIT repository"),
     "pycon-sk": Dataset("train", "CC-BY-4.0"),
     "reichlab": Dataset("train", "Apache-2.0 repository"),
+    "a11yproject": Dataset("train", "Apache-2.0 repository"),
+    "angular-bios": Dataset("train", "MIT repository"),
+    "dotnet-foundation": Dataset("train", "MIT repository"),
+    "eig-france": Dataset("train", "Licence Ouverte"),
+    "ember-team": Dataset("train", "MIT repository"),
+    "girldevelopit": Dataset("train", "MIT repository"),
+    "jquery-events": Dataset("train", "MIT repository"),
+    "jsconfbp": Dataset("train", "MIT repository"),
+    "jsconfkorea": Dataset("train", "Apache-2.0 repository"),
+    "pycon-uganda": Dataset("train", "MIT repository"),
+    "rubyconf-thailand": Dataset("train", "MIT repository"),
+    "techqueria": Dataset("train", "MIT repository"),
 }
 
 

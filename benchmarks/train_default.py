@@ -9,8 +9,8 @@ Training sees the pictures with `use=train`, of `../shared/data` and of the publ
 from them. Of the pictures of `../shared/data` with `use=evaluate`, and of the photographs there with `use=heldout`, one
 half (every other one, by hash) calibrates (it sets line, bounds and thresholds), together with the websites with
 `use=calibrate`; the other half, `measured.csv`, gives every figure on the card, together with the websites and the
-fakes with `use=evaluate`. So eight datasets of photographs calibrate and nine measure, four of which did not calibrate;
-of two, FairFace, other people were learnt, of the others none. Each source of photographs weighs the same.
+fakes with `use=evaluate`. So eight datasets of photographs calibrate and fourteen measure, nine of which did not
+calibrate; of two, FairFace, other people were learnt, of the others none. Each source of photographs weighs the same.
 Runs resume. With `--weights` nothing is trained: those weights are calibrated and measured
 anew. What is to be shipped lies in `build/default/default`.
 """

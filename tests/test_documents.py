@@ -179,8 +179,8 @@ def test_the_documents_have_the_figures_of_the_model_cards(name: str, capsys: py
         assert re.search(rf"^\| {s['source']} \| {s['n']} \|.*\| {s['share']:.1%} \[[^|]*\|$", page, re.M)
     n, alarms = (sum(source[key] for source in sources) for key in ("n", "alarms"))
     verb = "is" if alarms == 1 else "are"
-    assert len(sources) == 9
-    said = f"Of {n} photographs from nine sources {alarms} {verb} called `likely-fake`"
+    assert len(sources) == 14
+    said = f"Of {n:,} photographs from fourteen sources {alarms} {verb} called `likely-fake`"
     assert (said if name == "default" else f"and {alarms} by `{name}`") in " ".join(readme.split())
     strongest = {describe(card["calibration"][bound]).partition(" for ")[0] for bound in ("low", "high")}
     assert all(f"*{words}* at most" in (DOCS / "evidence.md").read_text() for words in strongest)
