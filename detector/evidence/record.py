@@ -28,6 +28,7 @@ from detector.types import Detector, Exhibit, Finding, Opinion, Outcome
 
 if TYPE_CHECKING:
     from detector.evidence.checks.duplicates import KnownPicture
+    from detector.evidence.checks.provenance import TrustList
 
 LOG = logging.getLogger("detector")
 SCHEMA = Path(__file__).with_name("evidence.schema.json")
@@ -124,7 +125,7 @@ class Evidence(Closed):
 
 
 def examine(
-    exhibit: Exhibit, detector: Detector, *, known: Sequence[KnownPicture] = (), trust: Path | None = None,
+    exhibit: Exhibit, detector: Detector, *, known: Sequence[KnownPicture] = (), trust: Sequence[TrustList] = (),
     registry: Path | None = None, weights: str = "", false_alarms: Mapping[str, Any] | None = None,
 ) -> list[FindingRecord]:  # fmt: skip
     """Return the finding of every check of an exhibit with its reference, the detector's finding first.
@@ -133,7 +134,7 @@ def examine(
     fakes; None takes that of this installation. weights: digest of the detector's weights, as `digest_checkpoint`.
     false_alarms: those of the detector's card, for weights that are not in `reference.json`.
 
-    Raises ManifestError if a list is not one. Damaged exhibits raise nothing.
+    Raises ManifestError if the registry is not one. Damaged exhibits raise nothing.
     """
     given: dict[str, dict[str, Any]] = {
         "detector": {"detector": detector}, "provenance": {"trust": trust},
@@ -170,7 +171,7 @@ def _run(name: str, check: Callable[[Exhibit], Finding], exhibit: Exhibit) -> Fi
     """Return the finding of a check; one that breaks says so in its place, and the report keeps all the others."""
     try:
         return check(exhibit)
-    except (DetectorError, OSError):  # a list or trust file that the user named
+    except (DetectorError, OSError):  # a registry that cannot be read
         raise
     except Exception as error:
         if name == "detector":

@@ -81,7 +81,7 @@ class Examiner:
         decoded = _decode(data, max_pixels)
         exhibit = Exhibit(Path(name), data, sha256(data), decoded)
         record = examine_exhibit(
-            exhibit, {}, detector=self.detector, card=self.card, known=(), trust=None,
+            exhibit, {}, detector=self.detector, card=self.card, known=(), trust=(),
             weights=self.components["weights"], backing=self.backing, components=self.components, case="",
             examiner="", command="detector serve",
         )  # fmt: skip

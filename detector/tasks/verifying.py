@@ -21,6 +21,7 @@ from detector.types import Calibrated, Detector, Exhibit, Progress, silent
 
 if TYPE_CHECKING:
     from detector.evidence.checks.duplicates import KnownPicture
+    from detector.evidence.checks.provenance import TrustList
     from detector.evidence.custody import CustodyLog
 
 REFRESHES = 20  # the index is rewritten after each exhibit, and from 40 on whenever 1/20 more are done
@@ -67,12 +68,12 @@ def verify(
     card, weights = read_card(folder, "detector"), digest_checkpoint(folder)
     components = describe_environment() | {"weights": weights}
     settings = components | folders.describe_settings(case, examiner, log, known=known, trust=trust)
-    read_trust(trust)  # as for `known`, what is wrong with it is an error before anything is filed
+    trusted = read_trust(trust)  # what is wrong with it, or with `known`, is an error before anything is filed
     listed = read_known(known) if known else []
     named = {"--detector": detector, "--known": known, "--trust": trust, "--case": case, "--examiner": examiner}
     options = [argument for name, value in named.items() if value for argument in (name, str(value))]
     examine = partial(
-        examine_exhibit, detector=loaded, card=card, known=listed, trust=trust, weights=weights, case=case,
+        examine_exhibit, detector=loaded, card=card, known=listed, trust=trusted, weights=weights, case=case,
         examiner=examiner, backing=validation.read_backing(folder, card), components=components, options=options,
     )  # fmt: skip
     rows: list[dict[str, Any]] = []
@@ -109,7 +110,7 @@ def _file_exhibit(
 
 def examine_exhibit(
     exhibit: Exhibit, crop: Mapping[str, str], *, detector: Detector, card: Mapping[str, Any],
-    known: Sequence[KnownPicture], trust: Path | None, weights: str, components: Mapping[str, str],
+    known: Sequence[KnownPicture], trust: Sequence[TrustList], weights: str, components: Mapping[str, str],
     options: Sequence[str] = (), command: str = "", **recorded: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the sealed record of an exhibit.

@@ -19,6 +19,7 @@ from detector import tasks
 from detector.dataset.manifest import COLUMNS, read_manifest
 from detector.errors import DetectorError, MissingExtra, UnsupportedFormat
 from detector.evidence.checks import CHECKS, make_exhibit
+from detector.evidence.checks.provenance import read_trust
 from detector.files import sha256
 from detector.learning.pixels import load_pictures
 from detector.pictures import containers, labelling
@@ -99,7 +100,7 @@ def test_verify_recognises_what_was_labelled(kind: str) -> None:
     assert found["provenance"].details["state"] == "valid-untrusted"
     assert found["duplicates"].details["match"]["exact"] is True
     root = labelling.home() / "certificate" / "root.pem"
-    assert CHECKS.get("provenance")(exhibit, trust=root).details["state"] == "trusted"
+    assert CHECKS.get("provenance")(exhibit, trust=read_trust(root)).details["state"] == "trusted"
 
 
 def test_a_picture_is_recognised_after_its_labels_and_bytes_are_gone() -> None:
@@ -288,7 +289,7 @@ def test_a_certificate_of_the_user_signs(kind: str, tmp_path: Path) -> None:
     assert (signer.algorithm, signer.chain) == (kind, chain)
     (tmp_path / "root.pem").write_bytes(chain[chain.rindex(b"-----BEGIN") :])
     exhibit = make_exhibit(label(encode(draw_picture(1, size=128)), signer=signer), Path("x"))
-    assert CHECKS.get("provenance")(exhibit, trust=tmp_path / "root.pem").details["state"] == "trusted"
+    assert CHECKS.get("provenance")(exhibit, trust=read_trust(tmp_path / "root.pem")).details["state"] == "trusted"
     assert not (labelling.home() / "certificate").exists()
 
 

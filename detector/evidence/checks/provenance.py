@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +33,22 @@ MAX_MANIFESTS = 256  # most manifests of one store that are read
 MAX_TEXTS = 4096  # most texts of one manifest that are compared with the marks of generators
 MAX_READS = 500_000  # most reads of one file by c2pa, which reads a GIF byte by byte; honest pictures take hundreds
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+TrustList = dict[str, str | None]  # name, date, sha256 and pem, as `read_trust` returns them
 
 
 @CHECKS.register("provenance", limits=LIMITS, reference=REFERENCE)
-def check(exhibit: Exhibit, *, trust: Path | None = None) -> Finding:
+def check(exhibit: Exhibit, *, trust: Sequence[TrustList] = ()) -> Finding:
     """Return the state of the Content Credentials, the signer, the actions and the declared source type.
 
     Points to fake if the manifest, or that of an ingredient at any depth, declares that a generator took part;
     `declared_generated` says what it declares, by which program, who signed that, and where it lies.
 
-    trust: a folder of trust lists (*.pem), or one such file; with None nobody is trusted.
+    trust: the trust lists, as `read_trust` returns them; without any, nobody is trusted.
     """
     if not has_c2pa():
         return Finding("provenance", Outcome.NOT_APPLICABLE,
                        "Content Credentials are not read: pip install 'face-forgery-detector[evidence]'.")  # fmt: skip
-    lists = read_trust(trust)
-    named = [{key: entry[key] for key in ("name", "date", "sha256")} for entry in lists]
+    named = [{key: entry[key] for key in ("name", "date", "sha256")} for entry in trust]
     details: dict[str, Any] = {"state": "absent", "trust_lists": named}
     kind = sniff(exhibit.bytes)
     if kind == "BMP":
@@ -55,13 +56,15 @@ def check(exhibit: Exhibit, *, trust: Path | None = None) -> Finding:
     if not kind:
         why = "Content Credentials of this kind of file are not read here."
         return Finding("provenance", Outcome.NOT_APPLICABLE, why, details)
-    anchors = "\n".join(entry["pem"] or "" for entry in lists)
+    anchors = "\n".join(entry["pem"] or "" for entry in trust)
     details |= _read_store(exhibit.bytes, f"image/{kind.lower()}", anchors)
     return Finding("provenance", _point(details), _say(details), details)
 
 
-def read_trust(trust: Path | None) -> list[dict[str, str | None]]:
+def read_trust(trust: Path | None) -> list[TrustList]:
     """Return name, date (in the name or the first lines, else None), SHA-256 and PEM text of each trust list.
+
+    trust: a folder of trust lists (*.pem), or one such file; None gives an empty list.
 
     Raises DetectorError if there is none where one was named.
     """

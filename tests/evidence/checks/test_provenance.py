@@ -115,7 +115,8 @@ def test_every_planted_file_is_valid_or_faulty_as_in_its_name(shared: Path) -> N
     for path in paths:
         name = path.stem.removeprefix("adobe-20220124-")
         state = "absent" if name in ("A", "I") else "invalid" if name[:2] in ("E-", "XC") else "valid-untrusted"
-        assert provenance.check(read_exhibit(path), trust=path.parent).details["state"] == state, name
+        lists = provenance.read_trust(path.parent)
+        assert provenance.check(read_exhibit(path), trust=lists).details["state"] == state, name
 
 
 def test_trust_lists_are_named_and_dated(tmp_path: Path) -> None:
@@ -140,7 +141,7 @@ def test_signer_is_trusted_only_through_a_list(tmp_path: Path) -> None:
     assert details["state"] == "valid-untrusted"
     assert details["signer"]["common_name"] == "local generator"
     assert details["digital_source_types"] == ["trainedAlgorithmicMedia"]
-    trusted = check(data, trust=labelling.home() / "certificate").details
+    trusted = check(data, trust=provenance.read_trust(labelling.home() / "certificate")).details
     assert (trusted["state"], trusted["codes"]) == ("trusted", [])
     assert [t["name"] for t in trusted["trust_lists"]] == ["root.pem"]
 
@@ -160,7 +161,7 @@ def test_signer_is_trusted_only_through_a_list(tmp_path: Path) -> None:
 def test_a_capture_counts_only_from_trusted_signers(source: str, untrusted: Outcome, trusted: Outcome) -> None:
     data = signed(source=SOURCE_TYPE.replace("trainedAlgorithmicMedia", source))
     assert check(data).outcome == untrusted
-    assert check(data, trust=labelling.home() / "certificate" / "root.pem").outcome == trusted
+    assert check(data, trust=provenance.read_trust(labelling.home() / "certificate" / "root.pem")).outcome == trusted
 
 
 def test_a_changed_byte_is_invalid_and_neutral() -> None:
@@ -242,7 +243,7 @@ def test_ingredients_that_are_not_shown_or_were_broken_declare_nothing() -> None
     assert found.details["ingredient_codes"] == ["assertion.dataHash.mismatch", "signingCredential.untrusted"]
     assert (found.details["declared_generated"], found.outcome) == ([], Outcome.NEUTRAL)
     photograph = signed(source=CAPTURE)
-    trusted = labelling.home() / "certificate" / "root.pem"
+    trusted = provenance.read_trust(labelling.home() / "certificate" / "root.pem")
     assert check(signed(source=CAPTURE, ingredients=[("parentOf", photograph)]), trust=trusted).outcome == (
         Outcome.SUPPORTS_REAL
     )
