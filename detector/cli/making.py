@@ -34,6 +34,9 @@ def index(
         Literal["folders", "jsonl", "deepfakebench", "webdataset"] | None,
         typer.Option(help="Read the data set of another tool, which has this layout."),
     ] = None,
+    phash: Annotated[
+        bool, typer.Option("--phash", help="Add perceptual hashes, by which verify --known finds near copies.")
+    ] = False,
     seed: Seed = 0,
 ) -> None:
     """Write a manifest of the pictures in a folder, with hashes, and splits by group. Status 3 if one was left out."""
@@ -49,8 +52,8 @@ def index(
     left_out = LeftOut()
     with show_progress() as progress:
         table = tasks.index(folder, output, label=Label[label.upper()] if label else None, generator=generator,
-                            dataset=dataset, group_by=group or "file", licence=licence, layout=layout, seed=seed,
-                            left_out=left_out, progress=progress)  # fmt: skip
+                            dataset=dataset, group_by=group or "file", licence=licence, layout=layout, phash=phash,
+                            seed=seed, left_out=left_out, progress=progress)  # fmt: skip
     _print_counts(table)
     n = left_out.copies
     copies = f", without {n:,} cop{'y' if n == 1 else 'ies'} of the same bytes" if n else ""

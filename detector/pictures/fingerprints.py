@@ -18,6 +18,7 @@ from PIL import Image as Pillow
 
 from detector.errors import ManifestError
 from detector.files import append_lines, home, is_torn
+from detector.pictures.images import is_blank
 from detector.types import Image
 
 SIDE = 16  # the hash has SIDE x SIDE bits
@@ -45,6 +46,11 @@ def perceptual_hash(image: Image, side: int = SIDE) -> str:
     Source: Zauner 2010, Implementation and benchmarking of perceptual image hash functions, section 3.2.1.
     """
     return np.packbits(to_bits(measure_frequencies(image, side))).tobytes().hex()
+
+
+def is_comparable(image: Image) -> bool:
+    """Return whether a perceptual hash tells a picture (H, W, 3) from others: those of blank ones are all alike."""
+    return min(image.shape[:2]) >= SIDE and not is_blank(image)
 
 
 def measure_frequencies(image: Image, side: int = SIDE) -> NDArray[np.float64]:

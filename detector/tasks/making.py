@@ -22,8 +22,8 @@ from detector.errors import DetectorError, ImageError
 from detector.files import as_text, check_folder, check_output, sha256, sweep, write_bytes
 from detector.generators import GENERATORS, load_generator
 from detector.pictures.faces import load_face
-from detector.pictures.fingerprints import read_fingerprints
-from detector.pictures.images import encode
+from detector.pictures.fingerprints import is_comparable, perceptual_hash, read_fingerprints
+from detector.pictures.images import encode, load
 from detector.registry import check_options
 from detector.scoring.checkpoint import digest_checkpoint, find_checkpoint
 from detector.types import Alterer, Label, Licensed, Progress, Sampler, Trainable, silent
@@ -41,6 +41,7 @@ def index(
     group_by: str = "file",
     licence: str = "unknown",
     layout: str | None = None,
+    phash: bool = False,
     seed: int = 0,
     left_out: LeftOut | None = None,
     progress: Progress = silent,
@@ -53,8 +54,9 @@ def index(
     label: label of every picture; None reads it from the folders real/ and fake/<generator>/. generator: name of the
     generator of the fakes. dataset: source of the pictures; empty takes the name of the folder. group_by: what makes a
     group: "file", "folder" or a regular expression on the path. layout: a name in `layouts.LAYOUTS`, if the folder is
-    the data set of another tool. seed: seed of the splits. left_out: collects the files that are not in the manifest,
-    with the reasons.
+    the data set of another tool. phash: adds the column `phash`, the perceptual hash of each picture, by which `verify`
+    finds near copies; it is empty for a file that cannot be decoded and for a picture of one colour. seed: seed of the
+    splits. left_out: collects the files that are not in the manifest, with the reasons.
 
     Raises ManifestError if there is no picture or no label, OSError if `out` cannot be written.
     """
@@ -69,8 +71,23 @@ def index(
         table = index_folder(folder, label=label, generator=generator, dataset=dataset, group_by=group_by,
                              licence=licence, seed=seed, left_out=left_out,
                              progress=partial(progress, "hashing"))  # fmt: skip
+    if phash:
+        hashes = []
+        for path in table.path:
+            hashes.append(_hash_picture(path))
+            progress("perceptual hashes", len(hashes), len(table))
+        table = table.assign(phash=hashes)
     write_manifest(table, out)
     return table
+
+
+def _hash_picture(path: str) -> str:
+    """Return the perceptual hash of a picture, or "" for one that cannot be decoded or that would match any other."""
+    try:
+        image = load(path)
+    except ImageError:
+        return ""
+    return perceptual_hash(image) if is_comparable(image) else ""
 
 
 def unpack_photographs(folder: Path | str, *, seed: int = 0) -> pd.DataFrame:

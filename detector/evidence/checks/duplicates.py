@@ -13,8 +13,13 @@ import numpy as np
 from detector.dataset.foreign import read_table
 from detector.errors import ManifestError
 from detector.evidence.checks import CHECKS
-from detector.pictures.fingerprints import distances, perceptual_hash, read_fingerprints, registry_path
-from detector.pictures.images import is_blank
+from detector.pictures.fingerprints import (
+    distances,
+    is_comparable,
+    perceptual_hash,
+    read_fingerprints,
+    registry_path,
+)
 from detector.types import Exhibit, Finding, Outcome
 
 LIMITS = (
@@ -107,9 +112,7 @@ def _closest(exhibit: Exhibit, entries: list[KnownPicture]) -> tuple[KnownPictur
     for entry in entries:
         if entry.sha256 == exhibit.sha256:
             return entry, None, False
-    if (
-        exhibit.image is None or min(exhibit.image.shape[:2]) < 16 or is_blank(exhibit.image)
-    ):  # blank pictures all match
+    if exhibit.image is None or not is_comparable(exhibit.image):
         return None
     hashes = [entry.phash for entry in entries]
     found: list[tuple[float, bool, int]] = []

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detector import tasks
 from detector.errors import ManifestError
 from detector.evidence.checks import duplicates, make_exhibit
 from detector.files import sha256
 from detector.pictures.fingerprints import Fingerprint, append, perceptual_hash
 from detector.pictures.images import decode, encode, resize
-from detector.types import Finding, Image, Outcome
+from detector.types import Finding, Image, Label, Outcome
 
 
 def picture(seed: int) -> Image:
@@ -123,3 +124,23 @@ def test_blank_pictures_match_nothing(tmp_path: Path) -> None:
     blank = np.full((64, 64, 3), 200, np.uint8)
     append([Fingerprint("0" * 64, perceptual_hash(blank), "style", 1, "c")], tmp_path / "r.jsonl")
     assert check(blank + np.uint8(1), registry=tmp_path / "r.jsonl").outcome == Outcome.NEUTRAL
+
+
+def test_a_manifest_with_perceptual_hashes_is_a_list_of_known_pictures(tmp_path: Path) -> None:
+    """A file that cannot be decoded and a blank picture are in it by their SHA-256 alone, and match nothing else."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for seed in (4, 5, 6):
+        (folder / f"{seed}.png").write_bytes(encode(picture(seed)))
+    (folder / "blank.png").write_bytes(encode(np.full_like(IMAGE, 90)))
+    (folder / "torn.png").write_bytes(encode(picture(7))[:200])
+    table = tasks.index(folder, tmp_path / "known.csv", label=Label.FAKE, phash=True)
+    hashes = {Path(path).stem: code for path, code in zip(table.path, table.phash, strict=True)}
+    assert hashes == {str(seed): perceptual_hash(picture(seed)) for seed in (4, 5, 6)} | {"blank": "", "torn": ""}
+    listed = duplicates.read_known(tmp_path / "known.csv")
+    resaved = make_exhibit(encode(resize(IMAGE, 70, 70), "JPEG", quality=60), Path("x.jpg"))
+    found = duplicates.check(resaved, known=listed)
+    assert found.outcome == Outcome.SUPPORTS_FAKE
+    assert found.details["match"]["sha256"] == sha256(encode(IMAGE))
+    other = duplicates.check(make_exhibit(encode(np.full_like(IMAGE, 91)), Path("y.png")), known=listed)
+    assert other.details["match"] is None
