@@ -1,12 +1,13 @@
 """Measure how often each evidence check points to a fake for photographs; print a table, and write `reference.json`.
 
-    python benchmarks/false_alarms.py ../shared/data
+    python benchmarks/open_faces.py build/open
+    python benchmarks/false_alarms.py ../shared/data build/open
 
-The photographs are those of cameras with their metadata, 300 unchanged faces, and 300 other faces that were resized and
-saved again; the faces are of people whose pictures were not used to train the shipped detector. The check `duplicates`
-gets the hashes of all fakes of the development data. A check with a rate above 5 % is treated as neutral
-(`checks.weigh`). Run the script again whenever the shipped weights change. It writes
-`detector/evidence/checks/reference.json`.
+The photographs are those of cameras with their metadata, 300 unchanged faces, 300 other faces that were resized and
+saved again, and the portraits of the nine websites that only measure; the faces are of people whose pictures were not
+used to train the shipped detector. The check `duplicates` gets the hashes of all fakes of the development data. A check
+with a rate above 5 % is treated as neutral (`checks.weigh`). Run the script again whenever the shipped weights change.
+It writes `detector/evidence/checks/reference.json`.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from make_fairness import held_out
 
 from detector import detectors
+from detector.dataset.manifest import read_manifest
 from detector.evidence.checks import CHECKS, MAX_FALSE_ALARMS, REFERENCE, make_exhibit, read_exhibit
 from detector.files import write_text
 from detector.pictures.fingerprints import Fingerprint, append, perceptual_hash
@@ -31,6 +32,7 @@ from detector.scoring.checkpoint import SHIPPED, digest_checkpoint
 from detector.statistics.proportions import clopper_pearson
 from detector.types import Exhibit, Outcome
 
+KINDS = ("camera", "untouched", "recompressed", "website")
 FACES = 300  # number of faces of each kind, unchanged and saved again
 
 
@@ -43,15 +45,19 @@ def recompress(exhibit: Exhibit, rng: np.random.Generator) -> Exhibit:
     return make_exhibit(data, exhibit.path)
 
 
-def photographs(data: Path) -> Iterator[tuple[str, Exhibit]]:
+def photographs(data: Path, opened: Path) -> Iterator[tuple[str, Exhibit]]:
     """Yield (kind, exhibit) for every photograph."""
     rng = np.random.default_rng(0)
     for path in sorted((data / "evidence/camera").iterdir()):
         yield "camera", read_exhibit(path)
-    reals = held_out(data).sample(2 * FACES, random_state=0).path
+    table = read_manifest(data / "faces" / "manifest.csv")
+    reals = table[table.use == "heldout"].reset_index(drop=True).sample(2 * FACES, random_state=0).path
     for i, path in enumerate(reals):
         exhibit = read_exhibit(path)
         yield ("untouched", exhibit) if i < FACES else ("recompressed", recompress(exhibit, rng))
+    portraits = read_manifest(opened / "evaluate.csv")
+    for path in portraits.path[portraits.label == 0]:
+        yield "website", read_exhibit(path)
 
 
 def register_fakes(data: Path, registry: Path) -> None:
@@ -64,7 +70,7 @@ def register_fakes(data: Path, registry: Path) -> None:
     )
 
 
-def main(data: Path) -> None:
+def main(data: Path, opened: Path) -> None:
     """Run every check on every photograph, print a table, and write the reference."""
     found, weights = [], SHIPPED / "default"
     _, detector = detectors.load_detector(weights)
@@ -74,7 +80,7 @@ def main(data: Path) -> None:
         checks = {name: CHECKS.get(name) for name in CHECKS}
         checks["detector"] = functools.partial(checks["detector"], detector=detector)
         checks["duplicates"] = functools.partial(checks["duplicates"], registry=registry)
-        for kind, exhibit in photographs(data):
+        for kind, exhibit in photographs(data, opened):
             found += [(name, kind, check(exhibit)) for name, check in checks.items()]
 
     reference, rows = {}, []
@@ -90,8 +96,7 @@ def main(data: Path) -> None:
             key: np.round(np.quantile([f.details[key] for _, f in kept], (0.01, 0.99), axis=0), 3).tolist()
             for key in measured
         }
-        by_kind = {kind: f"{alarms.count(kind)}/{sum(k == kind for k, _ in kept)}"
-                   for kind in ("camera", "untouched", "recompressed")}  # fmt: skip
+        by_kind = {kind: f"{alarms.count(kind)}/{sum(k == kind for k, _ in kept)}" for kind in KINDS}
         weighs = "yes" if k / max(n, 1) <= MAX_FALSE_ALARMS else "NOTHING"
         rows.append(
             {"check": name, **by_kind, "rate": reference[name]["rate"], "below": round(high, 4), "weighs": weighs}
@@ -102,4 +107,4 @@ def main(data: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from detector.pictures.images import cut, decode_picture, read, resize
 from detector.types import Decoded, Image
@@ -29,7 +30,9 @@ MAX_PADDING = 3  # largest side of a crop after padding by reflection, as a mult
 CROP_DETECTION_SIDE = 160  # DETECTION_SIDE for a picture that is a face crop
 
 STRIDES = (8, 16, 32)  # distances of the network's output positions, pixels of the reduced picture
-OUTPUTS = [f"{kind}_{stride}" for kind in ("cls", "obj", "bbox") for stride in STRIDES]  # all but the landmarks
+BOXES, LANDMARKS = (
+    [f"{kind}_{stride}" for kind in ("cls", "obj", last) for stride in STRIDES] for last in ("bbox", "kps")
+)
 OVERLAP = 0.3  # two boxes whose intersection over union is larger than this are the same face
 
 
@@ -92,25 +95,11 @@ def locate_faces(image: Image, *, side: int = DETECTION_SIDE, turns: int = 0) ->
     Source: Wu, Peng and Yu 2023, YuNet, doi:10.1007/s11633-023-1423-y; the network's output is decoded as in OpenCV's
     FaceDetectorYN, which runs the same network at half the speed.
     """
-    block = max(max(image.shape[:2]) // side, 1)  # means of whole blocks first: three times as fast
-    height, width = (max(length // block, 1) for length in image.shape[:2])
-    part = image[: height * block, : width * block]
-    image = np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    scale = side / max(height, width)
-    size = max(round(width * scale), 1), max(round(height * scale), 1)
-    small = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) if scale < 1 else resize(image, *size)
-    extent = small.shape[:2]
-    small = np.rot90(small, turns)
-    rows, columns = (-(-length // STRIDES[-1]) * STRIDES[-1] for length in small.shape[:2])
-    padded = np.zeros((1, 3, rows, columns), np.float32)
-    padded[0, :, : small.shape[0], : small.shape[1]] = small[:, :, ::-1].transpose(2, 0, 1)  # the network takes BGR
-    options = onnxruntime.RunOptions()
-    if side > DETECTION_SIDE:  # its memory would be kept for every shape that was ever searched, 300 MB after a few
-        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-    found = dict(zip(OUTPUTS, _locator().run(OUTPUTS, {"input": padded}, options), strict=True))
+    search = _search_once(image, side, turns, BOXES)
+    found, columns = search.found, search.columns
     boxes, scores = [], []
     for stride in STRIDES:
-        sure = np.sqrt(np.clip(found[f"cls_{stride}"], 0, 1) * np.clip(found[f"obj_{stride}"], 0, 1))[0, :, 0]
+        sure = _confidence(found, stride)
         places = np.flatnonzero(sure >= MIN_CONFIDENCE)
         x, y, w, h = found[f"bbox_{stride}"][0, places].T
         w, h = stride * np.exp(w), stride * np.exp(h)
@@ -123,8 +112,65 @@ def locate_faces(image: Image, *, side: int = DETECTION_SIDE, turns: int = 0) ->
     edges = np.stack([kept[:, 0], kept[:, 1], kept[:, 0] + kept[:, 2], kept[:, 1] + kept[:, 3]], 1)
     for turned in range(turns, 0, -1):  # undo the turns, one quarter at a time
         left, top, right, bottom = edges.T
-        edges = np.stack([extent[turned % 2] - bottom, left, extent[turned % 2] - top, right], 1)
-    return [(round(a), round(b), round(c), round(d)) for a, b, c, d in (edges * (block / scale)).tolist()]
+        edges = np.stack([search.extent[turned % 2] - bottom, left, search.extent[turned % 2] - top, right], 1)
+    return [(round(a), round(b), round(c), round(d)) for a, b, c, d in (edges * search.factor).tolist()]
+
+
+def locate_landmarks(image: Image) -> NDArray[np.float64] | None:
+    """Return where the eyes, the tip of the nose and the corners of the mouth of the clearest face are, or None.
+
+    The points (5, 2) are in pixels of the picture (x, y): the eye and the corner on the left of the picture come first.
+    Only upright faces are found. Source: as `locate_faces`.
+    """
+    search = _search_once(image, DETECTION_SIDE, 0, LANDMARKS)
+    best, points = MIN_CONFIDENCE, None
+    for stride in STRIDES:
+        sure = _confidence(search.found, stride)
+        place = int(sure.argmax())
+        if sure[place] >= best:
+            corner = np.array([place % (search.columns // stride), place // (search.columns // stride)])
+            best, points = float(sure[place]), stride * (corner + search.found[f"kps_{stride}"][0, place].reshape(5, 2))
+    return None if points is None else np.asarray(points * search.factor, np.float64)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The output of the network on a reduced and padded picture.
+
+    found: output name -> values. columns: width of the padded picture, pixels. extent: height and width of the reduced
+    picture before it was turned, pixels. factor: pixels of the picture for each pixel of the reduced one.
+    """
+
+    found: dict[str, NDArray[np.float32]]
+    columns: int
+    extent: tuple[int, int]
+    factor: float
+
+
+def _search_once(image: Image, side: int, turns: int, outputs: list[str]) -> _Found:
+    """Return what the network finds in a picture whose longer side is reduced to `side` pixels, after quarter turns."""
+    block = max(max(image.shape[:2]) // side, 1)  # means of whole blocks first: three times as fast
+    height, width = (max(length // block, 1) for length in image.shape[:2])
+    part = image[: height * block, : width * block]
+    image = np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    scale = side / max(height, width)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    small = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) if scale < 1 else resize(image, *size)
+    extent = small.shape[0], small.shape[1]
+    small = np.rot90(small, turns)
+    rows, columns = (-(-length // STRIDES[-1]) * STRIDES[-1] for length in small.shape[:2])
+    padded = np.zeros((1, 3, rows, columns), np.float32)
+    padded[0, :, : small.shape[0], : small.shape[1]] = small[:, :, ::-1].transpose(2, 0, 1)  # the network takes BGR
+    options = onnxruntime.RunOptions()
+    if side > DETECTION_SIDE:  # its memory would be kept for every shape that was ever searched, 300 MB after a few
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    found = dict(zip(outputs, _locator().run(outputs, {"input": padded}, options), strict=True))
+    return _Found(found, columns, extent, block / scale)
+
+
+def _confidence(found: dict[str, NDArray[np.float32]], stride: int) -> NDArray[np.float32]:
+    """Return the confidence (N,) that a face is at each position of a stride."""
+    return np.asarray(np.sqrt(np.clip(found[f"cls_{stride}"], 0, 1) * np.clip(found[f"obj_{stride}"], 0, 1))[0, :, 0])
 
 
 @cache
