@@ -40,6 +40,17 @@ def test_every_suite_of_the_repository_can_be_read_and_has_the_name_of_its_file(
     assert read_suite(name).name == name
 
 
+@pytest.mark.parametrize("name", sorted(list_suites()))
+def test_no_suite_of_the_repository_has_a_picture_twice(name: str, tmp_path: Path) -> None:
+    """Its scores could not be joined, and every detector would fail."""
+    suite = read_suite(name)
+    if not all(path == EMBEDDED or suite.resolve(path).is_file() for path in suite.manifests):
+        pytest.skip("this machine lacks the pictures of the suite")
+    pictures = gather_pictures(suite, tmp_path)
+    assert len(pictures)
+    assert pictures.path.is_unique
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
