@@ -1,4 +1,4 @@
-"""Gather faces that anyone can download: portraits from public websites, and fakes of Stable Diffusion 1.4 and 3.
+"""Gather faces that anyone can download: portraits from public websites, and fakes of four generators.
 
     python benchmarks/open_faces.py build/open
     detector evaluate --suite benchmarks/suites/open.toml -o build/open/results
@@ -6,11 +6,13 @@
 The photographs are portraits from public websites of communities, most of them sent in by the people shown: of all
 kinds of cameras, rooms and light, and saved by many programs. Each website is a git repository; those that are not in
 `OUT/repositories` are cloned there, which takes some GB. `data/open/faces.csv` lists the chosen pictures, by the
-repository and the object that hold them, with the square around the face and a number for the person. Chosen were
-JPEGs from before 2024 (later portraits may be drawn or retouched by a generator) that are in colour and show one face
-of at least 120 pixels; drawings, tinted and filtered pictures, hidden faces and second copies were left out by eye, and
-people whose name or picture is in another dataset by program. All pictures of a dataset serve the one use that DATASETS
-names. Those whose licence may be that of a website's template only measure. No picture is part of this repository.
+repository and the object that hold them, with the square around the face and a number for the person. Chosen were JPEGs
+from before 2024 (later portraits may be drawn or retouched by a generator) that are in colour and show one face of at
+least 120 pixels; drawings, tinted and filtered pictures, hidden faces and second copies were left out by eye, and
+people whose name or picture is in another dataset by program. The fakes are of Stable Diffusion 1.4 and 3, of StyleGAN
+2 (256 pixels; samples that its authors published) and of a text-to-image model of 2026 that its author does not name,
+of which unusual pictures were left out by eye. All pictures of a dataset serve the one use that DATASETS names. Those
+whose licence may be that of a website's template only measure. No picture is part of this repository.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from make_training_set import print_progress
 from detector.dataset.manifest import write_manifest
 from detector.files import sha256, write_bytes
 
+PNG = b"\x89PNG"  # first bytes of a PNG; all other pictures are JPEGs
 LISTED = Path(__file__).parent / "data" / "open" / "faces.csv"  # repository, blob, dataset, person, crop
 
 
@@ -43,6 +46,8 @@ class Dataset(NamedTuple):
 DATASETS = {
     "stable-diffusion-3": Dataset("evaluate", "CC0-1.0", "stable-diffusion-3"),
     "stable-diffusion-1-4": Dataset("evaluate", "MIT repository", "stable-diffusion-1.4"),
+    "stylegan-2": Dataset("evaluate", "MIT repository; samples published by NVIDIA; only measured with", "stylegan-2"),
+    "ai-gallery": Dataset("evaluate", "MIT repository", "text-to-image-2026"),
     "jupyter": Dataset("evaluate", "BSD-3-Clause repository"),
     "devfest-vienna": Dataset("evaluate", "MIT repository; only measured with"),
     "gsa-coe": Dataset("evaluate", "US government work; only measured with"),
@@ -104,7 +109,8 @@ def gather(out: Path, listed: pd.DataFrame) -> pd.DataFrame:
                 print(f"{repository}: the clone lacks {row.blob}")
                 continue
             digest, dataset = sha256(data), DATASETS[str(row.dataset)]
-            path = out / str(row.dataset) / f"{digest[:24]}.jpg"
+            ending = "png" if data.startswith(PNG) else "jpg"
+            path = out / str(row.dataset) / f"{digest[:24]}.{ending}"
             write_bytes(path, data)
             rows.append({"path": str(path.resolve()), "sha256": digest, "label": int(bool(dataset.generator)),
                          "generator": dataset.generator, "dataset": row.dataset, "group": row.person, "split": "test",

@@ -1,13 +1,14 @@
-"""Altered decoders of the training set: reproducible, unlike their autoencoder, and of several kinds."""
+"""Autoencoders and their altered decoders, which are reproducible, unlike the original, and of several kinds."""
 
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from autoencoders import CPU, LATENT_CHANNELS, Autoencoder, decoder, encoder
+from autoencoders import CPU, LATENT_CHANNELS, NORMALISED, Autoencoder, decoder, encoder
 from decoders import CHANGED, alter_decoder, scatter_weights
 
 from detector.learning.seeds import seeded
@@ -58,3 +59,18 @@ def test_only_scattered_weights_change_a_decoder_that_enlarges_as_its_autoencode
         assert torch.allclose(decode(code), source(code), atol=1e-5)
         scatter_weights(decode, rng)
         assert not torch.allclose(decode(code), source(code), atol=1e-3)
+
+
+def test_an_autoencoder_with_group_normalisation_is_read_from_its_own_files(tmp_path: Path) -> None:
+    """A tensor of the files in the wrong layer would give other codes or other pictures."""
+    channels = LATENT_CHANNELS[NORMALISED]
+    with seeded(5):
+        nets = {"encoder": encoder(channels, normalised=True), "decoder": decoder(channels, normalised=True)}
+    for name, net in nets.items():
+        torch.save(net.state_dict(), tmp_path / f"{NORMALISED}_{name}.pth")
+    found = Autoencoder.read(tmp_path, NORMALISED)
+    x = torch.from_numpy(np.random.default_rng(0).random((1, 3, 32, 32), np.float32))
+    with torch.no_grad():
+        code = nets["encoder"](x)
+        assert torch.allclose(found.encode(x), code, atol=1e-5)
+        assert torch.allclose(found.decode(code), nets["decoder"](code), atol=1e-5)
