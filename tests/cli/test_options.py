@@ -108,7 +108,7 @@ REFUSED = [  # command, option without effect, part of the message
 ALWAYS = {  # options that have an effect whatever else is given
     "evaluate": {"detector", "output", "no_audit", "suite"},
     "generate": {"output", "mix", "no_label"},
-    "index": {"output", "dataset", "licence", "layout", "seed"},
+    "index": {"output", "dataset", "licence", "layout", "phash", "seed"},
     "mix": {"output", "size", "format", "crop", "no_audit", "column", "seed"},
     "quiz": {"output", "answers"},
     "gallery": {"output", "n", "detector", "no_ageing", "seed"},
