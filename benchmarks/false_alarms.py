@@ -5,9 +5,10 @@
 
 The photographs are those of cameras with their metadata, 300 unchanged faces, 300 other faces that were resized and
 saved again, and the portraits of the nine websites that only measure; the faces are of people whose pictures were not
-used to train the shipped detector. The check `duplicates` gets the hashes of all fakes of the development data. A check
-with a rate above 5 % is treated as neutral (`checks.weigh`). Run the script again whenever the shipped weights change.
-It writes `detector/evidence/checks/reference.json`.
+used to train the shipped detector. All checks but `detector` also get the portraits of the 26 websites that train or
+calibrate (`learned`). The check `duplicates` gets the hashes of all fakes of the development data. A check with a rate
+above 5 % is treated as neutral (`checks.weigh`). Run the script again whenever the shipped weights change. It writes
+`detector/evidence/checks/reference.json`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from detector.scoring.checkpoint import SHIPPED, digest_checkpoint
 from detector.statistics.proportions import clopper_pearson
 from detector.types import Exhibit, Outcome
 
-KINDS = ("camera", "untouched", "recompressed", "website")
+KINDS = ("camera", "untouched", "recompressed", "website", "learned")
 FACES = 300  # number of faces of each kind, unchanged and saved again
 
 
@@ -55,9 +56,10 @@ def photographs(data: Path, opened: Path) -> Iterator[tuple[str, Exhibit]]:
     for i, path in enumerate(reals):
         exhibit = read_exhibit(path)
         yield ("untouched", exhibit) if i < FACES else ("recompressed", recompress(exhibit, rng))
-    portraits = read_manifest(opened / "evaluate.csv")
-    for path in portraits.path[portraits.label == 0]:
-        yield "website", read_exhibit(path)
+    for name, kind in (("evaluate", "website"), ("calibrate", "learned"), ("train", "learned")):
+        portraits = read_manifest(opened / f"{name}.csv")
+        for path in portraits.path[portraits.label == 0]:
+            yield kind, read_exhibit(path)
 
 
 def register_fakes(data: Path, registry: Path) -> None:
@@ -81,7 +83,8 @@ def main(data: Path, opened: Path) -> None:
         checks["detector"] = functools.partial(checks["detector"], detector=detector)
         checks["duplicates"] = functools.partial(checks["duplicates"], registry=registry)
         for kind, exhibit in photographs(data, opened):
-            found += [(name, kind, check(exhibit)) for name, check in checks.items()]
+            asked = {name: check for name, check in checks.items() if (name, kind) != ("detector", "learned")}
+            found += [(name, kind, check(exhibit)) for name, check in asked.items()]
 
     reference, rows = {}, []
     for name in checks:
