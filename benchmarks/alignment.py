@@ -25,10 +25,10 @@ EACH = 400
 
 def main(paths: list[Path]) -> None:
     """Print the constants and the table."""
-    own = read_manifest(paths[0])
-    frames = np.array([found for path in own.path[:EACH] if (found := frame(path)) is not None])
+    own = [alignment.check(read_exhibit(path)).details for path in read_manifest(paths[0]).path[:EACH]]
+    frames = np.array([found["frame"] for found in own if "frame" in found])
     usual, spread = np.median(frames, 0), frames.std(0)
-    distance = np.quantile(np.sqrt((((frames - usual) / spread) ** 2).mean(1)), 0.95)
+    distance = np.quantile([alignment.measure_distance(frame, usual, spread) for frame in frames], 0.95)
     print(f"USUAL = {tuple(usual.round(4).tolist())}\nSPREAD = {tuple(spread.round(4).tolist())}")
     print(f"MAX_DISTANCE = {distance:.2f}\n\n| pictures | n | aligned |\n|---|---|---|")
     for path in paths:
@@ -37,13 +37,6 @@ def main(paths: list[Path]) -> None:
             found = [alignment.check(read_exhibit(p)).outcome == Outcome.SUPPORTS_FAKE for p in rows.path[:EACH]]
             low, high = clopper_pearson(sum(found), len(found))
             print(f"| {name} | {len(found)} | {np.mean(found):.1%} [{low:.1%}, {high:.1%}] |", flush=True)
-
-
-def frame(path: str) -> tuple[float, ...] | None:
-    """Return the frame of the face of a picture in shares of its width, None without a face."""
-    image = read_exhibit(path).image
-    landmarks = None if image is None else alignment.locate_landmarks(image)
-    return None if image is None or landmarks is None else alignment.measure_frame(landmarks / image.shape[1])
 
 
 if __name__ == "__main__":

@@ -35,9 +35,10 @@ class Block(nn.Module):
         super().__init__()
         conv = [nn.Conv2d(WIDTH, WIDTH, 3, 1, 1) for _ in range(3)]
         self.body = nn.Sequential(conv[0], nn.ReLU(), conv[1], nn.ReLU(), conv[2])
-        wide = 4 * WIDTH
-        outer = [nn.Conv2d(WIDTH, wide, 1, bias=False), nn.Conv2d(wide, WIDTH, 1, bias=False)]
-        self.branch = nn.Sequential(outer[0], nn.GroupNorm(4, wide), nn.ReLU(), outer[1]) if normalised else None
+        self.branch: nn.Sequential | None = None
+        if normalised:  # nothing is built otherwise, so that the random numbers of other decoders stay as they are
+            outer = nn.Conv2d(WIDTH, 4 * WIDTH, 1, bias=False), nn.Conv2d(4 * WIDTH, WIDTH, 1, bias=False)
+            self.branch = nn.Sequential(outer[0], nn.GroupNorm(4, 4 * WIDTH), nn.ReLU(), outer[1])
 
     def forward(self, x: Tensor) -> Tensor:
         x = x if self.branch is None else x + self.branch(x)

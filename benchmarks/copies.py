@@ -20,26 +20,26 @@ from autoencoders import NAMES, NORMALISED, STRIDE, Autoencoder
 
 from detector.dataset.manifest import read_crops, read_manifest
 from detector.detectors import load_detector
-from detector.pictures.images import cut, decode, encode, load, resize
+from detector.pictures.faces import load_square
+from detector.pictures.images import decode, encode, resize
 from detector.statistics.intervals import measure
-from detector.types import Image, Images
+from detector.types import Image
 
 LARGEST = 336  # side of the copies, pixels
 QUALITY = 90  # JPEG quality of photographs and copies
-SIDE = 448  # side of the faces that a detector gets, pixels
 
 
 def read_squares(table: Path) -> list[Image]:
     """Return the face squares of a manifest, of at most LARGEST pixels."""
     rows = read_manifest(table)
-    squares = [cut(load(path), crop) for path, crop in zip(rows.path, read_crops(rows), strict=True)]
+    squares = [load_square(path, crop) for path, crop in zip(rows.path, read_crops(rows), strict=True)]
     sides = [min(len(square), LARGEST) // STRIDE * STRIDE for square in squares]
     return [resize(square, side, side) for square, side in zip(squares, sides, strict=True)]
 
 
-def prepare(pictures: list[Image]) -> Images:
-    """Return pictures as a detector gets them, (N, SIDE, SIDE, 3), after saving them as JPEG."""
-    return np.stack([resize(decode(encode(p, "JPEG", quality=QUALITY)), SIDE, SIDE) for p in pictures])
+def save(picture: Image) -> Image:
+    """Return a picture after it was saved as JPEG."""
+    return decode(encode(picture, "JPEG", quality=QUALITY))
 
 
 def main() -> None:
@@ -54,19 +54,20 @@ def main() -> None:
     nets = {name: Autoencoder.read(given.data / "autoencoders", name) for name in NAMES}
     nets |= {NORMALISED: Autoencoder.read(given.taef2, NORMALISED)} if given.taef2 else {}
     rng = np.random.default_rng(0)
-    copies = {name: [net.reconstruct(s[None], 0.0, rng)[0] for s in squares] for name, net in nets.items()}
+    copies = {name: [save(net.reconstruct(s[None], 0.0, rng)[0]) for s in squares] for name, net in nets.items()}
+    photographs, n = [save(square) for square in squares], len(squares)
+    labels, groups = np.repeat([0, 1], n), np.tile(np.arange(n), 2)
     for detector in given.detector or ["default", "strong"]:
         _, loaded = load_detector(detector)
-        real = loaded.score(prepare(squares))
-        print(
-            f"\n{detector}, {len(squares)} photographs\n\n| autoencoder | AUC | score below their copy |\n|---|---|---|"
+        real, *fakes = (
+            loaded.score(np.stack([resize(picture, loaded.size, loaded.size) for picture in pictures]))
+            for pictures in (photographs, *copies.values())
         )
-        for name, pictures in copies.items():
-            fake = loaded.score(prepare(pictures))
-            labels, groups = np.repeat([0, 1], len(squares)), np.tile(np.arange(len(squares)), 2)
+        print(f"\n{detector}, {n} photographs\n\n| autoencoder | AUC | score below their copy |\n|---|---|---|")
+        for name, fake in zip(copies, fakes, strict=True):
             auc = measure(labels, np.r_[real, fake], groups, ["auc"], seed=0)["auc"]
-            row = f"{auc.value:.2f} [{auc.low:.2f}, {auc.high:.2f}] | {np.mean(fake > real):.0%}"
-            print(f"| {name} | {row} |", flush=True)
+            below = f"{np.mean(fake > real):.0%}"
+            print(f"| {name} | {auc.value:.2f} [{auc.low:.2f}, {auc.high:.2f}] | {below} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -25,10 +25,10 @@ from typing import NamedTuple
 import pandas as pd
 from make_training_set import print_progress
 
+from detector.dataset.foreign import find_format
 from detector.dataset.manifest import write_manifest
 from detector.files import sha256, write_bytes
 
-PNG = b"\x89PNG"  # first bytes of a PNG; all other pictures are JPEGs
 LISTED = Path(__file__).parent / "data" / "open" / "faces.csv"  # repository, blob, dataset, person, crop
 
 
@@ -109,7 +109,7 @@ def gather(out: Path, listed: pd.DataFrame) -> pd.DataFrame:
                 print(f"{repository}: the clone lacks {row.blob}")
                 continue
             digest, dataset = sha256(data), DATASETS[str(row.dataset)]
-            ending = "png" if data.startswith(PNG) else "jpg"
+            ending = "png" if find_format(data) == "PNG" else "jpg"
             path = out / str(row.dataset) / f"{digest[:24]}.{ending}"
             write_bytes(path, data)
             rows.append({"path": str(path.resolve()), "sha256": digest, "label": int(bool(dataset.generator)),

@@ -11,7 +11,7 @@ Source: Karras, Laine and Aila 2019, arXiv:1812.04948, appendix A, and Karras et
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from detector.evidence.checks import CHECKS
 from detector.pictures.faces import locate_landmarks
@@ -74,6 +74,6 @@ def measure_frame(landmarks: NDArray[np.float64]) -> tuple[float, float, float, 
     return float(x), float(y), float(np.log(side + 1e-9)), float(np.arctan2(axis[1], axis[0]))
 
 
-def measure_distance(frame: tuple[float, float, float, float]) -> float:
-    """Return the root mean square of the differences from the usual frame, in units of their spreads."""
-    return float(np.sqrt(np.mean(((np.array(frame) - USUAL) / SPREAD) ** 2)))
+def measure_distance(frame: ArrayLike, usual: ArrayLike = USUAL, spread: ArrayLike = SPREAD) -> float:
+    """Return the root mean square of the differences of a frame (4,) from the usual one, in units of their spreads."""
+    return float(np.sqrt(np.mean(((np.asarray(frame) - np.asarray(usual)) / np.asarray(spread)) ** 2)))

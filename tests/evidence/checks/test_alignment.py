@@ -28,7 +28,7 @@ def check(image: Image) -> Finding:
 
 @cache
 def face() -> Image:
-    """Return a face of our own generator in the middle of a grey canvas, so that it can be cut in every way."""
+    """Return a face of our own generator in the middle of a larger canvas, so that it can be cut in every way."""
     drawn = load_generator("style").sample(1, seed=3, truncation=0.5)[0]
     large = cv2.resize(drawn, (256, 256), interpolation=cv2.INTER_CUBIC)
     return np.asarray(cv2.copyMakeBorder(large, 128, 128, 128, 128, cv2.BORDER_REFLECT_101), np.uint8)
