@@ -1,10 +1,10 @@
 """Measure how little a picture must be changed to evade the shipped detector, and what that needs to know.
 
-    python benchmarks/train_default.py ../shared/data build/default --weights detector/weights/default
+    python benchmarks/train_default.py ../shared/data build/default --open build/open --dino vit_s_focus.onnx
     python benchmarks/adversaries.py build/default -o build/adversaries
 
 Both classes are changed: fakes to pass as photographs, photographs to be called fake. Five kinds of attacker:
-`white-box` has the weights, and changes every value by at most R grey levels (projected gradient descent).
+`white-box` has the weights, in 32 bits, and changes every value by at most R grey levels (projected gradient descent).
 `transfer` has none, but trained another network of the same kind on the same training set, and attacks that one.
 `smooth`, `sharpen` and `rephotograph` know nothing: a beauty filter, an unsharp mask, a photograph of the screen.
 The table and the plot give the AUC with its 95 % interval, and the share of each class that is called `likely-fake`.
@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from make_training_set import print_progress
-from train_default import FIRST
+from train_cnn import FIRST
 
 from detector import tasks
 from detector.dataset.manifest import read_crops, read_manifest
@@ -47,7 +47,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="the folder that make_training_set.py and train_default.py wrote")
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--detector", type=Path, default=SHIPPED, help="the weights that are attacked")
+    parser.add_argument("--detector", type=Path, default=SHIPPED, help="the detector that is attacked")
+    parser.add_argument("--weights", type=Path, help="its weights in 32 bits; by default the folder `both` of the data")
     parser.add_argument("--surrogate", type=Path, help="weights of a transfer attacker; by default trained here")
     parser.add_argument("--faces", type=int, default=60, help="number of faces of each class")
     given = parser.parse_args()
@@ -56,7 +57,8 @@ def main() -> None:
     pairs = zip(rows.path, read_crops(rows), strict=True)
     faces = np.stack([load_face(path, detector.size, crop) for path, crop in pairs])
     surrogate = given.surrogate or train_surrogate(given.data, given.out / "surrogate")
-    networks = {"white-box": detector.network(given.detector), "transfer": Cnn.load(surrogate).network(surrogate)}
+    weights = given.weights or given.data / "both"
+    networks = {"white-box": detector.network(weights), "transfer": Cnn.load(surrogate).network(surrogate)}
     found = []
     changes: list[tuple[str, int, Change]] = [("none", 0, lambda x: x)]
     for name, net in networks.items():

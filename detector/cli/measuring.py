@@ -37,11 +37,6 @@ from detector.cli.rendering import (
 if TYPE_CHECKING:
     from detector.evaluation.gate import GateReport
 
-RUNTIME = typer.Option(
-    "--runtime",
-    help="Runtime of the network: onnx, or openvino (an extra), which is faster and computes in bf16 if the CPU can.",
-)
-Runtime = Annotated[str, RUNTIME]
 Faces = Annotated[Path | None, typer.Option(help="Also write a table with a row for every face.")]
 Frames = Annotated[
     int | None, typer.Option(min=1, max=64, help="Number of frames of a video that are scored; 16 by default.")
@@ -85,7 +80,6 @@ def score(
         ),
     ] = None,
     detector: DetectorFolder = None,
-    runtime: Runtime = "onnx",
     stdin: Annotated[bool, typer.Option("--stdin", help="Score one picture that is read from standard input.")] = False,
     column: Column = None,
     output: MaybeOut = None,
@@ -119,7 +113,7 @@ def score(
     left_out = LeftOut()
     with show_progress() as progress:
         answer = tasks.score_inputs(
-            names, detector=detector, runtime=runtime, out=output, faces=faces,
+            names, detector=detector, out=output, faces=faces,
             frames=frames, frames_out=frames_out, engine=engine, workers=workers,
             shard=parse_shard(shard or "1/1"), lines=read_list(piped) if "-" in names else (),
             picture=piped if stdin else None, columns=read_columns(column or ()), left_out=left_out, progress=progress,
@@ -136,7 +130,6 @@ def score(
 def evaluate(
     manifest: Annotated[Path | None, typer.Argument(help="Manifest of the pictures; omit it with --suite.")] = None,
     detector: DetectorFolders = None,
-    runtime: Annotated[str | None, RUNTIME] = None,
     scores: ScoreTables = None,
     column: Column = None,
     probabilities: Probabilities = False,
@@ -165,14 +158,10 @@ def evaluate(
     if suite is not None:
         refuse("the suite defines it", split=split, scores=scores, by=by, seed=seed, column=column,
                probabilities=probabilities)  # fmt: skip
-        refuse("a suite is measured with the runtime of its baseline", runtime=runtime)
     else:
         refuse("only a --suite has a baseline", baseline=baseline, update_baseline=update_baseline)
     refuse("it describes the tables of --scores", probabilities=probabilities and not scores)
     refuse("name the file to write with --baseline", update_baseline=update_baseline and baseline is None)
-    refuse(
-        "only tables of scores are measured, so no network runs", runtime=runtime if scores and not detector else None
-    )
     report = None
     with show_progress() as progress:
         if suite is not None:
@@ -182,7 +171,7 @@ def evaluate(
             )  # fmt: skip
         else:
             results = tasks.evaluate(
-                manifest or "", detectors=detector or [], runtime=runtime or "onnx", scores=scores or [], out=output,
+                manifest or "", detectors=detector or [], scores=scores or [], out=output,
                 split=split or "test", seed=seed or 0, audited=not no_audit, by=by or [],
                 columns=read_columns(column or ()), probabilities=probabilities, command=command_line(),
                 progress=progress,

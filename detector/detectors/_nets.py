@@ -19,6 +19,8 @@ from torch.nn import functional as F
 from detector.errors import DetectorError
 from detector.learning import backbones
 
+WHOLE = "whole"  # value of `views` with which each backbone sees the whole face
+
 
 class Net(nn.Module):
     """RGB uint8 (N, H, W, 3) -> logits (N,); the network itself scales pixels to -1..1, so that no caller must."""
@@ -111,38 +113,42 @@ class TwoScales(nn.Module):
     def maps(self, faces: Tensor) -> Tensor:
         """Return the logit of every position of the face (N, h, w); their mean is the logit."""
         whole, middle = self.net.places(self.parts(faces)).chunk(2)
-        cells = int(middle.shape[1])
-        places = round(cells * self.size / self.side)  # positions of the middle's width across the face
-        before = (places - cells) // 2
-        after = places - cells - before
-        inside = F.pad(middle * (places / cells) ** 2, (before, after, before, after))
-        return (_stretch(whole, places) + inside) / 2
+        inside = _surround(middle, self.size, self.side)
+        return (_stretch(whole, int(inside.shape[1])) + inside) / 2
 
 
-class Whole(nn.Module):
-    """The logit that a network gives to the whole face, shrunk from `size` to `side` pixels.
+class View(nn.Module):
+    """The logit that a network gives to the middle of a face, `width` of its `size` pixels, shrunk to `side` pixels.
 
-    A picture of another size than `size` is passed to the network unchanged, because training uses windows of the face.
+    What is at least twice as large is first averaged over whole blocks, as `images.resize` does. A picture of another
+    size than `size` is passed to the network unchanged, because training uses windows of the face.
     """
 
     shrink: Tensor
 
-    def __init__(self, net: Net, size: int, side: int) -> None:
+    def __init__(self, net: Net, size: int, width: int, side: int) -> None:
         super().__init__()
-        self.net, self.size, self.side = net, size, side
-        self.register_buffer("shrink", torch.from_numpy(_shrink(size, side)), persistent=False)
+        self.net, self.size, self.width, self.side = net, size, width, side
+        self.first = (size - width) // 2  # left and top edge of the part
+        self.block = next(block for block in range(width // side, 0, -1) if width % block == 0)
+        self.register_buffer("shrink", torch.from_numpy(_shrink(width // self.block, side)), persistent=False)
 
     def forward(self, faces: Tensor) -> Tensor:
         return self.net.classify(self.part(faces))
 
     def part(self, faces: Tensor) -> Tensor:
         """Return what the network sees of each face (N, 3, side, side), scaled to -1..1."""
-        x = self.net.scale(faces)
-        return _resample(x, self.shrink) if faces.shape[1] == self.size else x
+        x, last = self.net.scale(faces), self.first + self.width
+        if faces.shape[1] != self.size:
+            return x
+        x = x[:, :, self.first : last, self.first : last]
+        if self.block > 1:
+            x = F.avg_pool2d(x, self.block)
+        return x if x.shape[2] == self.side else _resample(x, self.shrink)
 
     def maps(self, faces: Tensor) -> Tensor:
-        """Return the logit of every position of the face (N, h, w)."""
-        return self.net.places(self.part(faces))
+        """Return the logit of every position of the face (N, h, w), 0 outside the part; their mean is the logit."""
+        return _surround(self.net.places(self.part(faces)), self.size, self.width)
 
 
 class Several(nn.Module):
@@ -163,30 +169,60 @@ class Several(nn.Module):
 
 
 def make(
-    backbone: str, *, stem_stride: int, pretrained: bool, residual: bool, size: int, second: int, whole: int
+    backbone: str, *, stem_stride: int, pretrained: bool, residual: bool, size: int, second: int, views: str, depth: int
 ) -> nn.Module:
     """Return a network with initial weights for faces of `size` pixels; its logits are 0.
 
-    second: side of the two parts of `TwoScales`, pixels; 0 for a network without them. The branch for residuals and the
-    two parts are those of the first of several backbones. whole: side of the face that the others see, pixels; 0 for
-    `size`. The rest is as in `cnn.Cnn`.
+    second: side of the two parts of `TwoScales`, pixels; 0 for a network without them. The rest is as in `cnn.Cnn`. The
+    branch for residuals is that of the first of several backbones.
 
-    Raises UnknownName for a backbone that timm does not have, DetectorError for `whole` with one backbone.
+    Raises UnknownName for a backbone that timm does not have, DetectorError for `views` with one backbone, for `second`
+    with several, for `depth` without a vision transformer, and for views that do not fit.
     """
     branch = Residual() if residual else None  # built first: its weights do not depend on the backbone
     name, *others = backbone.split("+")
-    if whole and not others:
-        raise DetectorError("leave out whole: it is what further backbones see, and there is one")
-    first = Net(_begin(name, stem_stride, pretrained), branch)
-    nets: list[nn.Module] = [TwoScales(first, size, second) if second else first]
-    nets += [Whole(Net(_begin(other, stem_stride, pretrained), None), size, whole or size) for other in others]
-    return Several(nets) if others else nets[0]
+    if views != WHOLE and not others:
+        raise DetectorError("leave out views: they are what several backbones see, and there is one")
+    if second and others:
+        raise DetectorError("leave out second: it is what a single backbone sees; views is for several")
+    seen = read_views(views, 1 + len(others), size)
+    branches = [branch, *([None] * len(others))]
+    nets = [
+        Net(_begin(each, stem_stride, pretrained, depth), its)
+        for each, its in zip((name, *others), branches, strict=True)
+    ]
+    if depth and not any(hasattr(net.backbone, "patch_embed") for net in nets):
+        raise DetectorError(f"leave out depth: {backbone} is no vision transformer")
+    if not others:
+        return TwoScales(nets[0], size, second) if second else nets[0]
+    return Several([View(net, size, width, side) for net, (width, side) in zip(nets, seen, strict=True)])
+
+
+def read_views(text: str, number: int, size: int) -> list[tuple[int, int]]:
+    """Return (width, side) of the part of the face that each backbone sees, pixels, from a text such as "160+448:140".
+
+    text: as `views` of `cnn.Cnn`. number: of backbones. Raises DetectorError if it is no such text, names another
+    number of parts, or has a width outside of the face or a side above its width.
+    """
+    if text == WHOLE:
+        return [(size, size)] * number
+    try:
+        pairs = [[int(length) for length in part.split(":")] for part in text.split("+")]
+        views = [(pair[0], pair[-1]) for pair in pairs]
+        fits = len(views) == number and all(len(pair) < 3 for pair in pairs)
+    except ValueError:
+        fits = False
+    if not fits or any(not 0 < side <= width <= size for width, side in views):
+        example = "+".join([f"{size}:{size // 2}"] * number)
+        raise DetectorError(f"views names {number} parts of a face of {size} pixels, such as {example}, not {text!r}")
+    return views
 
 
 def fix_size(net: Any, size: int) -> Any:
-    """Return a copy of a network in which the positions of vision transformers fit faces of `size` pixels.
+    """Return a copy of a network that is fit for ONNX: the positions of vision transformers fit faces of `size` pixels.
 
-    Otherwise they are resampled for every picture, which ONNX cannot do.
+    Otherwise they are resampled for every picture, which ONNX cannot do. Attention is computed in single steps, which
+    become fewer operations there.
     """
     fixed = copy.deepcopy(net)
     for part in fixed.nets if isinstance(fixed, Several) else [fixed]:
@@ -194,11 +230,13 @@ def fix_size(net: Any, size: int) -> Any:
         for module in part.modules():
             if getattr(module, "dynamic_img_size", False):
                 module.set_input_size(img_size=(side, side))
+            if hasattr(module, "fused_attn"):
+                module.fused_attn = False
     return fixed
 
 
-def _begin(name: str, stem_stride: int, pretrained: bool) -> nn.Module:
-    backbone: Any = backbones.make_backbone(name)
+def _begin(name: str, stem_stride: int, pretrained: bool, depth: int) -> nn.Module:
+    backbone: Any = backbones.make_backbone(name, depth)
     if pretrained:
         backbones.start_from_imagenet(backbone, name)
     nn.init.zeros_(backbone.get_classifier().weight)  # all logits begin at 0; those of timm's weights are far from it
@@ -218,6 +256,18 @@ def _shrink(size: int, smaller: int) -> NDArray[np.float32]:
     far = np.abs(np.arange(size) + 0.5 - centres[:, None]) / scale
     weights = np.where(far < 3, np.sinc(far) * np.sinc(far / 3), 0)
     return (weights / weights.sum(1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
+
+
+def _surround(places: Tensor, size: int, width: int) -> Tensor:
+    """Return the map of the middle of a face (N, h, h) as a map of the whole face with the same mean, 0 around it.
+
+    size, width: side of the face and of its middle, pixels.
+    """
+    cells = int(places.shape[1])
+    across = round(cells * size / width)  # positions of the middle's width across the face
+    before = (across - cells) // 2
+    after = across - cells - before
+    return F.pad(places * (across / cells) ** 2, (before, after, before, after))
 
 
 def _stretch(places: Tensor, side: int) -> Tensor:

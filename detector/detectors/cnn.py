@@ -47,8 +47,10 @@ class Cnn:
     window: side of the part of the face that a training example shows, pixels; 0 for all of it. From parts, neither
         poses nor backgrounds can be learned.
     second: side of two parts whose logits are averaged, pixels: the whole face shrunk to that side, and its middle of
-        that side at full resolution. 0: the whole face is the only input. Of several backbones, this is the first one.
-    whole: side of the whole face that further backbones see, pixels; 0 for `size`.
+        that side at full resolution. 0: the whole face is the only input. For a single backbone.
+    views: what each of several backbones sees, joined by +: how much of the middle of the face, pixels, and after a
+        colon the side to which that is shrunk, such as 160+448:140; or whole for all of it.
+    depth: number of blocks of vision transformers; 0 for as many as timm gives them.
     stem_stride: stride of the first convolution; 1 keeps fine detail at four times the cost.
     pretrained: start from ImageNet weights if the extra `imagenet` is installed.
     epochs: epochs at most.
@@ -71,7 +73,6 @@ class Cnn:
     """
 
     name = "cnn"
-    runtime = "onnx"  # name of the runtime that runs the exported network
 
     def __init__(
         self,
@@ -92,7 +93,8 @@ class Cnn:
         adversarial: float = 0.0,
         residual: bool = False,
         second: int = 0,
-        whole: int = 0,
+        views: str = "whole",
+        depth: int = 0,
         locates: bool = False,
         mirrored: bool = False,
         widened: bool = False,
@@ -102,7 +104,7 @@ class Cnn:
         self.epochs, self.patience, self.batch, self.rate = epochs, patience, batch, rate
         self.smoothing, self.augmentation, self.half_life = smoothing, augmentation, half_life
         self.layer_decay, self.adversarial = layer_decay, adversarial
-        self.residual, self.second, self.whole = residual, second, whole
+        self.residual, self.second, self.views, self.depth = residual, second, views, depth
         self.locates, self.mirrored, self.widened = locates, mirrored, widened
         self.calibration: Calibration | None = None
         self._session: Session | None = None
@@ -249,15 +251,15 @@ class Cnn:
         return np.stack([load_face(path, self.size, crop) for path, crop in pairs])
 
     @classmethod
-    def load(cls, folder: Path, *, runtime: str = "onnx", threads: int | None = None) -> Self:
+    def load(cls, folder: Path, *, threads: int | None = None) -> Self:
         """Return the detector that `save` wrote to a folder; torch is not imported.
 
-        runtime, threads: passed to `Session`.
+        threads: passed to `Session`.
         """
         card = read_card(folder, "detector")
         self = cls(**card["arguments"])
         self.calibration = Calibration.from_json(card["calibration"])
-        self._session, self.runtime = Session(folder, threads=threads, runtime=runtime), runtime
+        self._session = Session(folder, threads=threads)
         return self
 
     def network(self, folder: Path) -> nn.Module:
@@ -277,7 +279,7 @@ class Cnn:
 
         return _nets.make(
             self.backbone, stem_stride=self.stem_stride, pretrained=self.pretrained, residual=self.residual,
-            size=self.size, second=self.second, whole=self.whole,
+            size=self.size, second=self.second, views=self.views, depth=self.depth,
         )  # fmt: skip
 
 

@@ -114,15 +114,14 @@ def run_suite(
     table: pd.DataFrame | None = None,
     detectors: Mapping[str, Path] | None = None,
     scores: Sequence[pd.DataFrame] = (),
-    runtime: str = "onnx",
     strict: bool = False,
     progress: Progress = silent,
 ) -> Run:
     """Score and measure every detector of a suite; an interrupted run is resumed from the folder.
 
     table: the manifest, all splits; None gathers the suite's (`gather_pictures`). detectors: name -> folder of weights;
-    None takes those that the suite names. scores: scores of other tools, with a column `detector`. runtime: as
-    `load_detector`. strict: raise what a detector raises; otherwise one that fails is left out, and the reason kept.
+    None takes those that the suite names. scores: scores of other tools, with a column `detector`. strict: raise what a
+    detector raises; otherwise one that fails is left out, and the reason kept.
 
     Raises DetectorError if there is nothing to measure or all fail; as `gather_pictures` and `joining.join_scores`.
     """
@@ -141,7 +140,7 @@ def run_suite(
     scored, loaded, failed = [], {}, {}
     for file, (name, weights) in zip(file_names(list(chosen)), chosen.items(), strict=True):
         try:
-            loaded[name] = load_detector(weights, runtime=runtime)
+            loaded[name] = load_detector(weights)
             own, beside, (first, means) = plan.run(name, file, *loaded[name])
         except ManifestError:  # the pictures are wrong, not the detector
             raise

@@ -9,6 +9,7 @@ Source: Belousov 2021, arXiv:2104.04767 (MobileStyleGAN); Karras et al. 2020, ar
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, files
@@ -22,7 +23,6 @@ from detector.errors import DetectorError, MissingExtra, UnknownName
 from detector.files import sha256
 from detector.generators import GENERATORS
 from detector.pictures.images import resize
-from detector.scoring.runtime import import_openvino
 from detector.types import Images
 
 PACKAGE, VERSION = "random_face", "2021.7.21.1"
@@ -120,7 +120,8 @@ class Nets:
 def load_nets() -> Nets:
     """Return the networks, compiled once; MissingExtra names the command that installs them."""
     try:
-        openvino = import_openvino()
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it reports use over the network
+        import openvino
         from openvino import opset8
 
         found = {f.name: Path(str(f.locate())) for f in files(PACKAGE) or [] if f.stem in NETS}

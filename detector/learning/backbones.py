@@ -39,10 +39,11 @@ def import_timm() -> types.ModuleType:
     return timm  # type: ignore[no-any-return,unused-ignore]
 
 
-def make_backbone(name: str) -> nn.Module:
+def make_backbone(name: str, depth: int = 0) -> nn.Module:
     """Return a model of timm with one output; UnknownName if timm has no model of that name.
 
-    The logit of a vision transformer is the mean of the logits of its patches, as in convolutional networks.
+    The logit of a vision transformer is the mean of the logits of its patches, as in convolutional networks. depth: the
+    number of blocks of a vision transformer, 0 for as many as timm gives it; other models have no such number.
     """
     timm = import_timm()
     if not timm.is_model(name):
@@ -50,7 +51,8 @@ def make_backbone(name: str) -> nn.Module:
     model = timm.create_model(name, num_classes=1)
     if type(model) is not timm.models.VisionTransformer:
         return model  # type: ignore[no-any-return]
-    return timm.create_model(name, num_classes=1, global_pool="avg", fc_norm=False, dynamic_img_size=True)  # type: ignore[no-any-return]
+    blocks = {"depth": depth} if depth else {}
+    return timm.create_model(name, num_classes=1, global_pool="avg", fc_norm=False, dynamic_img_size=True, **blocks)  # type: ignore[no-any-return]
 
 
 _kept_alive: list[torch.library.Library] = []  # operators are removed with the object that declared them

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from detector.pictures.images import cut, decode_picture, read, resize
+from detector.pictures.images import REDUCING_GAP, cut, decode_picture, read, resize
 from detector.types import Decoded, Image
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom, pixels
@@ -27,6 +27,8 @@ MOST_FACES = 128  # largest number of faces judged in one picture, the largest o
 MARGIN = 1.5  # side of the square that is cut out, as a multiple of the longer side of the face box
 TIGHT_CROP_RATIO = 1.1  # a crop is too tight if that square is larger than the crop by more than this factor
 MAX_PADDING = 3  # largest side of a crop after padding by reflection, as a multiple of its side before
+LARGE = 224  # side of a prepared face, pixels, from which resizing to it takes noticeable time
+LARGE_GAP = 1.0  # `gap` of `images.resize` for such faces: it halves the time for a face of 1000 pixels in the picture
 CROP_DETECTION_SIDE = 160  # DETECTION_SIDE for a picture that is a face crop
 
 STRIDES = (8, 16, 32)  # distances of the network's output positions, pixels of the reduced picture
@@ -253,7 +255,8 @@ def prepare(image: Image, size: int, crop: Box | None = None, turns: int = 0) ->
 
     turns: quarter turns, counter-clockwise, by which the crop is turned.
     """
-    return resize(np.ascontiguousarray(np.rot90(cut(image, crop or centre_square(image)), turns)), size, size)
+    upright = np.rot90(cut(image, crop or centre_square(image)), turns)
+    return _resize(np.ascontiguousarray(upright), size)
 
 
 def load_square(path: Path | str, crop: Box | None = None) -> Image:
@@ -267,4 +270,8 @@ def load_square(path: Path | str, crop: Box | None = None) -> Image:
 
 def load_face(path: Path | str, size: int, crop: Box | None = None) -> Image:
     """Return the face in a file, RGB (size, size, 3), cut by `load_square` and resized by `images.resize`."""
-    return resize(load_square(path, crop), size, size)
+    return _resize(load_square(path, crop), size)
+
+
+def _resize(face: Image, size: int) -> Image:
+    return resize(face, size, size, gap=LARGE_GAP if size >= LARGE else REDUCING_GAP)

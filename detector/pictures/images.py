@@ -227,16 +227,16 @@ def is_blank(image: Image) -> bool:
     return bool(image[:: max(1, height // 512), :: max(1, width // 512)].std((0, 1)).max() < BLANK)
 
 
-def resize(image: Image, width: int, height: int) -> Image:
+def resize(image: Image, width: int, height: int, *, gap: float = REDUCING_GAP) -> Image:
     """Return the picture resized to `width` x `height` pixels, with the filter used in training and in scoring.
 
-    A picture that is more than REDUCING_GAP times too large is first averaged over whole blocks, which takes a fifth of
-    the time.
+    A picture that is at least 2 `gap` times too large is first averaged over whole blocks, which takes a fifth of the
+    time, until it is `gap` times too large.
     """
     if image.shape[:2] == (height, width):
         return image
     kernel = Pillow.Resampling[RESIZE_FILTER.upper()]
-    return np.asarray(Pillow.fromarray(image).resize((width, height), kernel, reducing_gap=REDUCING_GAP))
+    return np.asarray(Pillow.fromarray(image).resize((width, height), kernel, reducing_gap=gap))
 
 
 def cut(image: Image, box: tuple[int, int, int, int], *, mirrored: bool = False) -> Image:

@@ -59,8 +59,8 @@ def score_to_file(
     """Score into a CSV, JSONL or Parquet file and return the number of rows with each verdict (including "error").
 
     A name without an ending is a folder, into which Parquet files of PART_ROWS rows are written. During the run,
-    results are kept beside `out`. A killed run is resumed if the pictures, the conditions, the detector (`fingerprint`)
-    and its runtime are the same. The files are written at the end.
+    results are kept beside `out`. A killed run is resumed if the pictures, the conditions and the detector
+    (`fingerprint`) are the same. The files are written at the end.
 
     faces: a second file, with one row per face. frames: a third file, JSONL, with one row for each face in a frame of a
     video. engine: a function from `engines.find_engine`; the files do not depend on it. opener: function that opens
@@ -86,8 +86,7 @@ def score_to_file(
     name = f".{out.name}.partial" if out.suffix else f".{parts.name_part(shard)}.partial"
     partial_file = (out.parent if out.suffix else out) / name
     head = {
-        "detector": fingerprint or detector.name, "runtime": getattr(detector, "runtime", ""),
-        "targets": _digest_targets(targets),
+        "detector": fingerprint or detector.name, "targets": _digest_targets(targets),
         "columns": [*COLUMNS, *FACE_COLUMNS, *FRAME_COLUMNS], "opening": opening,
         "conditions": [asdict(c) for c in conditions],
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The task `diagnose`: report what is installed, and test the runtimes on a shipped synthetic picture."""
+"""The task `diagnose`: report what is installed, and test the network on a shipped synthetic picture."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ EXTRAS = {  # extra -> (package that is imported, distribution that contains the
     "video": ("av", "av"),
     "heif": ("pi_heif", "pi-heif"),
     "distributed": ("ray", "ray"),
-    "openvino": ("openvino", "openvino"),
     "stylegan": ("random_face", "random_face"),
     "tensorboard": ("tensorboard", "tensorboard"),
     "serve": ("fastapi", "fastapi"),
@@ -62,7 +61,7 @@ def diagnose(folder: Path | str | None = None) -> list[Diagnosis]:
         else:
             fix = f"pip install 'face-forgery-detector[{extra}]'"
             found.append(Diagnosis(f"extra {extra}", "absent", fix))
-    return [*found, _try_sandbox(), *(_try_runtime(name, folder) for name in ("onnx", "openvino"))]
+    return [*found, _try_sandbox(), _try_network(folder)]
 
 
 def _find_package(name: str) -> Diagnosis:
@@ -89,13 +88,11 @@ def _try_sandbox() -> Diagnosis:
     return Diagnosis(what, "ok", "it starts")
 
 
-def _try_runtime(name: str, folder: Path | str | None) -> Diagnosis:
-    """Test whether a runtime gives the sample the same score twice, and a verdict."""
-    what = f"self-test with {name}"
-    if name == "openvino" and not find_spec("openvino"):
-        return Diagnosis(what, "absent", "the extra openvino is not installed")
+def _try_network(folder: Path | str | None) -> Diagnosis:
+    """Test whether the network gives the sample the same score twice, and a verdict."""
+    what = "self-test"
     try:
-        weights, detector = load_detector(folder, runtime=name)
+        weights, detector = load_detector(folder)
         began = time.monotonic()
         first, second = (judged.row for (judged,) in score_pictures([Target(str(SAMPLE))] * 2, detector))
     except DetectorError as error:

@@ -35,7 +35,6 @@ def evaluate(
     *,
     out: Path | str,
     detectors: Path | str | Sequence[Path | str] = (),
-    runtime: str = "onnx",
     scores: Path | str | Sequence[Path | str] = (),
     split: str = "test",
     seed: int = 0,
@@ -55,12 +54,12 @@ def evaluate(
     manifest: path of a table with one row for each picture, as `index` writes it. split: split whose pictures are
     measured. detectors: folders of weights, one or several. scores: tables of scores by any tool, with the columns path
     or sha256, and score. Without detectors and scores, the shipped detector is measured. Detectors of the same name are
-    distinguished by the folders of their weights or scores. runtime: runtime of the networks, "onnx" or "openvino". by:
-    columns of the manifest; errors are compared between their values. audited: whether the report also lists what
-    reveals the labels besides the face, and the AUC after every picture is re-encoded alike; of a larger set, a random
-    sample of `alignment.AUDITED` pictures is used. faces: caption -> paths of pictures to show. columns: our name of a
-    column -> its name in these tables. probabilities: whether the tables of scores have probabilities of a fake, from 0
-    to 1, instead of log-odds. command: command line that the report records.
+    distinguished by the folders of their weights or scores. by: columns of the manifest; errors are compared between
+    their values. audited: whether the report also lists what reveals the labels besides the face, and the AUC after
+    every picture is re-encoded alike; of a larger set, a random sample of `alignment.AUDITED` pictures is used. faces:
+    caption -> paths of pictures to show. columns: our name of a column -> its name in these tables. probabilities:
+    whether the tables of scores have probabilities of a fake, from 0 to 1, instead of log-odds. command: command line
+    that the report records.
 
     Raises ManifestError for a table that cannot be read or a picture with another hash, ScoresError for scores that
     cannot be measured, CheckpointError for weights that cannot be read, OSError if `out` cannot be written.
@@ -78,10 +77,10 @@ def evaluate(
                   seed=seed)  # fmt: skip
     chosen = [find_detector(folder) for folder in detectors] or ([] if scores else [find_detector()])
     tables, named = _name_all(scores, others, chosen)
-    found = run(suite, out, table=complete(first, manifest), detectors=named, scores=tables, runtime=runtime,
+    found = run(suite, out, table=complete(first, manifest), detectors=named, scores=tables,
                 strict=True, progress=progress)  # fmt: skip
     facts = {"manifest": manifest.name}
-    _publish(suite, found, out, facts, runtime=runtime, command=command, faces=faces, audited=audited,
+    _publish(suite, found, out, facts, command=command, faces=faces, audited=audited,
              progress=progress)  # fmt: skip
     return found.results
 
@@ -203,7 +202,7 @@ def _prepare(out: Path) -> None:
 
 def _publish(
     suite: Suite, run: Run, out: Path, facts: Mapping[str, Any], *, command: str, audited: bool, progress: Progress,
-    runtime: str = "onnx", faces: Mapping[str, Sequence[str]] | None = None, gated: bool = False,
+    faces: Mapping[str, Sequence[str]] | None = None, gated: bool = False,
 ) -> None:  # fmt: skip
     """Write the report of a run.
 
@@ -221,7 +220,6 @@ def _publish(
         "command": command,
         **facts,
         "split": suite.split,
-        "runtime": runtime,
         "pictures": {label.name.lower(): int((run.pictures.label == label).sum()) for label in Label},
         "manifest_sha256": describe_data(run.pictures)["manifest_sha256"],
         "seed": suite.seed,

@@ -32,7 +32,6 @@ def score(
     pictures: Picture | Iterable[Picture] | pd.DataFrame,
     *,
     detector: Path | str | None = None,
-    runtime: str = "onnx",
     out: Path | str | None = None,
     faces: Path | str | None = None,
     frames: int | None = None,
@@ -56,23 +55,23 @@ def score(
     judged, and the most suspicious one decides for its picture. The row of a picture that cannot be read has no score,
     the verdict "error" and the reason.
 
-    detector: a folder of weights; None takes the shipped ones. runtime: runtime of the network, "onnx" or "openvino"
-    (an extra). out: a .csv, .jsonl or .parquet file to which the table is also written, or a folder (a name without an
-    ending) for Parquet files; an interrupted run is resumed. faces: a second such file or folder, with a row for each
-    face. frames: number of frames of a video that are scored, 16 by default (`scoring.video`); frames_out: a .jsonl
-    file with a row for each face in a frame. engine: "threads" (of this process), "process" (worker processes) or "ray"
-    (an extra; actors on a cluster); all give the same results. workers: number of processes or actors; None takes one
-    for each core. columns: our name of a column -> its name in tables of paths. left_out: collects the files in folders
-    that are not pictures. progress: called with a description, the pictures done, and the number of pictures.
+    detector: a folder of weights; None takes the shipped ones. out: a .csv, .jsonl or .parquet file to which the table
+    is also written, or a folder (a name without an ending) for Parquet files; an interrupted run is resumed. faces: a
+    second such file or folder, with a row for each face. frames: number of frames of a video that are scored, 16 by
+    default (`scoring.video`); frames_out: a .jsonl file with a row for each face in a frame. engine: "threads" (of this
+    process), "process" (worker processes) or "ray" (an extra; actors on a cluster); all give the same results. workers:
+    number of processes or actors; None takes one for each core. columns: our name of a column -> its name in tables of
+    paths. left_out: collects the files in folders that are not pictures. progress: called with a description, the
+    pictures done, and the number of pictures.
 
     Raises DetectorError for an empty name, an empty list, an array of another shape or type, or a folder without any
     picture; ManifestError for a table that cannot be read; CheckpointError for weights that cannot be read;
-    MissingExtra if the runtime, the engine or the video reader is not installed; OSError if `out` cannot be written.
+    MissingExtra if the engine or the video reader is not installed; OSError if `out` cannot be written.
     """
     targets = list_pictures(pictures, columns=columns, left_out=left_out, videos=video.can_decode())
     if out is not None and any(target.pixels is not None for target in targets):
         raise DetectorError("pictures in memory have no name that a file could keep; leave out `out`, or give paths")
-    answer = _score(targets, detector, runtime, out, faces, frames, frames_out, engine, workers, (1, 1), progress)
+    answer = _score(targets, detector, out, faces, frames, frames_out, engine, workers, (1, 1), progress)
     if isinstance(answer, Counter):
         return read_table(out or "") if Path(out or "").suffix else pd.read_parquet(out or "")
     return pd.DataFrame([asdict(row) for row in answer], columns=list(COLUMNS)).astype({"faces": "Int64"})
@@ -82,7 +81,6 @@ def score_inputs(
     inputs: Sequence[str | Path],
     *,
     detector: Path | str | None = None,
-    runtime: str = "onnx",
     out: Path | str | None = None,
     faces: Path | str | None = None,
     frames: int | None = None,
@@ -108,12 +106,12 @@ def score_inputs(
                          videos=video.can_decode(), archives=True)  # fmt: skip
     if picture is not None:
         targets = [*targets, Target(NO_FILE, data=picture)]
-    return _score(take_shard(targets, *shard), detector, runtime, out, faces, frames, frames_out, engine, workers,
+    return _score(take_shard(targets, *shard), detector, out, faces, frames, frames_out, engine, workers,
                   shard, progress)  # fmt: skip
 
 
 def _score(
-    targets: Sequence[Target], detector: Path | str | None, runtime: str, out: Path | str | None,
+    targets: Sequence[Target], detector: Path | str | None, out: Path | str | None,
     faces: Path | str | None, frames: int | None, frames_out: Path | str | None, engine: str, workers: int | None,
     shard: tuple[int, int], progress: Progress,
 ) -> list[Row] | Counter[str]:  # fmt: skip
@@ -127,8 +125,8 @@ def _score(
         check_frames(Path(frames_out))
     if workers is not None and engine == "threads":
         raise DetectorError("leave out --workers: the engine threads has none")
-    folder, loaded = load_detector(detector, runtime=runtime)
-    run = find_engine(engine, partial(load_for_worker, folder.resolve(), runtime), workers)
+    folder, loaded = load_detector(detector)
+    run = find_engine(engine, partial(load_for_worker, folder.resolve()), workers)
     opener = opening(frames)
     if out is None:
         rows: list[Row] = []

@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 import torch
 from conftest import draw_picture
+from onnx import TensorProto
 from PIL import Image as Pillow
 from PIL import ImageOps
 
@@ -23,9 +26,10 @@ from detector.errors import DetectorError, UnknownName
 from detector.learning.attacks import attack
 from detector.learning.backbones import make_backbone
 from detector.learning.seeds import seeded
+from detector.learning.state import state_to_numpy
 from detector.pictures.faces import prepare, widen
 from detector.pictures.images import load, resize
-from detector.scoring.checkpoint import MODEL, SHIPPED
+from detector.scoring.checkpoint import MODEL, SHIPPED, write_checkpoint
 from detector.scoring.runtime import Session
 from detector.types import silent
 
@@ -71,7 +75,7 @@ def test_the_map_of_the_shipped_detector_adds_up_to_its_score() -> None:
     faces = np.stack([draw_picture(i, size=detector.size, fake=i % 2 == 1) for i in range(4)])
     session, _ = detector._ready()
     assert np.allclose(session.maps(faces).mean((1, 2)), session.logits(faces), atol=1e-3)
-    assert (SHIPPED / "default" / "model.onnx").stat().st_size < 20e6
+    assert (SHIPPED / "default" / "model.onnx").stat().st_size < 30e6
 
 
 def test_the_whole_face_is_shrunk_as_by_resize() -> None:
@@ -115,13 +119,14 @@ def test_a_halved_file_gives_nearly_the_same_logits(tmp_path: Path) -> None:
     before, size = Session(tmp_path).logits(faces), (tmp_path / MODEL).stat().st_size
     halve(tmp_path / MODEL)
     assert (tmp_path / MODEL).stat().st_size < 0.6 * size
-    assert np.abs(Session(tmp_path).logits(faces) - before).max() < ROUNDED
+    assert np.abs(Session(tmp_path).logits(faces) - before).max() < 0.03
 
 
 @pytest.mark.parametrize(("size", "second"), [(64, 0), (96, 48)])
 def test_a_vision_transformer_is_exported_with_its_map(size: int, second: int, tmp_path: Path) -> None:
     """Its positions are resampled to the face, and the mean of the logits of its patches is that of the face."""
-    net = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=size, second=second)._build().eval()
+    with seeded(0):
+        net = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=size, second=second)._build().eval()
     backbone = net.net.backbone if second else net.backbone
     with torch.no_grad():
         backbone.get_classifier().weight.normal_(0, 0.5, generator=torch.Generator().manual_seed(0))
@@ -132,43 +137,63 @@ def test_a_vision_transformer_is_exported_with_its_map(size: int, second: int, t
     with torch.no_grad():
         logits = net(torch.from_numpy(faces)).numpy()
     assert np.ptp(logits) > 0.01
-    assert np.abs(session.logits(faces) - logits).max() < ROUNDED
+    assert np.abs(session.logits(faces) - logits).max() < min(ROUNDED * (1 + logits.max()), 0.5 * np.ptp(logits))
     assert session.mapped
     assert session.maps(faces).shape == ((3, 6, 6) if second else (3, 4, 4))
-    assert np.abs(session.maps(faces).mean((1, 2)) - session.logits(faces)).max() < ROUNDED
+    assert np.abs(session.maps(faces).mean((1, 2)) - session.logits(faces)).max() < 0.001
     assert backbone.pos_embed.shape == positions  # the network itself stays as it was
 
 
-@pytest.mark.parametrize(("size", "second", "whole"), [(64, 0, 0), (128, 64, 32)])
+@pytest.mark.parametrize(("size", "views"), [(64, "whole"), (128, "64+96:48")])
 def test_the_logit_of_several_backbones_is_their_mean_and_so_is_their_map(
-    size: int, second: int, whole: int, tmp_path: Path
+    size: int, views: str, tmp_path: Path
 ) -> None:
-    """The first sees the face as it would alone, the second the whole face; the coarser map is stretched."""
+    """Each sees its part of the face as it would alone; the maps of parts are surrounded by zeros, and stretched."""
     names = ("resnet10t", "vit_tiny_patch16_224")
-    net = Cnn(backbone="+".join(names), pretrained=False, size=size, second=second, whole=whole)._build().eval()
+    with seeded(0):
+        net = Cnn(backbone="+".join(names), pretrained=False, size=size, views=views)._build().eval()
     faces = np.stack([draw_picture(i, size=size) for i in range(3)])
-    small = np.stack([resize(face, whole or size, whole or size) for face in faces])
+    parts = [faces, faces]
+    if views != "whole":
+        parts = [
+            faces[:, 32:96, 32:96].copy(),
+            np.stack([resize(face[16:112, 16:112].copy(), 48, 48) for face in faces]),
+        ]
     alone = []
     with torch.no_grad():
-        for i, (part, seen) in enumerate(zip(net.nets, (faces, small), strict=True)):
-            inner = getattr(part, "net", part)
-            inner.backbone.get_classifier().weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(i))
-            single = Cnn(backbone=names[i], pretrained=False, size=seen.shape[1], second=0 if i else second)._build()
-            getattr(single, "net", single).load_state_dict(inner.state_dict())
+        for i, (view, seen) in enumerate(zip(net.nets, parts, strict=True)):
+            view.net.backbone.get_classifier().weight.normal_(0, 0.15, generator=torch.Generator().manual_seed(i))
+            single = Cnn(backbone=names[i], pretrained=False, size=seen.shape[1])._build()
+            single.load_state_dict(view.net.state_dict())
             alone.append(single.eval()(torch.from_numpy(seen)).numpy())
         together = net(torch.from_numpy(faces)).numpy()
-    assert np.ptp(alone[0] - alone[1]) > 0.01
-    np.testing.assert_allclose(together, np.mean(alone, 0), atol=0.02)  # `resize` rounds to whole grey levels
+    assert np.ptp(alone[0] - alone[1]) > 0.1
+    np.testing.assert_allclose(together, np.mean(alone, 0), atol=0.05)  # `resize` rounds to whole grey levels
     export(net, size, tmp_path)
     session = Session(tmp_path)
-    assert np.abs(session.logits(faces) - together).max() < ROUNDED
+    assert np.abs(session.logits(faces) - together).max() < min(ROUNDED * (1 + together.max()), 0.5 * np.ptp(together))
     assert session.maps(faces).shape == (3, 4, 4)
-    assert np.abs(session.maps(faces).mean((1, 2)) - session.logits(faces)).max() < ROUNDED
+    assert np.abs(session.maps(faces).mean((1, 2)) - session.logits(faces)).max() < 0.001
 
 
-def test_what_further_backbones_would_see_is_refused_without_any() -> None:
-    with pytest.raises(DetectorError, match="leave out whole"):
-        Cnn(backbone="resnet10t", pretrained=False, whole=32)._build()
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"backbone": "resnet10t", "views": "64:32"}, "leave out views"),
+        ({"backbone": "resnet10t", "depth": 4}, "leave out depth"),
+        ({"backbone": "resnet10t+resnet10t", "second": 32}, "leave out second"),
+        *(({"backbone": "resnet10t+resnet10t", "views": views}, "views names 2 parts of a face of 64 pixels")
+          for views in ("64", "64+96", "64+32:64", "64+a", "64+64:32:16", "64+0", "64+")),
+    ],
+)  # fmt: skip
+def test_views_and_depths_without_an_effect_are_refused(arguments: dict[str, Any], reason: str) -> None:
+    with pytest.raises(DetectorError, match=reason):
+        Cnn(pretrained=False, size=64, **arguments)._build()
+
+
+def test_a_transformer_has_as_many_blocks_as_asked_for() -> None:
+    net = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=64, depth=3)._build()
+    assert len(net.backbone.blocks) == 3
 
 
 def test_an_unknown_backbone_among_several_is_named() -> None:
@@ -242,19 +267,23 @@ print([int(faces.max()) for faces, _ in prepared_ahead(Blurred(), range(3, 8), p
     assert run.stdout.split("\n")[-2] == "[3, 4, 5, 6, 7] 2"
 
 
-def test_the_torch_network_has_the_logits_of_the_exported_one_and_an_attack_changes_them() -> None:
-    """White-box: a change of two grey levels moves every logit of the shipped network towards the other class."""
-    folder = SHIPPED / "default"
-    detector = Cnn.load(folder)
-    net, session = detector.network(folder), Session(folder)
-    faces, labels = np.stack([draw_picture(i, size=detector.size) for i in range(2)]), np.array([0, 1])
+def test_the_torch_network_has_the_logits_of_the_exported_one_and_an_attack_changes_them(tmp_path: Path) -> None:
+    """White-box: a change of two grey levels moves every logit of a network towards the other class."""
+    arguments = {"backbone": "resnet10t", "size": 64}
+    with seeded(0):
+        net = Cnn(**arguments, pretrained=False)._build().eval()
+        net.backbone.get_classifier().weight.data.normal_(0, 0.5)
+    write_checkpoint(tmp_path, state_to_numpy(net), {"detector": "cnn", "arguments": arguments})
+    export(net, 64, tmp_path)
+    net, session = Cnn(**arguments).network(tmp_path), Session(tmp_path)
+    faces, labels = np.stack([draw_picture(i, size=64) for i in range(2)]), np.array([0, 1])
     before = score_faces(net, faces)
     assert np.allclose(before, session.logits(faces), atol=1e-3)
     changed = attack(net, faces, labels, radius=2, steps=2)
     assert np.abs(changed.astype(int) - faces).max() == 2
     after = session.logits(changed)
-    assert after[0] > before[0] + 1
-    assert after[1] < before[1] - 1
+    assert after[0] > before[0] + 0.02
+    assert after[1] < before[1] - 0.02
 
 
 def test_adversarial_training_shows_harder_pictures(tmp_path: Path) -> None:
@@ -276,3 +305,29 @@ class Centred(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.float() / 127.5 - 1
+
+
+def test_a_large_transformer_is_kept_in_8_bits_and_what_is_small_as_it_is(tmp_path: Path) -> None:
+    net = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=64)._build()
+    export(net, 64, tmp_path)
+    bits = {tensor.name: tensor.data_type for tensor in onnx.load(str(tmp_path / MODEL)).graph.initializer}
+    assert sum(kind == TensorProto.INT8 for name, kind in bits.items() if name.endswith("_quantized")) == 3 * 12
+    assert TensorProto.FLOAT in bits.values()
+    small = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=64, depth=2)._build()
+    export(small, 64, tmp_path)
+    assert TensorProto.INT8 not in {t.data_type for t in onnx.load(str(tmp_path / MODEL)).graph.initializer}
+
+
+def test_convolutions_are_kept_in_8_bits_if_faces_show_their_range(tmp_path: Path) -> None:
+    with seeded(0):
+        net = Cnn(backbone="tf_efficientnet_lite0", pretrained=False, size=64)._build().eval()
+    with torch.no_grad():
+        net.backbone.get_classifier().weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(0))
+    faces = np.stack([draw_picture(i, size=64) for i in range(8)])
+    export(net, 64, tmp_path)
+    before, size = Session(tmp_path).logits(faces), (tmp_path / MODEL).stat().st_size
+    export(net, 64, tmp_path, faces)
+    after = Session(tmp_path).logits(faces)
+    assert (tmp_path / MODEL).stat().st_size < 0.35 * size
+    assert 0 < np.abs(after - before).max() < 0.5 * np.ptp(before)
+    assert np.corrcoef(before, after)[0, 1] > 0.95
