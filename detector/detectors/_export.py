@@ -60,8 +60,8 @@ def export(net: Any, size: int, folder: Path, faces: Images | None = None) -> No
     with replacing(folder / MODEL) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of changes in later versions
         torch.onnx.export(
-            exported, (example,), str(temporary), input_names=["faces"], output_names=outputs,
-            dynamic_axes={name: {0: "n"} for name in ("faces", *outputs)}, opset_version=17, dynamo=False,
+            exported, (example[:1],), str(temporary), input_names=["faces"], output_names=outputs, opset_version=17,
+            dynamo=False,
         )  # fmt: skip
     large = (folder / MODEL).stat().st_size > LARGEST
     if faces is not None:
