@@ -10,9 +10,10 @@ LEFT_OUT, only ever measures), copies of half of those that train through decode
 trained, copies and swaps by this package's own generators, pictures drawn by `style-64` and `style-128`, and by the
 pretrained `stylegan` where that extra is installed. Pictures with `use=evaluate` or `use=heldout` are never read. With
 `--open`, the photographs of public websites that train join them, one of each person, with copies of their own through
-the autoencoders and altered decoders. The column `turn` numbers the copies of a photograph by one method. What is there
-already is not made again. A GPU is used where there is one for all but the altered decoders; without, each of the six
-decoders takes about 25 minutes of one core. The altered ones take a quarter of an hour of a core for each turn.
+the autoencoders and altered decoders, and the fakes of public repositories. The column `turn` numbers the copies of a
+photograph by one method. What is there already is not made again. A GPU is used where there is one for all but the
+altered decoders; without, each of the six decoders takes about 25 minutes of one core. The altered ones take a quarter
+of an hour of a core for each turn.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from detector.learning.devices import pick_device
 from detector.learning.pairs import match_colours
 from detector.pictures.images import cut, load, resize
 from detector.scoring.checkpoint import SHIPPED
-from detector.types import Image
+from detector.types import Image, Label
 
 LEFT_OUT = "taesd3"  # the autoencoder whose reconstructions are never learnt
 COPIED = [name for name in NAMES if name != LEFT_OUT]
@@ -221,10 +222,13 @@ def copy_repeatedly(photographs: pd.DataFrame, weights: Path, out: Path, first: 
 
 
 def copy_open(folder: Path, weights: Path, out: Path) -> list[pd.DataFrame]:
-    """Return the photographs of public websites that train, one of each person, and all copies of them."""
-    table = read_manifest(folder / "train.csv").drop(columns="split").drop_duplicates("group").reset_index(drop=True)
-    photographs = assign_splits(table, seed=0, fractions=FRACTIONS)
-    return [photographs, *copy_repeatedly(photographs, weights, out, first=1)]
+    """Return the photographs of public websites that train, one of each person, their copies, and the fakes."""
+    table = read_manifest(folder / "train.csv").drop(columns="split").drop_duplicates("group")
+    fakes, photographs = (
+        assign_splits(table[table.label == label].reset_index(drop=True), seed=0, fractions=FRACTIONS)
+        for label in (Label.FAKE, Label.REAL)
+    )
+    return [photographs, fakes, *copy_repeatedly(photographs, weights, out, first=1)]
 
 
 def write_png(path: Path, picture: Image) -> None:

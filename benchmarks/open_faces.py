@@ -1,4 +1,4 @@
-"""Gather faces that anyone can download: portraits from public websites, and fakes of four generators.
+"""Gather faces that anyone can download: portraits from public websites, and fakes of text-to-image models and GANs.
 
     python benchmarks/open_faces.py build/open
     detector evaluate --suite benchmarks/suites/open.toml -o build/open/results
@@ -12,7 +12,9 @@ least 120 pixels; drawings, tinted and filtered pictures, hidden faces and secon
 people whose name or picture is in another dataset by program. The fakes are of Stable Diffusion 1.4 and 3, of StyleGAN
 2 (256 pixels; samples that its authors published) and of a text-to-image model of 2026 that its author does not name,
 of which unusual pictures were left out by eye. All pictures of a dataset serve the one use that DATASETS names. Those
-whose licence may be that of a website's template only measure. No picture is part of this repository.
+whose licence may be that of a website's template only measure. Fakes of two repositories train: portraits that Google's
+Nano Banana drew after photographs, and pictures by 55 text-to-image models, none known to be of the family of a
+generator that measures. No picture is part of this repository.
 """
 
 from __future__ import annotations
@@ -83,6 +85,8 @@ DATASETS = {
     "pycon-uganda": Dataset("train", "MIT repository"),
     "rubyconf-thailand": Dataset("train", "MIT repository"),
     "techqueria": Dataset("train", "MIT repository"),
+    "nano-banana": Dataset("train", "MIT repository", "nano-banana"),
+    "sd-samples": Dataset("train", "MIT repository", "sd-samples"),
 }
 
 

@@ -55,6 +55,8 @@ def test_the_list_names_no_person_and_every_dataset_has_one_use() -> None:
     listed = pd.read_csv(LISTED)
     assert set(listed.dataset) == set(DATASETS)
     assert {dataset.use for dataset in DATASETS.values()} == USES
+    generators = {use: {d.generator for d in DATASETS.values() if d.use == use and d.generator} for use in USES}
+    assert not generators["train"] & (generators["evaluate"] | generators["calibrate"])
     assert listed.blob.is_unique
     assert listed.blob.str.fullmatch("[0-9a-f]{40}").all()
     assert all(re.fullmatch(r"[a-z0-9-]+-\d+", person) for person in listed.person)  # a number, not a name

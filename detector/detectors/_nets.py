@@ -47,8 +47,13 @@ class Net(nn.Module):
         return self.places(self.scale(faces))
 
     def places(self, scaled: Tensor) -> Tensor:
-        """Return the logit of every position (N, h, w) of faces (N, 3, H, W) in -1..1."""
+        """Return the logit of every position (N, h, w) of faces (N, 3, H, W) in -1..1.
+
+        The logit of a class token belongs to no position, so all of them get it alike.
+        """
         x = self.backbone.forward_features(scaled)
+        if getattr(self.backbone, "global_pool", "") == "token":
+            return self.backbone.forward_head(x)[:, :, None]  # type: ignore[no-any-return]
         if x.ndim == 3:  # tokens (N, prefix + h w, C) of a vision transformer
             patch = self.backbone.patch_embed.patch_size
             height, width = scaled.shape[2] // patch[0], scaled.shape[3] // patch[1]

@@ -42,8 +42,9 @@ def import_timm() -> types.ModuleType:
 def make_backbone(name: str, depth: int = 0) -> nn.Module:
     """Return a model of timm with one output; UnknownName if timm has no model of that name.
 
-    The logit of a vision transformer is the mean of the logits of its patches, as in convolutional networks. depth: the
-    number of blocks of a vision transformer, 0 for as many as timm gives it; other models have no such number.
+    The logit of a vision transformer is the mean of the logits of its patches, as in convolutional networks; that of an
+    image encoder of CLIP, whose class token was trained alone, is the logit of this token. depth: the number of blocks
+    of a vision transformer, 0 for as many as timm gives it; other models have no such number.
     """
     timm = import_timm()
     if not timm.is_model(name):
@@ -52,7 +53,8 @@ def make_backbone(name: str, depth: int = 0) -> nn.Module:
     if type(model) is not timm.models.VisionTransformer:
         return model  # type: ignore[no-any-return]
     blocks = {"depth": depth} if depth else {}
-    return timm.create_model(name, num_classes=1, global_pool="avg", fc_norm=False, dynamic_img_size=True, **blocks)  # type: ignore[no-any-return]
+    pool = "token" if "_clip_" in name else "avg"
+    return timm.create_model(name, num_classes=1, global_pool=pool, fc_norm=False, dynamic_img_size=True, **blocks)  # type: ignore[no-any-return]
 
 
 _kept_alive: list[torch.library.Library] = []  # operators are removed with the object that declared them

@@ -18,7 +18,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from detector.dataset.embedded import unpack_faces
-from detector.detectors._export import ROUNDED, export, halve
+from detector.detectors._export import ROUNDED, export, halve, smooth
 from detector.detectors._fitting import Fitting, Schedule, group_by_depth, score_faces
 from detector.detectors._nets import _overlaps, _shrink
 from detector.detectors.cnn import Cnn
@@ -196,6 +196,22 @@ def test_a_transformer_has_as_many_blocks_as_asked_for() -> None:
     assert len(net.backbone.blocks) == 3
 
 
+def test_the_logit_of_a_class_token_belongs_to_every_position_alike() -> None:
+    backbones = "tf_efficientnet_lite0+vit_base_patch16_clip_quickgelu_224"
+    with seeded(0):
+        net: Any = Cnn(backbone=backbones, pretrained=False, size=128, views="64+128:64", depth=1)._build().eval()
+    for part in net.nets:
+        part.net.backbone.get_classifier().weight.data.normal_(generator=torch.Generator().manual_seed(0))
+    faces = torch.from_numpy(np.stack([draw_picture(i, size=128) for i in range(2)]))
+    with torch.no_grad():
+        even = net.nets[1].maps(faces)
+        assert torch.allclose(even, net.nets[1](faces)[:, None, None].expand_as(even), atol=1e-4)
+        assert torch.allclose(net.maps(faces).mean((1, 2)), net(faces), atol=1e-4)
+        tokens = net.nets[1].net.backbone.forward_features(net.nets[1].part(faces))
+        tokens[:, 1:] = 0
+        assert torch.allclose(net.nets[1].net.backbone.forward_head(tokens).squeeze(1), net.nets[1](faces), atol=1e-4)
+
+
 def test_an_unknown_backbone_among_several_is_named() -> None:
     with pytest.raises(UnknownName, match="resnet10z"):
         Cnn(backbone="resnet10t+resnet10z", pretrained=False)._build()
@@ -316,6 +332,40 @@ def test_a_large_transformer_is_kept_in_8_bits_and_what_is_small_as_it_is(tmp_pa
     small = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=64, depth=2)._build()
     export(small, 64, tmp_path)
     assert TensorProto.INT8 not in {t.data_type for t in onnx.load(str(tmp_path / MODEL)).graph.initializer}
+
+
+def test_smoothing_evens_out_the_inputs_of_matrices_and_changes_no_logit(tmp_path: Path) -> None:
+    with seeded(0):
+        net: Any = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=64, depth=2)._build().eval()
+    backbone = net.backbone
+    with torch.no_grad():
+        backbone.get_classifier().weight.normal_(generator=torch.Generator().manual_seed(0))
+        backbone.blocks[1].norm2.weight[7] = 60  # one channel is far larger than the others
+        faces = np.stack([draw_picture(i, size=64) for i in range(4)])
+        before = net(torch.from_numpy(faces))
+
+        def largest_inputs() -> torch.Tensor:
+            found = []
+            hook = backbone.blocks[1].mlp.fc1.register_forward_pre_hook(lambda _, given: found.append(given[0]))
+            net(torch.from_numpy(faces))
+            hook.remove()
+            return torch.cat(found).abs().flatten(0, -2).amax(0)
+
+        uneven = largest_inputs()
+        smooth(net, faces)
+        even = largest_inputs()
+        assert torch.allclose(net(torch.from_numpy(faces)), before, atol=1e-3)
+    assert uneven.max() / uneven.median() > 4 * even.max() / even.median()
+
+
+def test_the_patches_of_a_transformer_are_not_kept_in_8_bits(tmp_path: Path) -> None:
+    net = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=64, depth=2)._build()
+    export(net, 64, tmp_path, np.stack([draw_picture(i, size=64) for i in range(4)]))
+    graph = onnx.load(str(tmp_path / MODEL)).graph
+    (patches,) = (node for node in graph.node if node.op_type == "Conv")
+    rounded = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    assert "patch_embed" in patches.name
+    assert not rounded.intersection(patches.input)
 
 
 def test_convolutions_are_kept_in_8_bits_if_faces_show_their_range(tmp_path: Path) -> None:
