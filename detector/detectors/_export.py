@@ -16,7 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from torch import Tensor, nn
 
-from detector.detectors._nets import fix_size
+from detector.detectors._fitting import score_faces
+from detector.detectors._nets import find_transformers, fix_size
 from detector.errors import CheckpointError
 from detector.files import replacing
 from detector.scoring.checkpoint import MODEL
@@ -25,8 +26,7 @@ from detector.types import Images
 
 PARITY = 1e-3  # largest allowed difference between the logits of ONNX Runtime and of torch
 LARGEST = 20_000_000  # size in bytes above which an ONNX file keeps 8 or 16 bits of each weight
-ROUNDED = 0.3  # the same for such a file, as a share of 1 + the largest logit, or of 1 + the spread of faces' logits
-EXAMPLES = 16  # faces on which both are compared
+ROUNDED = 0.3  # the same for such a file, as a share of 1 + the largest logit
 MATRIX = 100_000  # smallest number of weights of a matrix that is kept in 8 bits
 KERNEL = 10_000  # smallest number of weights of another array that is kept in 16 bits
 
@@ -55,7 +55,7 @@ def export(net: Any, size: int, folder: Path, faces: Images | None = None) -> No
     if faces is not None:
         smooth(net, faces)
     noise = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), np.uint8)
-    example = torch.from_numpy(noise if faces is None else faces[:EXAMPLES].copy())
+    example = torch.from_numpy(noise if faces is None else faces[:3].copy())
     exported, outputs = net, ["logits"]
     with torch.no_grad(), suppress(RuntimeError, IndexError, AttributeError):  # no linear layer at the end
         if (net.maps(example).mean((1, 2)) - net(example)).abs().max() < PARITY:
@@ -74,13 +74,9 @@ def export(net: Any, size: int, folder: Path, faces: Images | None = None) -> No
         halve(folder / MODEL)
     with torch.no_grad():
         logits = net(example).numpy()
-    apart = Session(folder).logits(example.numpy()) - logits
-    if faces is not None:  # a difference that all faces share is removed by calibration
-        differs, allowed = apart.std(), ROUNDED * (1 + logits.std())
-    else:
-        differs, allowed = np.abs(apart).max(), ROUNDED * (1 + np.abs(logits).max()) if large else PARITY
-    if differs > allowed:
-        raise CheckpointError(f"the exported network differs from torch by {differs:.2g} log-odds; it was not kept")
+    apart = np.abs(Session(folder).logits(example.numpy()) - logits).max()
+    if apart > (ROUNDED * (1 + np.abs(logits).max()) if large or faces is not None else PARITY):
+        raise CheckpointError(f"the exported network differs from torch by {apart:.2g} log-odds; it was not kept")
 
 
 @torch.no_grad()
@@ -94,9 +90,8 @@ def smooth(net: Any, faces: Images) -> None:
     """
     pairs = [
         pair
-        for module in net.modules()
-        if hasattr(module, "patch_embed") and hasattr(module, "blocks")
-        for block in module.blocks
+        for transformer in find_transformers(net)
+        for block in transformer.blocks
         for pair in ((block.norm1, block.attn.qkv), (block.norm2, block.mlp.fc1))
     ]
     largest: dict[nn.Module, Tensor] = {}
@@ -106,8 +101,8 @@ def smooth(net: Any, faces: Images) -> None:
         largest[module] = torch.maximum(largest[module], top) if module in largest else top
 
     hooks = [norm.register_forward_hook(note) for norm, _ in pairs]
-    for start in range(0, len(faces) if pairs else 0, 16):
-        net(torch.from_numpy(faces[start : start + 16]))
+    if pairs:
+        score_faces(net, faces)
     for hook in hooks:
         hook.remove()
     for norm, matrix in pairs:

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from detector.detectors._nets import find_transformers
 from detector.files import write_text
 from detector.learning import devices, journal, state
 from detector.learning.attacks import raise_loss
@@ -148,8 +149,8 @@ def group_by_depth(net: nn.Module) -> dict[int, list[nn.Parameter]]:
     It is 0 for a transformer's last layers, and for all weights of other networks.
     """
     depths: dict[nn.Parameter, int] = dict.fromkeys(net.parameters(), 0)
-    for transformer in (m for m in net.modules() if hasattr(m, "patch_embed") and hasattr(m, "blocks")):
-        blocks: Any = transformer.blocks
+    for transformer in find_transformers(net):
+        blocks = transformer.blocks
         parts = [*enumerate(blocks), (-1, transformer.patch_embed)]
         depths |= {weight: len(blocks) - i for i, part in parts for weight in part.parameters()}
         depths |= {weight: len(blocks) + 1 for weight in transformer.parameters(recurse=False)}  # tokens and positions

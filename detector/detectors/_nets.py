@@ -237,6 +237,11 @@ def fix_size(net: Any, size: int) -> Any:
     return fixed
 
 
+def find_transformers(net: nn.Module) -> list[Any]:
+    """Return the parts of a network that are vision transformers with blocks."""
+    return [module for module in net.modules() if hasattr(module, "patch_embed") and hasattr(module, "blocks")]
+
+
 def _begin(name: str, stem_stride: int, pretrained: bool, depth: int) -> nn.Module:
     backbone: Any = backbones.make_backbone(name, depth)
     if pretrained:

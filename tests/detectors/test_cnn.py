@@ -334,7 +334,7 @@ def test_a_large_transformer_is_kept_in_8_bits_and_what_is_small_as_it_is(tmp_pa
     assert TensorProto.INT8 not in {t.data_type for t in onnx.load(str(tmp_path / MODEL)).graph.initializer}
 
 
-def test_smoothing_evens_out_the_inputs_of_matrices_and_changes_no_logit(tmp_path: Path) -> None:
+def test_smoothing_evens_out_the_inputs_of_matrices_and_changes_no_logit() -> None:
     with seeded(0):
         net: Any = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=64, depth=2)._build().eval()
     backbone = net.backbone
