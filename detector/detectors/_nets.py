@@ -174,7 +174,7 @@ class Several(nn.Module):
 
 
 def make(
-    backbone: str, *, stem_stride: int, pretrained: bool, residual: bool, size: int, second: int, views: str, depth: int
+    backbone: str, *, stem_stride: int, pretrained: bool, residual: bool, size: int, second: int, views: str, depth: str
 ) -> nn.Module:
     """Return a network with initial weights for faces of `size` pixels; its logits are 0.
 
@@ -182,7 +182,7 @@ def make(
     branch for residuals is that of the first of several backbones.
 
     Raises UnknownName for a backbone that timm does not have, DetectorError for `views` with one backbone, for `second`
-    with several, for `depth` without a vision transformer, and for views that do not fit.
+    with several, for a depth of what is no vision transformer, and for views or depths that do not fit.
     """
     branch = Residual() if residual else None  # built first: its weights do not depend on the backbone
     names = backbone.split("+")
@@ -192,9 +192,9 @@ def make(
     if second and not alone:
         raise DetectorError("leave out second: it is what a single backbone sees; views is for several")
     seen = read_views(views, len(names), size)
-    nets = [Net(_begin(name, stem_stride, pretrained, depth), None if i else branch) for i, name in enumerate(names)]
-    if depth and not any(hasattr(net.backbone, "patch_embed") for net in nets):
-        raise DetectorError(f"leave out depth: {backbone} is no vision transformer")
+    depths = read_depths(depth, len(names))
+    built = [_begin(name, stem_stride, pretrained, blocks) for name, blocks in zip(names, depths, strict=True)]
+    nets = [Net(part, None if i else branch) for i, part in enumerate(built)]
     if alone:
         return TwoScales(nets[0], size, second) if second else nets[0]
     return Several([View(net, size, width, side) for net, (width, side) in zip(nets, seen, strict=True)])
@@ -218,6 +218,18 @@ def read_views(text: str, number: int, size: int) -> list[tuple[int, int]]:
         example = "+".join([f"{size}:{size // 2}"] * number)
         raise DetectorError(f"views names {number} parts of a face of {size} pixels, such as {example}, not {text!r}")
     return views
+
+
+def read_depths(text: str, number: int) -> list[int]:
+    """Return the number of blocks of each backbone, 0 for as many as timm gives it, from a text such as "0+11".
+
+    text: as `depth` of `cnn.Cnn`. number: of backbones. Raises DetectorError if it is no such text.
+    """
+    parts = text.split("+") if text != "0" else ["0"] * number
+    if len(parts) != number or not all(part.isdecimal() for part in parts):
+        example = "+".join(["6"] * number)
+        raise DetectorError(f"depth is a number for each backbone, such as {example}, not {text!r}")
+    return [int(part) for part in parts]
 
 
 def fix_size(net: Any, size: int) -> Any:
@@ -244,6 +256,8 @@ def find_transformers(net: nn.Module) -> list[Any]:
 
 def _begin(name: str, stem_stride: int, pretrained: bool, depth: int) -> nn.Module:
     backbone: Any = backbones.make_backbone(name, depth)
+    if depth and not hasattr(backbone, "patch_embed"):
+        raise DetectorError(f"the depth of {name} is 0: it is no vision transformer")
     if pretrained:
         backbones.start_from_imagenet(backbone, name)
     nn.init.zeros_(backbone.get_classifier().weight)  # all logits begin at 0; those of timm's weights are far from it

@@ -180,7 +180,9 @@ def test_the_logit_of_several_backbones_is_their_mean_and_so_is_their_map(
     ("arguments", "reason"),
     [
         ({"backbone": "resnet10t", "views": "64:32"}, "leave out views"),
-        ({"backbone": "resnet10t", "depth": 4}, "leave out depth"),
+        ({"backbone": "resnet10t", "depth": "4"}, "the depth of resnet10t is 0"),
+        *(({"backbone": "vit_tiny_patch16_224+resnet10t", "depth": depth}, "depth is a number for each backbone")
+          for depth in ("4", "4+", "4+a", "4+0+0", "-1+0", "")),
         ({"backbone": "resnet10t+resnet10t", "second": 32}, "leave out second"),
         *(({"backbone": "resnet10t+resnet10t", "views": views}, "views names 2 parts of a face of 64 pixels")
           for views in ("64", "64+96", "64+32:64", "64+a", "64+64:32:16", "64+0", "64+")),
@@ -192,14 +194,16 @@ def test_views_and_depths_without_an_effect_are_refused(arguments: dict[str, Any
 
 
 def test_a_transformer_has_as_many_blocks_as_asked_for() -> None:
-    net = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=64, depth=3)._build()
+    net = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=64, depth="3")._build()
     assert len(net.backbone.blocks) == 3
+    several = Cnn(backbone="+".join(["vit_tiny_patch16_224"] * 3), pretrained=False, size=64, depth="2+0+1")._build()
+    assert [len(view.net.backbone.blocks) for view in several.nets] == [2, 12, 1]
 
 
 def test_the_logit_of_a_class_token_belongs_to_every_position_alike() -> None:
     backbones = "tf_efficientnet_lite0+vit_base_patch16_clip_quickgelu_224"
     with seeded(0):
-        net: Any = Cnn(backbone=backbones, pretrained=False, size=128, views="64+128:64", depth=1)._build().eval()
+        net: Any = Cnn(backbone=backbones, pretrained=False, size=128, views="64+128:64", depth="0+1")._build().eval()
     for part in net.nets:
         part.net.backbone.get_classifier().weight.data.normal_(generator=torch.Generator().manual_seed(0))
     faces = torch.from_numpy(np.stack([draw_picture(i, size=128) for i in range(2)]))
@@ -329,14 +333,14 @@ def test_a_large_transformer_is_kept_in_8_bits_and_what_is_small_as_it_is(tmp_pa
     bits = {tensor.name: tensor.data_type for tensor in onnx.load(str(tmp_path / MODEL)).graph.initializer}
     assert sum(kind == TensorProto.INT8 for name, kind in bits.items() if name.endswith("_quantized")) == 3 * 12
     assert TensorProto.FLOAT in bits.values()
-    small = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=64, depth=2)._build()
+    small = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=64, depth="2")._build()
     export(small, 64, tmp_path)
     assert TensorProto.INT8 not in {t.data_type for t in onnx.load(str(tmp_path / MODEL)).graph.initializer}
 
 
 def test_smoothing_evens_out_the_inputs_of_matrices_and_changes_no_logit() -> None:
     with seeded(0):
-        net: Any = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=64, depth=2)._build().eval()
+        net: Any = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=64, depth="2")._build().eval()
     backbone = net.backbone
     with torch.no_grad():
         backbone.get_classifier().weight.normal_(generator=torch.Generator().manual_seed(0))
@@ -359,7 +363,7 @@ def test_smoothing_evens_out_the_inputs_of_matrices_and_changes_no_logit() -> No
 
 
 def test_the_patches_of_a_transformer_are_not_kept_in_8_bits(tmp_path: Path) -> None:
-    net = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=64, depth=2)._build()
+    net = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=64, depth="2")._build()
     export(net, 64, tmp_path, np.stack([draw_picture(i, size=64) for i in range(4)]))
     graph = onnx.load(str(tmp_path / MODEL)).graph
     (patches,) = (node for node in graph.node if node.op_type == "Conv")
