@@ -25,8 +25,9 @@ from detector.detectors.cnn import SQUARES, Cnn, _select_splits
 from detector.learning.pairs import PairSampler
 from detector.learning.squares import load_squares
 from detector.learning.state import state_to_numpy
-from detector.scoring.checkpoint import CARD, Tensors, write_checkpoint
+from detector.scoring.checkpoint import CARD, Tensors, read_tensors, write_checkpoint
 
+LAYER = Path(__file__).parent / "data" / "clip"  # the layer whose figures are in README.md
 BACKBONE, WIDTH = "vit_base_patch16_clip_quickgelu_224", 768
 SIZES = (144, 224)  # sides of the faces whose windows it sees, pixels
 BATCHES, PAIRS = 128, 32  # batches from which the last layer is fitted, and pairs in each
@@ -41,17 +42,22 @@ MEAN, SPREAD = (  # of the pixels that CLIP saw
 )
 
 
-def train(learnt: pd.DataFrame, clip: Path, folder: Path) -> Path:
+def train(learnt: pd.DataFrame, clip: Path, folder: Path, layer: Path | None = None) -> Path:
     """Fit the last layer, unless it is there, and return `folder`, where the weights lie.
 
-    learnt: manifest of what `make_training_set.py` made. clip: `clip_encoder.int8.onnx`.
+    learnt: manifest of what `make_training_set.py` made. clip: `clip_encoder.int8.onnx`. layer: folder of a layer that
+    was fitted before, such as LAYER, and is taken instead.
     """
-    if not (folder / CARD).is_file():
-        net = begin(clip)
-        fit_last_layer(
-            net, learnt[~learnt.generator.isin([*KINDS, "style", "stylegan"])].reset_index(drop=True), folder
-        )
-        write_checkpoint(folder, state_to_numpy(net), {"detector": "cnn", "arguments": RECIPE})
+    if (folder / CARD).is_file():
+        return folder
+    net = begin(clip)
+    if layer is None:
+        rows = ~learnt.generator.isin([*KINDS, "style", "stylegan"])
+        fit_last_layer(net, learnt[rows].reset_index(drop=True), folder)
+    else:
+        tensors = read_tensors(layer)
+        net.backbone.head.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
+    write_checkpoint(folder, state_to_numpy(net), {"detector": "cnn", "arguments": RECIPE})
     return folder
 
 

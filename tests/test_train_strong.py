@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import train_clip
@@ -19,7 +20,7 @@ from detector.files import write_bytes
 from detector.learning.seeds import seeded
 from detector.learning.state import state_to_numpy
 from detector.pictures.images import encode, load
-from detector.scoring.checkpoint import read_card, write_checkpoint
+from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
 from detector.statistics.metrics import METRICS
 
 
@@ -70,3 +71,12 @@ def test_the_last_layer_tells_fakes_by_what_the_blocks_compute(tmp_path: Path, m
         logits = net(torch.from_numpy(Cnn(**recipe)._faces(table))).numpy()
     assert METRICS.get("auc")(table.label.to_numpy(), logits) > 0.9
     assert all(torch.equal(weight, net.state_dict()[name]) for name, weight in before.items())
+
+
+def test_a_layer_that_was_fitted_before_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = train_clip.RECIPE | {"depth": "1"}
+    monkeypatch.setattr(train_clip, "begin", lambda _: Cnn(**arguments)._build())
+    folder = train_clip.train(pd.DataFrame(), tmp_path / "absent.onnx", tmp_path / "clip", train_clip.LAYER)
+    found, layer = read_tensors(folder), read_tensors(train_clip.LAYER)
+    assert np.ptp(layer["weight"]) > 0
+    assert all(np.array_equal(found[f"backbone.head.{name}"], value) for name, value in layer.items())

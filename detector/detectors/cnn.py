@@ -280,7 +280,8 @@ class Cnn:
 
         return _nets.make(
             self.backbone, stem_stride=self.stem_stride, pretrained=self.pretrained, residual=self.residual,
-            size=self.size, second=self.second, views=self.views, depth=self.depth,
+            size=self.size, second=self.second, views=self.views,
+            depth=str(self.depth),  # a number in the cards of earlier versions
         )  # fmt: skip
 
 

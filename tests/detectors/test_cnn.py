@@ -196,6 +196,8 @@ def test_views_and_depths_without_an_effect_are_refused(arguments: dict[str, Any
 def test_a_transformer_has_as_many_blocks_as_asked_for() -> None:
     net = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=64, depth="3")._build()
     assert len(net.backbone.blocks) == 3
+    earlier: Any = {"depth": 3}  # in the card of an earlier version
+    assert len(Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=64, **earlier)._build().backbone.blocks) == 3
     several = Cnn(backbone="+".join(["vit_tiny_patch16_224"] * 3), pretrained=False, size=64, depth="2+0+1")._build()
     assert [len(view.net.backbone.blocks) for view in several.nets] == [2, 12, 1]
 
