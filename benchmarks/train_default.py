@@ -77,6 +77,14 @@ portraits of ten websites, 1,640 fakes of `stylegan` (11 % of the pairs), copies
 photographs, and one copy of each photograph through altered decoders (two for the websites). In the last four, \
 embedding and first three blocks were kept. Shipped: the mean of the weights before and after the fifth stage. \
 Convolutions and matrices are kept in 8 bits."""
+LIMITS = [
+    "Measured on the photographs and generators of the table; on other kinds of either it may do better or worse.",
+    "Many fakes are not found: `inconclusive` and even `likely-real` are no proof of a photograph.",
+    "Heavily compressed, small (under 40 pixels) or partly hidden faces are outside what was measured.",
+    "Photographs that a neural network enhanced (upscaled, restored) can look generated: their pixels partly are.",
+    "Photographs under a filter of two tones are called likely-fake more often than others.",
+    "A score says nothing about where a picture comes from, who is in it, or what it is used for.",
+]
 
 
 class Design(NamedTuple):
@@ -95,14 +103,6 @@ class Design(NamedTuple):
 DESIGN = Design(  # the middle of a face of 448 pixels, and all of it shrunk; without its last block, logits are half
     (1.0, 3.3), "160+448:140", "0+11", RECIPE
 )
-LIMITS = [
-    "Measured on the photographs and generators of the table; on other kinds of either it may do better or worse.",
-    "Many fakes are not found: `inconclusive` and even `likely-real` are no proof of a photograph.",
-    "Heavily compressed, small (under 40 pixels) or partly hidden faces are outside what was measured.",
-    "Photographs that a neural network enhanced (upscaled, restored) can look generated: their pixels partly are.",
-    "Photographs under a filter of two tones are called likely-fake more often than others.",
-    "A score says nothing about where a picture comes from, who is in it, or what it is used for.",
-]
 
 
 def main() -> None:
@@ -139,8 +139,8 @@ def join(runs: list[Path], design: Design, folder: Path) -> Path:
                 continue
             last = inner.startswith(("net.backbone.classifier", "net.backbone.head"))
             tensors[f"nets.{number}.{inner}"] = (value * (factor if last else 1)).astype(value.dtype)
-    card = cards[0]
     backbone = "+".join(card["arguments"]["backbone"] for card in cards)
+    card = cards[0]
     card["arguments"] |= {"backbone": backbone, "second": 0, "views": design.views, "depth": design.depth}
     card["recipe"] = design.recipe
     write_checkpoint(folder, tensors, card)

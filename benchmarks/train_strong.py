@@ -27,15 +27,13 @@ from train_transformer import train as train_transformer
 
 from detector.dataset.manifest import read_manifest
 
-RECIPE = f"""benchmarks/train_strong.py: the logits of a convolutional network, 1.8 times those of a vision \
-transformer and 3.9 times those of the first seven blocks of CLIP ViT-B/16, averaged. CLIP (benchmarks/train_clip.py) \
-has its own weights, of 8 bits; only a linear layer on its class token was fitted, by a logistic regression with an \
-inverse penalty of 3e-4 on 3,848 pairs of windows of 128 pixels of faces of 144 and 224 pixels, computed in bfloat16 \
-on two CPU cores. Their photographs are those of six sources and of 23 websites; the fakes are one copy of each \
-photograph through two autoencoders and those of text-to-image models, none of them of a generator that measures. The \
-two other networks are those of the detector `default`: {TWO.partition(": ")[2]}"""
+FACTORS = (1.0, 1.8, 3.9)  # on the logits of the convolutional network, of the transformer and of CLIP
+RECIPE = f"""benchmarks/train_strong.py: the logits of a convolutional network, {FACTORS[1]} times those of a vision \
+transformer and {FACTORS[2]} times those of the first seven blocks of CLIP ViT-B/16, averaged. CLIP has its own \
+weights, of 8 bits, and a linear layer by benchmarks/train_clip.py. The two other networks are those of the detector \
+`default`: {TWO.partition(": ")[2]}"""
 DESIGN = Design(  # the middle of a face of 448 pixels, all of it at 140 and all of it at 224 pixels
-    (1.0, 1.8, 3.9), "160+448:140+448:224", "0+11+7", RECIPE
+    FACTORS, "160+448:140+448:224", "0+11+7", RECIPE
 )
 
 

@@ -1,4 +1,4 @@
-"""`benchmarks/train_default.py` joins the two networks that are shipped."""
+"""`benchmarks/train_default.py` joins the two networks that are shipped, and `train_strong.py` three."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
+import train_clip
 import train_cnn
 import train_default
+import train_strong
 import train_transformer
 
 from detector.detectors.cnn import Cnn
@@ -16,31 +19,46 @@ from detector.learning.seeds import seeded
 from detector.learning.state import state_to_numpy
 from detector.scoring.checkpoint import SHIPPED, read_card, write_checkpoint
 
+TWO = (train_cnn.FIFTH, train_transformer.FIFTH)
 
-def test_the_joined_detector_averages_both_networks_by_their_factors(tmp_path: Path) -> None:
-    """The first sees the middle of a face, the second all of it, without the last of its blocks."""
-    runs: dict[str, tuple[Any, Path]] = {}
-    for name, recipe in (("cnn", train_cnn.FIFTH), ("transformer", train_transformer.FIFTH)):
+
+def join_untrained(recipes: tuple[dict[str, Any], ...], design: train_default.Design, out: Path) -> tuple[Path, Any]:
+    """Join networks of these hyper-parameters, which have learned nothing; return (folder, networks)."""
+    runs, nets = [], []
+    for number, recipe in enumerate(recipes):
         arguments = {"backbone": "tf_efficientnet_lite0"} | recipe | {"pretrained": False}
-        with seeded(0):
+        with seeded(number):
             net: Any = Cnn(**arguments)._build().eval()
-            net.net.backbone.get_classifier().weight.data.normal_(0, 0.1)
-        write_checkpoint(tmp_path / name, state_to_numpy(net), {"detector": "cnn", "arguments": arguments})
-        runs[name] = net.net, tmp_path / name
-    folder = train_default.join([folder for _, folder in runs.values()], train_default.DESIGN, tmp_path / "both")
+            inner = getattr(net, "net", net)  # networks that see two sides of a face have it inside
+            inner.backbone.get_classifier().weight.data.normal_(0, 0.1)
+        runs.append(out / str(number))
+        write_checkpoint(runs[-1], state_to_numpy(net), {"detector": "cnn", "arguments": arguments})
+        nets.append(inner)
+    return train_default.join(runs, design, out / "joined"), nets
+
+
+@pytest.mark.parametrize(
+    ("recipes", "design"), [(TWO, train_default.DESIGN), ((*TWO, train_clip.RECIPE), train_strong.DESIGN)]
+)
+def test_the_joined_detector_averages_all_networks_by_their_factors(
+    recipes: tuple[dict[str, Any], ...], design: train_default.Design, tmp_path: Path
+) -> None:
+    """The first sees the middle of a face, the second all of it, without the last of its blocks."""
+    folder, nets = join_untrained(recipes, design, tmp_path)
+    joined: Any = Cnn(**read_card(folder, "detector")["arguments"]).network(folder)
+    faces = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 448, 448, 3), np.uint8))
+    nets[1].backbone.blocks = nets[1].backbone.blocks[:11]
+    with torch.no_grad():
+        logits = [net.classify(view.part(faces)) for net, view in zip(nets, joined.nets, strict=True)]
+        expected = sum(factor * own for factor, own in zip(design.factors, logits, strict=True)) / len(nets)
+        assert torch.allclose(joined(faces), expected, atol=1e-4)
+    assert all(float(own.std()) > 0 for own in logits)
+
+
+def test_the_joined_detector_has_the_networks_of_the_shipped_one(tmp_path: Path) -> None:
+    folder, _ = join_untrained(TWO, train_default.DESIGN, tmp_path)
     arguments = read_card(folder, "detector")["arguments"]
     assert {key: arguments[key] for key in ("backbone", "views", "depth", "second")} == {
         key: read_card(SHIPPED / "default", "detector")["arguments"][key]
         for key in ("backbone", "views", "depth", "second")
     }
-    joined: Any = Cnn(**arguments).network(folder)
-    faces = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 448, 448, 3), np.uint8))
-    transformer = runs["transformer"][0]
-    transformer.backbone.blocks = transformer.backbone.blocks[:11]
-    with torch.no_grad():
-        logits = [
-            net.classify(view.part(faces)) for net, view in zip((runs["cnn"][0], transformer), joined.nets, strict=True)
-        ]
-        expected = sum(factor * own for factor, own in zip(train_default.DESIGN.factors, logits, strict=True)) / 2
-        assert torch.allclose(joined(faces), expected, atol=1e-4)
-    assert all(float(own.std()) > 0 for own in logits)

@@ -1,4 +1,4 @@
-"""`benchmarks/train_strong.py` joins three networks, and `train_clip.py` fits the last layer of one of them."""
+"""`benchmarks/train_clip.py` fits the last layer of a network whose blocks stay as they are."""
 
 from __future__ import annotations
 
@@ -10,43 +10,14 @@ import pandas as pd
 import pytest
 import torch
 import train_clip
-import train_cnn
-import train_strong
-import train_transformer
 from conftest import make_manifest
 
 from detector.detectors.cnn import Cnn
 from detector.files import write_bytes
 from detector.learning.seeds import seeded
-from detector.learning.state import state_to_numpy
 from detector.pictures.images import encode, load
-from detector.scoring.checkpoint import read_card, read_tensors, write_checkpoint
+from detector.scoring.checkpoint import read_tensors
 from detector.statistics.metrics import METRICS
-
-
-def test_the_joined_detector_averages_three_networks_by_their_factors(tmp_path: Path) -> None:
-    """Each sees its part of the face."""
-    runs: list[Path] = []
-    nets: list[Any] = []
-    for number, recipe in enumerate((train_cnn.FIFTH, train_transformer.FIFTH, train_clip.RECIPE)):
-        arguments = {"backbone": "tf_efficientnet_lite0"} | recipe | {"pretrained": False}
-        with seeded(number):
-            net: Any = Cnn(**arguments)._build().eval()
-            part = getattr(net, "net", net)
-            part.backbone.get_classifier().weight.data.normal_(0, 0.1)
-        runs.append(tmp_path / str(number))
-        write_checkpoint(runs[-1], state_to_numpy(net), {"detector": "cnn", "arguments": arguments})
-        nets.append(part)
-    folder = train_strong.join(runs, train_strong.DESIGN, tmp_path / "three")
-    arguments = read_card(folder, "detector")["arguments"]
-    joined: Any = Cnn(**arguments).network(folder)
-    nets[1].backbone.blocks = nets[1].backbone.blocks[:11]
-    faces = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 448, 448, 3), np.uint8))
-    with torch.no_grad():
-        logits = [net.classify(view.part(faces)) for net, view in zip(nets, joined.nets, strict=True)]
-        expected = sum(factor * own for factor, own in zip(train_strong.DESIGN.factors, logits, strict=True)) / 3
-        assert torch.allclose(joined(faces), expected, atol=1e-4)
-    assert all(float(own.std()) > 0 for own in logits)
 
 
 def test_the_last_layer_tells_fakes_by_what_the_blocks_compute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
