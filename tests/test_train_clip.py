@@ -22,13 +22,10 @@ from detector.statistics.metrics import METRICS
 
 def test_the_last_layer_tells_fakes_by_what_the_blocks_compute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = (
-        train_clip.RECIPE
-        | {"backbone": "vit_tiny_patch16_224", "depth": "2", "size": 32, "window": 32}
-        | {"augmentation": 0.0}
+        train_clip.RECIPE | {"backbone": "vit_tiny_patch16_224", "depth": "1,2", "size": 32} | {"augmentation": 0.0}
     )
     monkeypatch.setattr(train_clip, "RECIPE", recipe)
-    monkeypatch.setattr(train_clip, "SIZES", (32,))
-    monkeypatch.setattr(train_clip, "BATCHES", 3)
+    monkeypatch.setattr(train_clip, "VIEWS", (((32,), 32, 2), ((32, 48), 32, 2)))
     with seeded(0):
         net: Any = Cnn(**recipe)._build().eval()
     before = {name: weight.clone() for name, weight in net.state_dict().items() if "head" not in name}
@@ -45,7 +42,7 @@ def test_the_last_layer_tells_fakes_by_what_the_blocks_compute(tmp_path: Path, m
 
 
 def test_a_layer_that_was_fitted_before_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = train_clip.RECIPE | {"depth": "1"}
+    arguments = train_clip.RECIPE | {"depth": "1,2"}
     monkeypatch.setattr(train_clip, "begin", lambda _: Cnn(**arguments)._build())
     folder = train_clip.train(pd.DataFrame(), tmp_path / "absent.onnx", tmp_path / "clip", train_clip.LAYER)
     found, layer = read_tensors(folder), read_tensors(train_clip.LAYER)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from detector.detectors._fitting import score_faces
 from detector.detectors._nets import find_transformers, fix_size
+from detector.detectors._packing import pack_matrices
 from detector.errors import CheckpointError
 from detector.files import replacing
 from detector.scoring.checkpoint import MODEL
@@ -29,6 +30,20 @@ LARGEST = 20_000_000  # size in bytes above which an ONNX file keeps 8 or 16 bit
 ROUNDED = 0.3  # the same for such a file, as a share of 1 + the largest logit
 MATRIX = 100_000  # smallest number of weights of a matrix that is kept in 8 bits
 KERNEL = 10_000  # smallest number of weights of another array that is kept in 16 bits
+EVENNESS = {"norm": 0.5, "act": 0.7}  # how far `smooth` evens out values after a normalisation or an activation
+
+
+class Scaled(nn.Module):
+    """Values (..., C) times a factor for each channel."""
+
+    factors: Tensor
+
+    def __init__(self, factors: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("factors", factors)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factors
 
 
 class Mapped(nn.Module):
@@ -43,11 +58,12 @@ class Mapped(nn.Module):
         return maps.mean((1, 2)), maps
 
 
-def export(net: Any, size: int, folder: Path, faces: Images | None = None) -> None:
+def export(net: Any, size: int, folder: Path, faces: Images | None = None, *, packed: bool = False) -> None:
     """Write a network of faces (N, size, size, 3) as ONNX, with its score map if the mean of the map is the logit.
 
     faces: examples (N, size, size, 3) from which the ranges of the values between layers are taken; the file then has
-    convolutions of 8 bits, and matrices of 8 bits lose less. None keeps more bits.
+    convolutions of 8 bits, and matrices of 8 bits lose less. None keeps more bits. packed: keep 4 bits of each weight
+    of the matrices of a large network (`_packing`), for a smaller file that takes longer to load.
 
     Raises CheckpointError if ONNX Runtime and torch disagree.
     """
@@ -72,6 +88,8 @@ def export(net: Any, size: int, folder: Path, faces: Images | None = None) -> No
     if large:
         quantize_matrices(folder / MODEL)
         halve(folder / MODEL)
+    if packed:
+        pack_matrices(folder / MODEL)
     with torch.no_grad():
         logits = net(example).numpy()
     apart = np.abs(Session(folder).logits(example.numpy()) - logits).max()
@@ -83,33 +101,37 @@ def export(net: Any, size: int, folder: Path, faces: Images | None = None) -> No
 def smooth(net: Any, faces: Images) -> None:
     """Even out how large the inputs of a vision transformer's matrices become, without changing what it computes.
 
-    A few channels after the normalisations are many times larger than the others. Rounded to 8 bits together with
-    them, the others would lose most of their bits, so every channel is divided by a factor and the weights of the
-    matrix that follows are multiplied by it. faces: examples (N, H, W, 3).
-    Source: Xiao et al. 2023, arXiv:2211.10438, eq. 4 with a strength of 0.5.
+    A few channels after the normalisations, and before the last matrix of a block, are many times larger than the
+    others. Rounded to 8 bits together with them, the others would lose most of their bits, so every channel is divided
+    by a factor and the weights of the matrix that follows are multiplied by it. faces: examples (N, H, W, 3).
+    Source: Xiao et al. 2023, arXiv:2211.10438, eq. 4 with the strengths EVENNESS.
     """
-    pairs = [
-        pair
-        for transformer in find_transformers(net)
-        for block in transformer.blocks
-        for pair in ((block.norm1, block.attn.qkv), (block.norm2, block.mlp.fc1))
-    ]
+    blocks = [block for transformer in find_transformers(net) for block in transformer.blocks]
+    pairs = [(b.norm1, b.attn.qkv, "norm") for b in blocks] + [(b.norm2, b.mlp.fc1, "norm") for b in blocks]
+    pairs += [(b.mlp.act, b.mlp.fc2, "act") for b in blocks]
     largest: dict[nn.Module, Tensor] = {}
+    scaled: dict[nn.Module, Tensor] = {}
 
     def note(module: nn.Module, _: Any, output: Tensor) -> None:
         top = output.abs().flatten(0, -2).amax(0)
         largest[module] = torch.maximum(largest[module], top) if module in largest else top
 
-    hooks = [norm.register_forward_hook(note) for norm, _ in pairs]
+    hooks = [before.register_forward_hook(note) for before, _, _ in pairs]
     if pairs:
         score_faces(net, faces)
     for hook in hooks:
         hook.remove()
-    for norm, matrix in pairs:
-        factor = (largest[norm].clamp(min=1e-3) / matrix.weight.abs().amax(0).clamp(min=1e-3)).sqrt()
-        norm.weight /= factor
-        norm.bias /= factor
+    for before, matrix, kind in pairs:
+        values, weights = largest[before].clamp(min=1e-3), matrix.weight.abs().amax(0).clamp(min=1e-3)
+        factor = values ** EVENNESS[kind] / weights ** (1 - EVENNESS[kind])
         matrix.weight *= factor
+        if kind == "norm":
+            before.weight /= factor
+            before.bias /= factor
+        else:
+            scaled[before] = factor
+    for block in blocks:
+        block.mlp.norm = Scaled(1 / scaled[block.mlp.act])  # between activation and matrix, where timm has nothing
 
 
 def quantize_matrices(path: Path) -> None:

@@ -220,16 +220,20 @@ def read_views(text: str, number: int, size: int) -> list[tuple[int, int]]:
     return views
 
 
-def read_depths(text: str, number: int) -> list[int]:
-    """Return the number of blocks of each backbone, 0 for as many as timm gives it, from a text such as "0+11".
+def read_depths(text: str, number: int) -> list[tuple[int, ...]]:
+    """Return the numbers of blocks of each backbone, none for as many as timm gives it, from a text such as "0+11+7,8".
 
     text: as `depth` of `cnn.Cnn`. number: of backbones. Raises DetectorError if it is no such text.
     """
-    parts = text.split("+") if text != "0" else ["0"] * number
-    if len(parts) != number or not all(part.isdecimal() for part in parts):
-        example = "+".join(["6"] * number)
-        raise DetectorError(f"depth is a number for each backbone, such as {example}, not {text!r}")
-    return [int(part) for part in parts]
+    parts = [part.split(",") for part in (text.split("+") if text != "0" else ["0"] * number)]
+    if len(parts) == number and all(block.isdecimal() for part in parts for block in part):
+        depths = [tuple(map(int, part)) for part in parts]
+        if all(blocks == (0,) or (0, *blocks) == tuple(sorted({0, *blocks})) for blocks in depths):
+            return [() if blocks == (0,) else blocks for blocks in depths]
+    example = "+".join(["6"] * number)
+    raise DetectorError(
+        f"depth is a number for each backbone, or several that rise, with commas, such as {example}, not {text!r}"
+    )
 
 
 def fix_size(net: Any, size: int) -> Any:
@@ -254,9 +258,9 @@ def find_transformers(net: nn.Module) -> list[Any]:
     return [module for module in net.modules() if hasattr(module, "patch_embed") and hasattr(module, "blocks")]
 
 
-def _begin(name: str, stem_stride: int, pretrained: bool, depth: int) -> nn.Module:
-    backbone: Any = backbones.make_backbone(name, depth)
-    if depth and not hasattr(backbone, "patch_embed"):
+def _begin(name: str, stem_stride: int, pretrained: bool, blocks: tuple[int, ...]) -> nn.Module:
+    backbone: Any = backbones.make_backbone(name, blocks)
+    if blocks and not find_transformers(backbone):
         raise DetectorError(f"the depth of {name} is 0: it is no vision transformer")
     if pretrained:
         backbones.start_from_imagenet(backbone, name)

@@ -50,8 +50,9 @@ class Cnn:
         that side at full resolution. 0: the whole face is the only input. For a single backbone.
     views: what each of several backbones sees, joined by +: how much of the middle of the face, pixels, and after a
         colon the side to which that is shrunk, such as 160+448:140; or whole for all of it.
-    depth: number of blocks of a vision transformer; 0 for as many as timm gives it, and for other networks. Of several
-        backbones, the numbers of all are joined by +, such as 0+11.
+    depth: number of blocks of a vision transformer; 0 for as many as timm gives it, and for other networks. Several
+        numbers, such as 7,8: as many blocks as the last one, and the last layer sees the class token after each of
+        them. Of several backbones, what is said of each is joined by +, such as 0+11+7,8.
     stem_stride: stride of the first convolution; 1 keeps fine detail at four times the cost.
     pretrained: start from ImageNet weights if the extra `imagenet` is installed.
     epochs: epochs at most.

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pandas as pd
 import pytest
 import torch
 from conftest import draw_picture
-from onnx import TensorProto
+from onnx import TensorProto, helper
 from PIL import Image as Pillow
 from PIL import ImageOps
 
@@ -21,6 +22,7 @@ from detector.dataset.embedded import unpack_faces
 from detector.detectors._export import ROUNDED, export, halve, smooth
 from detector.detectors._fitting import Fitting, Schedule, group_by_depth, score_faces
 from detector.detectors._nets import _overlaps, _shrink
+from detector.detectors._packing import pack
 from detector.detectors.cnn import Cnn
 from detector.errors import DetectorError, UnknownName
 from detector.learning.attacks import attack
@@ -182,7 +184,9 @@ def test_the_logit_of_several_backbones_is_their_mean_and_so_is_their_map(
         ({"backbone": "resnet10t", "views": "64:32"}, "leave out views"),
         ({"backbone": "resnet10t", "depth": "4"}, "the depth of resnet10t is 0"),
         *(({"backbone": "vit_tiny_patch16_224+resnet10t", "depth": depth}, "depth is a number for each backbone")
-          for depth in ("4", "4+", "4+a", "4+0+0", "-1+0", "")),
+          for depth in ("4", "4+", "4+a", "4+0+0", "-1+0", "", "3,2+0", "2,2+0", "0,2+0", "2,+0")),
+        ({"backbone": "resnet10t", "depth": "2,4"}, "the depth of resnet10t is 0"),
+        ({"backbone": "vit_base_patch16_siglip_224", "depth": "1,2"}, "name one number of blocks: .* no class token"),
         ({"backbone": "resnet10t+resnet10t", "second": 32}, "leave out second"),
         *(({"backbone": "resnet10t+resnet10t", "views": views}, "views names 2 parts of a face of 64 pixels")
           for views in ("64", "64+96", "64+32:64", "64+a", "64+64:32:16", "64+0", "64+")),
@@ -200,6 +204,25 @@ def test_a_transformer_has_as_many_blocks_as_asked_for() -> None:
     assert len(Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=64, **earlier)._build().backbone.blocks) == 3
     several = Cnn(backbone="+".join(["vit_tiny_patch16_224"] * 3), pretrained=False, size=64, depth="2+0+1")._build()
     assert [len(view.net.backbone.blocks) for view in several.nets] == [2, 12, 1]
+
+
+def test_the_last_layer_may_see_the_class_token_after_several_blocks(tmp_path: Path) -> None:
+    with seeded(0):
+        net: Any = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=64, depth="1,3")._build().eval()
+    backbone, faces = net.backbone, torch.from_numpy(np.stack([draw_picture(i, size=64) for i in range(3)]))
+    assert len(backbone.trunk.blocks) == 3
+    seen: list[torch.Tensor] = []
+    for number in (0, 2):
+        backbone.trunk.blocks[number].register_forward_hook(lambda _, given, output: seen.append(output[:, 0]))
+    with torch.no_grad():
+        backbone.get_classifier().weight.normal_(generator=torch.Generator().manual_seed(0))
+        logits = net(faces)
+        expected = torch.cat(seen, 1) @ backbone.head.weight[0] + backbone.head.bias
+        assert torch.allclose(logits, expected, atol=1e-5)
+        assert np.ptp(logits.numpy()) > 0.01
+        assert torch.allclose(net.maps(faces).mean((1, 2)), logits, atol=1e-5)
+    export(net, 64, tmp_path)
+    assert np.abs(Session(tmp_path).logits(faces.numpy()) - logits.numpy()).max() < 1e-3
 
 
 def test_the_logit_of_a_class_token_belongs_to_every_position_alike() -> None:
@@ -340,6 +363,36 @@ def test_a_large_transformer_is_kept_in_8_bits_and_what_is_small_as_it_is(tmp_pa
     assert TensorProto.INT8 not in {t.data_type for t in onnx.load(str(tmp_path / MODEL)).graph.initializer}
 
 
+def test_matrices_can_be_kept_in_4_bits_and_are_restored_as_the_file_is_loaded(tmp_path: Path) -> None:
+    with seeded(0):
+        net: Any = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=64)._build().eval()
+    net.backbone.get_classifier().weight.data.normal_(0, 0.1, generator=torch.Generator().manual_seed(0))
+    faces = np.stack([draw_picture(i, size=64) for i in range(6)])
+    logits = {}
+    for packed in (False, True):
+        export(net, 64, tmp_path / str(packed), faces, packed=packed)
+        logits[packed] = Session(tmp_path / str(packed)).logits(faces)
+    small, large = ((tmp_path / str(packed) / MODEL).stat().st_size for packed in (True, False))
+    assert small < 0.75 * large
+    graph = onnx.load(str(tmp_path / "True" / MODEL)).graph
+    assert not [tensor for tensor in graph.initializer if tensor.data_type == TensorProto.INT8 and len(tensor.dims) > 1]
+    assert np.corrcoef(logits[True], logits[False])[0, 1] > 0.9
+
+
+def test_4_bits_of_a_weight_lose_little_also_where_inputs_differ_in_size() -> None:
+    rng = np.random.default_rng(0)
+    rows = np.exp(rng.uniform(-1, 1, (128, 1)))
+    matrix = np.clip(np.round(rng.normal(size=(128, 96)) * 7 * rows), -64, 63).astype(np.int8)
+    kept, nodes = pack("w", matrix)
+    output = helper.make_tensor_value_info("w", TensorProto.INT8, matrix.shape)
+    graph = helper.make_graph(nodes, "restoring", [], [output], kept)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    restored = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {})[0]
+    error = np.sqrt(((restored.astype(float) - matrix) ** 2).mean(1)) / np.sqrt((matrix.astype(float) ** 2).mean(1))
+    assert error.max() < 0.15
+    assert sum(tensor.ByteSize() for tensor in kept) < 0.6 * matrix.nbytes
+
+
 def test_smoothing_evens_out_the_inputs_of_matrices_and_changes_no_logit() -> None:
     with seeded(0):
         net: Any = Cnn(backbone="vit_tiny_patch16_224", pretrained=False, size=64, depth="2")._build().eval()
@@ -347,21 +400,24 @@ def test_smoothing_evens_out_the_inputs_of_matrices_and_changes_no_logit() -> No
     with torch.no_grad():
         backbone.get_classifier().weight.normal_(generator=torch.Generator().manual_seed(0))
         backbone.blocks[1].norm2.weight[7] = 60  # one channel is far larger than the others
+        backbone.blocks[1].mlp.fc1.weight[9] *= 60
         faces = np.stack([draw_picture(i, size=64) for i in range(4)])
         before = net(torch.from_numpy(faces))
 
-        def largest_inputs() -> torch.Tensor:
+        def largest_inputs(matrix: torch.nn.Module) -> torch.Tensor:
             found = []
-            hook = backbone.blocks[1].mlp.fc1.register_forward_pre_hook(lambda _, given: found.append(given[0]))
+            hook = matrix.register_forward_pre_hook(lambda _, given: found.append(given[0]))
             net(torch.from_numpy(faces))
             hook.remove()
             return torch.cat(found).abs().flatten(0, -2).amax(0)
 
-        uneven = largest_inputs()
+        matrices = backbone.blocks[1].mlp.fc1, backbone.blocks[1].mlp.fc2
+        uneven = [largest_inputs(matrix) for matrix in matrices]
         smooth(net, faces)
-        even = largest_inputs()
+        even = [largest_inputs(matrix) for matrix in matrices]
         assert torch.allclose(net(torch.from_numpy(faces)), before, atol=1e-3)
-    assert uneven.max() / uneven.median() > 4 * even.max() / even.median()
+    for first, then in zip(uneven, even, strict=True):
+        assert first.max() / first.median() > 4 * then.max() / then.median()
 
 
 def test_the_patches_of_a_transformer_are_not_kept_in_8_bits(tmp_path: Path) -> None:
