@@ -1,8 +1,8 @@
 """Print the tables of docs/accuracy.md from the report of a suite, `sources` or `open`, and from a model card.
 
-    python benchmarks/accuracy_tables.py build/sources/report.json released before default \\
+    python benchmarks/accuracy_tables.py build/sources/report.json released default strong \\
         --card detector/weights/default/card.json
-    python benchmarks/accuracy_tables.py build/open/results/report.json released before default
+    python benchmarks/accuracy_tables.py build/open/results/report.json released default strong
 
 The arguments after the report name detectors of it, in the order of the columns. Without a card, the tables of
 likelihood ratios and verdicts are left out.

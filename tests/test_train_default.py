@@ -1,4 +1,4 @@
-"""`benchmarks/train_default.py` joins the two networks that are shipped, and `train_strong.py` three."""
+"""`benchmarks/train_default.py` joins the two networks of `default`, and `train_strong.py` the three of `strong`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ from detector.learning.state import state_to_numpy
 from detector.scoring.checkpoint import SHIPPED, read_card, write_checkpoint
 
 TWO = (train_cnn.FIFTH, train_transformer.FIFTH)
+DETECTORS = {  # the hyper-parameters of their networks, and how they are joined
+    "default": (TWO, train_default.DESIGN),
+    "strong": ((*TWO, train_clip.RECIPE), train_strong.DESIGN),
+}
 
 
 def join_untrained(recipes: tuple[dict[str, Any], ...], design: train_default.Design, out: Path) -> tuple[Path, Any]:
@@ -37,9 +41,7 @@ def join_untrained(recipes: tuple[dict[str, Any], ...], design: train_default.De
     return train_default.join(runs, design, out / "joined"), nets
 
 
-@pytest.mark.parametrize(
-    ("recipes", "design"), [(TWO, train_default.DESIGN), ((*TWO, train_clip.RECIPE), train_strong.DESIGN)]
-)
+@pytest.mark.parametrize(("recipes", "design"), DETECTORS.values())
 def test_the_joined_detector_averages_all_networks_by_their_factors(
     recipes: tuple[dict[str, Any], ...], design: train_default.Design, tmp_path: Path
 ) -> None:
@@ -55,10 +57,10 @@ def test_the_joined_detector_averages_all_networks_by_their_factors(
     assert all(float(own.std()) > 0 for own in logits)
 
 
-def test_the_joined_detector_has_the_networks_of_the_shipped_one(tmp_path: Path) -> None:
-    folder, _ = join_untrained(TWO, train_default.DESIGN, tmp_path)
+@pytest.mark.parametrize("name", DETECTORS)
+def test_the_joined_detector_has_the_networks_of_the_shipped_one(name: str, tmp_path: Path) -> None:
+    folder, _ = join_untrained(*DETECTORS[name], tmp_path)
     arguments = read_card(folder, "detector")["arguments"]
     assert {key: arguments[key] for key in ("backbone", "views", "depth", "second")} == {
-        key: read_card(SHIPPED / "default", "detector")["arguments"][key]
-        for key in ("backbone", "views", "depth", "second")
+        key: read_card(SHIPPED / name, "detector")["arguments"][key] for key in ("backbone", "views", "depth", "second")
     }

@@ -98,7 +98,7 @@ def jobs(paths: list[Path], tight: list[Path]) -> list[tuple[str, Callable[[], o
     from detector.learning import backbones
 
     torch.set_num_threads(1)
-    detector = Cnn.load(SHIPPED / "default", threads=1)
+    detector, strong = (Cnn.load(SHIPPED / name, threads=1) for name in ("default", "strong"))
     data = [read(path) for path in paths]
     images = [decode(d) for d in data]
     boxes = [locate_faces(image)[:1] for image in images]
@@ -116,10 +116,12 @@ def jobs(paths: list[Path], tight: list[Path]) -> list[tuple[str, Callable[[], o
     return [
         ("whole pipeline", partial(score_all, targets, detector), n),
         ("whole pipeline, tight cuts", partial(score_all, tightly, detector), n),
+        ("whole pipeline, strong", partial(score_all, targets, strong), n),
         ("read and decode", lambda: [(sha256(d := read(p)), decode(d)) for p in paths], n),
         ("locate", lambda: [locate_faces(i) for i in images], n),
         ("cut and resize", lambda: [prepare(i, detector.size, c) for i, c in zip(images, crops, strict=True)], n),
         ("networks", lambda: [detector.score(faces[i : i + BATCH]) for i in range(0, n, BATCH)], n),
+        ("networks, strong", lambda: [strong.score(faces[i : i + BATCH]) for i in range(0, n, BATCH)], n),
         ("ResNet-50, eager torch", eager, BATCH),
     ]
 

@@ -27,14 +27,15 @@ DetectorFolder = Annotated[
     Path | None,
     typer.Option(
         "--detector",
-        help="Use the trained detector in this folder, or the shipped one of this name, such as default.",
+        help="Use the trained detector in this folder, or the shipped one of this name, such as strong: more accurate "
+        "and slower.",
     ),
 ]
 DetectorFolders = Annotated[
     list[Path] | None,
     typer.Option(
         "--detector",
-        help="Folder of a trained detector to measure, or the name of a shipped one, such as default; may be repeated.",
+        help="Folder of a trained detector to measure, or the name of a shipped one, such as strong; may be repeated.",
     ),
 ]
 Weights = Annotated[

@@ -47,7 +47,7 @@ def verify(
         Path | None, typer.Option(help="With --check: present path of the exhibit, or folder of all exhibits.")
     ] = None,
 ) -> None:
-    """Examine questioned pictures: write reports, a custody log and an index."""
+    """Examine questioned pictures, by default with strong: write reports, a custody log and an index."""
     from detector import tasks
     from detector.dataset.listing import LeftOut
     from detector.errors import DetectorError

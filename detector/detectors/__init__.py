@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.registry import Registry
-from detector.scoring.checkpoint import find_checkpoint, find_named, read_card
+from detector.scoring.checkpoint import CARD, SHIPPED, find_checkpoint, find_named, read_card
 from detector.types import Detector, TrainableDetector
 
 DETECTORS: Registry[type[TrainableDetector]] = Registry("detector", "detector.detectors")
@@ -16,12 +16,21 @@ DETECTORS: Registry[type[TrainableDetector]] = Registry("detector", "detector.de
 def find_detector(folder: Path | str | None = None) -> Path:
     """Return the folder of a checkpoint; None takes the shipped one, or else that of `detector quickstart`.
 
-    folder: a folder, or the name of a shipped detector, such as "default"; where there is a folder of that name, the
+    folder: a folder, or the name of a shipped detector, such as "strong"; where there is a folder of that name, the
     folder.
 
     Raises CheckpointError if there is neither.
     """
     return find_checkpoint("detector", "default") if folder is None else find_named(folder)
+
+
+def find_best() -> Path:
+    """Return the folder of the more accurate and slower of the shipped detectors, for commands that see few pictures.
+
+    Where it is not installed, the folder is that of `find_detector`.
+    """
+    best = SHIPPED / "strong"
+    return best if (best / CARD).is_file() else find_detector()
 
 
 def load_detector(folder: Path | str | None = None, *, threads: int | None = None) -> tuple[Path, Detector]:

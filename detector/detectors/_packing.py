@@ -51,7 +51,7 @@ def pack(name: str, matrix: NDArray[np.int8]) -> tuple[list[TensorProto], list[N
     first, second = np.split(codes, 2, axis=1)
     kept = {
         "packed": first + LEVELS * second, "step": step, "low": low, "size": size, "shape": np.array(matrix.shape),
-        "levels": np.float32(LEVELS),
+        "levels": np.float32(LEVELS), "least": np.float32(matrix.min()), "most": np.float32(matrix.max()),
     }  # fmt: skip
     nodes = []
 
@@ -71,7 +71,8 @@ def pack(name: str, matrix: NDArray[np.int8]) -> tuple[list[TensorProto], list[N
     add("Reshape", "groups shape", "even")
     add("Mul", "even size_wide", "matrix")
     add("Round", "matrix", "rounded")
-    add("Cast", "rounded", "", to=TensorProto.INT8)
+    add("Clip", "rounded least most", "kept")  # more would overflow where `quantize_matrices` says
+    add("Cast", "kept", "", to=TensorProto.INT8)
     return [numpy_helper.from_array(value, f"{name}_{part}") for part, value in kept.items()], nodes
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detector.dataset.listing import LeftOut
-from detector.detectors import load_detector
+from detector.detectors import find_best, load_detector
 from detector.errors import ImageError
 from detector.evidence.checks import read_exhibit
 from detector.files import as_text
@@ -50,10 +50,10 @@ def verify(
     folder for each report, the custody log and index.html. An exhibit is not examined again if it has an unmodified
     report with the same settings.
 
-    inputs: paths of pictures, folders or manifests, one or several. detector: a folder of weights; None takes the
-    shipped ones. known: a table of known pictures. trust: trust lists for Content Credentials. case, examiner: name of
-    the case and of the examiner in the report. key: an Ed25519 key (PEM) that signs the entries of the log. left_out:
-    collects the files in folders that are not pictures.
+    inputs: paths of pictures, folders or manifests, one or several. detector: a folder of weights; None takes `strong`,
+    the more accurate of the shipped ones. known: a table of known pictures. trust: trust lists for Content Credentials.
+    case, examiner: name of the case and of the examiner in the report. key: an Ed25519 key (PEM) that signs the entries
+    of the log. left_out: collects the files in folders that are not pictures.
 
     Raises DetectorError if there is no picture or no trust list, if a row of `known` has no hash, or if the log belongs
     to another case, CheckpointError for weights that cannot be read, OSError if nothing can be written below `out`.
@@ -64,7 +64,7 @@ def verify(
 
     targets = expand([str(i) for i in as_list(inputs)], left_out=left_out)
     log = folders.open_case(Path(out), key)
-    folder, loaded = load_detector(detector)
+    folder, loaded = load_detector(find_best() if detector is None else detector)
     card, weights = read_card(folder, "detector"), digest_checkpoint(folder)
     components = describe_environment() | {"weights": weights}
     settings = components | folders.describe_settings(case, examiner, log, known=known, trust=trust)

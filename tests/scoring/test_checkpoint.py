@@ -27,7 +27,7 @@ from detector.scoring.checkpoint import (
 )
 from detector.scoring.runtime import Session
 
-LARGEST = 30 * 2**20  # bytes that a folder of shipped weights may take
+LARGEST = {"strong": 50}  # MiB that the folder of shipped weights may take, other folders 30
 TENSORS = {"a": np.arange(6.0).reshape(2, 3).T, "scalar": np.float32(3)}
 
 
@@ -142,11 +142,23 @@ def test_a_name_means_shipped_weights_unless_a_folder_here_has_it(
     assert detectors.find_detector("shapes") == Path("shapes")
 
 
+def test_the_best_detector_is_the_shipped_one_also_beside_a_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "strong").mkdir()
+    assert detectors.find_best() == checkpoint.SHIPPED / "strong"
+    for module in (checkpoint, detectors):
+        monkeypatch.setattr(module, "SHIPPED", tmp_path / "shipped")
+    write_checkpoint(tmp_path / "shipped" / "default", TENSORS, {"detector": "cnn"})
+    assert detectors.find_best() == tmp_path / "shipped" / "default"
+
+
 @pytest.mark.parametrize("card", sorted((ROOT / "detector" / "weights").glob(f"*/{CARD}")), ids=lambda p: p.parent.name)
 def test_shipped_weights_can_be_loaded_and_have_complete_cards(card: Path) -> None:
     facts = json.loads(card.read_text())
     assert {"seed", "recipe", "licence", "citation", "limits"} <= set(facts)
-    assert sum(f.stat().st_size for f in card.parent.iterdir()) < LARGEST
+    assert sum(f.stat().st_size for f in card.parent.iterdir()) < LARGEST.get(card.parent.name, 30) * 2**20
     if "generator" in facts:
         thing = generators.load_generator(facts["generator"], card.parent)
         if hasattr(thing, "sample"):
