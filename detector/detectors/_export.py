@@ -30,20 +30,21 @@ LARGEST = 20_000_000  # size in bytes above which an ONNX file keeps 8 or 16 bit
 ROUNDED = 0.3  # the same for such a file, as a share of 1 + the largest logit
 MATRIX = 100_000  # smallest number of weights of a matrix that is kept in 8 bits
 KERNEL = 10_000  # smallest number of weights of another array that is kept in 16 bits
-EVENNESS = {"norm": 0.5, "act": 0.7}  # how far `smooth` evens out values after a normalisation or an activation
+AFTER_NORM, BEFORE_LAST = 0.5, 0.7  # how far `smooth` evens out values after a normalisation, or before a last matrix
 
 
 class Scaled(nn.Module):
     """Values (..., C) times a factor for each channel."""
 
-    factors: Tensor
+    weight: Tensor
+    bias = None  # as in a normalisation that has none
 
-    def __init__(self, factors: Tensor) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.register_buffer("factors", factors)
+        self.register_buffer("weight", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.factors
+        return x * self.weight
 
 
 class Mapped(nn.Module):
@@ -104,13 +105,14 @@ def smooth(net: Any, faces: Images) -> None:
     A few channels after the normalisations, and before the last matrix of a block, are many times larger than the
     others. Rounded to 8 bits together with them, the others would lose most of their bits, so every channel is divided
     by a factor and the weights of the matrix that follows are multiplied by it. faces: examples (N, H, W, 3).
-    Source: Xiao et al. 2023, arXiv:2211.10438, eq. 4 with the strengths EVENNESS.
+    Source: Xiao et al. 2023, arXiv:2211.10438, eq. 4 with the strengths AFTER_NORM and BEFORE_LAST.
     """
-    blocks = [block for transformer in find_transformers(net) for block in transformer.blocks]
-    pairs = [(b.norm1, b.attn.qkv, "norm") for b in blocks] + [(b.norm2, b.mlp.fc1, "norm") for b in blocks]
-    pairs += [(b.mlp.act, b.mlp.fc2, "act") for b in blocks]
+    pairs: list[tuple[Any, Any, float]] = []
+    for block in (block for transformer in find_transformers(net) for block in transformer.blocks):
+        block.mlp.norm = Scaled(block.mlp.fc2.in_features)  # before the last matrix, where timm has nothing
+        pairs += [(block.norm1, block.attn.qkv, AFTER_NORM), (block.norm2, block.mlp.fc1, AFTER_NORM)]
+        pairs.append((block.mlp.norm, block.mlp.fc2, BEFORE_LAST))
     largest: dict[nn.Module, Tensor] = {}
-    scaled: dict[nn.Module, Tensor] = {}
 
     def note(module: nn.Module, _: Any, output: Tensor) -> None:
         top = output.abs().flatten(0, -2).amax(0)
@@ -121,17 +123,13 @@ def smooth(net: Any, faces: Images) -> None:
         score_faces(net, faces)
     for hook in hooks:
         hook.remove()
-    for before, matrix, kind in pairs:
+    for before, matrix, strength in pairs:
         values, weights = largest[before].clamp(min=1e-3), matrix.weight.abs().amax(0).clamp(min=1e-3)
-        factor = values ** EVENNESS[kind] / weights ** (1 - EVENNESS[kind])
+        factor = values**strength / weights ** (1 - strength)
         matrix.weight *= factor
-        if kind == "norm":
-            before.weight /= factor
+        before.weight /= factor
+        if before.bias is not None:
             before.bias /= factor
-        else:
-            scaled[before] = factor
-    for block in blocks:
-        block.mlp.norm = Scaled(1 / scaled[block.mlp.act])  # between activation and matrix, where timm has nothing
 
 
 def quantize_matrices(path: Path) -> None:
