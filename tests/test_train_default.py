@@ -1,4 +1,4 @@
-"""`benchmarks/train_default.py` joins the two networks of `default`, and `train_strong.py` the three of `strong`."""
+"""`benchmarks/train_default.py` joins the two networks of `default`, and `train_strong.py` those of `strong`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import train_default
 import train_strong
 import train_transformer
 
+from detector.detectors._nets import read_depths
 from detector.detectors.cnn import Cnn
 from detector.learning.seeds import seeded
 from detector.learning.state import state_to_numpy
 from detector.scoring.checkpoint import SHIPPED, read_card, write_checkpoint
 
-TWO = (train_cnn.FIFTH, train_transformer.FIFTH)
 DETECTORS = {  # the hyper-parameters of their networks, and how they are joined
-    "default": (TWO, train_default.DESIGN),
-    "strong": ((*TWO, train_clip.RECIPE), train_strong.DESIGN),
+    "default": ((train_cnn.FIFTH, train_transformer.FIFTH), train_default.DESIGN),
+    "strong": ((train_cnn.FIFTH, train_clip.RECIPE), train_strong.DESIGN),
 }
 
 
@@ -45,11 +45,13 @@ def join_untrained(recipes: tuple[dict[str, Any], ...], design: train_default.De
 def test_the_joined_detector_averages_all_networks_by_their_factors(
     recipes: tuple[dict[str, Any], ...], design: train_default.Design, tmp_path: Path
 ) -> None:
-    """The first sees the middle of a face, the second all of it, without the last of its blocks."""
+    """The first sees the middle of a face, the second all of it; a transformer is joined without its last blocks."""
     folder, nets = join_untrained(recipes, design, tmp_path)
     joined: Any = Cnn(**read_card(folder, "detector")["arguments"]).network(folder)
     faces = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 448, 448, 3), np.uint8))
-    nets[1].backbone.blocks = nets[1].backbone.blocks[:11]
+    for net, blocks in zip(nets, read_depths(design.depth, len(nets)), strict=True):
+        if len(blocks) == 1:
+            net.backbone.blocks = net.backbone.blocks[: blocks[0]]
     with torch.no_grad():
         logits = [net.classify(view.part(faces)) for net, view in zip(nets, joined.nets, strict=True)]
         expected = sum(factor * own for factor, own in zip(design.factors, logits, strict=True)) / len(nets)

@@ -18,10 +18,9 @@ from torch import Tensor, nn
 
 from detector.detectors._fitting import score_faces
 from detector.detectors._nets import find_transformers, fix_size
-from detector.detectors._packing import pack_matrices
 from detector.errors import CheckpointError
 from detector.files import replacing
-from detector.scoring.checkpoint import MODEL
+from detector.scoring.checkpoint import MODEL, write_model
 from detector.scoring.runtime import Session
 from detector.types import Images
 
@@ -59,12 +58,11 @@ class Mapped(nn.Module):
         return maps.mean((1, 2)), maps
 
 
-def export(net: Any, size: int, folder: Path, faces: Images | None = None, *, packed: bool = False) -> None:
+def export(net: Any, size: int, folder: Path, faces: Images | None = None) -> None:
     """Write a network of faces (N, size, size, 3) as ONNX, with its score map if the mean of the map is the logit.
 
     faces: examples (N, size, size, 3) from which the ranges of the values between layers are taken; the file then has
-    convolutions of 8 bits, and matrices of 8 bits lose less. None keeps more bits. packed: keep 4 bits of each weight
-    of the matrices of a large network (`_packing`), for a smaller file that takes longer to load.
+    convolutions of 8 bits, and matrices of 8 bits lose less. None keeps more bits.
 
     Raises CheckpointError if ONNX Runtime and torch disagree.
     """
@@ -89,8 +87,7 @@ def export(net: Any, size: int, folder: Path, faces: Images | None = None, *, pa
     if large:
         quantize_matrices(folder / MODEL)
         halve(folder / MODEL)
-    if packed:
-        pack_matrices(folder / MODEL)
+    write_model(folder, (folder / MODEL).read_bytes())
     with torch.no_grad():
         logits = net(example).numpy()
     apart = np.abs(Session(folder).logits(example.numpy()) - logits).max()

@@ -25,7 +25,7 @@ from detector.scoring.runtime import Session
 from detector.statistics.calibration import Calibration, fit_calibration
 from detector.statistics.metrics import METRICS
 from detector.statistics.sources import fit_over_sources
-from detector.types import Images, Label, Opinion, Progress, Scores, silent
+from detector.types import Images, Label, Opinion, Progress, Scores, Transform, silent
 
 if TYPE_CHECKING:
     from torch import nn
@@ -211,18 +211,29 @@ class Cnn:
         write_checkpoint(folder, state.state_to_numpy(self._net), card)
         self._session = Session(folder)
 
-    def calibrate(self, manifest: pd.DataFrame) -> Self:
+    def calibrate(self, manifest: pd.DataFrame, *, alter: Transform | None = None) -> Self:
         """Fit the calibration again, so that its thresholds hold on every dataset of photographs, and return self.
 
-        manifest: pictures that training did not see, with photographs of at least two datasets.
+        manifest: pictures that training did not see, with photographs of at least two datasets. alter: a change of each
+        face, such as a compression; the thresholds hold for the changed faces, too.
         """
         session = self._session
         if session is None:
             raise CheckpointError("this detector has no weights yet; fit and save it, or load a checkpoint")
-        blocks = (manifest.iloc[i : i + BLOCK] for i in range(0, len(manifest), BLOCK))
-        raw = np.concatenate([self._raw(session, self._faces(block)) for block in blocks])
         sources = np.where(manifest.label == Label.FAKE, manifest.generator, manifest.dataset)
-        self.calibration = fit_over_sources(raw, manifest.label, sources, manifest.group)
+        raw: list[Scores] = []
+        altered: list[Scores] = []
+        for first in range(0, len(manifest), BLOCK):
+            block = manifest.iloc[first : first + BLOCK]
+            faces = self._faces(block)
+            raw.append(self._raw(session, faces))
+            if alter is not None:
+                changed = [alter(face, key) for face, key in zip(faces, block.sha256, strict=True)]
+                altered.append(self._raw(session, np.stack(changed)))
+        self.calibration = fit_over_sources(
+            np.concatenate(raw), manifest.label, sources, manifest.group,
+            altered=np.concatenate(altered) if altered else None,
+        )  # fmt: skip
         return self
 
     def _raw(self, session: Session, faces: Images) -> Scores:

@@ -8,6 +8,7 @@ results) is for people.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ from detector.errors import CheckpointError
 from detector.files import sha256, write_bytes, write_text
 
 CARD, WEIGHTS, MODEL = "card.json", "weights.safetensors", "model.onnx"
+COMPRESSED = f"{MODEL}.gz"  # takes the place of MODEL for a large network
+COMPRESSED_ABOVE = 50_000_000  # size in bytes above which a network is compressed
+MAX_MODEL = 1_000_000_000  # largest size in bytes of a network that was compressed
+GZIP = 31  # `wbits` with which zlib writes and reads the format of gzip
 
 SHIPPED = Path(__file__).parents[1] / "weights"
 QUICKSTART = Path("quickstart")  # folder below the working folder in which `detector quickstart` saves its weights
@@ -112,23 +117,38 @@ def digest_checkpoint(folder: Path | str) -> str:
     folder = Path(folder)
     card = read_card(folder)
     parts = {key: card[key] for key in DECISIVE if key in card}
-    if (folder / MODEL).is_file():
+    if (folder / MODEL).is_file() or (folder / COMPRESSED).is_file():
         read_model(folder)
-    files = {name: sha256((folder / name).read_bytes()) for name in (WEIGHTS, MODEL) if (folder / name).is_file()}
+    names = (WEIGHTS, MODEL, COMPRESSED)
+    files = {name: sha256((folder / name).read_bytes()) for name in names if (folder / name).is_file()}
     return sha256(json.dumps(parts | files, sort_keys=True).encode())
+
+
+def write_model(folder: Path, data: bytes) -> None:
+    """Write an exported network, in place of the one that is there; a large one is compressed."""
+    kept, other = (COMPRESSED, MODEL) if len(data) > COMPRESSED_ABOVE else (MODEL, COMPRESSED)
+    if kept == COMPRESSED:  # weights repeat no sequences, so that only how often each byte occurs can be used
+        coder = zlib.compressobj(9, wbits=GZIP, memLevel=9, strategy=zlib.Z_HUFFMAN_ONLY)
+        data = coder.compress(data) + coder.flush()
+    write_bytes(folder / kept, data)
+    (folder / other).unlink(missing_ok=True)
 
 
 def read_model(folder: Path) -> bytes:
     """Return the bytes of an exported network.
 
-    Raises CheckpointError if there is none, if it is damaged, or if it keeps numbers in further files ("external
-    data"): those are not covered by the digest, so that they could be exchanged unnoticed.
+    Raises CheckpointError if there is none, if it is damaged or larger than MAX_MODEL, or if it keeps numbers in
+    further files ("external data"): those are not covered by the digest, so that they could be exchanged unnoticed.
     """
     path = folder / MODEL
+    if not path.exists() and (folder / COMPRESSED).exists():
+        path = folder / COMPRESSED
     try:
         data = path.read_bytes()
     except OSError:
         raise CheckpointError(f"{folder} holds no {MODEL}; train it again, which ends by exporting one") from None
+    if path.name == COMPRESSED:
+        data = _expand(data, path)
     try:
         outside = _refers_outside(memoryview(data), "model")
     except (IndexError, ValueError, RecursionError):
@@ -136,6 +156,19 @@ def read_model(folder: Path) -> bytes:
     if outside:
         raise CheckpointError(f"{path} keeps numbers in further files, which its digest does not cover; save it as one")
     return data
+
+
+def _expand(data: bytes, path: Path) -> bytes:
+    """Return what gzip compressed; CheckpointError if it is damaged or larger than MAX_MODEL."""
+    expander = zlib.decompressobj(GZIP)
+    try:
+        expanded = expander.decompress(data, MAX_MODEL)
+    except zlib.error:
+        raise CheckpointError(f"{path} is damaged; train it again") from None
+    if not expander.eof:
+        said = f"has more than {MAX_MODEL:,} bytes" if expander.unconsumed_tail else "ends too early"
+        raise CheckpointError(f"{path} {said}; train it again")
+    return expanded
 
 
 def _refers_outside(data: memoryview, kind: str) -> bool:

@@ -21,18 +21,19 @@ class Session:
 
         Raises CheckpointError if there is no network or it cannot be loaded.
         """
-        path = folder / MODEL
-        read_model(folder)
+        data = read_model(folder)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0  # 0 means one per physical core
         options.log_severity_level = 3
         try:
-            self._net = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._net = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime raises many kinds of errors
-            raise CheckpointError(f"{path} cannot be loaded: {str(error).strip().splitlines()[-1][:120]}") from None
+            raise CheckpointError(
+                f"{folder / MODEL} cannot be loaded: {str(error).strip().splitlines()[-1][:120]}"
+            ) from None
         self._outputs = {out.name for out in self._net.get_outputs()}
         if "logits" not in self._outputs:
-            raise CheckpointError(f"{path} gives no logits, so it is not of a detector; train it again")
+            raise CheckpointError(f"{folder / MODEL} gives no logits, so it is not of a detector; train it again")
 
     @property
     def mapped(self) -> bool:

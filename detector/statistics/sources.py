@@ -33,13 +33,15 @@ def fit_over_sources(
     sources: ArrayLike,
     groups: ArrayLike,
     *,
+    altered: ArrayLike | None = None,
     fpr: float = MAX_FPR,
     miss: float = MAX_MISS,
 ) -> Calibration:
     """Return a calibration that holds in each source of photographs.
 
     scores: raw scores (N,) of pictures that were not used in training. labels: (N,), 0 real, 1 fake. sources: (N,),
-    data set of each photograph and generator of each fake. groups: (N,), group of each picture.
+    data set of each photograph and generator of each fake. groups: (N,), group of each picture. altered: raw scores
+    (N,) of the same pictures after a change, such as a compression; the thresholds hold for these, too.
     fpr: share of the photographs of each source that may be called likely-fake; sources with fewer than 1 / fpr
     photographs, of which a single one is more than that share, are taken together. miss: share of the fakes of each
     generator with at least MIN_FAKES pictures that may be called likely-real.
@@ -56,6 +58,11 @@ def fit_over_sources(
     slope, offset, variance = fit_line(raw, fake, groups, weight)
     odds = slope * raw + offset
     low, high = _worst_bounds(raw, fake, names, groups)
+    n_real, n_fake = int((~fake).sum()), int(fake.sum())
+    if altered is not None:
+        odds = np.append(odds, slope * check(labels, altered)[1][0] + offset)
+        names = np.append(names, [f"{name}, altered" for name in names])
+        fake, groups = np.tile(fake, 2), np.tile(groups, 2)
     joined = join_small(names[~fake], 1 / fpr)
     fake_above = max(0.0, *(threshold_at_fpr(odds[~fake][joined == number], fpr) for number in np.unique(joined)))
     alarms = false_alarms(odds[~fake], names[~fake], groups[~fake], fake_above)
@@ -64,7 +71,7 @@ def fit_over_sources(
     return Calibration(
         slope, offset, low, high, fake_above, real_below,
         float(worst.share), float(worst.high), missed, missed_high,
-        int((~fake).sum()), int(fake.sum()), int(worst.n), variance,
+        n_real, n_fake, int(worst.n), variance,
     )  # fmt: skip
 
 

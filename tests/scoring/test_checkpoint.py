@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from detector.errors import CheckpointError
 from detector.scoring import checkpoint
 from detector.scoring.checkpoint import (
     CARD,
+    COMPRESSED,
     MODEL,
     WEIGHTS,
     digest_checkpoint,
@@ -24,10 +26,11 @@ from detector.scoring.checkpoint import (
     read_model,
     read_tensors,
     write_checkpoint,
+    write_model,
 )
 from detector.scoring.runtime import Session
 
-LARGEST = {"strong": 50}  # MiB that the folder of shipped weights may take, other folders 30
+LARGEST = {"strong": 50}  # megabytes that the folder of shipped weights may take, other folders 30
 TENSORS = {"a": np.arange(6.0).reshape(2, 3).T, "scalar": np.float32(3)}
 
 
@@ -90,6 +93,41 @@ def test_a_damaged_network_is_a_clear_error(tmp_path: Path, data: bytes) -> None
     (tmp_path / MODEL).write_bytes(data)
     with pytest.raises(CheckpointError, match="no ONNX file"):
         read_model(tmp_path)
+
+
+def test_a_compressed_network_is_expanded_and_counts_for_the_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "COMPRESSED_ABOVE", 10)
+    write_checkpoint(tmp_path, TENSORS, {"detector": "x"})
+    seen = {digest_checkpoint(tmp_path)}
+    for value in (1.0, 2.0):
+        data = make_model("graph", value).SerializeToString()
+        write_model(tmp_path, data)
+        assert read_model(tmp_path) == gzip.decompress((tmp_path / COMPRESSED).read_bytes()) == data
+        seen.add(digest_checkpoint(tmp_path))
+    assert len(seen) == 3
+    assert not (tmp_path / MODEL).exists()
+
+
+@pytest.mark.parametrize("damage", ["text", "torn", "flipped", "large"])
+def test_a_damaged_compressed_network_is_a_clear_error(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "COMPRESSED_ABOVE", 10)
+    data = make_model("graph").SerializeToString()
+    write_model(tmp_path, data)
+    kept = (tmp_path / COMPRESSED).read_bytes()
+    if damage == "large":
+        monkeypatch.setattr(checkpoint, "MAX_MODEL", len(data) - 1)
+    else:
+        flipped = kept[:-5] + bytes([kept[-5] ^ 1]) + kept[-4:]  # in the sum that gzip checks
+        changed = {"text": b"This is no network.", "torn": kept[:-9], "flipped": flipped}
+        (tmp_path / COMPRESSED).write_bytes(changed[damage])
+    for refuses in (read_model, Session):
+        with pytest.raises(CheckpointError, match=COMPRESSED) as caught:
+            refuses(tmp_path)
+        assert len(str(caught.value).splitlines()) == 1
 
 
 def make_model(place: str, value: float = 1.0, *, outside: bool = False) -> onnx.ModelProto:
@@ -158,7 +196,7 @@ def test_the_best_detector_is_the_shipped_one_also_beside_a_folder_of_that_name(
 def test_shipped_weights_can_be_loaded_and_have_complete_cards(card: Path) -> None:
     facts = json.loads(card.read_text())
     assert {"seed", "recipe", "licence", "citation", "limits"} <= set(facts)
-    assert sum(f.stat().st_size for f in card.parent.iterdir()) < LARGEST.get(card.parent.name, 30) * 2**20
+    assert sum(f.stat().st_size for f in card.parent.iterdir()) < LARGEST.get(card.parent.name, 30) * 1e6
     if "generator" in facts:
         thing = generators.load_generator(facts["generator"], card.parent)
         if hasattr(thing, "sample"):
