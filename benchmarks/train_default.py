@@ -103,8 +103,8 @@ class Design(NamedTuple):
     """How trained networks are joined.
 
     factors: on the logits of each network before they are averaged. views, depth: as in `cnn.Cnn`. recipe: how they
-    were trained. origin, citation: of the network whose weights the second one started from. The card quotes
-    these three. alter: as in `cnn.Cnn.calibrate`.
+    were trained. origin, citation: of the network whose weights the second one started from; the card quotes them and
+    the recipe. alter: as in `cnn.Cnn.calibrate`.
     """
 
     factors: tuple[float, ...]

@@ -29,7 +29,7 @@ FACTORS = (1.0, 2.9)  # on the logits of the convolutional network and of CLIP
 RECIPE = f"""benchmarks/train_strong.py: the logits of a convolutional network and {FACTORS[1]} times those of the \
 first eight blocks of CLIP ViT-B/16, averaged. CLIP has its own weights, of 8 bits, and a linear layer on the class \
 tokens after blocks 7 and 8 (benchmarks/train_clip.py; its features were computed in 16 bits, 3,848 pairs of windows \
-and 7,801 of whole faces). Their thresholds hold for the calibrating pictures after half size and JPEG 60, too. The \
+and 7,801 of whole faces). The thresholds hold for the calibrating pictures after half size and JPEG 60, too. The \
 other network is that of the detector `default`. {CONVOLUTIONAL} {ROUNDED}"""
 DESIGN = Design(  # the middle of a face of 448 pixels, and all of it at 224 pixels
     FACTORS, "160+448:224", "0+7,8", RECIPE,

@@ -117,10 +117,11 @@ def digest_checkpoint(folder: Path | str) -> str:
     folder = Path(folder)
     card = read_card(folder)
     parts = {key: card[key] for key in DECISIVE if key in card}
-    if (folder / MODEL).is_file() or (folder / COMPRESSED).is_file():
-        read_model(folder)
-    names = (WEIGHTS, MODEL, COMPRESSED)
-    files = {name: sha256((folder / name).read_bytes()) for name in names if (folder / name).is_file()}
+    files = {}
+    if (folder / WEIGHTS).is_file():
+        files[WEIGHTS] = sha256((folder / WEIGHTS).read_bytes())
+    if find_model(folder).is_file():
+        files[MODEL] = sha256(read_model(folder))
     return sha256(json.dumps(parts | files, sort_keys=True).encode())
 
 
@@ -134,15 +135,19 @@ def write_model(folder: Path, data: bytes) -> None:
     (folder / other).unlink(missing_ok=True)
 
 
+def find_model(folder: Path) -> Path:
+    """Return the file that holds an exported network, compressed or not; MODEL if there is none."""
+    compressed = folder / COMPRESSED
+    return compressed if compressed.exists() and not (folder / MODEL).exists() else folder / MODEL
+
+
 def read_model(folder: Path) -> bytes:
     """Return the bytes of an exported network.
 
     Raises CheckpointError if there is none, if it is damaged or larger than MAX_MODEL, or if it keeps numbers in
     further files ("external data"): those are not covered by the digest, so that they could be exchanged unnoticed.
     """
-    path = folder / MODEL
-    if not path.exists() and (folder / COMPRESSED).exists():
-        path = folder / COMPRESSED
+    path = find_model(folder)
     try:
         data = path.read_bytes()
     except OSError:

@@ -9,7 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from detector.errors import CheckpointError
-from detector.scoring.checkpoint import MODEL, read_model
+from detector.scoring.checkpoint import find_model, read_model
 from detector.types import Images
 
 
@@ -21,19 +21,17 @@ class Session:
 
         Raises CheckpointError if there is no network or it cannot be loaded.
         """
-        data = read_model(folder)
+        path, data = find_model(folder), read_model(folder)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0  # 0 means one per physical core
         options.log_severity_level = 3
         try:
             self._net = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime raises many kinds of errors
-            raise CheckpointError(
-                f"{folder / MODEL} cannot be loaded: {str(error).strip().splitlines()[-1][:120]}"
-            ) from None
+            raise CheckpointError(f"{path} cannot be loaded: {str(error).strip().splitlines()[-1][:120]}") from None
         self._outputs = {out.name for out in self._net.get_outputs()}
         if "logits" not in self._outputs:
-            raise CheckpointError(f"{folder / MODEL} gives no logits, so it is not of a detector; train it again")
+            raise CheckpointError(f"{path} gives no logits, so it is not of a detector; train it again")
 
     @property
     def mapped(self) -> bool:
