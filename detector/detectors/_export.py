@@ -20,7 +20,7 @@ from detector.detectors._fitting import score_faces
 from detector.detectors._nets import find_transformers, fix_size
 from detector.errors import CheckpointError
 from detector.files import replacing
-from detector.scoring.checkpoint import MODEL, write_model
+from detector.scoring.checkpoint import MODEL, find_model, write_model
 from detector.scoring.runtime import Session
 from detector.types import Images
 
@@ -64,7 +64,7 @@ def export(net: Any, size: int, folder: Path, faces: Images | None = None) -> No
     faces: examples (N, size, size, 3) from which the ranges of the values between layers are taken; the file then has
     convolutions of 8 bits, and matrices of 8 bits lose less. None keeps more bits.
 
-    Raises CheckpointError if ONNX Runtime and torch disagree.
+    Raises CheckpointError, and keeps no file, if ONNX Runtime and torch disagree.
     """
     net = fix_size(net.eval(), size)
     if faces is not None:
@@ -92,6 +92,7 @@ def export(net: Any, size: int, folder: Path, faces: Images | None = None) -> No
         logits = net(example).numpy()
     apart = np.abs(Session(folder).logits(example.numpy()) - logits).max()
     if apart > (ROUNDED * (1 + np.abs(logits).max()) if large or faces is not None else PARITY):
+        find_model(folder).unlink()
         raise CheckpointError(f"the exported network differs from torch by {apart:.2g} log-odds; it was not kept")
 
 

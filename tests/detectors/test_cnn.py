@@ -18,11 +18,12 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from detector.dataset.embedded import unpack_faces
+from detector.detectors import _export
 from detector.detectors._export import ROUNDED, export, halve, smooth
 from detector.detectors._fitting import Fitting, Schedule, group_by_depth, score_faces
 from detector.detectors._nets import _overlaps, _shrink
 from detector.detectors.cnn import Cnn
-from detector.errors import DetectorError, UnknownName
+from detector.errors import CheckpointError, DetectorError, UnknownName
 from detector.learning.attacks import attack
 from detector.learning.backbones import make_backbone
 from detector.learning.seeds import seeded
@@ -450,3 +451,10 @@ def test_convolutions_are_kept_in_8_bits_if_faces_show_their_range(tmp_path: Pat
     assert (tmp_path / MODEL).stat().st_size < 0.35 * size
     assert 0 < np.abs(after - before).max() < 0.5 * np.ptp(before)
     assert np.corrcoef(before, after)[0, 1] > 0.95
+
+
+def test_an_export_that_differs_from_torch_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_export, "PARITY", -1.0)  # no difference is small enough
+    with pytest.raises(CheckpointError, match="it was not kept"):
+        export(Cnn("resnet10t", pretrained=False)._build(), 64, tmp_path)
+    assert not list(tmp_path.iterdir())

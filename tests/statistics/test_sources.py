@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from detector.errors import ScoresError
 from detector.statistics.calibration import MIN_FAKES, fit_calibration
+from detector.statistics.metrics import METRICS
 from detector.statistics.proportions import clopper_pearson
 from detector.statistics.sources import (
     MIN_PHOTOGRAPHS,
@@ -17,6 +18,7 @@ from detector.statistics.sources import (
     false_alarms,
     fit_over_sources,
     share_verdicts,
+    shared_cllr_min,
 )
 
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -123,6 +125,17 @@ def test_ratios_of_sources_that_agree_hold_on_one_that_was_left_out() -> None:
     assert ((table.cllr - table.cllr_min) < 0.08).all()  # PAV flatters by about 0.055 with 600 pictures
     apart = cllr_of_unseen_sources(*simulate(2, (0.0, 0.0, 3.0))[:3])
     assert (apart.cllr - apart.cllr_min).max() > 0.2
+
+
+def test_a_recalibration_that_all_share_costs_more_where_generators_or_sources_differ() -> None:
+    scores, labels, sources, _ = simulate(2)
+    one = np.isin(sources, ["source-0", "one"])
+    alone = METRICS.get("cllr_min")(labels[one], scores[one])
+    assert shared_cllr_min(scores[one], labels[one], sources[one]) == pytest.approx(alone)
+    apart = simulate(2, (0.0, 0.0, 3.0))[0]
+    pairs = cllr_of_unseen_sources(apart, labels, sources)
+    assert shared_cllr_min(apart, labels, sources) > pairs.cllr_min.mean() + 0.05
+    assert shared_cllr_min(3 * apart + 1, labels, sources) == pytest.approx(shared_cllr_min(apart, labels, sources))
 
 
 def test_one_source_is_not_enough() -> None:
