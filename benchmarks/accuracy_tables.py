@@ -1,11 +1,12 @@
-"""Print the tables of docs/accuracy.md from the report of a suite, `sources` or `open`, and from a model card.
+"""Print the tables of docs/accuracy.md from the report of a suite, and from a model card.
 
     python benchmarks/accuracy_tables.py build/sources/report.json released default strong \\
         --card detector/weights/default/card.json
     python benchmarks/accuracy_tables.py build/open/results/report.json released default strong
+    python benchmarks/accuracy_tables.py build/open/alarms/report.json default strong
 
 The arguments after the report name detectors of it, in the order of the columns. Without a card, the tables of
-likelihood ratios and verdicts are left out.
+likelihood ratios and verdicts are left out. Of the suite `alarms` there is one table, of the changes.
 """
 
 from __future__ import annotations
@@ -28,10 +29,14 @@ def main() -> None:
     parser.add_argument("--card", type=Path)
     arguments = parser.parse_args()
     report = json.loads(arguments.report.read_text())
+    alarms = pd.DataFrame(report["false_alarms"])
+    if set(alarms.perturbation) - set(CONDITIONS):
+        print_changes(alarms, pd.DataFrame(report["results"]), arguments.detectors)
+        return
     pairs = pd.DataFrame(report["pairs"])
     for role, title in (("matched", "fakes"), ("photographs", "photographs")):
         print_pairs(pairs[pairs.role == role], title, arguments.detectors)
-    print_false_alarms(pd.DataFrame(report["false_alarms"]), arguments.detectors)
+    print_false_alarms(alarms, arguments.detectors)
     if arguments.card is None:
         return
     card = json.loads(arguments.card.read_text())
@@ -68,6 +73,27 @@ def print_false_alarms(alarms: pd.DataFrame, detectors: list[str]) -> None:
         by = {row.detector: row for row in rows.itertuples()}
         cells = [f"{by[d].rate:.1%} [{by[d].low:.1%}, {by[d].high:.1%}]" for d in detectors]
         print_row([str(source), str(by[detectors[0]].n), *cells])
+    print()
+
+
+def print_changes(alarms: pd.DataFrame, results: pd.DataFrame, detectors: list[str]) -> None:
+    """Print, for each change of the pictures, the photographs that are called likely-fake, and the AUC.
+
+    In brackets is the share of the source with the largest share.
+    """
+    auc = results[(results.metric == "auc") & (results.real == "all")]
+    print_row(["change", *(f"likely-fake, {d}" for d in detectors), *(f"AUC, {d}" for d in detectors)], header=True)
+    for change, rows in alarms.groupby("perturbation", sort=False):
+        cells = []
+        for detector in detectors:
+            own = rows[rows.detector == detector]
+            worst = own.loc[own.rate.idxmax()]
+            where = f" ({worst.rate:.1%} of {worst.real})" if worst.called else ""
+            cells.append(f"{own.called.sum()} of {own.n.sum()}{where}")
+        for detector in detectors:
+            row = auc[(auc.detector == detector) & (auc.perturbation == change)].iloc[0]
+            cells.append(f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]")
+        print_row([str(change), *cells])
     print()
 
 

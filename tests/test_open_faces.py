@@ -13,10 +13,12 @@ from conftest import draw_picture
 from open_faces import DATASETS, LISTED, gather
 
 from detector.dataset.manifest import validate
+from detector.evaluation.suites import read_suite
 from detector.files import sha256
 from detector.pictures.images import encode
 
-USES = {"train", "calibrate", "evaluate"}
+SUITES = LISTED.parents[2] / "suites"
+USES = {"train", "calibrate", "evaluate", "confirm"}
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -56,7 +58,7 @@ def test_the_list_names_no_person_and_every_dataset_has_one_use() -> None:
     assert set(listed.dataset) == set(DATASETS)
     assert {dataset.use for dataset in DATASETS.values()} == USES
     generators = {use: {d.generator for d in DATASETS.values() if d.use == use and d.generator} for use in USES}
-    assert not generators["train"] & (generators["evaluate"] | generators["calibrate"])
+    assert not generators["train"] & set().union(*(generators[use] for use in USES - {"train"}))
     assert listed.blob.is_unique
     assert listed.blob.str.fullmatch("[0-9a-f]{40}").all()
     assert all(re.fullmatch(r"[a-z0-9-]+-\d+", person) for person in listed.person)  # a number, not a name
@@ -65,3 +67,12 @@ def test_the_list_names_no_person_and_every_dataset_has_one_use() -> None:
     left, top, right, bottom = (listed.crop.str.split(expand=True)[i].astype(int) for i in range(4))
     assert (right - left == bottom - top).all()
     assert ((left >= 0) & (top >= 0)).all()
+
+
+def test_the_suites_confirm_and_alarms_have_photographs_of_no_other_use() -> None:
+    photographs = {name for name, dataset in DATASETS.items() if dataset.use == "confirm"}
+    fakes = {name: d.generator for name, d in DATASETS.items() if d.use == "evaluate" and d.generator}
+    confirm, alarms = (read_suite(SUITES / f"{name}.toml") for name in ("confirm", "alarms"))
+    assert set(confirm.keep["dataset"]) == photographs | set(fakes)
+    assert set(confirm.pairs) == {(generator, name) for generator in fakes.values() for name in photographs}
+    assert photographs < set(alarms.keep["dataset"]) < photographs | set(fakes)
