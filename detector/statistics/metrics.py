@@ -138,11 +138,12 @@ def check_scores(scores: ArrayLike) -> Floats:
     return column
 
 
-def tally(labels: ArrayLike, scores: ArrayLike) -> Tally:
-    """Return the sample as a block of one. Raises ScoresError as `check`."""
+def tally(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> Tally:
+    """Return the sample as a block of one. weights: of each picture (N,); None for 1. Raises ScoresError as `check`."""
     fake, (column,) = check(labels, scores)
     distinct, where = np.unique(column, return_inverse=True)
-    count = [np.bincount(where[mask], minlength=len(distinct)).astype(np.float64)[None] for mask in (~fake, fake)]
+    each = np.ones(len(column)) if weights is None else np.asarray(weights, np.float64)
+    count = [np.bincount(where[m], each[m], len(distinct)).astype(np.float64)[None] for m in (~fake, fake)]
     return Tally(Axis(distinct), *count)
 
 

@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import xlogy
 
 from detector.errors import ScoresError
 from detector.statistics.calibration import MAX_FPR, MAX_MISS, Calibration, find_bounds, find_lower_threshold, fit_line
 from detector.statistics.intervals import measure
-from detector.statistics.metrics import METRICS, check
+from detector.statistics.metrics import METRICS, check, tally
 from detector.statistics.proportions import clopper_pearson, effective_count
 from detector.statistics.thresholds import bpcer, threshold_at_fpr
 from detector.types import Scores
@@ -158,16 +157,10 @@ def shared_cllr_min(scores: ArrayLike, labels: ArrayLike, sources: ArrayLike) ->
 
     scores, labels, sources: as in `fit_over_sources`; all sources of a class have the same total weight. A calibration
     that does not know where a picture comes from cannot cost less on these pictures, while `cllr_min` of a single pair
-    may. Source: as `metrics.cllr_min`.
+    may.
     """
-    from scipy.optimize import isotonic_regression  # here, because scipy.optimize takes longer to import than numpy
-
-    fake, (raw,) = check(labels, scores)
-    where = np.unique(raw, return_inverse=True)[1]
-    weight = even_weights(np.asarray(sources), fake)
-    total, hits = np.bincount(where, weight), np.bincount(where, weight * fake)
-    p = np.clip(isotonic_regression(hits / total, weights=total).x, 0, 1)
-    return float(-total @ (xlogy(p, p) + xlogy(1 - p, 1 - p)) / (2 * np.log(2)))
+    weights = even_weights(np.asarray(sources), check(labels, scores)[0])
+    return float(METRICS.facts("cllr_min")["block"](tally(labels, scores, weights))[0])
 
 
 def _worst_bounds(
