@@ -3,6 +3,7 @@
     python benchmarks/open_faces.py build/open
     detector evaluate --suite benchmarks/suites/open.toml -o build/open/results
     detector evaluate --suite benchmarks/suites/confirm.toml -o build/open/confirmed
+    detector evaluate --suite benchmarks/suites/kinds.toml -o build/open/kinds
 
 The photographs are portraits from public websites of communities, most of them sent in by the people shown: of all
 kinds of cameras, rooms and light, and saved by many programs. Each website is a git repository; those that are not in
@@ -14,7 +15,9 @@ people whose name or picture is in another dataset by program. The fakes are of 
 2 (256 pixels; samples that its authors published) and of a text-to-image model of 2026 that its author does not name,
 of which unusual pictures were left out by eye. All pictures of a dataset serve the one use that DATASETS names. Those
 whose licence may be that of a website's template only measure. Those that confirm were gathered after the weights and
-thresholds that they measure were final. Fakes of two repositories train: portraits that Google's
+thresholds that they measure were final: portraits from five websites, and fakes of five further generators, which the
+authors of these or of other programs show. Three of them are tiles of a sheet, which are cut out and saved without
+loss. Fakes of two repositories train: portraits that Google's
 Nano Banana drew after photographs, and pictures by 55 text-to-image models, none known to be of the family of a
 generator that measures. No picture is part of this repository.
 """
@@ -30,8 +33,9 @@ import pandas as pd
 from make_training_set import print_progress
 
 from detector.dataset.foreign import find_format
-from detector.dataset.manifest import write_manifest
+from detector.dataset.manifest import read_crop, write_manifest
 from detector.files import sha256, write_bytes
+from detector.pictures.images import cut, decode, encode
 
 LISTED = Path(__file__).parent / "data" / "open" / "faces.csv"  # repository, blob, dataset, person, crop
 
@@ -40,12 +44,14 @@ class Dataset(NamedTuple):
     """What the pictures of a dataset are used for, under which licence, and the generator of fakes.
 
     use: `train`; `calibrate`, which sets thresholds and bounds; `evaluate`, which only measures; or `confirm`, which
-    measures what nobody had looked at when weights and thresholds were chosen.
+    measures what nobody had looked at when weights and thresholds were chosen. sheets: the pictures are tiles of larger
+    ones, and the square around the face is cut out of these.
     """
 
     use: str
     licence: str
     generator: str = ""
+    sheets: bool = False
 
 
 DATASETS = {
@@ -67,6 +73,11 @@ DATASETS = {
     "devfest-brussels": Dataset("confirm", "MIT repository; only measured with"),
     "devfest-cz": Dataset("confirm", "MIT repository; only measured with"),
     "devfest-ukraine": Dataset("confirm", "MIT repository; only measured with"),
+    "stylegan-1": Dataset("confirm", "MIT repository; only measured with", "stylegan-1", sheets=True),
+    "stargan": Dataset("confirm", "MIT repositories; only measured with", "stargan", sheets=True),
+    "styleswin": Dataset("confirm", "MIT repository; only measured with", "styleswin", sheets=True),
+    "facechain": Dataset("confirm", "Apache-2.0 repository; only measured with", "stable-diffusion-1.5"),
+    "flux-portraits": Dataset("confirm", "Apache-2.0 repository; only measured with", "flux"),
     "pif": Dataset("calibrate", "CC0-1.0"),
     "corecpp": Dataset("calibrate", "MIT repository; only calibrated with"),
     "gdg-malaga": Dataset("calibrate", "MIT repository; only calibrated with"),
@@ -120,13 +131,18 @@ def gather(out: Path, listed: pd.DataFrame) -> pd.DataFrame:
             if data is None:
                 print(f"{repository}: the clone lacks {row.blob}")
                 continue
-            digest, dataset = sha256(data), DATASETS[str(row.dataset)]
+            dataset, crop = DATASETS[str(row.dataset)], str(row.crop)
+            if dataset.sheets:
+                box = read_crop(crop)
+                assert box is not None
+                data, crop = encode(cut(decode(data), box), "PNG"), f"0 0 {box[2] - box[0]} {box[3] - box[1]}"
+            digest = sha256(data)
             ending = "png" if find_format(data) == "PNG" else "jpg"
             path = out / str(row.dataset) / f"{digest[:24]}.{ending}"
             write_bytes(path, data)
             rows.append({"path": str(path.resolve()), "sha256": digest, "label": int(bool(dataset.generator)),
                          "generator": dataset.generator, "dataset": row.dataset, "group": row.person, "split": "test",
-                         "licence": dataset.licence, "crop": row.crop, "use": dataset.use})  # fmt: skip
+                         "licence": dataset.licence, "crop": crop, "use": dataset.use})  # fmt: skip
     return pd.DataFrame(rows)
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import draw_picture
@@ -15,7 +16,7 @@ from open_faces import DATASETS, LISTED, gather
 from detector.dataset.manifest import validate
 from detector.evaluation.suites import read_suite
 from detector.files import sha256
-from detector.pictures.images import encode
+from detector.pictures.images import encode, load
 
 SUITES = LISTED.parents[2] / "suites"
 USES = {"train", "calibrate", "evaluate", "confirm"}
@@ -53,13 +54,36 @@ def test_listed_objects_become_pictures_and_missing_ones_are_named(
     assert f"some/site: the clone lacks {'0' * 40}" in capsys.readouterr().out
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_tiles_of_a_sheet_become_pictures_of_their_own(tmp_path: Path) -> None:
+    sheet = draw_picture(0, size=128)
+    work, git = tmp_path / "work", ["git", "-C", str(tmp_path / "work")]
+    work.mkdir()
+    (work / "sheet.png").write_bytes(encode(sheet, "PNG"))
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    blob = subprocess.run([*git, "hash-object", "-w", "sheet.png"], check=True, capture_output=True, text=True).stdout
+    shutil.copytree(work / ".git", tmp_path / "out" / "repositories" / "some+site.git")
+    listed = pd.DataFrame({
+        "repository": "some/site", "blob": blob.strip(), "dataset": "styleswin",
+        "person": ["styleswin-1", "styleswin-2"], "crop": ["0 0 64 64", "64 32 128 96"],
+    })  # fmt: skip
+    table = validate(gather(tmp_path / "out", listed))
+    assert list(table.crop) == ["0 0 64 64"] * 2
+    assert np.array_equal(load(table.path[0]), sheet[:64, :64])
+    assert np.array_equal(load(table.path[1]), sheet[32:96, 64:])
+    assert [sha256(Path(path).read_bytes()) for path in table.path] == list(table.sha256)
+
+
 def test_the_list_names_no_person_and_every_dataset_has_one_use() -> None:
     listed = pd.read_csv(LISTED)
     assert set(listed.dataset) == set(DATASETS)
     assert {dataset.use for dataset in DATASETS.values()} == USES
     generators = {use: {d.generator for d in DATASETS.values() if d.use == use and d.generator} for use in USES}
     assert not generators["train"] & set().union(*(generators[use] for use in USES - {"train"}))
-    assert listed.blob.is_unique
+    sheets = listed.dataset.map(lambda name: DATASETS[name].sheets)
+    assert listed.blob[~sheets].is_unique
+    assert not listed.duplicated(["blob", "crop"]).any()
+    assert set(listed.blob[sheets]).isdisjoint(listed.blob[~sheets])
     assert listed.blob.str.fullmatch("[0-9a-f]{40}").all()
     assert all(re.fullmatch(r"[a-z0-9-]+-\d+", person) for person in listed.person)  # a number, not a name
     use = listed.dataset.map(lambda name: DATASETS[name].use)
@@ -70,9 +94,13 @@ def test_the_list_names_no_person_and_every_dataset_has_one_use() -> None:
 
 
 def test_the_suites_confirm_and_alarms_have_photographs_of_no_other_use() -> None:
-    photographs = {name for name, dataset in DATASETS.items() if dataset.use == "confirm"}
+    photographs = {name for name, d in DATASETS.items() if d.use == "confirm" and not d.generator}
     fakes = {name: d.generator for name, d in DATASETS.items() if d.use == "evaluate" and d.generator}
-    confirm, alarms = (read_suite(SUITES / f"{name}.toml") for name in ("confirm", "alarms"))
+    further = {d.generator for d in DATASETS.values() if d.use == "confirm" and d.generator}
+    confirm, alarms, kinds = (read_suite(SUITES / f"{name}.toml") for name in ("confirm", "alarms", "kinds"))
+    assert set(kinds.pairs) == {(generator, name) for generator in further for name in photographs}
+    assert further.isdisjoint(fakes.values())
+    assert kinds.manifests == confirm.manifests[:1]
     assert set(confirm.keep["dataset"]) == photographs | set(fakes)
     assert set(confirm.pairs) == {(generator, name) for generator in fakes.values() for name in photographs}
     assert photographs < set(alarms.keep["dataset"]) < photographs | set(fakes)

@@ -15,7 +15,7 @@ from PIL import ImageCms, ImageOps
 from profiles import D65_TO_XYZ, P3, P3_TO_XYZ, PRO_TO_XYZ, profile_of
 
 from detector.pictures import colour
-from detector.pictures.images import decode, decode_picture
+from detector.pictures.images import convert_picture, decode, decode_picture
 
 
 def under(image: np.ndarray, to_xyz: np.ndarray, gamma: float = 2.2) -> np.ndarray:
@@ -54,6 +54,13 @@ def test_every_format_that_carries_a_profile_is_converted(kind: str) -> None:
     assert found.converted
     plain = decode(saved(draw_picture(1), kind, quality=95))
     assert np.abs(found.image.astype(int) - plain).mean() > 1
+
+
+def test_the_picture_that_is_converted_stays_as_it_is() -> None:
+    opened = Pillow.open(io.BytesIO(saved(draw_picture(1), "PNG", icc_profile=P3)))
+    before = np.array(opened)
+    assert not np.array_equal(convert_picture(opened).image, before)
+    assert np.array_equal(np.array(opened), before)
 
 
 @pytest.mark.parametrize("profile", [SRGB, profile_of(D65_TO_XYZ)], ids=["sRGB", "about sRGB"])
