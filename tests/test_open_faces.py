@@ -101,6 +101,9 @@ def test_the_suites_confirm_and_alarms_have_photographs_of_no_other_use() -> Non
     assert set(kinds.pairs) == {(generator, name) for generator in further for name in photographs}
     assert further.isdisjoint(fakes.values())
     assert kinds.manifests == confirm.manifests[:1]
+    celebrities = read_suite(SUITES / "celebrities.toml")
+    assert set(celebrities.pairs) == {(generator, name) for generator in further for name in ("celeba-hq", "ffhq-50")}
+    assert photographs.isdisjoint(celebrities.keep["dataset"])
     assert set(confirm.keep["dataset"]) == photographs | set(fakes)
     assert set(confirm.pairs) == {(generator, name) for generator in fakes.values() for name in photographs}
     assert photographs < set(alarms.keep["dataset"]) < photographs | set(fakes)
