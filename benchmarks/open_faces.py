@@ -16,10 +16,10 @@ people whose name or picture is in another dataset by program. The fakes are of 
 of which unusual pictures were left out by eye. All pictures of a dataset serve the one use that DATASETS names. Those
 whose licence may be that of a website's template only measure. Those that confirm were gathered after the weights and
 thresholds that they measure were final: portraits from five websites, and fakes of five further generators, which the
-authors of these or of other programs show. Three of them are tiles of a sheet, which are cut out and saved without
-loss. Fakes of two repositories train: portraits that Google's
-Nano Banana drew after photographs, and pictures by 55 text-to-image models, none known to be of the family of a
-generator that measures. No picture is part of this repository.
+authors of these or of other programs show. Those of three generators are tiles of sheets, which are cut out and saved
+without loss. Fakes of two repositories train: portraits that Google's Nano Banana drew after photographs, and pictures
+by 55 text-to-image models, of which FLUX alone is known to be of the family of a generator that measures (by `kinds`).
+No picture is part of this repository.
 """
 
 from __future__ import annotations
