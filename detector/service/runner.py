@@ -47,6 +47,7 @@ class Runner:
     def __init__(self, store: Store, settings: Settings, meters: Meters) -> None:
         self.store, self.settings, self.meters = store, settings, meters
         self._stopping = threading.Event()
+        self._begun = threading.Event()  # set as soon as one worker was started, or did not start
         self._changed = threading.Condition()
         self._watchers: dict[str, tuple[asyncio.AbstractEventLoop, asyncio.Event]] = {}
         limits: dict[str, Any] = {name: getattr(settings, name) for name in ("memory", "seconds", "patience")}
@@ -103,9 +104,9 @@ class Runner:
         if own is not None:
             self._start(own)
             self._free.put(own)
+            self._begun.set()
         else:
-            with self._borrow():
-                pass
+            self._begun.wait()
         taken: list[Taken] = []
         while not self._stopping.is_set():
             try:

@@ -105,8 +105,8 @@ def test_the_next_pictures_are_taken_while_all_workers_are_busy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "CHUNK", 1)
-    takes, both, at_once = list[Any](), threading.Event(), list[bool]()
-    take, stream = Store.take, Worker.stream
+    takes, both, busy, at_once = list[Any](), threading.Event(), threading.Event(), list[bool]()
+    take, stream, work = Store.take, Worker.stream, Runner._work
 
     def note(store: Store, most: int) -> list[Any]:
         found = take(store, most)
@@ -116,11 +116,18 @@ def test_the_next_pictures_are_taken_while_all_workers_are_busy(
         return found
 
     def wait(worker: Worker, *words: Any, **options: Any) -> Iterator[Any]:
+        busy.set()
         at_once.append(both.wait(30))
         return stream(worker, *words, **options)
 
+    def begin(running: Runner, own: Any) -> None:
+        if own is None:  # the thread that takes the next picture begins when the worker has the first one already
+            assert busy.wait(30)
+        work(running, own)
+
     monkeypatch.setattr(Store, "take", note)
     monkeypatch.setattr(Worker, "stream", wait)
+    monkeypatch.setattr(Runner, "_work", begin)
     assert [row[0] for row in run(tmp_path, monkeypatch, [[], []])[:2]] == ["done", "done"]
     assert at_once == [True, True]
 
