@@ -152,9 +152,8 @@ class _Found:
 def _search_once(image: Image, side: int, turns: int, outputs: list[str]) -> _Found:
     """Return what the network finds in a picture whose longer side is reduced to `side` pixels, after quarter turns."""
     block = max(max(image.shape[:2]) // side, 1)  # means of whole blocks first: three times as fast
-    height, width = (max(length // block, 1) for length in image.shape[:2])
-    part = image[: height * block, : width * block]
-    image = np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    image = average_blocks(image, block)
+    height, width = image.shape[:2]
     scale = side / max(height, width)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
     small = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) if scale < 1 else resize(image, *size)
@@ -168,6 +167,19 @@ def _search_once(image: Image, side: int, turns: int, outputs: list[str]) -> _Fo
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     found = dict(zip(outputs, _locator().run(outputs, {"input": padded}, options), strict=True))
     return _Found(found, columns, extent, block / scale)
+
+
+def average_blocks(image: Image, block: int) -> Image:
+    """Return the mean of each block of `block` x `block` pixels; of a side shorter than a block, one pixel is left.
+
+    Columns and rows that fill no block are ignored. The values are those of OpenCV's INTER_AREA; for blocks of an odd
+    side its blur takes half the time.
+    """
+    height, width = (max(length // block, 1) for length in image.shape[:2])
+    part, method = image[: height * block, : width * block], cv2.INTER_AREA
+    if block % 2 and min(part.shape[:2]) >= block:  # the mean from each pixel on; every `block`-th is kept
+        part, method = np.asarray(cv2.blur(part, (block, block), anchor=(0, 0)), np.uint8)[::block], cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(part, (width, height), interpolation=method), np.uint8)
 
 
 def _confidence(found: dict[str, NDArray[np.float32]], stride: int) -> NDArray[np.float32]:
@@ -255,8 +267,7 @@ def prepare(image: Image, size: int, crop: Box | None = None, turns: int = 0) ->
 
     turns: quarter turns, counter-clockwise, by which the crop is turned.
     """
-    upright = np.rot90(cut(image, crop or centre_square(image)), turns)
-    return _resize(np.ascontiguousarray(upright), size)
+    return _resize(np.rot90(cut(image, crop or centre_square(image), shared=True), turns), size)
 
 
 def load_square(path: Path | str, crop: Box | None = None) -> Image:
@@ -274,4 +285,15 @@ def load_face(path: Path | str, size: int, crop: Box | None = None) -> Image:
 
 
 def _resize(face: Image, size: int) -> Image:
-    return resize(face, size, size, gap=LARGE_GAP if size >= LARGE else REDUCING_GAP)
+    """Return `images.resize(face, size, size)` with the `gap` for a face of that size.
+
+    Of a face that is two to three times too large, the means of blocks of 2 x 2 pixels are taken by OpenCV, which needs
+    a third of Pillow's time for the same values.
+    """
+    gap = LARGE_GAP if size >= LARGE else REDUCING_GAP
+    height, width = face.shape[:2]
+    if gap != 1 or width // size != 2 or height // size != 2:
+        return resize(np.ascontiguousarray(face), size, size, gap=gap)
+    if height % 2 or width % 2:  # half of a block lies outside
+        face = np.asarray(cv2.copyMakeBorder(face, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE), np.uint8)
+    return resize(average_blocks(face, 2), size, size, gap=gap, extent=(width / 2, height / 2))

@@ -227,24 +227,32 @@ def is_blank(image: Image) -> bool:
     return bool(image[:: max(1, height // 512), :: max(1, width // 512)].std((0, 1)).max() < BLANK)
 
 
-def resize(image: Image, width: int, height: int, *, gap: float = REDUCING_GAP) -> Image:
+def resize(
+    image: Image, width: int, height: int, *, gap: float = REDUCING_GAP, extent: tuple[float, float] | None = None
+) -> Image:
     """Return the picture resized to `width` x `height` pixels, with the filter used in training and in scoring.
 
     A picture that is at least 2 `gap` times too large is first averaged over whole blocks, which takes a fifth of the
-    time, until it is `gap` times too large.
+    time, until it is `gap` times too large. extent: width and height of the part that is resized, in pixels that need
+    not be whole, from the top left corner; None for the whole picture.
     """
-    if image.shape[:2] == (height, width):
+    if image.shape[:2] == (height, width) and extent in (None, (width, height)):
         return image
     kernel = Pillow.Resampling[RESIZE_FILTER.upper()]
-    return np.asarray(Pillow.fromarray(image).resize((width, height), kernel, reducing_gap=gap))
+    box = extent and (0, 0, *extent)
+    return np.asarray(Pillow.fromarray(image).resize((width, height), kernel, box, gap))
 
 
-def cut(image: Image, box: tuple[int, int, int, int], *, mirrored: bool = False) -> Image:
-    """Return the part inside box (left, top, right, bottom); outside the picture it is black, or mirrored."""
+def cut(image: Image, box: tuple[int, int, int, int], *, mirrored: bool = False, shared: bool = False) -> Image:
+    """Return the part inside box (left, top, right, bottom); outside the picture it is black, or mirrored.
+
+    shared: if the box lies inside the picture, return a view of it, which keeps the whole picture in memory.
+    """
     left, top, right, bottom = box
     height, width = image.shape[:2]
     if left >= 0 and top >= 0 and right <= width and bottom <= height:
-        return np.ascontiguousarray(image[top:bottom, left:right])
+        part = image[top:bottom, left:right]
+        return part if shared else np.ascontiguousarray(part)
     if not mirrored:
         return np.asarray(Pillow.fromarray(image).crop(box))
     rows, columns = _mirrored(top, bottom, height), _mirrored(left, right, width)

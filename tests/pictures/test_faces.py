@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from conftest import draw_picture
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.dataset.embedded import unpack_faces
@@ -17,6 +17,8 @@ from detector.dataset.reencoding import add_crops
 from detector.pictures import faces
 from detector.pictures.faces import (
     DETECTION_SIDE,
+    LARGE,
+    LARGE_GAP,
     MARGIN,
     MIN_CONFIDENCE,
     MODEL,
@@ -24,6 +26,7 @@ from detector.pictures.faces import (
     RELIABLE,
     Box,
     Face,
+    average_blocks,
     centre_square,
     face_square,
     find_faces,
@@ -266,6 +269,24 @@ def test_prepare_cuts_the_middle_by_default() -> None:
     image[:, 10:20] = 200
     assert centre_square(image) == (10, 0, 20, 10)
     assert (prepare(image, 8) == 200).all()
+
+
+@given(st.integers(1, 13), st.integers(1, 12), st.integers(1, 12))
+def test_means_of_blocks_are_those_that_opencv_takes(block: int, columns: int, rows: int) -> None:
+    image = np.random.default_rng(block).integers(0, 256, ((rows + 1) * block - 1, (columns + 2) * block, 3), np.uint8)
+    cut_out = image[:, : (columns + 1) * block - 1]  # rows that do not follow each other in memory
+    whole = cut_out[: rows * block, : columns * block]
+    expected = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(average_blocks(cut_out, block), expected)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(LARGE - 1, 3 * LARGE + 2), st.integers(0, 3))
+def test_a_face_is_resized_as_pillow_does(side: int, turns: int) -> None:
+    image = np.random.default_rng(side).integers(0, 256, (side + 2, side + 3, 3), np.uint8)
+    face = np.ascontiguousarray(np.rot90(image[1 : side + 1, 2 : side + 2], turns))
+    expected = resize(face, LARGE, LARGE, gap=LARGE_GAP)
+    assert np.array_equal(prepare(image, LARGE, (2, 1, side + 2, side + 1), turns), expected)
 
 
 def test_rows_without_a_face_are_left_out(tmp_path: Path) -> None:

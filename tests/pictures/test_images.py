@@ -352,6 +352,14 @@ def test_cut_beyond_the_edge_is_black_unless_it_is_mirrored() -> None:
     assert (part[:, 1:] == 9).all()
 
 
+def test_a_shared_cut_is_a_view_of_the_picture() -> None:
+    image = np.zeros((4, 4, 3), np.uint8)
+    part = images.cut(image, (1, 1, 3, 3), shared=True)
+    assert np.shares_memory(part, image)
+    assert not np.shares_memory(images.cut(image, (1, 1, 3, 3)), image)
+    assert images.cut(image, (3, 3, 5, 5), shared=True).shape == (2, 2, 3)
+
+
 def test_encode_writes_no_metadata() -> None:
     for format in ("PNG", "JPEG", "WEBP"):
         with Pillow.open(io.BytesIO(images.encode(np.asarray(COLOUR), format))) as picture:
