@@ -14,7 +14,7 @@ from detector.generators import GENERATORS
 from detector.registry import Registry
 
 TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false"}
-LARGEST_SIDE = 4096  # pixels; the pictures of a larger `size` would take all memory
+LARGEST_SIDE = 1024  # pixels, as of the option --size; the pictures of a larger `size` would take all memory
 SWITCHES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
