@@ -6,7 +6,8 @@
     python benchmarks/train_strong.py ../shared/data build/default --open build/open --weights detector/weights/strong
 
 The detector `strong` averages the logits of the convolutional network of `default` (`train_default.py`) and of the
-first blocks of CLIP (`train_clip.py`), which see the whole face at 224 pixels. The same pictures train, calibrate and
+first blocks of CLIP (`train_clip.py`), which see the whole face at 224 pixels; `compression.py` makes the layer on CLIP
+ignore what compression does to photographs. The same pictures train, calibrate and
 measure it. Runs resume. With `--weights` nothing is trained: the network in that folder is calibrated and measured
 anew. What is to be shipped lies in `build/default/strong`; the weights of both networks, which are not shipped because
 they would take 240 MB more, lie in `build/default/with-clip`.
@@ -18,6 +19,7 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
+from compression import ignore_compression
 from train_clip import train as train_clip
 from train_cnn import train as train_cnn
 from train_default import CONVOLUTIONAL, ROUNDED, Design, gather_evaluation, join, measure, ship
@@ -29,7 +31,8 @@ FACTORS = (1.0, 2.9)  # on the logits of the convolutional network and of CLIP
 RECIPE = f"""benchmarks/train_strong.py: the logits of a convolutional network and {FACTORS[1]} times those of the \
 first eight blocks of CLIP ViT-B/16, averaged. CLIP has its own weights, of 8 bits, and a linear layer on the class \
 tokens after blocks 7 and 8 (benchmarks/train_clip.py; its features were computed in 16 bits, 3,848 pairs of windows \
-and 7,801 of whole faces). The thresholds hold for the calibrating pictures after half size and JPEG 60, too. The \
+and 7,801 of whole faces). The layer ignores the direction in which compression moves photographs \
+(benchmarks/compression.py). The thresholds hold for the calibrating pictures after half size and JPEG 60, too. The \
 other network is that of the detector `default`. {CONVOLUTIONAL} {ROUNDED}"""
 DESIGN = Design(  # the middle of a face of 448 pixels, and all of it at 224 pixels
     FACTORS, "160+448:224", "0+7,8", RECIPE,
@@ -61,7 +64,8 @@ def main() -> None:
 def train(learnt: pd.DataFrame, given: argparse.Namespace) -> Path:
     """Train both networks, unless they are there, and return the folder with the weights of both."""
     clip = train_clip(learnt, given.clip, given.out / "clip", given.layer)
-    return join([train_cnn(learnt, given.out), clip], DESIGN, given.out / "with-clip")
+    run = join([train_cnn(learnt, given.out), clip], DESIGN, given.out / "with-clip")
+    return ignore_compression(run, learnt)
 
 
 if __name__ == "__main__":

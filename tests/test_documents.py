@@ -190,7 +190,7 @@ def test_the_documents_have_the_figures_of_the_model_cards(
 
 def test_the_readme_quotes_the_means_of_pictures_that_nobody_had_looked_at() -> None:
     page, readme = ((ROOT / name).read_text() for name in ("docs/accuracy.md", "README.md"))
-    sections = {"Photographs": "gathered after all choices", "Fakes": "that were gathered then, too,"}
+    sections = {"Photographs": "that no choice has seen", "Fakes": "that none has seen either"}
     for title, said in sections.items():
         section = page.partition(f"## {title} that nobody had looked at")[2]
         default, strong = next(line for line in section.splitlines() if line.startswith("| mean |")).split(" | ")[4:6]

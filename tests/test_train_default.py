@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import compression
 import numpy as np
 import pytest
 import torch
@@ -13,12 +14,15 @@ import train_cnn
 import train_default
 import train_strong
 import train_transformer
+from conftest import make_manifest
 
 from detector.detectors._nets import read_depths
 from detector.detectors.cnn import Cnn
 from detector.learning.seeds import seeded
 from detector.learning.state import state_to_numpy
-from detector.scoring.checkpoint import SHIPPED, read_card, write_checkpoint
+from detector.pictures.images import load, resize
+from detector.pictures.perturbations import Condition
+from detector.scoring.checkpoint import SHIPPED, read_card, read_tensors, write_checkpoint
 
 DETECTORS = {  # the hyper-parameters of their networks, and how they are joined
     "default": ((train_cnn.FIFTH, train_transformer.FIFTH), train_default.DESIGN),
@@ -66,3 +70,32 @@ def test_the_joined_detector_has_the_networks_of_the_shipped_one(name: str, tmp_
     assert {key: arguments[key] for key in ("backbone", "views", "depth", "second")} == {
         key: read_card(SHIPPED / name, "detector")["arguments"][key] for key in ("backbone", "views", "depth", "second")
     }
+
+
+def test_compression_moves_the_mean_logit_of_the_second_network_no_more(tmp_path: Path) -> None:
+    """The convolutional network and the mean logit of the photographs as they are stay what they were."""
+    recipes, design = DETECTORS["default"]
+    folder, _ = join_untrained(recipes, design, tmp_path)
+    arguments, before = read_card(folder, "detector")["arguments"], read_tensors(folder)
+    learnt = make_manifest(tmp_path / "faces", n=16, size=64)
+    photographs = learnt[(learnt.label == 0) & (learnt.split == "train")].sort_values("sha256")
+    assert 2 <= len(photographs) <= compression.PHOTOGRAPHS
+    plain = [load(path) for path in photographs.path]
+    changes = [Condition(name, severity) for name, severity in compression.CHANGES]
+    changed = [change(face, key) for face, key in zip(plain, photographs.sha256, strict=True) for change in changes]
+    sets = [np.stack([resize(face, 448, 448) for face in faces]) for faces in (plain, changed)]
+
+    def mean_logits() -> list[float]:
+        net: Any = Cnn(**arguments).network(folder)
+        with torch.no_grad():
+            return [float(torch.cat([net.nets[1](torch.from_numpy(face[None])) for face in faces]).mean())
+                    for faces in sets]  # fmt: skip
+
+    first = mean_logits()
+    compression.ignore_compression(folder, learnt)
+    second, after = mean_logits(), read_tensors(folder)
+    assert abs(first[1] - first[0]) > 0.01
+    assert second == pytest.approx([first[0], first[0]], abs=1e-3)
+    assert {name for name, value in before.items() if not np.array_equal(value, after[name])} == {
+        "nets.1.net.backbone.head.weight", "nets.1.net.backbone.head.bias",
+    }  # fmt: skip
