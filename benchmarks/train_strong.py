@@ -7,10 +7,10 @@
 
 The detector `strong` averages the logits of the convolutional network of `default` (`train_default.py`) and of the
 first blocks of CLIP (`train_clip.py`), which see the whole face at 224 pixels; `compression.py` makes the layer on CLIP
-ignore what compression does to photographs. The same pictures train, calibrate and
-measure it. Runs resume. With `--weights` nothing is trained: the network in that folder is calibrated and measured
-anew. What is to be shipped lies in `build/default/strong`; the weights of both networks, which are not shipped because
-they would take 240 MB more, lie in `build/default/with-clip`.
+ignore what compression does to photographs. The same pictures train, calibrate and measure it. Runs resume. With
+`--weights` nothing is trained: the network in that folder is calibrated and measured anew. What is to be shipped lies
+in `build/default/strong`; the weights of both networks, which are not shipped because they would take 240 MB more, lie
+in `build/default/with-clip`.
 """
 
 from __future__ import annotations
