@@ -16,13 +16,12 @@ import pandas as pd
 import torch
 from make_training_set import print_progress
 
-from detector.dataset.manifest import read_crops
 from detector.detectors.cnn import Cnn, _select_splits
+from detector.learning.squares import load_squares
 from detector.learning.state import state_to_numpy
-from detector.pictures.faces import load_square
 from detector.pictures.images import resize
 from detector.pictures.perturbations import Condition
-from detector.scoring.checkpoint import read_card, write_checkpoint
+from detector.scoring.checkpoint import CARD, read_card, write_checkpoint
 from detector.types import Image
 
 PHOTOGRAPHS = 16  # of each dataset, at most: those of the least hashes
@@ -32,23 +31,23 @@ CHANGES = (  # the compressions, and their severities
 )  # fmt: skip
 
 
-def ignore_compression(run: Path, learnt: pd.DataFrame) -> Path:
-    """Change the second network of a joined checkpoint so that compression does not move its mean logit; return `run`.
+def ignore_compression(run: Path, learnt: pd.DataFrame, folder: Path) -> Path:
+    """Write a joined checkpoint whose second network's mean logit is not moved by compression, unless it is there.
 
-    learnt: manifest of what `make_training_set.py` made; its photographs in the split that trains are compressed.
+    run: the joined checkpoint, which stays as it is. learnt: manifest of what `make_training_set.py` made, whose
+    photographs that train are compressed. folder: where the changed checkpoint is written; it is returned.
     """
+    if (folder / CARD).is_file():
+        return folder
     card = read_card(run, "detector")
     detector = Cnn(**card["arguments"])
     net: Any = detector.network(run)
     rows = _select_splits(learnt).query("label == 0 and split == 'train'").sort_values("sha256")
     rows = rows.groupby("dataset").head(PHOTOGRAPHS)
-    squares = []
-    for path, crop in zip(rows.path, read_crops(rows), strict=True):
-        square = load_square(path, crop)
-        squares.append(resize(square, detector.size, detector.size) if len(square) > detector.size else square)
-    remove_direction(net.nets[1], squares, list(rows.sha256), detector.size)
-    write_checkpoint(run, state_to_numpy(net), card)
-    return run
+    squares = load_squares(rows, detector.size, folder / "squares.bin", progress=print_progress)
+    remove_direction(net.nets[1], [squares[row] for row in range(len(rows))], list(rows.sha256), detector.size)
+    write_checkpoint(folder, state_to_numpy(net), card)
+    return folder
 
 
 @torch.no_grad()

@@ -64,8 +64,8 @@ def main() -> None:
 def train(learnt: pd.DataFrame, given: argparse.Namespace) -> Path:
     """Train both networks, unless they are there, and return the folder with the weights of both."""
     clip = train_clip(learnt, given.clip, given.out / "clip", given.layer)
-    run = join([train_cnn(learnt, given.out), clip], DESIGN, given.out / "with-clip")
-    return ignore_compression(run, learnt)
+    run = join([train_cnn(learnt, given.out), clip], DESIGN, given.out / "joined-clip")
+    return ignore_compression(run, learnt, given.out / "with-clip")
 
 
 if __name__ == "__main__":

@@ -22,22 +22,26 @@ SUITES = LISTED.parents[2] / "suites"
 USES = {"train", "calibrate", "evaluate", "confirm"}
 
 
+def write_clone(out: Path, files: dict[str, bytes]) -> list[str]:
+    """Write the clone of some/site with these files below `out`, and return the objects that hold them."""
+    work = out / "work"
+    for name, data in files.items():
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_bytes(data)
+    git = ["git", "-C", str(work)]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    hashing = [*git, "hash-object", "-w", *files]
+    blobs = subprocess.run(hashing, check=True, capture_output=True, text=True).stdout.split()
+    shutil.copytree(work / ".git", out / "repositories" / "some+site.git")
+    return blobs
+
+
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_listed_objects_become_pictures_and_missing_ones_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = {f"team/{number}.jpg": encode(draw_picture(number, size=64), "JPEG") for number in range(3)}
-    for name, data in files.items():
-        (tmp_path / "work" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "work" / name).write_bytes(data)
-    git = ["git", "-C", str(tmp_path / "work"), "-c", "user.name=n", "-c", "user.email=e@example.org"]
-    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "Faces"]):
-        subprocess.run([*git, *words], check=True)
-    shutil.copytree(tmp_path / "work" / ".git", tmp_path / "out" / "repositories" / "some+site.git")
-    blobs = [
-        subprocess.run([*git, "rev-parse", f"HEAD:{name}"], check=True, capture_output=True, text=True).stdout.strip()
-        for name in list(files)[:2]
-    ]
+    blobs = write_clone(tmp_path / "out", files)[:2]
     datasets = ["jupyter", "stable-diffusion-3", "jupyter"]
     listed = pd.DataFrame({
         "repository": "some/site", "blob": [*blobs, "0" * 40], "dataset": datasets,
@@ -57,14 +61,9 @@ def test_listed_objects_become_pictures_and_missing_ones_are_named(
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_tiles_of_a_sheet_become_pictures_of_their_own(tmp_path: Path) -> None:
     sheet = draw_picture(0, size=128)
-    work, git = tmp_path / "work", ["git", "-C", str(tmp_path / "work")]
-    work.mkdir()
-    (work / "sheet.png").write_bytes(encode(sheet, "PNG"))
-    subprocess.run([*git, "init", "--quiet"], check=True)
-    blob = subprocess.run([*git, "hash-object", "-w", "sheet.png"], check=True, capture_output=True, text=True).stdout
-    shutil.copytree(work / ".git", tmp_path / "out" / "repositories" / "some+site.git")
+    [blob] = write_clone(tmp_path / "out", {"sheet.png": encode(sheet, "PNG")})
     listed = pd.DataFrame({
-        "repository": "some/site", "blob": blob.strip(), "dataset": "styleswin",
+        "repository": "some/site", "blob": blob, "dataset": "styleswin",
         "person": ["styleswin-1", "styleswin-2"], "crop": ["0 0 64 64", "64 32 128 96"],
     })  # fmt: skip
     table = validate(gather(tmp_path / "out", listed))

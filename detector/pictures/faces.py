@@ -177,7 +177,7 @@ def average_blocks(image: Image, block: int) -> Image:
     """
     height, width = (max(length // block, 1) for length in image.shape[:2])
     part, method = image[: height * block, : width * block], cv2.INTER_AREA
-    if block % 2 and min(part.shape[:2]) >= block:  # the mean from each pixel on; every `block`-th is kept
+    if block > 1 and block % 2 and min(part.shape[:2]) >= block:  # means from each pixel on, every `block`-th kept
         part, method = np.asarray(cv2.blur(part, (block, block), anchor=(0, 0)), np.uint8)[::block], cv2.INTER_NEAREST
     return np.asarray(cv2.resize(part, (width, height), interpolation=method), np.uint8)
 
